@@ -1,0 +1,1 @@
+"""Points waiting for their file."""

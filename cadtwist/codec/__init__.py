@@ -1,0 +1,1 @@
+"""Bytes to Batches and back, without sockets, clocks or files."""

@@ -1,0 +1,1 @@
+"""Configuration text of every dialect to one typed Config."""

@@ -1,0 +1,26 @@
+"""Every error that cadtwist raises on purpose; the docstring is what a user reads.
+
+Input errors of data are not here: a bad line is a value (`cadtwist.model.badinput.BadInput`).
+"""
+
+__all__ = ["CadtwistError", "ConfigError", "StorageError", "TableFull"]
+
+
+class CadtwistError(Exception):
+    """The base of all errors below."""
+
+
+class ConfigError(CadtwistError):
+    """The configuration has faults; `problems` lists each as `file:line: option: problem`."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class StorageError(CadtwistError):
+    """A store cannot do what was asked: the file is missing, damaged or the disk is full."""
+
+
+class TableFull(CadtwistError):
+    """The table of metric names reached its memory budget."""

@@ -1,0 +1,1 @@
+"""Segmented logs: write-ahead log and spool."""

@@ -1,0 +1,1 @@
+"""Inner loops; each native kernel has a Python twin with the same interface."""

@@ -1,0 +1,44 @@
+"""Chooses, in one place, which twin of the kernels serves: native if all of them are built, else Python.
+
+`CADTWIST_PURE=1` in the environment forces Python.  It is one choice for all kernels, because native ones use each
+other's memory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING
+
+__all__ = ["KERNELS", "NATIVE", "index", "picklepoints", "points", "table", "udpread", "whisperfile"]
+
+KERNELS = ("table", "picklepoints", "points", "index", "whisperfile", "udpread")
+
+
+def _native_is_complete() -> bool:
+    if os.environ.get("CADTWIST_PURE") == "1":
+        return False
+    try:
+        for name in KERNELS:
+            importlib.import_module(f"cadtwist.kernels.{name}")
+    except ImportError:
+        return False
+    return True
+
+
+NATIVE: bool = _native_is_complete()
+"""True when the native twins serve."""
+
+if TYPE_CHECKING:
+    from cadtwist.kernels import index_py as index
+    from cadtwist.kernels import picklepoints_py as picklepoints
+    from cadtwist.kernels import points_py as points
+    from cadtwist.kernels import table_py as table
+    from cadtwist.kernels import udpread_py as udpread
+    from cadtwist.kernels import whisperfile_py as whisperfile
+else:
+    _suffix = "" if NATIVE else "_py"
+    index, picklepoints, points, table, udpread, whisperfile = (
+        importlib.import_module(f"cadtwist.kernels.{name}{_suffix}")
+        for name in ("index", "picklepoints", "points", "table", "udpread", "whisperfile")
+    )

@@ -1,0 +1,1 @@
+"""Thin Twisted protocols that feed codecs."""

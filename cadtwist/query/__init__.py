@@ -1,0 +1,1 @@
+"""Finding names, fetching and merging series."""

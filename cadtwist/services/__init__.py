@@ -1,0 +1,1 @@
+"""The composition root: Config to a running graph."""

@@ -1,0 +1,1 @@
+"""What happens to datapoints by their names."""

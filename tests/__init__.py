@@ -1,0 +1,1 @@
+"""Tests, run by trial: the folders mirror cadtwist/."""
