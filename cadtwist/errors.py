@@ -3,7 +3,7 @@
 Input errors of data are not here: a bad line is a value (`cadtwist.model.badinput.BadInput`).
 """
 
-__all__ = ["CadtwistError", "ConfigError", "StorageError", "TableFull"]
+__all__ = ["CadtwistError", "ConfigError", "StorageError"]
 
 
 class CadtwistError(Exception):
@@ -20,7 +20,3 @@ class ConfigError(CadtwistError):
 
 class StorageError(CadtwistError):
     """A store cannot do what was asked: the file is missing, damaged or the disk is full."""
-
-
-class TableFull(CadtwistError):
-    """The table of metric names reached its memory budget."""

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 from zope.interface import Attribute, Interface
+
+from cadtwist.model.batch import Batch, Ids
+
+if TYPE_CHECKING:
+    from cadtwist.model.series import Series
+    from cadtwist.model.writejob import WriteJob
 
 __all__ = ["IDestination", "IHolder", "ISink", "IStage", "IStore"]
 
@@ -10,7 +20,7 @@ __all__ = ["IDestination", "IHolder", "ISink", "IStage", "IStore"]
 class ISink(Interface):
     """Takes datapoints."""
 
-    def accept(batch):  # type: ignore[no-untyped-def]
+    def accept(batch: Batch) -> None:
         """Take a lent `Batch`.
 
         Never raises for data: every datapoint ends in one of the sink's counters or in its next sink.
@@ -21,10 +31,10 @@ class ISink(Interface):
 class IHolder(Interface):
     """Keeps state by metric id, and so has a say in the recycling of ids."""
 
-    def holds(ids):  # type: ignore[no-untyped-def]
+    def holds(ids: Ids) -> npt.NDArray[np.bool_]:
         """Return a boolean mask over `ids` (uint32 array): True where state exists that must not be lost."""
 
-    def forget(ids):  # type: ignore[no-untyped-def]
+    def forget(ids: Ids) -> None:
         """Drop whatever is known of `ids`: each may come back as another metric."""
 
 
@@ -33,10 +43,10 @@ class IStage(ISink, IHolder):
 
     downstream = Attribute("the next ISink")
 
-    def decide(name):  # type: ignore[no-untyped-def]
+    def decide(name: str) -> object:
         """Return the decision for a metric name (str).  Pure."""
 
-    def explain(name):  # type: ignore[no-untyped-def]
+    def explain(name: str) -> str:
         """Return `decide(name)` as one line for people."""
 
 
@@ -45,15 +55,15 @@ class IDestination(Interface):
 
     key = Attribute("host:port:instance or another stable text")
 
-    def send(chunk, points):  # type: ignore[no-untyped-def]
+    def send(chunk: bytes, points: int) -> None:
         """Queue encoded bytes that carry `points` datapoints."""
 
 
 class IStore(Interface):
     """Keeps series in files.  `write` is called by writer threads, `fetch` by web processes."""
 
-    def write(job):  # type: ignore[no-untyped-def]
+    def write(job: WriteJob) -> npt.NDArray[np.uint8]:
         """Write a `WriteJob`; return one status byte per metric of it.  Never raises for one file's fault."""
 
-    def fetch(name, start, end, now):  # type: ignore[no-untyped-def]
+    def fetch(name: str, start: int, end: int, now: int) -> Series | None:
         """Return a `Series`, or None where the store has nothing of that metric and time."""
