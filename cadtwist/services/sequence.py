@@ -1,0 +1,61 @@
+"""Starting and stopping in order: a later part is started when the earlier one runs, and stopped before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.logger import Logger
+
+__all__ = ["Sequence", "Step"]
+
+
+class Sequence(MultiService):
+    """A MultiService whose children stop one after the other, last one first, each waited for.
+
+    One child's failure to stop is logged and never keeps the others from stopping: what comes last in the sequence
+    (closing the log and the files) must happen.
+    """
+
+    _log = Logger()
+
+    @inlineCallbacks
+    def stopService(self) -> Any:
+        """Stop all children in reverse order; the Deferred fires when the last one is done."""
+        Service.stopService(self)
+        for child in reversed(list(self)):
+            yield self._stop_one(child)
+
+    def _stop_one(self, child: IService) -> Deferred[Any]:
+        stopped = maybeDeferred(child.stopService)
+        stopped.addErrback(
+            lambda failure: self._log.failure("stopping {name} failed", failure, name=getattr(child, "name", child))
+        )
+        return stopped
+
+
+class Step(Service):
+    """Two callables as a service: `on_start()` and `on_stop()`, the latter may return a Deferred."""
+
+    def __init__(
+        self,
+        name: str,
+        on_start: Callable[[], object] | None = None,
+        on_stop: Callable[[], object] | None = None,
+    ) -> None:
+        self.name = name
+        self._on_start = on_start
+        self._on_stop = on_stop
+
+    def startService(self) -> None:
+        """Call `on_start`."""
+        super().startService()
+        if self._on_start is not None:
+            self._on_start()
+
+    def stopService(self) -> Any:
+        """Call `on_stop` and hand on what it returns."""
+        super().stopService()
+        return self._on_stop() if self._on_stop is not None else None

@@ -1,0 +1,84 @@
+"""Syncs a log to the disk every few seconds in a thread of its own, never two syncs at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from cadtwist.telemetry import Account
+
+__all__ = ["Syncer"]
+
+
+class Syncer(Service):
+    """Calls `sync()` (which blocks in fdatasync) every `interval_s` while there is something to sync.
+
+    A disk that fails is logged once until it works again; the log goes on being written and the failure counted.
+    """
+
+    name = "wal sync"
+    _log = Logger()
+
+    def __init__(self, reactor: Any, sync: Callable[[], object], interval_s: float, account: Account) -> None:
+        self._reactor = reactor
+        self._sync = sync
+        self._interval_s = max(0.01, interval_s)
+        self._account = account
+        self._pool = ThreadPool(1, 1, name="wal-sync")
+        self._call: IDelayedCall | None = None
+        self._under_way: Deferred[None] | None = None
+        self._failing = False
+
+    def startService(self) -> None:
+        """Start the thread and the timer."""
+        super().startService()
+        self._pool.start()
+        self._schedule()
+
+    def stopService(self) -> Deferred[None]:
+        """Wait for a sync under way, sync a last time, end the thread."""
+        super().stopService()
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        waiting: Deferred[None] = self._under_way if self._under_way is not None else succeed(None)
+        ended: Deferred[None] = Deferred()
+        waiting.addCallback(lambda _: self._sync_once().addCallback(self._end, ended))
+        return ended
+
+    def _end(self, _: object, ended: Deferred[None]) -> None:
+        self._pool.stop()
+        ended.callback(None)
+
+    def _schedule(self) -> None:
+        if self.running:
+            self._call = self._reactor.callLater(self._interval_s, self._turn)
+
+    def _turn(self) -> None:
+        self._under_way = self._sync_once()
+        self._under_way.addCallback(lambda _: self._done())
+
+    def _done(self) -> None:
+        self._under_way = None
+        self._schedule()
+
+    def _sync_once(self) -> Deferred[None]:
+        return deferToThreadPool(self._reactor, self._pool, self._sync).addCallbacks(self._worked, self._failed)
+
+    def _worked(self, _: object) -> None:
+        self._account.count("syncs")
+        if self._failing:
+            self._log.info("the log can be synced again")
+        self._failing = False
+
+    def _failed(self, failure: Any) -> None:
+        self._account.count("failed_syncs")
+        if not self._failing:
+            self._log.error("the log cannot be synced: {why}", why=failure.getErrorMessage())
+        self._failing = True
