@@ -7,6 +7,7 @@ tools; both are here.  A configuration loader makes `SchemaRule`s and `Aggregati
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def checked_archives(archives: Iterable[tuple[int, int]]) -> tuple[Archive, ...]
         if archive.retention > MAX_U32 or size > MAX_U32:
             raise ValueError(f"{_shown(archive)}: too long for a whisper file")
         size += _POINT_BYTES * archive.points
-    for finer, coarser in zip(found, found[1:], strict=False):
+    for finer, coarser in itertools.pairwise(found):
         _check_pair(finer, coarser)
     return found
 
