@@ -1,0 +1,150 @@
+"""carbon and graphite-web from the package registry, as processes."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.system.cadtwistd import AGGREGATION, SCHEMAS, conf_text, get
+from tests.system.environment import program
+from tests.system.process import NotReady, Process, free_ports
+
+__all__ = ["CarbonCache", "CarbonRelay", "GraphiteWeb"]
+
+
+class _Carbon(Process):
+    def __init__(
+        self, daemon: str, folder: Path, options: Mapping[str, object], retentions: str, more_ports: Sequence[int] = ()
+    ) -> None:
+        self.line, self.pickle, self.query = free_ports(3)
+        conf = folder / "carbon.conf"
+        all_options = {
+            "LINE_RECEIVER_INTERFACE": "127.0.0.1",
+            "LINE_RECEIVER_PORT": self.line,
+            "UDP_RECEIVER_INTERFACE": "127.0.0.1",
+            "PICKLE_RECEIVER_INTERFACE": "127.0.0.1",
+            "PICKLE_RECEIVER_PORT": self.pickle,
+            "CACHE_QUERY_INTERFACE": "127.0.0.1",
+            "CACHE_QUERY_PORT": self.query,
+            "CARBON_METRIC_INTERVAL": 0,
+            "LOG_LISTENER_CONN_SUCCESS": "False",
+            "LOG_UPDATES": "False",
+            "LOG_CREATES": "False",
+            "ENABLE_TAGS": "False",
+            **options,
+        }
+        (folder / "storage" / "log").mkdir(parents=True)
+        (folder / "storage" / "whisper").mkdir(parents=True)
+        conf.write_text(conf_text(daemon, all_options))
+        (folder / "storage-schemas.conf").write_text(SCHEMAS.format(retentions=retentions))
+        (folder / "storage-aggregation.conf").write_text(AGGREGATION)
+        self.whisper = folder / "storage" / "whisper"
+        command = [
+            program("carbon", "python"),
+            program("carbon", f"carbon-{daemon}.py"),
+            "--nodaemon",
+            f"--config={conf}",
+            f"--pidfile={folder / 'pid'}",
+            f"--logdir={folder}",
+            "start",
+        ]
+        environ = {
+            "GRAPHITE_ROOT": str(folder),
+            "GRAPHITE_CONF_DIR": str(folder),
+            "GRAPHITE_STORAGE_DIR": str(folder / "storage"),
+            "PYTHONPATH": "",
+        }
+        super().__init__(f"carbon-{daemon}", command, folder, environ, (self.line, self.pickle, *more_ports))
+
+
+class CarbonCache(_Carbon):
+    """The reference: what carbon's own cache makes of the same input."""
+
+    def __init__(self, folder: Path, options: Mapping[str, object] | None = None, retentions: str = "60s:1d") -> None:
+        unlimited = {"MAX_UPDATES_PER_SECOND": "inf", "MAX_CREATES_PER_MINUTE": "inf", "MAX_CACHE_SIZE": "inf"}
+        super().__init__("cache", folder, {**unlimited, **(options or {})}, retentions)
+
+
+class CarbonRelay(_Carbon):
+    """carbon's relay in front of `destinations` (host:port:instance), speaking pickle unless told otherwise."""
+
+    def __init__(self, folder: Path, destinations: Sequence[str], options: Mapping[str, object] | None = None) -> None:
+        mine = {
+            "RELAY_METHOD": "consistent-hashing",
+            "DESTINATIONS": ", ".join(destinations),
+            "DESTINATION_PROTOCOL": "pickle",
+            "MAX_QUEUE_SIZE": 1000000,
+        }
+        super().__init__("relay", folder, {**mine, **(options or {})}, "60s:1d")
+
+
+_SETTINGS = """SECRET_KEY = 'test'
+ALLOWED_HOSTS = ['*']
+WHISPER_DIR = '{whisper}'
+STANDARD_DIRS = {standard!r}
+LOG_DIR = '{folder}/log'
+INDEX_FILE = '{folder}/index/index'
+LOG_ROTATION = False
+CARBONLINK_HOSTS = {carbonlink!r}
+CLUSTER_SERVERS = {cluster!r}
+MEMCACHE_HOSTS = []
+TIME_ZONE = 'UTC'
+DATABASES = {{'default': {{'NAME': '{folder}/db', 'ENGINE': 'django.db.backends.sqlite3'}}}}
+FIND_CACHE_DURATION = 0
+DEFAULT_CACHE_DURATION = 0
+REMOTE_RETRY_DELAY = 1
+TAGDB = ''
+"""
+
+
+class GraphiteWeb(Process):
+    """graphite-web under gunicorn.
+
+    It reads files of `whisper` and asks `carbonlink` (host:port:instance each) for hot points, or asks the servers
+    of `cluster` (host:port each) for everything.
+    """
+
+    def __init__(
+        self, folder: Path, whisper: Path | None = None, carbonlink: Sequence[str] = (), cluster: Sequence[str] = ()
+    ) -> None:
+        (self.http,) = free_ports(1)
+        for each in ("log", "index", "empty"):
+            (folder / each).mkdir(parents=True)
+        settings = _SETTINGS.format(
+            folder=folder,
+            whisper=whisper or folder / "empty",
+            standard=[str(whisper)] if whisper else [],
+            carbonlink=list(carbonlink),
+            cluster=list(cluster),
+        )
+        (folder / "graphite_test_settings.py").write_text(settings)
+        environ = {
+            "PYTHONPATH": str(folder),
+            "DJANGO_SETTINGS_MODULE": "graphite.settings",
+            "GRAPHITE_SETTINGS_MODULE": "graphite_test_settings",
+        }
+        command = [
+            program("graphite-web", "python"),
+            "-m",
+            "gunicorn",
+            "--bind",
+            f"127.0.0.1:{self.http}",
+            "--workers=1",
+            "--worker-class=gthread",
+            "--threads=4",
+            "graphite.wsgi",
+        ]
+        super().__init__("graphite-web", command, folder, environ, (self.http,))
+
+    def start(self, seconds: float = 60.0) -> None:
+        """Make its database, then start it."""
+        command = [str(program("graphite-web", "django-admin")), "migrate", "--run-syncdb", "-v", "0"]
+        done = subprocess.run(command, env=self.environ, cwd=self.folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise NotReady(f"graphite-web's database cannot be made:\n{done.stderr[-2000:]}")
+        super().start(seconds)
+
+    def ask(self, path: str) -> bytes:
+        """Return the body of its answer to GET `path`."""
+        return get(f"http://127.0.0.1:{self.http}{path}")
