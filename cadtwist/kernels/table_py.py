@@ -7,6 +7,7 @@ id still has its name) or is gone.  Kernels on shared state: callers hold the GI
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +76,7 @@ class MetricTable:
         if len(offsets) != len(ids) + 1 or (np.diff(offsets.astype(np.int64)) < 0).any() or offsets[-1] > len(blob):
             raise ValueError("offsets do not fit the blob and ids")
         ends = offsets.tolist()
-        ids[:] = [self.intern(blob[start:end], now) for start, end in zip(ends, ends[1:])]
+        ids[:] = [self.intern(blob[start:end], now) for start, end in pairwise(ends)]
         return int(np.count_nonzero(ids == NO_ID))
 
     def name(self, number: int) -> bytes:
