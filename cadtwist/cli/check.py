@@ -1,0 +1,74 @@
+"""`cadtwist check FILE`: says everything that is wrong with a configuration, and shows it as native TOML.
+
+Exit status: 0 = usable (there may be warnings), 2 = not usable, or files of the store contradict it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TextIO
+
+from cadtwist.config.load import DIALECTS, Examined, examine
+from cadtwist.config.model import Config
+from cadtwist.config.toml import to_toml
+
+__all__ = ["EXIT_FAULTY", "CheckStore", "run"]
+
+EXIT_FAULTY = 2
+CheckStore = Callable[[Config], Iterable[str]]
+"""Compares the files of a Config's store with its schemas; gives one line per file that differs."""
+
+
+def run(
+    argv: Sequence[str],
+    stdout: TextIO = sys.stdout,
+    environ: Mapping[str, str] = os.environ,
+    check_store: CheckStore | None = None,
+) -> int:
+    """Check the file that `argv` (without the command's own name) asks for; return the exit status."""
+    asked = _parser().parse_args(list(argv))
+    examined = examine(asked.file, dialect=asked.dialect, instance=asked.instance, environ=environ)
+    comments = "# " if asked.print and examined.loaded is not None else ""
+    for report in examined.problems.reports:
+        print(f"{comments}{report.weight}: {report}", file=stdout)
+    if examined.loaded is None:
+        print(_summary(examined), file=stdout)
+        return EXIT_FAULTY
+    if asked.print:
+        print(to_toml(examined.loaded.config), file=stdout, end="")
+        return 0
+    differing = _store(examined.loaded.config, stdout, check_store) if asked.store else 0
+    print(_summary(examined), file=stdout)
+    return EXIT_FAULTY if differing else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cadtwist check", description="Check a configuration and name all faults.")
+    parser.add_argument("file", nargs="?", help="the configuration (default: carbon's, from GRAPHITE_ROOT)")
+    parser.add_argument("--print", action="store_true", help="print it as native TOML")
+    parser.add_argument("--instance", default="a", help="instance of carbon.conf: [cache:NAME] (default: a)")
+    parser.add_argument("--dialect", choices=DIALECTS, help="how to read it (default: recognised)")
+    parser.add_argument("--store", action="store_true", help="also compare existing files with the schemas")
+    return parser
+
+
+def _summary(examined: Examined) -> str:
+    counts = {weight: len(examined.problems.texts(weight)) for weight in ("error", "warning", "notice")}
+    told = ", ".join(f"{count} {weight}{'' if count == 1 else 's'}" for weight, count in counts.items())
+    if examined.loaded is None:
+        return f"not usable: {told}"
+    return f"{examined.loaded.path}: {examined.loaded.dialect}, usable: {told}"
+
+
+def _store(config: Config, stdout: TextIO, check_store: CheckStore | None) -> int:
+    if check_store is None:
+        print("store: nothing here can read the files of the store", file=stdout)
+        return 1
+    lines = 0
+    for line in check_store(config):
+        lines += 1
+        print(f"store: {line}", file=stdout)
+    return lines

@@ -1,0 +1,159 @@
+"""One door for every dialect: a path in, a Config or every fault out.
+
+Only here files are opened, and only by the `read` callable, which tests replace.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from cadtwist.config.carbon import CarbonSource, default_paths, expanded, load_carbon
+from cadtwist.config.errors import Problems
+from cadtwist.config.model import Config
+from cadtwist.config.native import load_native
+from cadtwist.errors import ConfigError
+
+__all__ = ["Examined", "Loaded", "examine", "load", "read_file", "recognised"]
+
+Read = Callable[[str], str]
+DIALECTS = ("carbon", "native")
+MAX_FILE_BYTES = 64 << 20
+_CARBON_SECTION = re.compile(r"^\[(cache|relay|aggregator|aggregator-cache)(:[^\]]*)?\]\s*$", re.MULTILINE)
+
+
+class Loaded(Struct, frozen=True):
+    """A Config and what is to be said of it, each as `file:line: option: text`.
+
+    `files` are all paths that were read or looked for: what a watch has to look at.
+    """
+
+    config: Config
+    warnings: tuple[str, ...]
+    notices: tuple[str, ...]
+    path: str
+    dialect: str
+    files: tuple[str, ...]
+
+
+class Examined(Struct, frozen=True):
+    """`loaded` is None when there are errors among the problems."""
+
+    loaded: Loaded | None
+    problems: Problems
+
+
+def load(
+    path: str | None,
+    *,
+    dialect: str | None = None,
+    instance: str = "a",
+    environ: Mapping[str, str] = os.environ,
+    overrides: Mapping[str, str] | None = None,
+    read: Read | None = None,
+) -> Loaded:
+    """Return the configuration at `path`, or raise `ConfigError` with every fault of it.
+
+    `dialect` is `carbon`, `native` or None: recognised by name and text.  `path` None is carbon's default path.
+    `instance` names the instance where the file does not.  `overrides` are carbon's `logdir`, `whitelist` and
+    `blacklist` of the command line.
+    """
+    examined = examine(
+        path, dialect=dialect, instance=instance, environ=environ, overrides=overrides, read=read
+    )
+    examined.problems.raise_errors()
+    if examined.loaded is None:
+        raise ConfigError([f"{path}: cannot be loaded"])
+    return examined.loaded
+
+
+def examine(
+    path: str | None,
+    *,
+    dialect: str | None = None,
+    instance: str = "a",
+    environ: Mapping[str, str] = os.environ,
+    overrides: Mapping[str, str] | None = None,
+    read: Read | None = None,
+) -> Examined:
+    """Like `load`, with the problems as values in place of an exception."""
+    problems = Problems()
+    reader = _Reader(read or read_file)
+    found = _first_text(path, environ, reader, problems)
+    if found is None:
+        return Examined(None, problems)
+    path, text = found
+    dialect = dialect or recognised(path, text)
+    if dialect == "carbon":
+        source = CarbonSource(path=path, environ=environ, instance=instance, **dict(overrides or {}))
+        config = load_carbon(text, source, reader.read, problems)
+    elif dialect == "native":
+        config = load_native(text, path, reader.read, problems, instance)
+        config = _overridden(config, overrides or {})
+    else:
+        problems.error(path, 0, "", f"not recognised as one of the dialects {', '.join(DIALECTS)}")
+    if problems.failed:
+        return Examined(None, problems)
+    remarks = (tuple(problems.texts("warning")), tuple(problems.texts("notice")))
+    return Examined(Loaded(config, *remarks, path, dialect, tuple(reader.files)), problems)
+
+
+def recognised(path: str, text: str) -> str:
+    """Return the dialect of a file by its name, else by its text; empty if it is none that is known."""
+    if path.endswith(".toml"):
+        return "native"
+    if posixpath.basename(path) == "carbon.conf" or _CARBON_SECTION.search(text):
+        return "carbon"
+    return ""
+
+
+def read_file(path: str) -> str:
+    """Return a file's text (UTF-8); OSError or UnicodeDecodeError if that cannot be."""
+    with open(path, "rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise OSError(f"larger than {MAX_FILE_BYTES} bytes")
+    return content.decode("utf-8")
+
+
+class _Reader:
+    """Remembers which files were asked for."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self.files: list[str] = []
+
+    def read(self, path: str) -> str:
+        self.files.append(path)
+        return self._read(path)
+
+
+def _first_text(
+    path: str | None, environ: Mapping[str, str], reader: _Reader, problems: Problems
+) -> tuple[str, str] | None:
+    """Return the first of the candidate paths that exists, with its text; else note one error."""
+    candidates = default_paths(environ) if path is None else [expanded(path, environ)]
+    if not candidates:
+        text = "no configuration: give --config, or set GRAPHITE_CONF_DIR or GRAPHITE_ROOT in the environment"
+        problems.error("carbon.conf", 0, "", text)
+    for candidate in candidates:
+        try:
+            return candidate, reader.read(candidate)
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            problems.error(candidate, 0, "", f"cannot be read: {error}")
+            return None
+    if candidates:
+        problems.error(candidates[-1], 0, "", f"no configuration there; tried: {', '.join(candidates)}")
+    return None
+
+
+def _overridden(config: Config, overrides: Mapping[str, str]) -> Config:
+    logdir = overrides.get("logdir")
+    return replace(config, log=replace(config.log, directory=logdir)) if logdir else config

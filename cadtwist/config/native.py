@@ -1,0 +1,235 @@
+"""Native TOML: one to one with `config.model.Config`, strict, and written back by `to_toml`.
+
+Every table of the text is a group of the Config (`[writer]`, `[cache]` ...), every key one of its values;
+`[[listeners]]`, `[[schemas]]` and `[[aggregation]]` are lists.  Beside them `[files]` may name carbon's rule files
+(`schemas`, `aggregation`, `whitelist`, `blacklist`; relative to the configuration's folder), whose rules come behind
+those of the text.  An unknown key is an error with its line.  Pure.
+"""
+
+from __future__ import annotations
+
+import difflib
+import posixpath
+import re
+import sys
+from collections.abc import Callable
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from msgspec import NODEFAULT, Struct, ValidationError, convert
+from msgspec.structs import fields, replace
+
+from cadtwist.config.checks import faults
+from cadtwist.config.errors import Problems
+from cadtwist.config.model import AggregationRule, Config, SchemaRule, StagesConfig
+from cadtwist.config.options import fault_of, struct_of, type_name
+from cadtwist.config.rules import (
+    aggregation_rule,
+    read_aggregation,
+    read_patterns,
+    read_schemas,
+    schema_rule,
+)
+from cadtwist.config.tomllines import KeyPath, key_lines, line_of
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
+__all__ = ["load_native"]
+
+Read = Callable[[str], str]
+_FILES = ("schemas", "aggregation", "whitelist", "blacklist")
+_LINE = re.compile(r"\(at line (\d+), column \d+\)")
+
+
+def load_native(text: str, path: str, read: Read, problems: Problems, instance: str = "a") -> Config:
+    """Read native TOML; every fault is noted, and the Config only counts if there is none.
+
+    `instance` names the instance where the text does not.
+    """
+    try:
+        tree = tomllib.loads(text.removeprefix("\ufeff").replace("\r\n", "\n"))
+    except tomllib.TOMLDecodeError as error:
+        place = _LINE.search(str(error))
+        problems.error(path, int(place[1]) if place else 0, "", _LINE.sub("", str(error)).strip())
+        return Config()
+    files = tree.pop("files", {})
+    tree.setdefault("instance", instance)
+    decoder = _Decoder(path, key_lines(text), problems)
+    config = decoder.struct(Config, tree, ())
+    if not isinstance(config, Config):
+        return Config()
+    for where, fault in faults(config):
+        decoder.error(where, fault)
+    if config.cache is None:
+        problems.warning(path, 0, "cache", "there is no [cache]: datapoints are received and kept nowhere")
+    return _Files(path, decoder, read, problems).added(config, files)
+
+
+class _Decoder:
+    """Turns the tree that tomllib gave into the model; each fault is noted with its line."""
+
+    def __init__(self, path: str, lines: dict[KeyPath, int], problems: Problems) -> None:
+        self._path = path
+        self._lines = lines
+        self._problems = problems
+
+    def error(self, path: KeyPath, text: str) -> None:
+        """Note a fault of the key at `path`."""
+        self._problems.error(self._path, line_of(self._lines, path), _dotted(path), text)
+
+    def struct(self, kind: type[Struct], tree: Any, path: KeyPath) -> Struct | None:
+        """Return a `kind` made of the table `tree`, or None after noting why not."""
+        if not isinstance(tree, dict):
+            self.error(path, "a table is expected")
+            return None
+        hints = get_type_hints(kind)
+        self.unknown(tree, tuple(hints), path)
+        values: dict[str, Any] = {}
+        whole = True
+        for field in fields(kind):
+            here = (*path, field.name)
+            if field.name in tree:
+                value = self._value(hints[field.name], tree[field.name], here)
+                whole = whole and value is not NODEFAULT
+                if value is not NODEFAULT:
+                    values[field.name] = value
+            elif field.default is NODEFAULT:
+                self.error(path, f"{field.name} is missing")
+                whole = False
+        return kind(**values) if whole or not path else None
+
+    def unknown(self, tree: dict[str, Any], known: tuple[str, ...], path: KeyPath) -> None:
+        """Note the keys of `tree` that nobody knows."""
+        for name in tree:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                self.error((*path, name), f"unknown key{hint}")
+
+    def _value(self, hint: Any, value: Any, path: KeyPath) -> Any:
+        if hint == tuple[SchemaRule, ...]:
+            return self._rules(value, path, self._schema)
+        if hint == tuple[AggregationRule, ...]:
+            return self._rules(value, path, self._aggregation)
+        inner = struct_of(hint)
+        if inner is None:
+            return self._leaf(hint, value, path)
+        if get_origin(hint) is tuple:
+            return self._rules(value, path, lambda tree, here: self.struct(inner, tree, here))
+        found = self.struct(inner, value, path)
+        return NODEFAULT if found is None else found
+
+    def _leaf(self, hint: Any, value: Any, path: KeyPath) -> Any:
+        try:
+            found = convert(value, hint, strict=True)
+        except ValidationError:
+            self.error(path, f"{value!r} is not: {type_name(_without_none(hint))}")
+            return NODEFAULT
+        fault = fault_of(".".join(part for part in path if isinstance(part, str)), found)
+        if fault is not None:
+            self.error(path, fault)
+            return NODEFAULT
+        return found
+
+    def _rules(self, value: Any, path: KeyPath, one: Callable[[Any, KeyPath], Any]) -> Any:
+        if not isinstance(value, list):
+            self.error(path, "a list of tables is expected, each begun by [[...]]")
+            return NODEFAULT
+        found = [one(tree, (*path, number)) for number, tree in enumerate(value)]
+        return NODEFAULT if None in found else tuple(found)
+
+    def _schema(self, tree: Any, path: KeyPath) -> SchemaRule | None:
+        row = self.struct(_Schema, tree, path)
+        if not isinstance(row, _Schema):
+            return None
+        try:
+            return schema_rule(row.name, row.pattern, row.retentions, row.priority)
+        except ValueError as error:
+            self.error(path, str(error))
+            return None
+
+    def _aggregation(self, tree: Any, path: KeyPath) -> AggregationRule | None:
+        row = self.struct(_Aggregation, tree, path)
+        if not isinstance(row, _Aggregation):
+            return None
+        try:
+            return aggregation_rule(row.name, row.pattern, row.xff, row.method)
+        except ValueError as error:
+            self.error(path, str(error))
+            return None
+
+
+class _Schema(Struct, frozen=True, kw_only=True):
+    """One `[[schemas]]`."""
+
+    name: str
+    pattern: str
+    retentions: str
+    priority: int = 0
+
+
+class _Aggregation(Struct, frozen=True, kw_only=True):
+    """One `[[aggregation]]`."""
+
+    name: str
+    pattern: str
+    xff: float | None = None
+    method: str | None = None
+
+
+class _Files:
+    """The rule files that `[files]` names."""
+
+    def __init__(self, path: str, decoder: _Decoder, read: Read, problems: Problems) -> None:
+        self._folder = posixpath.dirname(path)
+        self._decoder = decoder
+        self._read = read
+        self._problems = problems
+
+    def added(self, config: Config, files: Any) -> Config:
+        """Return `config` with the rules of the files behind its own."""
+        if not isinstance(files, dict):
+            self._decoder.error(("files",), "a table is expected")
+            return config
+        self._decoder.unknown(files, _FILES, ("files",))
+        stages: StagesConfig = config.stages
+        return replace(
+            config,
+            schemas=config.schemas + self._rules(files, "schemas", read_schemas),
+            aggregation=config.aggregation + self._rules(files, "aggregation", read_aggregation),
+            stages=replace(
+                stages,
+                blacklist=stages.blacklist + self._rules(files, "blacklist", read_patterns),
+                whitelist=stages.whitelist + self._rules(files, "whitelist", read_patterns),
+            ),
+        )
+
+    def _rules(self, files: dict[str, Any], name: str, parse: Callable[..., tuple[Any, ...]]) -> tuple[Any, ...]:
+        given = files.get(name)
+        if given is None:
+            return ()
+        if not isinstance(given, str) or not given:
+            self._decoder.error(("files", name), "the path of a file is expected")
+            return ()
+        path = posixpath.normpath(posixpath.join(self._folder, given))
+        try:
+            return parse(self._read(path), path, self._problems)
+        except (OSError, UnicodeDecodeError) as error:
+            self._decoder.error(("files", name), f"{path} cannot be read: {error}")
+            return ()
+
+
+def _without_none(hint: Any) -> Any:
+    if get_origin(hint) in (Union, UnionType):
+        return next(part for part in get_args(hint) if part is not type(None))
+    return hint
+
+
+def _dotted(path: KeyPath) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")

@@ -1,0 +1,70 @@
+"""What a new Config changes in a running process: what it takes at once, and what needs a restart.
+
+The table of `config.options` says which value is which.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from cadtwist.config.assemble import assembled, value_at
+from cadtwist.config.model import Config
+from cadtwist.config.options import OPTIONS
+
+__all__ = ["Change", "Difference", "difference", "merged", "rules_of"]
+
+RULES = ("schemas", "aggregation", "stages.blacklist", "stages.whitelist")
+
+
+class Change(Struct, frozen=True):
+    """One value that differs; `path` is its place in the Config."""
+
+    path: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        if isinstance(self.new, tuple) or isinstance(self.old, tuple):
+            return f"{self.path}: changed"
+        return f"{self.path}: {self.old!r} becomes {self.new!r}"
+
+
+class Difference(Struct, frozen=True):
+    """The changes that a running process takes, and those that it refuses until it is started again."""
+
+    changes: tuple[Change, ...]
+    refused: tuple[Change, ...]
+
+
+def difference(old: Config, new: Config) -> Difference:
+    """Compare two configurations value by value; a list such as `listeners` counts as one value."""
+    changes: list[Change] = []
+    refused: list[Change] = []
+    for path, reloadable in _rows().items():
+        before, after = value_at(old, path), value_at(new, path)
+        if before == after:
+            continue
+        takes = reloadable and not (path.startswith("cache.") and None in (old.cache, new.cache))
+        (changes if takes else refused).append(Change(path, before, after))
+    return Difference(tuple(changes), tuple(refused))
+
+
+def merged(old: Config, new: Config) -> Config:
+    """Return `old` with every change that a running process takes: what runs on when the rest is refused."""
+    return assembled(old, {change.path: change.new for change in difference(old, new).changes})
+
+
+def rules_of(old: Config, new: Config) -> Config:
+    """Return `old` with the rules of `new`: what the periodic look at the rule files takes."""
+    return assembled(old, {path: value_at(new, path) for path in RULES})
+
+
+def _rows() -> dict[str, bool]:
+    """Return reloadable by path; the values of a list's entries stand for the list."""
+    rows: dict[str, bool] = {}
+    for row in OPTIONS:
+        path = "listeners" if row.path.startswith("listeners.") else row.path
+        rows[path] = row.reloadable
+    return rows

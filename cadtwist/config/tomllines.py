@@ -1,0 +1,101 @@
+"""Where in a TOML text each key stands, for messages with a line; the values themselves are tomllib's affair.
+
+One pass over a text that tomllib accepted.  Keys within inline tables are found under the key that holds them.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["KeyPath", "key_lines", "line_of"]
+
+KeyPath = tuple[str | int, ...]
+_PART = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
+_STRING = re.compile(
+    r'"""(?:[^\\]|\\.)*?"{3,5}' r"|'''.*?'{3,5}" r'|"(?:[^"\\\n]|\\.)*"' r"|'[^'\n]*'",
+    re.DOTALL,
+)
+
+
+def key_lines(text: str) -> dict[KeyPath, int]:
+    """Return the line (from 1) of every table and key, by its path; entries of `[[arrays]]` are numbered from 0."""
+    lines: dict[KeyPath, int] = {}
+    counts: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    at = 0
+    while at < len(text):
+        end = _line_end(text, at)
+        line = text[at:end].lstrip()
+        number = text.count("\n", 0, at) + 1
+        if line.startswith("[["):
+            path = _resolved(_parts(line[2:])[0], counts)
+            counts[path] = counts.get(path, -1) + 1
+            table = (*path, counts[path])
+            lines.setdefault(path, number)
+            lines[table] = number
+        elif line.startswith("["):
+            table = _resolved(_parts(line[1:])[0], counts)
+            lines.setdefault(table, number)
+        elif line and not line.startswith("#"):
+            parts, after = _parts(line)
+            for depth in range(1, len(parts) + 1):
+                lines.setdefault((*table, *parts[:depth]), number)
+            end = _value_end(text, end - len(line) + after if line else end)
+        at = end + 1
+    return lines
+
+
+def line_of(lines: dict[KeyPath, int], path: KeyPath) -> int:
+    """Return the line of `path` or of the nearest key that holds it; 0 if there is none."""
+    while path:
+        if path in lines:
+            return lines[path]
+        path = path[:-1]
+    return 0
+
+
+def _line_end(text: str, at: int) -> int:
+    end = text.find("\n", at)
+    return end if end >= 0 else len(text)
+
+
+def _parts(line: str) -> tuple[tuple[str, ...], int]:
+    """Read a dotted key at the start of `line`; return it and the place after it."""
+    parts: list[str] = []
+    at = 0
+    while (match := _PART.match(line, at)) is not None:
+        parts.append(next(group for group in match.groups() if group is not None))
+        at = match.end()
+        if line[at : at + 1] != ".":
+            break
+        at += 1
+    return tuple(parts), at
+
+
+def _resolved(parts: tuple[str, ...], counts: dict[KeyPath, int]) -> KeyPath:
+    """Put the number of the present entry behind each part but the last that names an array of tables."""
+    path: KeyPath = ()
+    for position, part in enumerate(parts):
+        path = (*path, part)
+        if path in counts and position < len(parts) - 1:
+            path = (*path, counts[path])
+    return path
+
+
+def _value_end(text: str, at: int) -> int:
+    """Return the end of the line on which the value that begins after `at` ends."""
+    depth = 0
+    while at < len(text):
+        character = text[at]
+        if character in "\"'":
+            string = _STRING.match(text, at)
+            at = string.end() if string is not None else at + 1
+            continue
+        if character == "#":
+            at = _line_end(text, at)
+            continue
+        if character == "\n" and depth <= 0:
+            return at
+        depth += (character in "[{") - (character in "]}")
+        at += 1
+    return at
