@@ -1,0 +1,327 @@
+# cython: boundscheck=False, wraparound=False, initializedcheck=False
+"""Reads a UDP socket into one text of many datagrams in a native thread: the native twin of `udpread_py`.
+
+The thread waits in poll and recvmmsg, never touches Python and shares two buffers with `take` under a mutex: it fills
+one while the other is handed out.  A full buffer makes the thread wait, so that what is too much stays in the
+socket's own buffer and is then dropped, and counted, by the kernel (SO_RXQ_OVFL).  An eventfd wakes the reactor when the
+buffer was empty before.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+
+cdef extern from *:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <arpa/inet.h>
+    #include <errno.h>
+    #include <netinet/in.h>
+    #include <poll.h>
+    #include <pthread.h>
+    #include <signal.h>
+    #include <stdint.h>
+    #include <stdlib.h>
+    #include <string.h>
+    #include <sys/eventfd.h>
+    #include <sys/socket.h>
+    #include <time.h>
+    #include <unistd.h>
+    #include <fcntl.h>
+
+    #ifndef SO_RXQ_OVFL
+    #define SO_RXQ_OVFL 40
+    #endif
+
+    #define UR_MESSAGES 64
+    #define UR_CONTROL 64
+
+    typedef struct { uint32_t start; uint16_t family; uint8_t address[16]; } ur_peer;
+    typedef struct { uint8_t *data; size_t used; ur_peer *peers; uint32_t count, room; } ur_buffer;
+
+    typedef struct {
+        int fd, wake, halt;              /* socket, eventfd to the reactor, eventfd to the thread */
+        size_t ring, most;
+        pthread_t thread;
+        pthread_mutex_t lock;
+        pthread_cond_t space;
+        int started, stopping, dead;
+        ur_buffer filling, taken;
+        uint8_t *scratch;
+        uint64_t datagrams, bytes, cut, dropped, waits, errors;
+        uint32_t overflow_seen;
+    } ur_reader;
+
+    /* Keep one datagram; the lock is held and there is room. */
+    static void ur_keep(ur_buffer *b, const uint8_t *data, size_t n, const struct sockaddr_storage *from) {
+        ur_peer *peer;
+        if (!n) return;
+        if (b->count == b->room) {
+            uint32_t room = b->room ? b->room * 2 : 256;
+            ur_peer *peers = (ur_peer *)realloc(b->peers, room * sizeof(ur_peer));
+            if (peers) { b->peers = peers; b->room = room; }
+        }
+        if (b->count < b->room) {
+            peer = &b->peers[b->count++];
+            peer->start = (uint32_t)b->used;
+            peer->family = from->ss_family;
+            if (from->ss_family == AF_INET) memcpy(peer->address, &((const struct sockaddr_in *)from)->sin_addr, 4);
+            else if (from->ss_family == AF_INET6) memcpy(peer->address, &((const struct sockaddr_in6 *)from)->sin6_addr, 16);
+        }
+        memcpy(b->data + b->used, data, n);
+        b->used += n;
+        if (data[n - 1] != 10) b->data[b->used++] = 10;
+    }
+
+    static void ur_overflow(ur_reader *r, struct msghdr *message) {
+        struct cmsghdr *c;
+        for (c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c))
+            if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
+                uint32_t seen;
+                memcpy(&seen, CMSG_DATA(c), 4);
+                r->dropped += (uint32_t)(seen - r->overflow_seen);
+                r->overflow_seen = seen;
+            }
+    }
+
+    static void *ur_run(void *argument) {
+        ur_reader *r = (ur_reader *)argument;
+        struct mmsghdr messages[UR_MESSAGES];
+        struct iovec parts[UR_MESSAGES];
+        struct sockaddr_storage froms[UR_MESSAGES];
+        char control[UR_MESSAGES][UR_CONTROL];
+        struct pollfd polled[2];
+        const size_t stride = r->most + 1;
+        size_t per_call = r->ring / (stride + 1);
+        uint64_t one = 1;
+        int got, i;
+        if (per_call > UR_MESSAGES) per_call = UR_MESSAGES;
+        polled[0].fd = r->fd; polled[0].events = POLLIN;
+        polled[1].fd = r->halt; polled[1].events = POLLIN;
+        for (;;) {
+            if (poll(polled, 2, -1) < 0 && errno != EINTR) break;
+            if (polled[1].revents) break;
+            if (!polled[0].revents) continue;
+            for (i = 0; i < (int)per_call; i++) {
+                memset(&messages[i].msg_hdr, 0, sizeof messages[i].msg_hdr);
+                parts[i].iov_base = r->scratch + (size_t)i * stride;
+                parts[i].iov_len = stride;
+                messages[i].msg_hdr.msg_iov = &parts[i];
+                messages[i].msg_hdr.msg_iovlen = 1;
+                messages[i].msg_hdr.msg_name = &froms[i];
+                messages[i].msg_hdr.msg_namelen = sizeof froms[i];
+                messages[i].msg_hdr.msg_control = control[i];
+                messages[i].msg_hdr.msg_controllen = UR_CONTROL;
+            }
+            got = recvmmsg(r->fd, messages, (unsigned)per_call, MSG_DONTWAIT, NULL);
+            pthread_mutex_lock(&r->lock);
+            if (got <= 0) {
+                int wait = got < 0 && errno != EAGAIN && errno != EINTR;
+                if (wait) r->errors++;
+                pthread_mutex_unlock(&r->lock);
+                if (wait) { struct pollfd halt = {r->halt, POLLIN, 0}; if (poll(&halt, 1, 100) > 0) break; }
+                continue;
+            }
+            for (i = 0; i < got && !r->stopping; i++) {
+                size_t n = messages[i].msg_len;
+                int was_empty;
+                ur_overflow(r, &messages[i].msg_hdr);
+                r->datagrams++;
+                r->bytes += n;
+                if (n > r->most) { n = r->most; r->cut++; }
+                if (r->filling.used + n + 1 > r->ring) {
+                    r->waits++;
+                    while (r->filling.used + n + 1 > r->ring && !r->stopping) pthread_cond_wait(&r->space, &r->lock);
+                    if (r->stopping) break;
+                }
+                was_empty = r->filling.used == 0;
+                ur_keep(&r->filling, (uint8_t *)parts[i].iov_base, n, &froms[i]);
+                if (was_empty && r->filling.used && write(r->wake, &one, 8) < 0) r->errors++;
+            }
+            pthread_mutex_unlock(&r->lock);
+        }
+        return NULL;
+    }
+
+    static void ur_free(ur_reader *r) {
+        if (!r) return;
+        if (r->fd >= 0) close(r->fd);
+        if (r->wake >= 0) close(r->wake);
+        if (r->halt >= 0) close(r->halt);
+        free(r->filling.data); free(r->filling.peers);
+        free(r->taken.data); free(r->taken.peers);
+        free(r->scratch);
+        pthread_mutex_destroy(&r->lock);
+        pthread_cond_destroy(&r->space);
+        free(r);
+    }
+
+    static ur_reader *ur_new(int fd, size_t ring, size_t most) {
+        ur_reader *r = (ur_reader *)calloc(1, sizeof *r);
+        int on = 1;
+        size_t calls = ring / (most + 2);
+        if (!r) return NULL;
+        if (calls > UR_MESSAGES) calls = UR_MESSAGES;
+        pthread_mutex_init(&r->lock, NULL);
+        pthread_cond_init(&r->space, NULL);
+        r->ring = ring; r->most = most;
+        r->fd = r->wake = r->halt = -1;
+        r->filling.data = (uint8_t *)malloc(ring);
+        r->taken.data = (uint8_t *)malloc(ring);
+        r->scratch = (uint8_t *)malloc(calls * (most + 1));
+        r->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        r->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        r->halt = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        if (!r->filling.data || !r->taken.data || !r->scratch || r->fd < 0 || r->wake < 0 || r->halt < 0) {
+            int code = errno;
+            ur_free(r);
+            errno = code ? code : ENOMEM;
+            return NULL;
+        }
+        setsockopt(r->fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);
+        return r;
+    }
+
+    /* The thread takes no signals: they are the reactor's. */
+    static int ur_start(ur_reader *r) {
+        sigset_t all, before;
+        int code;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        code = pthread_create(&r->thread, NULL, ur_run, r);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        r->started = code == 0;
+        return code;
+    }
+
+    static void ur_stop(ur_reader *r) {
+        uint64_t one = 1;
+        pthread_mutex_lock(&r->lock);
+        r->stopping = 1;
+        pthread_cond_broadcast(&r->space);
+        pthread_mutex_unlock(&r->lock);
+        if (r->started) {
+            while (write(r->halt, &one, 8) < 0 && errno == EINTR) {}
+            pthread_join(r->thread, NULL);
+            r->started = 0;
+        }
+    }
+
+    /* Swap the buffers; what was filled is in `taken` afterwards. */
+    static void ur_take(ur_reader *r) {
+        ur_buffer was;
+        uint64_t count;
+        pthread_mutex_lock(&r->lock);
+        while (read(r->wake, &count, 8) < 0 && errno == EINTR) {}
+        was = r->filling;
+        r->filling = r->taken;
+        r->filling.used = r->filling.count = 0;
+        r->taken = was;
+        pthread_cond_signal(&r->space);
+        pthread_mutex_unlock(&r->lock);
+    }
+
+    static int ur_peer_text(const ur_buffer *b, size_t position, char *out, unsigned room) {
+        uint32_t low = 0, high = b->count;
+        if (position >= b->used) return 0;
+        while (low < high) {
+            uint32_t middle = low + (high - low) / 2;
+            if (b->peers[middle].start <= position) low = middle + 1; else high = middle;
+        }
+        if (!low) return 0;
+        return inet_ntop(b->peers[low - 1].family, b->peers[low - 1].address, out, room) != NULL;
+    }
+    """
+    ctypedef struct ur_buffer:
+        uint8_t* data
+        size_t used
+    ctypedef struct ur_reader:
+        int wake
+        ur_buffer taken
+        uint64_t datagrams
+        uint64_t bytes
+        uint64_t cut
+        uint64_t dropped
+        uint64_t waits
+        uint64_t errors
+    ur_reader* ur_new(int fd, size_t ring, size_t most)
+    int ur_start(ur_reader* r)
+    void ur_stop(ur_reader* r) nogil
+    void ur_free(ur_reader* r) nogil
+    void ur_take(ur_reader* r) nogil
+    bint ur_peer_text(const ur_buffer* b, size_t position, char* out, unsigned room)
+
+from cpython.exc cimport PyErr_SetFromErrno
+
+__all__ = ["Reader"]
+
+
+cdef class Reader:
+    """Reads the UDP socket behind `fd` (duplicated) in a thread of its own; all methods: reactor thread.
+
+    `ring_bytes` bounds what waits for `take`, `max_datagram` what is kept of a datagram (the rest is cut off and
+    counted).  After `stop` nothing is read.
+    """
+
+    cdef ur_reader* core
+    cdef dict last
+
+    def __cinit__(self, int fd, Py_ssize_t ring_bytes, Py_ssize_t max_datagram=65535):
+        if max_datagram < 1 or ring_bytes < max_datagram + 2 or ring_bytes >= <Py_ssize_t>0xFFFFFFFF:
+            raise ValueError("the ring must hold one datagram, and less than 4 GiB")
+        self.last = {}
+        self.core = ur_new(fd, ring_bytes, max_datagram)
+        if self.core == NULL:
+            PyErr_SetFromErrno(OSError)
+        if ur_start(self.core):
+            ur_free(self.core)
+            self.core = NULL
+            raise OSError("no thread for reading")
+
+    def __dealloc__(self):
+        self.stop()
+
+    def fileno(self):
+        """Return the descriptor that becomes readable when there is something to take; -1 after `stop`."""
+        return self.core.wake if self.core != NULL else -1
+
+    def take(self):
+        """Return what has come, b"" for nothing."""
+        if self.core == NULL:
+            return b""
+        ur_take(self.core)
+        return PyBytes_FromStringAndSize(<char*>self.core.taken.data, self.core.taken.used)
+
+    def peer(self, Py_ssize_t position):
+        """Return the address (no port) that sent the byte at `position` of what `take` returned last, "" if unknown."""
+        cdef char[64] text
+        if self.core == NULL or position < 0 or not ur_peer_text(&self.core.taken, position, text, 64):
+            return ""
+        return (<bytes>text).decode("ascii")
+
+    def stats(self):
+        """Return counts since the start.
+
+        datagrams and bytes received; cut: longer than allowed; dropped: lost by the kernel because nobody read in
+        time; waits: times the ring was full; errors of the socket.
+        """
+        cdef ur_reader* r = self.core
+        if r != NULL:
+            self.last = {"datagrams": r.datagrams, "bytes": r.bytes, "cut": r.cut, "dropped": r.dropped,
+                         "waits": r.waits, "errors": r.errors}
+        return dict(self.last)
+
+    def stop(self):
+        """Stop the thread and forget the socket; idempotent.  What was not taken yet is lost: take before."""
+        cdef ur_reader* r = self.core
+        if r == NULL:
+            return
+        self.stats()
+        with nogil:
+            ur_stop(r)
+        self.stats()
+        self.core = NULL
+        with nogil:
+            ur_free(r)
