@@ -229,9 +229,7 @@ def _of_door(settings: _Settings, door: Door) -> list[Listener]:
     proxy = settings.get(f"{door.prefix}_PROXY_PROTOCOL", False)
     found = []
     if port:
-        found.append(
-            Listener(protocol=door.protocol, interface=interface, port=port, tls=tls, proxy_protocol=proxy)
-        )
+        found.append(Listener(protocol=door.protocol, interface=interface, port=port, tls=tls, proxy_protocol=proxy))
     endpoint = settings.get(f"{door.prefix}_ENDPOINT", "")
     if endpoint:
         found.append(
@@ -255,9 +253,7 @@ def _tls(settings: _Settings, door: Door) -> TlsConfig | None:
 class _Files:
     """The rule files beside carbon.conf."""
 
-    def __init__(
-        self, settings: _Settings, source: CarbonSource, folder: str, read: Read, problems: Problems
-    ) -> None:
+    def __init__(self, settings: _Settings, source: CarbonSource, folder: str, read: Read, problems: Problems) -> None:
         self._settings = settings
         self._source = source
         self._folder = folder

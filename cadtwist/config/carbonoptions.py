@@ -13,13 +13,17 @@ from msgspec import Struct
 
 from cadtwist.config.model import Protocol
 
-__all__ = ["CARBON_OPTIONS", "DOORS", "CarbonOption", "Door", "Kind", "parse_value"]
+__all__ = ["CARBON_OPTIONS", "DOORS", "GROUPS", "CarbonOption", "Door", "Kind", "parse_value"]
 
 Kind = Literal["bool", "int", "float", "text", "list", "path"]
 
 
 class CarbonOption(Struct, frozen=True):
-    """One option.  `unset` makes `None` and an empty value mean the default; `harmless` is a value worth no notice."""
+    """One option.
+
+    `unset`: `None` and an empty value mean the default.  `harmless` is a value that is worth no notice.  `sample` is
+    the default of a row without target, as documents show it.  `ours`: carbon does not know it.
+    """
 
     name: str
     kind: Kind
@@ -28,6 +32,7 @@ class CarbonOption(Struct, frozen=True):
     reason: str = ""
     unset: bool = False
     harmless: Any = None
+    sample: str = ""
     ours: bool = False
 
 
@@ -61,34 +66,80 @@ _FALSE = frozenset(("0", "no", "false", "off"))
 
 def _door_options(door: Door) -> list[CarbonOption]:
     ours = door.prefix == "HTTP"
+    everywhere = "0.0.0.0"  # noqa: S104 (carbon's default, shown)
     rows = [
-        CarbonOption(f"{door.prefix}_INTERFACE", "text", effect="address to listen on", ours=ours),
-        CarbonOption(f"{door.prefix}_PORT", "int", effect="port to listen on; 0 = off", unset=True, ours=ours),
+        CarbonOption(f"{door.prefix}_INTERFACE", "text", effect="address to listen on", sample=everywhere, ours=ours),
+        CarbonOption(
+            f"{door.prefix}_PORT",
+            "int",
+            effect="port to listen on; 0 = off",
+            unset=True,
+            sample=f"{door.port}",
+            ours=ours,
+        ),
     ]
     if door.udp:
         return rows
     return [
         *rows,
-        CarbonOption(f"{door.prefix}_ENDPOINT", "text", effect="one more listener: a Twisted endpoint text", ours=True),
-        CarbonOption(f"{door.prefix}_TLS_CERTIFICATE", "path", effect="PEM certificate: speaks TLS", ours=True),
-        CarbonOption(f"{door.prefix}_TLS_KEY", "path", effect="PEM key, if not with the certificate", ours=True),
-        CarbonOption(f"{door.prefix}_TLS_CLIENT_AUTHORITY", "path", effect="PEM authority of clients", ours=True),
-        CarbonOption(f"{door.prefix}_PROXY_PROTOCOL", "bool", effect="expects PROXY headers", ours=True),
+        CarbonOption(
+            f"{door.prefix}_ENDPOINT",
+            "text",
+            effect="one more listener, as a Twisted endpoint text such as systemd:domain=INET:index=0",
+            ours=True,
+        ),
+        CarbonOption(
+            f"{door.prefix}_TLS_CERTIFICATE",
+            "path",
+            effect="PEM certificate (and chain): the port speaks TLS",
+            ours=True,
+        ),
+        CarbonOption(
+            f"{door.prefix}_TLS_KEY",
+            "path",
+            effect="PEM private key, if it is not in the certificate's file",
+            ours=True,
+        ),
+        CarbonOption(
+            f"{door.prefix}_TLS_CLIENT_AUTHORITY",
+            "path",
+            effect="PEM authority: clients must show a certificate of it",
+            ours=True,
+        ),
+        CarbonOption(
+            f"{door.prefix}_PROXY_PROTOCOL",
+            "bool",
+            effect="every connection begins with a PROXY protocol header, v1 or v2",
+            sample="False",
+            ours=True,
+        ),
     ]
 
 
 _DIRECTORIES = (
-    CarbonOption("STORAGE_DIR", "path", effect="parent of the folders below; default GRAPHITE_STORAGE_DIR"),
-    CarbonOption("CONF_DIR", "path", effect="folder of the rule files; default that of carbon.conf"),
-    CarbonOption("LOG_DIR", "path", effect="log folder; `/<program>-<instance>` is added"),
-    CarbonOption("PID_DIR", "path", target="pid_directory"),
-    CarbonOption("LOCAL_DATA_DIR", "path", target="storage.root"),
+    CarbonOption(
+        "STORAGE_DIR",
+        "path",
+        effect="parent of the folders below; default GRAPHITE_STORAGE_DIR",
+        sample="/opt/graphite/storage",
+    ),
+    CarbonOption(
+        "CONF_DIR", "path", effect="folder of the rule files; default that of carbon.conf", sample="/opt/graphite/conf"
+    ),
+    CarbonOption(
+        "LOG_DIR",
+        "path",
+        effect="log folder; `/<program>-<instance>` is added",
+        sample="/opt/graphite/storage/log/carbon-cache",
+    ),
+    CarbonOption("PID_DIR", "path", target="pid_directory", sample="/opt/graphite/storage"),
+    CarbonOption("LOCAL_DATA_DIR", "path", target="storage.root", sample="/opt/graphite/storage/whisper"),
     CarbonOption("WHITELISTS_DIR", "path", reason="nothing reads it, in carbon neither"),
 )
 
 _PROCESS = (
     CarbonOption("USER", "text", target="user"),
-    CarbonOption("DATABASE", "text", effect="whisper is the only database"),
+    CarbonOption("DATABASE", "text", effect="whisper is the only database", sample="whisper"),
     CarbonOption("ENABLE_LOGROTATION", "bool", target="log.rotate"),
     CarbonOption("LOG_LISTENER_CONN_SUCCESS", "bool", target="log.connections"),
     CarbonOption("LOG_LISTENER_CONN_LOST", "bool", target="log.lost_connections"),
@@ -102,12 +153,14 @@ _PROCESS = (
 )
 
 _RECEIVERS = (
-    CarbonOption("ENABLE_UDP_LISTENER", "bool", effect="opens the UDP listener"),
+    CarbonOption("ENABLE_UDP_LISTENER", "bool", effect="opens the UDP listener", sample="False"),
     CarbonOption("PICKLE_RECEIVER_MAX_LENGTH", "int", target="limits.max_pickle_bytes"),
     CarbonOption("MAX_RECEIVER_CONNECTIONS", "float", target="limits.max_connections"),
     CarbonOption("METRIC_CLIENT_IDLE_TIMEOUT", "float", target="limits.idle_timeout_s", unset=True),
-    CarbonOption("USE_INSECURE_UNPICKLER", "bool", effect="refused: pickles are never executed", harmless=False),
-    CarbonOption("USE_WHITELIST", "bool", effect="reads whitelist.conf and blacklist.conf"),
+    CarbonOption(
+        "USE_INSECURE_UNPICKLER", "bool", effect="refused: pickles are never executed", harmless=False, sample="False"
+    ),
+    CarbonOption("USE_WHITELIST", "bool", effect="reads whitelist.conf and blacklist.conf", sample="False"),
     CarbonOption("USE_FLOW_CONTROL", "bool", target="limits.flow_control"),
     CarbonOption("TCP_KEEPALIVE", "bool", target="tcp.keepalive"),
     CarbonOption("TCP_KEEPIDLE", "int", target="tcp.keepalive_idle_s"),
@@ -121,8 +174,9 @@ _CACHE = (
     CarbonOption("CACHE_WRITE_STRATEGY", "text", target="writer.strategy"),
     CarbonOption("MIN_TIMESTAMP_LAG", "float", target="writer.min_lag_s"),
     CarbonOption("MAX_UPDATES_PER_SECOND", "float", target="writer.max_updates_per_second"),
-    CarbonOption("MAX_UPDATES_PER_SECOND_ON_SHUTDOWN", "float", target="writer.on_shutdown_updates_per_second",
-                 unset=True),
+    CarbonOption(
+        "MAX_UPDATES_PER_SECOND_ON_SHUTDOWN", "float", target="writer.on_shutdown_updates_per_second", unset=True
+    ),
     CarbonOption("MAX_CREATES_PER_MINUTE", "float", target="writer.max_creates_per_minute"),
     CarbonOption("WHISPER_AUTOFLUSH", "bool", target="storage.autoflush"),
     CarbonOption("WHISPER_SPARSE_CREATE", "bool", target="storage.sparse_create"),
@@ -140,7 +194,7 @@ _CACHE = (
     CarbonOption("TAG_BATCH_SIZE", "int", target="tags.batch_series"),
     CarbonOption("TAG_QUEUE_SIZE", "int", target="tags.max_queue_series"),
     CarbonOption("TAG_HASH_FILENAMES", "bool", target="storage.hash_tagged_names"),
-    CarbonOption("RELAY_CACHE_METRICS", "bool", reason=_OWN_METRICS_RELAY, harmless=False),
+    CarbonOption("RELAY_CACHE_METRICS", "bool", reason=_OWN_METRICS_RELAY, harmless=False, sample="False"),
 )
 
 
@@ -164,13 +218,13 @@ _RELAY = (
 )
 
 _ABSENT = (
-    CarbonOption("ENABLE_AMQP", "bool", effect="refused: AMQP is not supported", harmless=False),
+    CarbonOption("ENABLE_AMQP", "bool", effect="refused: AMQP is not supported", harmless=False, sample="False"),
     *_without_effect(_AMQP, "bool", "AMQP_VERBOSE", "AMQP_METRIC_NAME_IN_BODY"),
     *_without_effect(_AMQP, "text", "AMQP_HOST", "AMQP_USER", "AMQP_PASSWORD", "AMQP_VHOST", "AMQP_EXCHANGE"),
     *_without_effect(_AMQP, "text", "AMQP_SPEC"),
     *_without_effect(_AMQP, "int", "AMQP_PORT"),
     *_without_effect(_AMQP, "list", "BIND_PATTERNS"),
-    CarbonOption("ENABLE_MANHOLE", "bool", effect="refused: there is no manhole", harmless=False),
+    CarbonOption("ENABLE_MANHOLE", "bool", effect="refused: there is no manhole", harmless=False, sample="False"),
     *_without_effect(_MANHOLE, "text", "MANHOLE_INTERFACE", "MANHOLE_USER", "MANHOLE_PUBLIC_KEY"),
     *_without_effect(_MANHOLE, "text", "MANHOLE_HOST_KEY_DIR"),
     *_without_effect(_MANHOLE, "int", "MANHOLE_PORT"),
@@ -212,19 +266,19 @@ _OURS = (
     _ours("LISTS_RELOAD_INTERVAL", "float", "reload.lists_s"),
 )
 
-CARBON_OPTIONS: dict[str, CarbonOption] = {
-    row.name: row
-    for row in (
-        *_DIRECTORIES,
-        *_PROCESS,
-        *(row for door in DOORS for row in _door_options(door)),
-        *_RECEIVERS,
-        *_CACHE,
-        *_RELAY,
-        *_ABSENT,
-        *_OURS,
-    )
-}
+GROUPS: tuple[tuple[str, tuple[CarbonOption, ...]], ...] = (
+    ("Folders", _DIRECTORIES),
+    ("The process, its logs and its own metrics", _PROCESS),
+    ("Listeners", tuple(row for door in DOORS for row in _door_options(door))),
+    ("Receiving", _RECEIVERS),
+    ("Cache, writer, files and tags", _CACHE),
+    ("Options of relays and aggregators", _RELAY),
+    ("Options of what does not exist here", _ABSENT),
+    ("Options that carbon does not know", _OURS),
+)
+"""All rows, under the titles that documents give them."""
+
+CARBON_OPTIONS: dict[str, CarbonOption] = {row.name: row for _, rows in GROUPS for row in rows}
 """Every option of `[cache]` by its upper-case name, in the order of docs/options.md."""
 
 

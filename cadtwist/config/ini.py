@@ -143,9 +143,7 @@ class _Reader:
         self._current[name] = self._option
 
     def finished(self) -> tuple[Section, ...]:
-        return tuple(
-            Section(name, line, self._entries(options)) for name, (line, options) in self._sections.items()
-        )
+        return tuple(Section(name, line, self._entries(options)) for name, (line, options) in self._sections.items())
 
     def _entries(self, options: dict[str, _Raw]) -> dict[str, Entry]:
         merged = {**self._defaults, **options}

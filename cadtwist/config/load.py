@@ -63,9 +63,7 @@ def load(
     `instance` names the instance where the file does not.  `overrides` are carbon's `logdir`, `whitelist` and
     `blacklist` of the command line.
     """
-    examined = examine(
-        path, dialect=dialect, instance=instance, environ=environ, overrides=overrides, read=read
-    )
+    examined = examine(path, dialect=dialect, instance=instance, environ=environ, overrides=overrides, read=read)
     examined.problems.raise_errors()
     if examined.loaded is None:
         raise ConfigError([f"{path}: cannot be loaded"])

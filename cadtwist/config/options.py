@@ -80,10 +80,16 @@ OPTIONS: tuple[Option, ...] = (
     Option("wal.max_bytes", "size the log may always have; more only up to twice the pending bytes", "bytes", 1 << 17),
     Option("writer.strategy", "which metric is written next", reloadable=True),
     Option("writer.max_updates_per_second", "file updates per second", "1/s", 1e-3, reloadable=True),
-    Option("writer.on_shutdown_updates_per_second", "both rates while draining; unset = unchanged", "1/s", 1e-3,
-           reloadable=True),
-    Option("writer.max_creates_per_minute", "new files per minute; others wait in the cache", "1/min", 0,
-           reloadable=True),
+    Option(
+        "writer.on_shutdown_updates_per_second",
+        "both rates while draining; unset = unchanged",
+        "1/s",
+        1e-3,
+        reloadable=True,
+    ),
+    Option(
+        "writer.max_creates_per_minute", "new files per minute; others wait in the cache", "1/min", 0, reloadable=True
+    ),
     Option("writer.min_lag_s", "timesorted: write only metrics whose oldest point is older", "s", 0, reloadable=True),
     Option("writer.threads", "writer threads, each with its own share of the metrics", "", 1, 64),
     Option("storage.kind", "whisper files, or memory for trying things out"),
@@ -111,12 +117,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("web.max_points", "datapoints in one answer", "points", 1, 10**10),
     Option("web.find_timeout_s", "patience of a web worker with the owner of the names", "s", 0.1, 3600),
     Option("self_metrics.interval_s", "seconds between our own metrics; 0 = off", "s", 0, 86400, reloadable=True),
-    Option("self_metrics.prefix", "first part of their names", reloadable=True),
-    Option("self_metrics.host", "host part of their names; empty = this machine's", reloadable=True),
-    Option("self_metrics.scheme", "way of naming them"),
-    Option("local_stats.interval_s", "seconds between figures of this machine; 0 = off", "s", 0, 86400,
-           reloadable=True),
-    Option("local_stats.prefix", "first part of their names", reloadable=True),
+    Option("self_metrics.prefix", "first part of the names of our own metrics", reloadable=True),
+    Option("self_metrics.host", "host part of the names of our own metrics; empty = this machine's", reloadable=True),
+    Option("self_metrics.scheme", "way of naming our own metrics: <prefix>.agents.<host>-<instance>.<metric>"),
+    Option(
+        "local_stats.interval_s", "seconds between figures of this machine; 0 = off", "s", 0, 86400, reloadable=True
+    ),
+    Option("local_stats.prefix", "first part of the names of this machine's figures", reloadable=True),
     Option("log.directory", "folder of the log files; empty = where twistd logs"),
     Option("log.rotate", "begin a new log file each day; off: reopen when the file was moved"),
     Option("log.updates", "a line per file update", reloadable=True),
@@ -125,10 +132,22 @@ OPTIONS: tuple[Option, ...] = (
     Option("log.queries", "a line per cache query", reloadable=True),
     Option("log.connections", "a line per connect and clean close of a metric client", reloadable=True),
     Option("log.lost_connections", "a line per abnormal end of a metric connection", reloadable=True),
-    Option("reload.schemas_s", "seconds between looks at the schema files; 0 = only on SIGHUP", "s", 0, 86400,
-           reloadable=True),
-    Option("reload.lists_s", "seconds between looks at the black and white lists; 0 = only on SIGHUP", "s", 0, 86400,
-           reloadable=True),
+    Option(
+        "reload.schemas_s",
+        "seconds between looks at the schema files; 0 = only on SIGHUP",
+        "s",
+        0,
+        86400,
+        reloadable=True,
+    ),
+    Option(
+        "reload.lists_s",
+        "seconds between looks at the black and white lists; 0 = only on SIGHUP",
+        "s",
+        0,
+        86400,
+        reloadable=True,
+    ),
 )
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import fields
 from cadtwist.config.model import AggregationRule, Config, SchemaRule
 from cadtwist.config.rules import retentions_text
 
-__all__ = ["to_toml"]
+__all__ = ["to_toml", "toml_value"]
 
 _ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 _ALWAYS = ("protocol", "transport", "interface")
@@ -27,7 +27,7 @@ def to_toml(config: Config) -> str:
         elif isinstance(value, tuple):
             tables.extend("\n".join(_table(f"[[{name}]]", name, _row(entry))) for entry in value)
         else:
-            scalars.append(f"{name} = {_value(value)}")
+            scalars.append(f"{name} = {toml_value(value)}")
     return "\n\n".join(("\n".join(scalars), *tables)) + "\n"
 
 
@@ -38,7 +38,7 @@ def _table(header: str, path: str, value: Struct | dict[str, Any]) -> Iterator[s
         if isinstance(entry, Struct):
             inner.append((f"{path}.{name}", entry))
         else:
-            yield f"{name} = {_value(entry)}"
+            yield f"{name} = {toml_value(entry)}"
     for deeper, entry in inner:
         yield from _table(f"[{deeper}]", deeper, entry)
 
@@ -62,14 +62,15 @@ def _row(entry: Any) -> dict[str, Any]:
     return {name: value for name, value, default in shown if name in _ALWAYS or value != default}
 
 
-def _value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Return one plain value or list as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, str):
         return _string(value)
-    return "[" + ", ".join(_value(entry) for entry in value) + "]"
+    return "[" + ", ".join(toml_value(entry) for entry in value) + "]"
 
 
 def _string(text: str) -> str:

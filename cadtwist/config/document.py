@@ -1,0 +1,239 @@
+"""Writes docs/options.md, conf/carbon.conf and conf/cadtwist.toml from the option tables, so that they cannot drift.
+
+`python -m cadtwist.config.document options|carbon|native` prints one of them; a test compares the files with it.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from math import inf
+from typing import Any
+
+from msgspec import NODEFAULT
+
+from cadtwist.config.assemble import value_at
+from cadtwist.config.carbonoptions import GROUPS, CarbonOption
+from cadtwist.config.model import CacheConfig, Config
+from cadtwist.config.options import Option, leaves, option, type_name
+from cadtwist.config.toml import toml_value
+
+__all__ = ["carbon_sample", "main", "native_sample", "options_document"]
+
+_WIDTH = 110
+_DEFAULTS = Config(cache=CacheConfig())
+_LISTS = ("listeners", "schemas", "aggregation")
+_EXAMPLES = """
+[[listeners]]                       # graphite's line protocol
+protocol = "line"
+interface = "0.0.0.0"
+port = 2003
+
+[[listeners]]                       # the same, one or more lines in each datagram
+protocol = "line"
+transport = "udp"
+interface = "0.0.0.0"
+port = 2003
+
+[[listeners]]                       # lines of local programs
+protocol = "line"
+transport = "unix"
+path = "var/line.sock"
+
+[[listeners]]                       # what relays send
+protocol = "pickle"
+interface = "0.0.0.0"
+port = 2004
+
+[[listeners]]                       # what graphite-web asks (CARBONLINK_HOSTS)
+protocol = "cachequery"
+interface = "127.0.0.1"
+port = 7002
+
+[[listeners]]                       # find, render, health, metrics (CLUSTER_SERVERS)
+protocol = "http"
+interface = "127.0.0.1"
+port = 18011
+
+# [[listeners]]                     # TLS; with client_authority clients must show a certificate of it
+# protocol = "line"
+# interface = "::"
+# port = 2103
+# proxy_protocol = true
+# tls = { certificate = "server.pem", key = "server.key", client_authority = "clients.pem" }
+
+# [[listeners]]                     # a socket that systemd opened
+# protocol = "line"
+# transport = "endpoint"
+# endpoint = "systemd:domain=INET:index=0"
+
+[[schemas]]                         # the first whose pattern is found in the name counts
+name = "own"
+pattern = '^carbon\\.'
+retentions = "60:90d"
+
+[[schemas]]
+name = "default"
+pattern = ""
+retentions = "10s:6h,1m:7d,10m:1y"
+
+[[aggregation]]                     # what a coarser point is made of; without a match xff 0.5 and average
+name = "count"
+pattern = '\\.count$'
+xff = 0.0
+method = "sum"
+
+# [files]                           # carbon's rule files; their rules come behind those above
+# schemas = "storage-schemas.conf"
+# aggregation = "storage-aggregation.conf"
+# whitelist = "whitelist.conf"
+# blacklist = "blacklist.conf"
+"""
+
+
+def native_sample() -> str:
+    """Return conf/cadtwist.toml: every option with its default and meaning, and examples of the lists."""
+    lines = [
+        "# Every option of `twistd cadtwist -c FILE`, with its default.  Paths are relative to the working directory,",
+        "# `inf` is a number without limit.  What is marked [r] is taken by a running process on SIGHUP; anything else",
+        "# needs a restart.",
+        "",
+    ]
+    group = ""
+    for path, _, default in leaves():
+        head, _, name = path.rpartition(".")
+        if head.split(".")[0] in _LISTS or path in _LISTS:
+            continue
+        if head != group:
+            group = head
+            lines.append(f"\n[{head}]")
+        lines.append(_native_line(name, option(path), default))
+    return "\n".join(lines) + "\n" + _EXAMPLES
+
+
+def _native_line(name: str, row: Option, default: Any) -> str:
+    setting = f"# {name} =" if default is None else f"{name} = {toml_value(default)}"
+    notes = f"[{row.unit}] " if row.unit else ""
+    return f"{setting:<36} # {notes}{row.doc}{' [r]' if row.reloadable else ''}"
+
+
+def carbon_sample() -> str:
+    """Return conf/carbon.conf: `[cache]` with every option that has an effect."""
+    lines = [
+        "# carbon.conf of cadtwist: section [cache], every option that has an effect, with its default.",
+        "# [cache:NAME] overrides it for `--instance NAME`.  Options that carbon does not know are commented out.",
+        "# A percent sign is written %%.  See docs/options.md for types and ranges.",
+        "",
+        "[cache]",
+    ]
+    for title, rows in GROUPS:
+        shown = [row for row in rows if not row.reason and not _refused(row)]
+        if shown:
+            lines += ["", f"# {'-' * 20} {title} {'-' * (_WIDTH - 24 - len(title))}"]
+        for row in shown:
+            lines += _carbon_lines(row)
+    return "\n".join(lines) + "\n"
+
+
+def _refused(row: CarbonOption) -> bool:
+    return row.effect.startswith("refused")
+
+
+def _carbon_lines(row: CarbonOption) -> Iterator[str]:
+    value = _carbon_default(row)
+    active = value and not row.ours and not value.startswith("/")
+    active = active and not (row.name.startswith("PROTOBUF") or value == "unset")
+    yield ""
+    for line in textwrap.wrap(_doc(row), _WIDTH):
+        yield f"# {line}"
+    yield f"{'' if active else '# '}{row.name} = {'' if value == 'unset' else value}".rstrip()
+
+
+def _doc(row: CarbonOption) -> str:
+    if row.reason:
+        return f"no effect: {row.reason}"
+    if not row.target:
+        return row.effect
+    target = option(row.target)
+    return f"{target.doc} [{target.unit}]" if target.unit else target.doc
+
+
+def _carbon_default(row: CarbonOption) -> str:
+    if row.sample or not row.target:
+        return row.sample
+    value = value_at(_DEFAULTS, row.target)
+    if value is None or (row.unset and value == inf):
+        return "unset"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def options_document() -> str:
+    """Return docs/options.md: both dialects, each option with type, default, range and meaning."""
+    lines = [
+        "# Options",
+        "",
+        "Written by `python -m cadtwist.config.document options`; the tables are those that the loaders use.",
+        "",
+        "`cadtwist check FILE` names every fault of a configuration with file and line; `cadtwist check FILE --print`",
+        "shows any dialect as native TOML.  *Reload* says whether a running process takes a new value on SIGHUP.",
+        "",
+        "## Native TOML",
+        "",
+        "`twistd cadtwist -c FILE`.  An unknown key is an error.  `inf` is a number without limit.  The keys of",
+        "`[[listeners]]` are shown as `listeners.*`; `[[schemas]]` has `name`, `pattern`, `retentions`, `priority`;",
+        "`[[aggregation]]` has `name`, `pattern`, `xff`, `method`.  `[files]` may name `schemas`, `aggregation`,",
+        "`whitelist` and `blacklist` files in carbon's form, relative to the configuration's folder.",
+        "",
+        "| option | type | default | range | reload | meaning |",
+        "|---|---|---|---|---|---|",
+        *(_native_row(path, hint, default) for path, hint, default in leaves()),
+        "",
+        "## carbon.conf, section `[cache]`",
+        "",
+        "`[cache:NAME]` is laid over `[cache]` for `--instance NAME`.  An unknown option is a warning, a wrong",
+        "value an error.  `inf` is a number without limit.  Options marked + are additions that carbon does not know.",
+    ]
+    for title, rows in GROUPS:
+        lines += ["", f"### {title}", "", "| option | type | default | native | meaning |", "|---|---|---|---|---|"]
+        lines += [_carbon_row(row) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _native_row(path: str, hint: Any, default: Any) -> str:
+    row = option(path)
+    shown = "" if default is NODEFAULT or default is None or path in _LISTS else f"`{toml_value(default)}`"
+    kind = type_name(hint).replace("|", "\\|")
+    unit = f" {row.unit}" if row.unit else ""
+    reload = "yes" if row.reloadable else ""
+    return f"| `{path}` | {kind}{unit} | {shown} | {_range(row)} | {reload} | {row.doc} |"
+
+
+def _range(row: Option) -> str:
+    if row.low == -inf:
+        return ""
+    return f"{row.low:.15g} to {row.high:.15g}" if row.high != inf else f"from {row.low:.15g}"
+
+
+def _carbon_row(row: CarbonOption) -> str:
+    kinds = {"bool": "True or False", "int": "whole number", "float": "number"}
+    default = "" if row.reason else _carbon_default(row)
+    target = f"`{row.target}`" if row.target else ""
+    name = f"`{row.name}`{' +' if row.ours else ''}"
+    return f"| {name} | {kinds.get(row.kind, row.kind)} | {default} | {target} | {_doc(row)} |"
+
+
+def main(argv: list[str]) -> int:
+    """Print the document that `argv` names; return the exit status."""
+    writers = {"options": options_document, "carbon": carbon_sample, "native": native_sample}
+    if len(argv) != 1 or argv[0] not in writers:
+        sys.stderr.write(f"one of {', '.join(writers)} is expected\n")
+        return 2
+    sys.stdout.write(writers[argv[0]]())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
