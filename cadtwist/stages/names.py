@@ -1,0 +1,228 @@
+"""NameMap: the one stage that maps names to names, and the rules for it.
+
+A rule is a pure, readable function of a name.  Adjacent rules go into one NameMap, which asks them once per metric
+and applies the answers to whole Batches.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from zope.interface import implementer
+
+from cadtwist.interfaces import ISink, IStage
+from cadtwist.model.batch import BATCH_POINTS, NO_ID, Batch, Ids
+from cadtwist.model.metricname import canonical
+from cadtwist.model.rules import PatternList, RewriteRule
+from cadtwist.stages.decisions import FIRST_ROW, PASS, UNKNOWN, Decisions, FanTable, Numbers
+from cadtwist.telemetry import Account
+
+if TYPE_CHECKING:
+    from cadtwist.kernels.active import table as tables
+
+__all__ = ["BlacklistRule", "NameMap", "NameRule", "NormaliseTags", "Outcome", "Rewrite", "WhitelistRule"]
+
+
+class Outcome(NamedTuple):
+    """What becomes of a name: `names`, none = dropped for `reason`; with names `reason` is a remark to count."""
+
+    names: tuple[str, ...]
+    reason: str = ""
+
+
+class NameRule(Protocol):
+    """A pure function of a metric name; `label` is how people know it."""
+
+    @property
+    def label(self) -> str:
+        """The rule's name in explanations."""
+
+    def __call__(self, name: str) -> Outcome:
+        """Return what becomes of `name`."""
+
+
+class BlacklistRule:
+    """Drops names in which any pattern is found, with the reason `blacklist`."""
+
+    label = "blacklist"
+
+    def __init__(self, patterns: PatternList) -> None:
+        self._patterns = [re.compile(pattern) for pattern in patterns.patterns]
+
+    def __call__(self, name: str) -> Outcome:
+        """Return what becomes of `name`."""
+        if any(pattern.search(name) for pattern in self._patterns):
+            return Outcome((), "blacklist")
+        return Outcome((name,))
+
+
+class WhitelistRule:
+    """Drops names in which no pattern is found, with the reason `whitelist`; without patterns all pass."""
+
+    label = "whitelist"
+
+    def __init__(self, patterns: PatternList) -> None:
+        self._patterns = [re.compile(pattern) for pattern in patterns.patterns]
+
+    def __call__(self, name: str) -> Outcome:
+        """Return what becomes of `name`."""
+        if not self._patterns or any(pattern.search(name) for pattern in self._patterns):
+            return Outcome((name,))
+        return Outcome((), "whitelist")
+
+
+class NormaliseTags:
+    """Gives tagged names their canonical form; an unparsable one stays as it came and is counted."""
+
+    label = "tags"
+
+    def __call__(self, name: str) -> Outcome:
+        """Return what becomes of `name`."""
+        try:
+            return Outcome((canonical(name),))
+        except ValueError:
+            return Outcome((name,), "unparsable_tags")
+
+
+class Rewrite:
+    """Applies substitutions in order, each to the result of the one before; an empty result drops (`name`)."""
+
+    label = "rewrite"
+
+    def __init__(self, rules: Iterable[RewriteRule]) -> None:
+        self._rules = [(re.compile(rule.pattern), rule.replacement) for rule in rules]
+
+    def __call__(self, name: str) -> Outcome:
+        """Return what becomes of `name`."""
+        for pattern, replacement in self._rules:
+            name = pattern.sub(replacement, name)
+        return Outcome((name,)) if name else Outcome((), "name")
+
+
+@implementer(IStage)
+class NameMap:
+    """Applies `rules` in order to the name of every datapoint.  Reactor thread.
+
+    `admit(id, name)`, if given, is asked last about each new name and returns "" or the reason to drop it: the hook
+    of cardinality limits.  Invariant: a target's id is claimed (`holds`) as long as a metric maps to it.
+
+    A reload: `fresh = old.replaced(rules)`, let the key space hold it, `prime` it over the live ids in slices, let
+    the upstream sink deliver into it, then release `old`.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[NameRule],
+        table: tables.MetricTable,
+        downstream: ISink,
+        account: Account,
+        admit: Callable[[int, str], str] | None = None,
+    ) -> None:
+        self.rules = tuple(rules)
+        self.downstream = downstream
+        self._table = table
+        self._account = account
+        self._admit = admit
+        self._reasons: list[str] = []
+        self._fans = FanTable()
+        self._decisions = Decisions(self._decide_id)
+
+    def accept(self, batch: Batch) -> None:
+        """Pass on what the rules let through, under its new names; a Batch of which all passes is not copied."""
+        self._account.received += len(batch)
+        decided = self._decisions.lookup(batch.ids)
+        if (decided == PASS).all():
+            self._pass_on(batch)
+            return
+        kept = decided > UNKNOWN
+        if not kept.all():
+            self._count_drops(decided[~kept])
+            batch, decided = batch.select(kept), decided[kept]
+        if (decided >= FIRST_ROW).any():
+            self._fan_out(batch, decided)
+        elif len(batch):
+            self._pass_on(batch)
+
+    def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Claim the ids to which some metric is mapped."""
+        return self._fans.used(ids)
+
+    def forget(self, ids: Ids) -> None:
+        """Forget the decisions about `ids`."""
+        decided = self._decisions.known(ids)
+        for row in decided[decided >= FIRST_ROW].tolist():
+            self._fans.remove(row - FIRST_ROW)
+        self._decisions.forget(ids)
+
+    def decide(self, name: str) -> Outcome:
+        """Return what becomes of `name`.  Pure."""
+        names: tuple[str, ...] = (name,)
+        remark = ""
+        for rule in self.rules:
+            outcomes = [rule(each) for each in names]
+            names = tuple(result for outcome in outcomes for result in outcome.names)
+            remark = next((outcome.reason for outcome in outcomes if outcome.reason), remark)
+            if not names:
+                break
+        return Outcome(tuple(dict.fromkeys(names)), remark)
+
+    def explain(self, name: str) -> str:
+        """Return `decide(name)` as one line for people."""
+        outcome = self.decide(name)
+        if not outcome.names:
+            return f"{name}: dropped ({outcome.reason})"
+        result = "passed unchanged" if outcome.names == (name,) else "becomes " + ", ".join(outcome.names)
+        return f"{name}: {result}" + (f" ({outcome.reason})" if outcome.reason else "")
+
+    def prime(self, ids: Ids, budget: int) -> int:
+        """Decide up to `budget` unknown ids in advance; return how many of `ids` are unknown after that."""
+        return self._decisions.prime(ids, budget)
+
+    def replaced(self, rules: Sequence[NameRule]) -> NameMap:
+        """Return a stage with other rules in this one's place: same neighbours and account, nothing decided yet."""
+        return NameMap(rules, self._table, self.downstream, self._account, self._admit)
+
+    def _decide_id(self, number: int) -> int:
+        name = self._table.name(number).decode("utf-8")
+        outcome = self.decide(name)
+        reason = outcome.reason
+        if outcome.names and self._admit is not None:
+            refused = self._admit(number, name)
+            outcome, reason = (Outcome((), refused), refused) if refused else (outcome, reason)
+        if not outcome.names:
+            return -1 - self._reason(reason)
+        if reason:
+            self._account.count(reason)
+        if outcome.names == (name,):
+            return PASS
+        seen = self._table.seen(number)
+        targets = [self._table.intern(each.encode("utf-8", "replace"), seen) for each in outcome.names]
+        if NO_ID in targets:
+            return UNKNOWN
+        return FIRST_ROW + self._fans.add(targets)
+
+    def _reason(self, reason: str) -> int:
+        if reason not in self._reasons:
+            self._reasons.append(reason)
+        return self._reasons.index(reason)
+
+    def _count_drops(self, decided: Numbers) -> None:
+        for number, points in enumerate(np.bincount(-decided).tolist()):
+            if points:
+                self._account.drop(self._reasons[number - 1] if number else "table_full", points)
+
+    def _fan_out(self, batch: Batch, decided: Numbers) -> None:
+        positions, ids = self._fans.spread(batch.ids, decided - FIRST_ROW)
+        self._account.made += len(ids) - len(batch)
+        for start in range(0, len(ids), BATCH_POINTS):
+            part = batch.select(positions[start : start + BATCH_POINTS])
+            part.ids = ids[start : start + BATCH_POINTS]
+            self._pass_on(part)
+
+    def _pass_on(self, batch: Batch) -> None:
+        self._account.out += len(batch)
+        self.downstream.accept(batch)
