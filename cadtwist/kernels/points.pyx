@@ -1,0 +1,1102 @@
+# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+"""The datapoints that wait to be written, by metric id: the native twin of `points_py`, which tells the contract.
+
+A metric's pending points stand, in order of arrival, in a ring of chunks: the metric's record (24 bytes) names the
+last chunk, whose `next` is the first.  Chunks hold 1, 2, 4 or 8 points; which, follows from the number of points
+before, so a chunk needs no header beside its `next`: 16 bytes a point and 4 a chunk.  Chunks of one size share pages
+of 256 KiB; an empty page goes back to the system (a few are kept), so memory follows the load down again.
+
+Points in flight are the very arrays that `take` returned; a metric's record then names a row of the flight table.
+
+An equal timestamp is looked for only when a point is not newer than all that are pending.  A long series that is out
+of order gets an index of its timestamps (16 to 32 bytes a point), so a backfill never costs a scan per point.
+"""
+
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+cdef extern from *:
+    """
+    #include <sys/mman.h>
+    static void *map_page(size_t n) {
+        void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return p == MAP_FAILED ? NULL : p;
+    }
+    static void unmap_page(void *p, size_t n) { munmap(p, n); }
+    #define PREFETCH_W(p) __builtin_prefetch((p), 1)
+    #define PREFETCH_R(p) __builtin_prefetch((p), 0)
+    """
+    void *map_page(size_t n) noexcept nogil
+    void unmap_page(void *p, size_t n) noexcept nogil
+    void PREFETCH_W(const void *p) noexcept nogil
+    void PREFETCH_R(const void *p) noexcept nogil
+
+__all__ = ["MAX_ID", "PointStore"]
+
+MAX_ID = (1 << 26) - 1
+
+cdef enum:
+    ID_LIMIT = 1 << 26
+    PAGE_BYTES = 262144
+    SLOT_BITS = 14
+    SLOT_MASK = 16383
+    PAGE_LIMIT = 1 << 18
+    SPARE_PAGES = 16
+    CLASSES = 4
+    COUNT_MASK = (1 << 29) - 1
+    LISTED = 1 << 29
+    UNORDERED = 1 << 30
+    INDEXED = 1 << 31
+    LONG_SERIES = 64
+    AHEAD_META = 24
+    AHEAD_POINT = 12
+
+cdef uint32_t NIL = 0xFFFFFFFFu
+
+ctypedef struct Meta:
+    double newest      # of the pending points; the address of the Index when INDEXED
+    uint32_t tail      # the last chunk; valid while points are pending
+    uint32_t count     # of pending points, and flags
+    uint32_t flight    # 1 + row of the flight table, 0 when none is in flight
+    uint32_t pin       # oldest segment of the pending points
+
+ctypedef struct Page:
+    char *base
+    uint32_t before    # neighbours in the list of pages with room
+    uint32_t after
+    uint32_t used
+    uint32_t bump      # slots from here on were never used
+    uint32_t free      # 1 + first slot of the free list
+    uint32_t cls
+
+ctypedef struct Flight:
+    uint32_t job
+    uint32_t row
+    uint32_t pin
+    uint32_t next      # in the free list, 1 + row
+
+ctypedef struct Job:
+    const double *ts
+    const double *values
+    const uint32_t *offsets
+    uint32_t left
+
+ctypedef struct Index:
+    double newest
+    uint64_t mask
+    uint64_t n
+    uint64_t *places   # 1 + (chunk << 3 | position), 0 when empty
+
+
+cdef inline uint32_t slots_of(uint32_t cls) noexcept nogil:
+    return PAGE_BYTES // ((16 << cls) + 4)
+
+
+cdef inline uint32_t class_of(uint32_t k) noexcept nogil:
+    """The size class of the chunk in which point number k (from 0) stands."""
+    return 0 if k < 2 else 1 if k < 10 else 2 if k < 34 else 3
+
+
+cdef inline uint32_t place_of(uint32_t k) noexcept nogil:
+    """The position of point number k within its chunk."""
+    return 0 if k < 2 else (k - 2) & 1 if k < 10 else (k - 10) & 3 if k < 34 else (k - 34) & 7
+
+
+cdef inline uint64_t mixed(double ts, const void *seed) noexcept nogil:
+    cdef double plus = ts + 0.0
+    cdef uint64_t h
+    memcpy(&h, &plus, 8)
+    h ^= <uint64_t>seed
+    h *= <uint64_t>0x9E3779B97F4A7C15
+    h ^= h >> 32
+    h *= <uint64_t>0xD6E8FEB86659FD93
+    return h ^ (h >> 29)
+
+
+cdef void merge_sorted(double *ts, double *values, uint32_t n, double *spare) noexcept nogil:
+    """Sort n points by time, stable, in place; `spare` has room for 2n doubles."""
+    cdef uint32_t i, j, k, left, mid, right, width = 1
+    cdef double t, v
+    cdef double *from_t = ts
+    cdef double *from_v = values
+    cdef double *to_t = spare
+    cdef double *to_v = spare + n
+    if n <= 24:
+        for i in range(1, n):
+            t = ts[i]
+            v = values[i]
+            j = i
+            while j > 0 and ts[j - 1] > t:
+                ts[j] = ts[j - 1]
+                values[j] = values[j - 1]
+                j -= 1
+            ts[j] = t
+            values[j] = v
+        return
+    while width < n:
+        left = 0
+        while left < n:
+            mid = left + width if n - left > width else n
+            right = mid + width if n - mid > width else n
+            i = left
+            j = mid
+            for k in range(left, right):
+                if i < mid and (j >= right or from_t[i] <= from_t[j]):
+                    to_t[k] = from_t[i]
+                    to_v[k] = from_v[i]
+                    i += 1
+                else:
+                    to_t[k] = from_t[j]
+                    to_v[k] = from_v[j]
+                    j += 1
+            left = right
+        from_t, to_t = to_t, from_t
+        from_v, to_v = to_v, from_v
+        if width > (1 << 30):
+            break
+        width *= 2
+    if from_t != ts:
+        memcpy(ts, from_t, n * sizeof(double))
+        memcpy(values, from_v, n * sizeof(double))
+
+
+cdef int64_t found_at(const double *ts, uint32_t n, double t) noexcept nogil:
+    """The place of t in ascending ts, or -1."""
+    cdef uint32_t low = 0, high = n, mid
+    while low < high:
+        mid = low + (high - low) // 2
+        if ts[mid] < t:
+            low = mid + 1
+        else:
+            high = mid
+    return low if low < n and ts[low] == t else -1
+
+
+cdef class PointStore:
+    """Pending datapoints and those in flight; see the Python twin.  The GIL is its lock."""
+
+    cdef Meta *metas
+    cdef uint32_t n_metas, room_metas
+    cdef Page *pages
+    cdef uint32_t n_pages, room_pages, free_page
+    cdef uint32_t with_room[CLASSES]
+    cdef char *spares[SPARE_PAGES]
+    cdef uint32_t n_spares, mapped_pages
+    cdef uint32_t *queue
+    cdef uint32_t n_queue, room_queue
+    cdef Flight *flights
+    cdef uint32_t n_flights, room_flights, free_flight
+    cdef Job *jobs
+    cdef uint32_t n_jobs
+    cdef list job_arrays
+    cdef dict pin_counts
+    cdef double *scratch
+    cdef size_t room_scratch
+    cdef uint64_t n_points, n_in_flight, n_metrics, chunk_bytes, index_bytes
+
+    def __cinit__(self):
+        cdef int cls
+        for cls in range(CLASSES):
+            self.with_room[cls] = NIL
+        self.free_page = NIL
+        self.job_arrays = []
+        self.pin_counts = {}
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        for i in range(self.n_metas):
+            if self.metas[i].count & INDEXED:
+                self.drop_index(&self.metas[i])
+        for i in range(self.n_pages):
+            if self.pages[i].base != NULL:
+                unmap_page(self.pages[i].base, PAGE_BYTES)
+        for i in range(self.n_spares):
+            unmap_page(self.spares[i], PAGE_BYTES)
+        free(self.metas)
+        free(self.pages)
+        free(self.queue)
+        free(self.flights)
+        free(self.jobs)
+        free(self.scratch)
+
+    @property
+    def points(self):
+        """All datapoints held, those in flight included."""
+        return self.n_points
+
+    @property
+    def in_flight(self):
+        """The datapoints that are on their way to a file."""
+        return self.n_in_flight
+
+    @property
+    def metrics(self):
+        """The metrics that have points, pending or in flight."""
+        return self.n_metrics
+
+    @property
+    def bytes(self):
+        """The memory that points and the records of ids take, in bytes."""
+        return (self.chunk_bytes + self.index_bytes + self.n_in_flight * 16 + self.n_metas * sizeof(Meta)
+                + self.room_queue * 4 + self.room_flights * sizeof(Flight))
+
+    @property
+    def reserved_bytes(self):
+        """The memory taken from the system, in bytes: `bytes` and what is free for reuse."""
+        return (self.bytes - self.chunk_bytes + (<uint64_t>self.mapped_pages + self.n_spares) * PAGE_BYTES
+                + (self.room_metas - self.n_metas) * sizeof(Meta) + self.room_scratch * 8)
+
+    # chunks and pages
+
+    cdef inline double *points_at(self, uint32_t ref) noexcept nogil:
+        cdef Page *page = &self.pages[ref >> SLOT_BITS]
+        return <double *>(page.base + (<size_t>(ref & SLOT_MASK) << (4 + page.cls)))
+
+    cdef inline uint32_t *next_of(self, uint32_t ref) noexcept nogil:
+        cdef Page *page = &self.pages[ref >> SLOT_BITS]
+        return <uint32_t *>(page.base + (<size_t>slots_of(page.cls) << (4 + page.cls))) + (ref & SLOT_MASK)
+
+    cdef void link_page(self, uint32_t number) noexcept nogil:
+        cdef Page *page = &self.pages[number]
+        page.before = NIL
+        page.after = self.with_room[page.cls]
+        if page.after != NIL:
+            self.pages[page.after].before = number
+        self.with_room[page.cls] = number
+
+    cdef void unlink_page(self, uint32_t number) noexcept nogil:
+        cdef Page *page = &self.pages[number]
+        if page.before == NIL:
+            self.with_room[page.cls] = page.after
+        else:
+            self.pages[page.before].after = page.after
+        if page.after != NIL:
+            self.pages[page.after].before = page.before
+
+    cdef bint add_page(self, uint32_t cls) noexcept nogil:
+        """Link an empty page of a class; False when there is no memory."""
+        cdef uint32_t number, room
+        cdef char *base
+        cdef Page *grown
+        if self.free_page == NIL and self.n_pages == self.room_pages:
+            room = self.room_pages * 2 if self.room_pages else 16
+            if room > PAGE_LIMIT:
+                return False
+            grown = <Page *>realloc(self.pages, room * sizeof(Page))
+            if grown == NULL:
+                return False
+            self.pages = grown
+            self.room_pages = room
+        if self.n_spares:
+            self.n_spares -= 1
+            base = self.spares[self.n_spares]
+        else:
+            base = <char *>map_page(PAGE_BYTES)
+            if base == NULL:
+                return False
+        if self.free_page != NIL:
+            number = self.free_page
+            self.free_page = self.pages[number].after
+        else:
+            number = self.n_pages
+            self.n_pages += 1
+        memset(&self.pages[number], 0, sizeof(Page))
+        self.pages[number].base = base
+        self.pages[number].cls = cls
+        self.mapped_pages += 1
+        self.link_page(number)
+        return True
+
+    cdef void drop_page(self, uint32_t number) noexcept nogil:
+        cdef Page *page = &self.pages[number]
+        self.unlink_page(number)
+        if self.n_spares < SPARE_PAGES:
+            self.spares[self.n_spares] = page.base
+            self.n_spares += 1
+        else:
+            unmap_page(page.base, PAGE_BYTES)
+        page.base = NULL
+        page.after = self.free_page
+        self.free_page = number
+        self.mapped_pages -= 1
+
+    cdef uint32_t new_chunk(self, uint32_t cls) noexcept nogil:
+        """Return a chunk, or NIL when there is no memory."""
+        cdef uint32_t number = self.with_room[cls], slot
+        cdef Page *page
+        if number == NIL:
+            if not self.add_page(cls):
+                return NIL
+            number = self.with_room[cls]
+        page = &self.pages[number]
+        if page.free:
+            slot = page.free - 1
+            page.free = self.next_of(number << SLOT_BITS | slot)[0]
+        else:
+            slot = page.bump
+            page.bump += 1
+        page.used += 1
+        if page.free == 0 and page.bump == slots_of(cls):
+            self.unlink_page(number)
+        self.chunk_bytes += (16 << cls) + 4
+        return number << SLOT_BITS | slot
+
+    cdef void free_chunk(self, uint32_t ref) noexcept nogil:
+        cdef uint32_t number = ref >> SLOT_BITS
+        cdef Page *page = &self.pages[number]
+        if page.free == 0 and page.bump == slots_of(page.cls):
+            self.link_page(number)
+        self.next_of(ref)[0] = page.free
+        page.free = (ref & SLOT_MASK) + 1
+        page.used -= 1
+        self.chunk_bytes -= (16 << page.cls) + 4
+        if page.used == 0:
+            self.drop_page(number)
+
+    # the series of one metric
+
+    cdef bint push(self, Meta *m, double ts, double value) noexcept nogil:
+        """Add a point behind all others; False when there is no memory."""
+        cdef uint32_t n = m.count & COUNT_MASK, cls = class_of(n), place = place_of(n), ref
+        cdef double *points
+        if n == COUNT_MASK:
+            return False
+        if place == 0:
+            ref = self.new_chunk(cls)
+            if ref == NIL:
+                return False
+            if n == 0:
+                self.next_of(ref)[0] = ref
+            else:
+                self.next_of(ref)[0] = self.next_of(m.tail)[0]
+                self.next_of(m.tail)[0] = ref
+            m.tail = ref
+        points = self.points_at(m.tail) + 2 * place
+        points[0] = ts
+        points[1] = value
+        if m.count & INDEXED:
+            if not self.index_add(m, ts, m.tail, place):
+                self.drop_index(m)
+        if n == 0 or ts > self.newest_of(m):
+            self.set_newest(m, ts)
+        else:
+            m.count |= UNORDERED
+        m.count += 1
+        return True
+
+    cdef inline double newest_of(self, Meta *m) noexcept nogil:
+        if m.count & INDEXED:
+            return self.index_of(m).newest
+        return m.newest
+
+    cdef inline void set_newest(self, Meta *m, double ts) noexcept nogil:
+        if m.count & INDEXED:
+            self.index_of(m).newest = ts
+        else:
+            m.newest = ts
+
+    cdef double *find(self, Meta *m, double ts) noexcept nogil:
+        """Return where the pending point of time ts stands, or NULL."""
+        cdef uint32_t n = m.count & COUNT_MASK, ref, k, size, j
+        cdef double *points
+        if n == 0:
+            return NULL
+        points = self.points_at(m.tail) + 2 * place_of(n - 1)
+        if points[0] == ts:
+            return points
+        if n >= LONG_SERIES:
+            if m.count & INDEXED or self.build_index(m):
+                return self.index_find(m, ts)
+        ref = self.next_of(m.tail)[0]
+        k = 0
+        while k < n:
+            size = 1 << class_of(k)
+            if size > n - k:
+                size = n - k
+            points = self.points_at(ref)
+            for j in range(size):
+                if points[2 * j] == ts:
+                    return points + 2 * j
+            k += size
+            ref = self.next_of(ref)[0]
+        return NULL
+
+    cdef void copy_out(self, Meta *m, double *ts, double *values) noexcept nogil:
+        cdef uint32_t n = m.count & COUNT_MASK, ref, k = 0, size, j
+        cdef double *points
+        if n == 0:
+            return
+        ref = self.next_of(m.tail)[0]
+        while k < n:
+            size = 1 << class_of(k)
+            if size > n - k:
+                size = n - k
+            points = self.points_at(ref)
+            for j in range(size):
+                ts[k + j] = points[2 * j]
+                values[k + j] = points[2 * j + 1]
+            k += size
+            ref = self.next_of(ref)[0]
+
+    cdef void empty(self, Meta *m) noexcept nogil:
+        """Free the chunks and index; the count becomes 0, LISTED stays."""
+        cdef uint32_t n = m.count & COUNT_MASK, ref, after, k = 0
+        if n:
+            ref = self.next_of(m.tail)[0]
+            while k < n:
+                after = self.next_of(ref)[0]
+                k += 1 << class_of(k)
+                self.free_chunk(ref)
+                ref = after
+        if m.count & INDEXED:
+            self.drop_index(m)
+        m.count &= LISTED
+
+    # the index of a long series that is out of order
+
+    cdef inline Index *index_of(self, Meta *m) noexcept nogil:
+        cdef Index *found
+        memcpy(&found, &m.newest, sizeof(found))
+        return found
+
+    cdef void drop_index(self, Meta *m) noexcept nogil:
+        cdef Index *index = self.index_of(m)
+        cdef double newest = index.newest
+        self.index_bytes -= (index.mask + 1) * 8 + sizeof(Index)
+        free(index.places)
+        free(index)
+        m.newest = newest
+        m.count &= ~<uint32_t>INDEXED
+
+    cdef bint build_index(self, Meta *m) noexcept nogil:
+        """Index all pending points; False when there is no memory."""
+        cdef uint32_t n = m.count & COUNT_MASK, ref, k = 0, size, j
+        cdef uint64_t cap = 256
+        cdef double *points
+        cdef Index *index = <Index *>malloc(sizeof(Index))
+        if index == NULL:
+            return False
+        while cap < 2 * <uint64_t>n + 2:
+            cap *= 2
+        index.places = <uint64_t *>calloc(cap, 8)
+        if index.places == NULL:
+            free(index)
+            return False
+        index.mask = cap - 1
+        index.n = 0
+        index.newest = m.newest
+        memcpy(&m.newest, &index, sizeof(index))
+        m.count |= INDEXED
+        self.index_bytes += cap * 8 + sizeof(Index)
+        ref = self.next_of(m.tail)[0]
+        while k < n:
+            size = 1 << class_of(k)
+            if size > n - k:
+                size = n - k
+            points = self.points_at(ref)
+            for j in range(size):
+                self.index_put(index, points[2 * j], <uint64_t>ref << 3 | j)
+            k += size
+            ref = self.next_of(ref)[0]
+        return True
+
+    cdef inline void index_put(self, Index *index, double ts, uint64_t place) noexcept nogil:
+        cdef uint64_t at = mixed(ts, index) & index.mask
+        while index.places[at]:
+            at = (at + 1) & index.mask
+        index.places[at] = place + 1
+        index.n += 1
+
+    cdef bint index_add(self, Meta *m, double ts, uint32_t ref, uint32_t place) noexcept nogil:
+        """Index one point; False when there is no memory."""
+        cdef Index *index = self.index_of(m)
+        cdef uint64_t *old = index.places
+        cdef uint64_t cap = index.mask + 1, i, at
+        if 2 * (index.n + 1) > cap:
+            index.places = <uint64_t *>calloc(2 * cap, 8)
+            if index.places == NULL:
+                index.places = old
+                return False
+            index.mask = 2 * cap - 1
+            index.n = 0
+            self.index_bytes += cap * 8
+            for i in range(cap):
+                at = old[i]
+                if at:
+                    at -= 1
+                    self.index_put(index, self.points_at(<uint32_t>(at >> 3))[2 * (at & 7)], at)
+            free(old)
+        self.index_put(index, ts, <uint64_t>ref << 3 | place)
+        return True
+
+    cdef double *index_find(self, Meta *m, double ts) noexcept nogil:
+        cdef Index *index = self.index_of(m)
+        cdef uint64_t at = mixed(ts, index) & index.mask, place
+        cdef double *point
+        while index.places[at]:
+            place = index.places[at] - 1
+            point = self.points_at(<uint32_t>(place >> 3)) + 2 * (place & 7)
+            if point[0] == ts:
+                return point
+            at = (at + 1) & index.mask
+        return NULL
+
+    # room
+
+    cdef int hold_ids(self, uint32_t n) except -1:
+        """Have records for ids below n."""
+        cdef uint64_t room
+        cdef void *grown
+        if n <= self.n_metas:
+            return 0
+        if n > self.room_metas:
+            room = self.room_metas + self.room_metas // 4 + 1024
+            if room < n:
+                room = n
+            grown = realloc(self.metas, room * sizeof(Meta))
+            if grown == NULL:
+                raise MemoryError("no memory for records of metrics")
+            self.metas = <Meta *>grown
+            self.room_metas = <uint32_t>room
+        memset(&self.metas[self.n_metas], 0, (n - self.n_metas) * sizeof(Meta))
+        self.n_metas = n
+        return 0
+
+    cdef int hold_queue(self, uint64_t more) except -1:
+        """Have room for `more` metrics in the queue, in which each stands at most once."""
+        cdef uint64_t room
+        cdef void *grown
+        if more > self.n_metas - self.n_queue:
+            more = self.n_metas - self.n_queue
+        if self.n_queue + more > self.room_queue:
+            room = self.n_queue + more + self.room_queue // 8
+            grown = realloc(self.queue, room * 4)
+            if grown == NULL:
+                raise MemoryError("no memory for the queue of metrics")
+            self.queue = <uint32_t *>grown
+            self.room_queue = <uint32_t>room
+        return 0
+
+    cdef int hold_flights(self, uint64_t more) except -1:
+        cdef uint64_t room
+        cdef void *grown
+        if self.n_flights + more > self.room_flights:
+            room = self.n_flights + more
+            grown = realloc(self.flights, room * sizeof(Flight))
+            if grown == NULL:
+                raise MemoryError("no memory for metrics in flight")
+            self.flights = <Flight *>grown
+            self.room_flights = <uint32_t>room
+        return 0
+
+    cdef int hold_scratch(self, size_t doubles) except -1:
+        cdef void *grown
+        if doubles > self.room_scratch:
+            grown = realloc(self.scratch, doubles * sizeof(double))
+            if grown == NULL:
+                raise MemoryError("no memory to sort points")
+            self.scratch = <double *>grown
+            self.room_scratch = doubles
+        return 0
+
+    cdef int free_scratch(self) except -1:
+        if self.room_scratch > 65536:
+            free(self.scratch)
+            self.scratch = NULL
+            self.room_scratch = 0
+        return 0
+
+    cdef inline void list_it(self, Meta *m, uint32_t one) noexcept nogil:
+        """Put a metric that has pending points into the queue; the caller made room."""
+        if not m.count & LISTED:
+            m.count |= LISTED
+            self.queue[self.n_queue] = one
+            self.n_queue += 1
+
+    cdef int count_pin(self, uint32_t segment, int64_t change) except -1:
+        cdef int64_t n
+        if change:
+            n = self.pin_counts.get(segment, 0) + change
+            if n:
+                self.pin_counts[segment] = n
+            else:
+                self.pin_counts.pop(segment, None)
+        return 0
+
+    # what the cache calls
+
+    def append(self, const uint32_t[::1] ids, const double[::1] ts, const double[::1] values, uint32_t segment,
+               room, uint8_t[::1] refused_rows=None):
+        """Take rows in order; return (merged, refused, first refused row or -1)."""
+        cdef Py_ssize_t n = ids.shape[0], i, first = -1
+        cdef uint32_t one, top = 0, tail
+        cdef uint64_t merged = 0, refused = 0
+        cdef int64_t left, pinned = 0
+        cdef double *point
+        cdef Meta *m
+        cdef bint took
+        if ts.shape[0] != n or values.shape[0] != n:
+            raise ValueError("columns of different lengths")
+        if refused_rows is not None and refused_rows.shape[0] < n:
+            raise ValueError("too few places for refused rows")
+        if n == 0:
+            return 0, 0, -1
+        left = max(0, min(room, 1 << 60))
+        for i in range(n):
+            one = ids[i]
+            if one < ID_LIMIT and one >= top:
+                top = one + 1
+        self.hold_ids(top)
+        self.hold_queue(n)
+        for i in range(n):
+            if i + AHEAD_META < n and ids[i + AHEAD_META] < self.n_metas:
+                PREFETCH_W(&self.metas[ids[i + AHEAD_META]])
+            if i + AHEAD_POINT < n and ids[i + AHEAD_POINT] < self.n_metas:
+                m = &self.metas[ids[i + AHEAD_POINT]]
+                if m.count & COUNT_MASK:
+                    tail = m.tail
+                    PREFETCH_W(self.points_at(tail) + 2 * place_of((m.count & COUNT_MASK) - 1))
+                    if place_of(m.count & COUNT_MASK) == 0:
+                        PREFETCH_W(self.next_of(tail))
+            one = ids[i]
+            took = False
+            if one < ID_LIMIT and ts[i] == ts[i]:
+                m = &self.metas[one]
+                if m.count & COUNT_MASK and not ts[i] > self.newest_of(m):
+                    point = self.find(m, ts[i])
+                    if point != NULL:
+                        point[1] = values[i]
+                        merged += 1
+                        continue
+                if left > 0 and self.push(m, ts[i], values[i]):
+                    took = True
+                    left -= 1
+                    self.n_points += 1
+                    if m.count & COUNT_MASK == 1:
+                        m.pin = segment
+                        pinned += 1
+                        self.list_it(m, one)
+                        if m.flight == 0:
+                            self.n_metrics += 1
+            if not took:
+                if first < 0:
+                    first = i
+                refused += 1
+                if refused_rows is not None:
+                    refused_rows[i] = 1
+        self.count_pin(segment, pinned)
+        return merged, refused, first
+
+    def pending(self):
+        """Return (ids, counts) of the metrics that have pending points and none in flight, first come first."""
+        cdef uint32_t i, kept = 0, one, size = self.n_queue
+        cdef Py_ssize_t n = 0
+        cdef Meta *m
+        cdef uint32_t[::1] ids, counts
+        if size == 0:
+            return np.empty(0, np.uint32), np.empty(0, np.uint32)
+        found = np.empty(size, np.uint32)
+        numbers = np.empty(size, np.uint32)
+        ids = found
+        counts = numbers
+        for i in range(size):
+            if i + 16 < size:
+                PREFETCH_W(&self.metas[self.queue[i + 16]])
+            one = self.queue[i]
+            m = &self.metas[one]
+            if m.count & COUNT_MASK == 0:
+                m.count &= ~<uint32_t>LISTED
+                continue
+            self.queue[kept] = one
+            kept += 1
+            if m.flight == 0:
+                ids[n] = one
+                counts[n] = m.count & COUNT_MASK
+                n += 1
+        self.n_queue = kept
+        return found[:n], numbers[:n]
+
+    def oldest(self, const uint32_t[::1] ids):
+        """Return the least pending timestamp of each metric, inf where nothing is pending."""
+        cdef Py_ssize_t n = ids.shape[0], i
+        cdef Meta *m
+        cdef uint32_t k, count, ref, size, j
+        cdef double least
+        cdef double *points
+        found = np.empty(n, np.float64)
+        cdef double[::1] out = found
+        for i in range(n):
+            if i + 24 < n and ids[i + 24] < self.n_metas:
+                PREFETCH_R(&self.metas[ids[i + 24]])
+            if i + 16 < n and ids[i + 16] < self.n_metas and self.metas[ids[i + 16]].count & COUNT_MASK:
+                PREFETCH_R(self.next_of(self.metas[ids[i + 16]].tail))
+            if i + 8 < n and ids[i + 8] < self.n_metas and self.metas[ids[i + 8]].count & COUNT_MASK:
+                PREFETCH_R(self.points_at(self.next_of(self.metas[ids[i + 8]].tail)[0]))
+            least = INFINITY
+            if ids[i] < self.n_metas:
+                m = &self.metas[ids[i]]
+                count = m.count & COUNT_MASK
+                if count:
+                    ref = self.next_of(m.tail)[0]
+                    least = self.points_at(ref)[0]
+                    if m.count & UNORDERED:
+                        k = 0
+                        while k < count:
+                            size = 1 << class_of(k)
+                            if size > count - k:
+                                size = count - k
+                            points = self.points_at(ref)
+                            for j in range(size):
+                                if points[2 * j] < least:
+                                    least = points[2 * j]
+                            k += size
+                            ref = self.next_of(ref)[0]
+            out[i] = least
+        return found
+
+    def take(self, const uint32_t[::1] ids):
+        """Put pending points in flight; return (ids, offsets, timestamps, values), each metric's sorted by time."""
+        cdef Py_ssize_t n = ids.shape[0], i, rows = 0
+        cdef uint64_t total = 0, at = 0
+        cdef uint32_t one, count, job, f, biggest = 0
+        cdef Meta *m
+        self.hold_flights(n)
+        job = self.new_job()
+        taken = np.empty(n, np.uint32)
+        cdef uint32_t[::1] out_ids = taken
+        for i in range(n):
+            one = ids[i]
+            if i + 16 < n and ids[i + 16] < self.n_metas:
+                PREFETCH_W(&self.metas[ids[i + 16]])
+            if one >= self.n_metas:
+                continue
+            m = &self.metas[one]
+            count = m.count & COUNT_MASK
+            if count == 0 or m.flight or total + count > NIL:
+                continue
+            total += count
+            if count > biggest and m.count & UNORDERED:
+                biggest = count
+            f = self.new_flight()
+            self.flights[f].job = job
+            self.flights[f].row = <uint32_t>rows
+            self.flights[f].pin = m.pin
+            m.flight = f + 1
+            out_ids[rows] = one
+            rows += 1
+        try:
+            self.hold_scratch(2 * <size_t>biggest)
+            taken = taken[:rows].copy()
+            offsets = np.empty(rows + 1, np.uint32)
+            timestamps = np.empty(total, np.float64)
+            values = np.empty(total, np.float64)
+        except MemoryError:
+            for i in range(rows):
+                self.end_flight(&self.metas[out_ids[i]])
+            raise
+        self.move(out_ids, rows, offsets, timestamps, values)
+        self.free_scratch()
+        self.n_in_flight += total
+        if rows:
+            self.keep_job(job, <uint32_t>rows, offsets, timestamps, values)
+        return taken, offsets, timestamps, values
+
+    cdef int move(self, uint32_t[::1] ids, Py_ssize_t rows, uint32_t[::1] offsets, double[::1] ts,
+                  double[::1] values) except -1:
+        """Copy the pending points of `ids` into the columns, sorted, and free their chunks."""
+        cdef Py_ssize_t i
+        cdef uint32_t at = 0, count
+        cdef Meta *m
+        offsets[0] = 0
+        for i in range(rows):
+            if i + 12 < rows:
+                PREFETCH_R(self.next_of(self.metas[ids[i + 12]].tail))
+            if i + 6 < rows:
+                PREFETCH_R(self.points_at(self.next_of(self.metas[ids[i + 6]].tail)[0]))
+            m = &self.metas[ids[i]]
+            count = m.count & COUNT_MASK
+            self.copy_out(m, &ts[at], &values[at])
+            if m.count & UNORDERED:
+                merge_sorted(&ts[at], &values[at], count, self.scratch)
+            self.empty(m)
+            at += count
+            offsets[i + 1] = at
+        return 0
+
+    cdef uint32_t new_job(self) except? 0xFFFFFFFF:
+        cdef uint32_t i
+        cdef void *grown
+        for i in range(self.n_jobs):
+            if self.jobs[i].left == 0:
+                return i
+        grown = realloc(self.jobs, (self.n_jobs + 8) * sizeof(Job))
+        if grown == NULL:
+            raise MemoryError("no memory for jobs")
+        self.jobs = <Job *>grown
+        memset(&self.jobs[self.n_jobs], 0, 8 * sizeof(Job))
+        self.job_arrays.extend([None] * 8)
+        self.n_jobs += 8
+        return self.n_jobs - 8
+
+    cdef int keep_job(self, uint32_t job, uint32_t rows, const uint32_t[::1] offsets, const double[::1] ts,
+                      const double[::1] values) except -1:
+        self.jobs[job].offsets = &offsets[0]
+        self.jobs[job].ts = &ts[0]
+        self.jobs[job].values = &values[0]
+        self.jobs[job].left = rows
+        self.job_arrays[job] = (offsets, ts, values)
+        return 0
+
+    cdef uint32_t new_flight(self) noexcept:
+        """Return a row of the flight table; the caller made room."""
+        cdef uint32_t f
+        if self.free_flight:
+            f = self.free_flight - 1
+            self.free_flight = self.flights[f].next
+        else:
+            f = self.n_flights
+            self.n_flights += 1
+        return f
+
+    cdef void end_flight(self, Meta *m) noexcept:
+        cdef uint32_t f = m.flight - 1
+        m.flight = 0
+        self.flights[f].next = self.free_flight
+        self.free_flight = f + 1
+
+    cdef uint32_t flying(self, Meta *m, const double **ts, const double **values) noexcept:
+        """Point to a metric's points in flight; return how many."""
+        cdef Flight *flight
+        cdef Job *job
+        cdef uint32_t begin
+        if m.flight == 0:
+            return 0
+        flight = &self.flights[m.flight - 1]
+        job = &self.jobs[flight.job]
+        begin = job.offsets[flight.row]
+        ts[0] = job.ts + begin
+        values[0] = job.values + begin
+        return job.offsets[flight.row + 1] - begin
+
+    cdef int land(self, Meta *m, uint32_t n) except -1:
+        """End a flight of n points, and the job with its last one."""
+        cdef uint32_t job = self.flights[m.flight - 1].job
+        self.end_flight(m)
+        self.n_in_flight -= n
+        self.jobs[job].left -= 1
+        if self.jobs[job].left == 0:
+            self.job_arrays[job] = None
+        return 0
+
+    def confirm(self, const uint32_t[::1] ids):
+        """Let go of the points in flight; return how many."""
+        cdef Py_ssize_t n = ids.shape[0], i
+        cdef uint64_t done = 0
+        cdef uint32_t count, pin, last_pin = 0
+        cdef int64_t run = 0
+        cdef Meta *m
+        cdef const double *ts = NULL
+        cdef const double *values = NULL
+        for i in range(n):
+            if ids[i] >= self.n_metas or self.metas[ids[i]].flight == 0:
+                continue
+            m = &self.metas[ids[i]]
+            pin = self.flights[m.flight - 1].pin
+            if pin != last_pin:
+                self.count_pin(last_pin, -run)
+                last_pin = pin
+                run = 0
+            run += 1
+            count = self.flying(m, &ts, &values)
+            self.land(m, count)
+            self.n_points -= count
+            done += count
+            if m.count & COUNT_MASK == 0:
+                self.n_metrics -= 1
+        self.count_pin(last_pin, -run)
+        return done
+
+    def requeue(self, const uint32_t[::1] ids):
+        """Make points in flight pending again, older than what is pending; return how many newer ones replaced."""
+        cdef Py_ssize_t i
+        cdef uint64_t merged = 0
+        self.hold_queue(ids.shape[0])
+        for i in range(ids.shape[0]):
+            if ids[i] < self.n_metas and self.metas[ids[i]].flight:
+                merged += self.requeue_one(ids[i])
+        self.free_scratch()
+        self.n_points -= merged
+        return merged
+
+    cdef uint64_t requeue_one(self, uint32_t one) except? 0xFFFFFFFFFFFFFFFF:
+        cdef Meta *m = &self.metas[one]
+        cdef const double *ts = NULL
+        cdef const double *values = NULL
+        cdef uint32_t older = self.flying(m, &ts, &values), newer = m.count & COUNT_MASK, total, i
+        cdef uint32_t pin = self.flights[m.flight - 1].pin
+        cdef bint fits = True
+        self.hold_scratch(2 * (<size_t>older + newer))
+        total = self.seen(m, self.scratch, self.scratch + older + newer)
+        if newer:
+            self.count_pin(m.pin if m.pin > pin else pin, -1)
+            if m.pin < pin:
+                pin = m.pin
+            self.empty(m)
+        m.pin = pin
+        for i in range(total):
+            if not self.push(m, self.scratch[i], self.scratch[older + newer + i]):
+                fits = False
+                break
+        self.land(m, older)
+        self.list_it(m, one)
+        if not fits:
+            raise MemoryError("no memory for points that come back")
+        return older + newer - total
+
+    cdef uint32_t seen(self, Meta *m, double *ts, double *values) noexcept:
+        """Write a metric's points, in flight first, the newest value of each timestamp; return how many."""
+        cdef const double *old_ts = NULL
+        cdef const double *old_values = NULL
+        cdef uint32_t older = self.flying(m, &old_ts, &old_values), newer = m.count & COUNT_MASK, i, n = older
+        cdef int64_t at
+        cdef double t, v
+        if older:
+            memcpy(ts, old_ts, older * sizeof(double))
+            memcpy(values, old_values, older * sizeof(double))
+        if newer == 0:
+            return older
+        self.copy_out(m, ts + older, values + older)
+        if older == 0:
+            return newer
+        for i in range(newer):
+            t = ts[older + i]
+            v = values[older + i]
+            at = found_at(old_ts, older, t)
+            if at >= 0:
+                values[at] = v
+            else:
+                ts[n] = t
+                values[n] = v
+                n += 1
+        return n
+
+    def peek(self, i):
+        """Return (timestamps, values) of all points held: in flight first, the newest value of each timestamp."""
+        _, ts, values = self.peek_many(np.array([i], np.uint32))
+        return ts, values
+
+    def peek_many(self, const uint32_t[::1] ids):
+        """Return (offsets, timestamps, values) as `peek` for each of `ids`."""
+        cdef Py_ssize_t n = ids.shape[0], i
+        cdef uint64_t most = 0, at = 0
+        for i in range(n):
+            most += self.held(ids[i])
+        if most > NIL:
+            raise ValueError("too many points for one answer")
+        offsets = np.empty(n + 1, np.uint32)
+        timestamps = np.empty(most + 1, np.float64)
+        values = np.empty(most + 1, np.float64)
+        cdef uint32_t[::1] o = offsets
+        cdef double[::1] t = timestamps
+        cdef double[::1] v = values
+        o[0] = 0
+        for i in range(n):
+            if i + 12 < n and ids[i + 12] < self.n_metas and self.metas[ids[i + 12]].count & COUNT_MASK:
+                PREFETCH_R(self.next_of(self.metas[ids[i + 12]].tail))
+            if i + 6 < n and ids[i + 6] < self.n_metas and self.metas[ids[i + 6]].count & COUNT_MASK:
+                PREFETCH_R(self.points_at(self.next_of(self.metas[ids[i + 6]].tail)[0]))
+            if ids[i] < self.n_metas:
+                at += self.seen(&self.metas[ids[i]], &t[at], &v[at])
+            o[i + 1] = <uint32_t>at
+        return offsets, timestamps[:at], values[:at]
+
+    cdef uint64_t held(self, uint32_t one) noexcept:
+        cdef const double *ts = NULL
+        cdef const double *values = NULL
+        if one >= self.n_metas:
+            return 0
+        return <uint64_t>(self.metas[one].count & COUNT_MASK) + self.flying(&self.metas[one], &ts, &values)
+
+    def counts(self, const uint32_t[::1] ids):
+        """Return how many points each metric holds, pending and in flight."""
+        cdef Py_ssize_t i
+        found = np.empty(ids.shape[0], np.uint32)
+        cdef uint32_t[::1] out = found
+        for i in range(ids.shape[0]):
+            if i + 16 < ids.shape[0] and ids[i + 16] < self.n_metas:
+                PREFETCH_R(&self.metas[ids[i + 16]])
+            out[i] = <uint32_t>self.held(ids[i])
+        return found
+
+    def holds(self, const uint32_t[::1] ids):
+        """Return True where a metric has points."""
+        cdef Py_ssize_t i
+        found = np.zeros(ids.shape[0], np.uint8)
+        cdef uint8_t[::1] out = found
+        for i in range(ids.shape[0]):
+            if ids[i] < self.n_metas:
+                out[i] = self.metas[ids[i]].flight != 0 or (self.metas[ids[i]].count & COUNT_MASK) != 0
+        return found.view(np.bool_)
+
+    def forget(self, const uint32_t[::1] ids):
+        """Drop all that is known of `ids`; return how many points that cost (none after `holds` said False)."""
+        cdef Py_ssize_t i
+        cdef uint64_t lost = 0
+        cdef uint32_t n
+        cdef Meta *m
+        for i in range(ids.shape[0]):
+            if ids[i] >= self.n_metas:
+                continue
+            m = &self.metas[ids[i]]
+            n = m.count & COUNT_MASK
+            if n:
+                self.count_pin(m.pin, -1)
+                self.empty(m)
+                lost += n
+                self.n_points -= n
+                if m.flight == 0:
+                    self.n_metrics -= 1
+        return lost + self.confirm(ids)
+
+    def pins(self):
+        """Return (segment, pins) by ascending segment; a metric with points in flight may have two pins."""
+        return sorted(self.pin_counts.items())
+
+    def pinned(self, uint32_t segment):
+        """Return the ids, ascending, that need `segment`."""
+        cdef uint32_t i, n = 0
+        cdef Meta *m
+        cdef uint32_t[::1] ids
+        found = np.empty(min(self.n_metas, self.pin_counts.get(segment, 0)), np.uint32)
+        ids = found
+        for i in range(self.n_metas):
+            m = &self.metas[i]
+            if (m.count & COUNT_MASK and m.pin == segment) or (
+                    m.flight and self.flights[m.flight - 1].pin == segment):
+                ids[n] = i
+                n += 1
+        return found[:n]
+
+    def repin(self, const uint32_t[::1] ids, uint32_t segment):
+        """Pin the points of `ids` to `segment`: all of them were logged again there."""
+        cdef Py_ssize_t i
+        cdef Meta *m
+        cdef Flight *flight
+        for i in range(ids.shape[0]):
+            if ids[i] >= self.n_metas:
+                continue
+            m = &self.metas[ids[i]]
+            if m.count & COUNT_MASK and m.pin != segment:
+                self.count_pin(m.pin, -1)
+                self.count_pin(segment, 1)
+                m.pin = segment
+            if m.flight:
+                flight = &self.flights[m.flight - 1]
+                if flight.pin != segment:
+                    self.count_pin(flight.pin, -1)
+                    self.count_pin(segment, 1)
+                    flight.pin = segment
