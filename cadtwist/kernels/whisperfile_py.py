@@ -68,6 +68,12 @@ _CONSOLIDATE: dict[int, Callable[[list[float], int], float]] = {
 }
 
 
+def _write_all(fd: int, data: bytes, offset: int) -> None:
+    while data:
+        done = os.pwrite(fd, data, offset)
+        data, offset = data[done:], offset + done
+
+
 class _File:
     """An open whisper file; closed on leaving the `with` block."""
 
@@ -107,9 +113,7 @@ class _File:
         return data
 
     def write(self, data: bytes, offset: int) -> None:
-        while data:
-            done = os.pwrite(self.fd, data, offset)
-            data, offset = data[done:], offset + done
+        _write_all(self.fd, data, offset)
 
     def spans(self, archive: Archive, base: int, interval: int, slots: int) -> Iterator[tuple[int, int]]:
         """Yield (file offset, slots) of the one or two stretches that hold `slots` from `interval` on."""
@@ -147,13 +151,13 @@ def create(
     temporary = os.path.join(os.path.dirname(path), b".new-%d-py" % os.getpid())
     fd = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o666)
     try:
-        os.write(fd, head)
+        _write_all(fd, head, 0)
         if allocate == ALLOCATE_RESERVED:
             os.posix_fallocate(fd, 0, size)
         elif allocate == ALLOCATE_SPARSE:
             os.truncate(fd, size)
         for at in range(len(head), size if allocate == ALLOCATE_ZEROS else 0, 65536):
-            os.pwrite(fd, bytes(min(65536, size - at)), at)
+            _write_all(fd, bytes(min(65536, size - at)), at)
         if replace:
             os.rename(temporary, path)
         else:
@@ -201,7 +205,7 @@ def update_many(path: bytes, timestamps: Sequence[float], values: Sequence[float
 
 def _store(file: _File, timestamps: Sequence[float], values: Sequence[float], now: int) -> int:
     points = sorted(
-        ((int(ts), float(value)) for ts, value in zip(timestamps, values, strict=True)),
+        ((int(ts) if -1 < ts < 9e15 else -1, float(value)) for ts, value in zip(timestamps, values, strict=True)),
         key=operator.itemgetter(0),
         reverse=True,
     )
@@ -374,6 +378,9 @@ class Writer:
             self._report("quarantined", REPORT_QUARANTINED, name)
             return QUARANTINED
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                count["bad_names"] += 1
+                return BAD_NAME
             if error.errno in _UNUSABLE:
                 self._report("quarantined", REPORT_QUARANTINED, name, error.errno or 0)
                 return QUARANTINED
@@ -382,7 +389,7 @@ class Writer:
         count["late"] += late
         count["points"] += len(timestamps) - late
         count["updates"] += late < len(timestamps)
-        return TOO_OLD if status == WRITTEN and late == len(timestamps) else status
+        return TOO_OLD if status == WRITTEN and 0 < late == len(timestamps) else status
 
     def _missing(self, path: bytes, name: bytes) -> bool:
         try:
@@ -425,5 +432,6 @@ def check_job(
         steps = np.diff(np.asarray(bounds, dtype=np.int64))
         if bounds[0] != 0 or bounds[-1] != end or (steps < 0).any():
             raise ValueError("the offsets of the job are wrong")
-    if n and not 0 <= min(schemas) <= max(schemas) < known_schemas:
+    numbers = np.asarray(schemas)
+    if n and not 0 <= numbers.min() <= numbers.max() < known_schemas:
         raise ValueError("the job has an unknown schema")
