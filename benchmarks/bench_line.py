@@ -1,6 +1,6 @@
 """Reads Graphite lines with both twins: nanoseconds per line of parsing and interning.
 
-    python benchmarks/bench_line.py [--names 10000 500000] [--seconds 1.0]
+Run as `python benchmarks/bench_line.py [--names 10000 500000] [--seconds 1.0]`.
 """
 
 from __future__ import annotations

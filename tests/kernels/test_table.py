@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +20,11 @@ from tests.twins import native_twin, python_twin
 
 NOW = 1_700_000_123.5
 quick = settings(max_examples=150, deadline=None, database=None, print_blob=True)
+
+
+def words(text: str) -> list[str]:
+    """Return what stands between the blanks."""
+    return text.split()
 
 
 def read(
@@ -98,7 +104,7 @@ class TableContract:
         self.assertEqual(table.names(ids), names)
         blob, offsets = table.blob(np.array(ids, np.uint32))
         self.assertEqual((blob, offsets.dtype), (b"".join(names), np.dtype(np.uint32)))
-        self.assertEqual([blob[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)], names)
+        self.assertEqual([blob[a:b] for a, b in pairwise(offsets)], names)
 
     def test_refuses_names_that_are_too_long(self) -> None:
         table = self.table()
@@ -188,7 +194,7 @@ class ParseContract:
     kernel: ModuleType
 
     def test_numbers_of_bad_kinds_agree_with_the_model(self) -> None:
-        names = "fields value timestamp encoding empty nan name table_full".split()
+        names = words("fields value timestamp encoding empty nan name table_full")
         self.assertEqual(
             [BAD_KINDS[getattr(graphiteline, "BAD_" + name.upper())] for name in names], names
         )
@@ -215,8 +221,10 @@ class ParseContract:
         self.assertEqual((points, pos), ([], len(data)))
         self.assertEqual(
             [kind for kind, _ in wrong],
-            "empty empty fields fields value timestamp nan timestamp timestamp encoding timestamp name nan "
-            "timestamp".split(),
+            words(
+                "empty empty fields fields value timestamp nan timestamp timestamp encoding timestamp name nan "
+                "timestamp"
+            ),
         )
 
     def test_reports_a_full_table_and_goes_on(self) -> None:
@@ -244,18 +252,19 @@ class ParseContract:
         )
 
     def test_numbers_are_those_of_float(self) -> None:
-        texts = (
+        texts = words(
             "0 -0 1 +1 1. .5 -.5e-3 1e3 1E+3 1e22 1e23 1e-22 1e-23 9007199254740992 9007199254740993 "
             "0.1 0.30000000000000004 57356.214285714286 123456789012345678901234567890 1e308 1e309 -1e400 "
             "4.9e-324 2.2250738585072011e-308 00000000000000000000001 1e00000000000000000005 inf -Infinity "
             "1_000 1_0.5 179769313486231580793728971405301e276 0.000001 1e-400 0e999 "
-        ).split() + ["1" * 350, "0." + "3" * 390, "9" * 500, "1e" + "9" * 50]
+        )
+        texts += ["1" * 350, "0." + "3" * 390, "9" * 500, "1e" + "9" * 50]
         data = "".join(f"m {text} 1\n" for text in texts).encode()
         found = [value for _, _, value in read(self.kernel, data)[0]]
         self.assertEqual([v.hex() for v in found], [float(text).hex() for text in texts])
 
     def test_refuses_what_float_refuses(self) -> None:
-        texts = ". - + 1e 1e+ e5 1.2.3 0x10 True 1__0 _1 1_ --1 1-1 1,5 \x001 1\x00 N null".split(" ")
+        texts = words(". - + 1e 1e+ e5 1.2.3 0x10 True 1__0 _1 1_ --1 1-1 1,5 \x001 1\x00 N null")
         data = "".join(f"m {text} 1\n" for text in texts).encode()
         points, wrong, _, _ = read(self.kernel, data)
         self.assertEqual((points, [kind for kind, _ in wrong]), ([], ["value"] * len(texts)))

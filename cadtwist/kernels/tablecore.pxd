@@ -1,0 +1,646 @@
+# The memory of a table of names and the reading of plain lines, in C; only table.pyx uses it.
+#
+# How it is laid out:
+# * entries: 16 bytes per id: the name's full 32-bit hash, its place, its length, its state and when it was seen last.
+# * slots: open addressing with linear probing, at most 3/4 full, 4 bytes each.  The low bits of a slot are the id; the
+#   bits above, which an id does not need, hold the part of the hash that the position does not tell.  So a probe
+#   nearly never looks at an entry in vain, and growth needs no name: it moves ids by their stored hashes.
+#   Removal shifts followers back; there are no tombstones.
+# * arena: names in one block, each rounded up to 8 bytes (a place counts 8 bytes: 32 GiB at most).  Freed places are
+#   listed by size; a larger one is split when much is free; when half of the arena is free it is packed anew.
+# * The hash multiplies and folds 16 bytes at a time with three secrets drawn from the seed, so that a sender who does
+#   not know them cannot choose names that share a slot.
+# * Reading lines: a block of lines is parsed and hashed first; slots, entries and names are fetched ahead for all of
+#   them, and only then each is looked up.
+
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <stdlib.h>
+    #include <string.h>
+    #include <float.h>
+    #include <math.h>
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    #endif
+
+    #if defined(__GNUC__) || defined(__clang__)
+    #define MT_PREFETCH(p) __builtin_prefetch(p)
+    #define MT_LIKELY(x) __builtin_expect(!!(x), 1)
+    #else
+    #define MT_PREFETCH(p) ((void)0)
+    #define MT_LIKELY(x) (x)
+    #endif
+
+    #define MT_NONE 0xFFFFFFFFu
+    #define MT_MAX_NAME 65535u
+    #define MT_CLASSES 8193u          /* names of (c-1)*8+1 .. c*8 bytes are of class c; the empty name takes class 1 */
+    #define MT_BESIDE_NAME 32u
+    #define MT_BLOCK 32
+    #define MT_PACK_FROM 8192u        /* an arena below so many places is never packed */
+
+    enum { MT_FREE = 0, MT_LIVE = 1, MT_RESTING = 2 };
+
+    typedef struct {
+        uint32_t hash;
+        uint32_t place;               /* of the name; of a free entry: the next free id */
+        uint32_t seen;
+        uint16_t length;
+        uint16_t state;
+    } mt_entry;
+
+    typedef struct {
+        mt_entry *entries;
+        uint32_t *slots;
+        unsigned char *arena;
+        uint32_t *heads;              /* of the free places, by class; a free place starts with the next one */
+        uint64_t secret[3];
+        uint64_t max_bytes, used_bytes;
+        uint32_t room, high, live, free_id, hand;
+        uint32_t bits;                /* there are 1 << bits slots */
+        uint32_t arena_room, arena_top, arena_free;     /* in places of 8 bytes */
+    } mt_core;
+
+    /* ---------------------------------------------------------------------------------------------- hashing */
+
+    static inline uint64_t mt_fold(uint64_t a, uint64_t b) {
+    #if defined(__SIZEOF_INT128__)
+        unsigned __int128 product = (unsigned __int128)a * b;
+        return (uint64_t)product ^ (uint64_t)(product >> 64);
+    #else
+        uint64_t al = (uint32_t)a, ah = a >> 32, bl = (uint32_t)b, bh = b >> 32;
+        uint64_t low = al * bl, m1 = ah * bl, m2 = al * bh, high = ah * bh;
+        uint64_t middle = (low >> 32) + (uint32_t)m1 + (uint32_t)m2;
+        high += (m1 >> 32) + (m2 >> 32) + (middle >> 32);
+        low = (middle << 32) | (uint32_t)low;
+        return low ^ high;
+    #endif
+    }
+
+    static inline uint64_t mt_load8(const char *p) { uint64_t v; memcpy(&v, p, 8); return v; }
+    static inline uint64_t mt_load4(const char *p) { uint32_t v; memcpy(&v, p, 4); return v; }
+
+    static inline uint32_t mt_hash(const mt_core *t, const char *p, size_t n) {
+        uint64_t a, b, h = t->secret[0] ^ n;
+        size_t left = n;
+        while (left > 16) {
+            h = mt_fold(mt_load8(p) ^ t->secret[1], mt_load8(p + 8) ^ h);
+            p += 16;
+            left -= 16;
+        }
+        if (left >= 8) {
+            a = mt_load8(p);
+            b = mt_load8(p + left - 8);
+        } else if (left >= 4) {
+            a = mt_load4(p);
+            b = mt_load4(p + left - 4);
+        } else if (left) {
+            a = ((uint64_t)(unsigned char)p[0] << 16) | ((uint64_t)(unsigned char)p[left >> 1] << 8)
+                | (unsigned char)p[left - 1];
+            b = 0;
+        } else {
+            a = b = 0;
+        }
+        h = mt_fold(a ^ t->secret[1], b ^ h);
+        h = mt_fold(h ^ t->secret[2], t->secret[0] ^ n);
+        return (uint32_t)(h ^ (h >> 32));
+    }
+
+    static uint64_t mt_scramble(uint64_t *state) {
+        uint64_t z = (*state += 0x9E3779B97F4A7C15u);
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+        return z ^ (z >> 31);
+    }
+
+    /* ---------------------------------------------------------------------------------------------- life */
+
+    static void mt_close(mt_core *t) {
+        if (!t) return;
+        free(t->entries);
+        free(t->slots);
+        free(t->arena);
+        free(t->heads);
+        free(t);
+    }
+
+    static mt_core *mt_open(uint64_t seed, uint64_t max_bytes) {
+        mt_core *t = (mt_core *)calloc(1, sizeof(mt_core));
+        int i;
+        if (!t) return NULL;
+        for (i = 0; i < 3; i++) t->secret[i] = mt_scramble(&seed) | 1;
+        t->max_bytes = max_bytes;
+        t->free_id = MT_NONE;
+        t->bits = 8;
+        t->slots = (uint32_t *)malloc(sizeof(uint32_t) << t->bits);
+        t->heads = (uint32_t *)malloc(sizeof(uint32_t) * MT_CLASSES);
+        if (!t->slots || !t->heads) {
+            mt_close(t);
+            return NULL;
+        }
+        memset(t->slots, 0xFF, sizeof(uint32_t) << t->bits);
+        memset(t->heads, 0xFF, sizeof(uint32_t) * MT_CLASSES);
+        return t;
+    }
+
+    static inline const char *mt_name(const mt_core *t, uint32_t id) {
+        return (const char *)t->arena + (size_t)t->entries[id].place * 8;
+    }
+
+    static inline uint32_t mt_class(size_t length) { return length ? (uint32_t)((length + 7) >> 3) : 1; }
+
+    static inline uint64_t mt_cost(size_t length) { return MT_BESIDE_NAME + (((uint64_t)length + 7) & ~(uint64_t)7); }
+
+    /* ---------------------------------------------------------------------------------------------- slots */
+
+    static inline uint32_t mt_home(const mt_core *t, uint32_t hash) { return hash >> (32 - t->bits); }
+
+    static inline void mt_put(mt_core *t, uint32_t hash, uint32_t id) {
+        uint32_t mask = (1u << t->bits) - 1, i = mt_home(t, hash);
+        while (t->slots[i] != MT_NONE) i = (i + 1) & mask;
+        t->slots[i] = (hash << t->bits) | id;
+    }
+
+    static int mt_grow_slots(mt_core *t) {
+        uint32_t id, *slots, *old = t->slots;
+        if (t->bits >= 31) return 0;
+        slots = (uint32_t *)malloc(sizeof(uint32_t) << (t->bits + 1));
+        if (!slots) return 0;
+        t->bits++;
+        memset(slots, 0xFF, sizeof(uint32_t) << t->bits);
+        t->slots = slots;
+        for (id = 0; id < t->high; id++) {
+            if (id + 16 < t->high) MT_PREFETCH(&slots[mt_home(t, t->entries[id + 16].hash)]);
+            if (t->entries[id].state == MT_LIVE) mt_put(t, t->entries[id].hash, id);
+        }
+        free(old);
+        return 1;
+    }
+
+    /* The first id whose slot agrees with the hash: nearly surely the name's, if it is there at all. */
+    static inline uint32_t mt_candidate(const mt_core *t, uint32_t hash) {
+        uint32_t v, mask = (1u << t->bits) - 1, i = mt_home(t, hash), tag = hash << t->bits;
+        while ((v = t->slots[i]) != MT_NONE) {
+            if (((v ^ tag) >> t->bits) == 0) return v & mask;
+            i = (i + 1) & mask;
+        }
+        return MT_NONE;
+    }
+
+    static inline uint32_t mt_find(const mt_core *t, const char *name, size_t length, uint32_t hash) {
+        uint32_t v, mask = (1u << t->bits) - 1, i = mt_home(t, hash), tag = hash << t->bits;
+        while ((v = t->slots[i]) != MT_NONE) {
+            if (((v ^ tag) >> t->bits) == 0) {
+                const mt_entry *e = &t->entries[v & mask];
+                if (e->length == length && memcmp(t->arena + (size_t)e->place * 8, name, length) == 0)
+                    return v & mask;
+            }
+            i = (i + 1) & mask;
+        }
+        return MT_NONE;
+    }
+
+    static void mt_unslot(mt_core *t, uint32_t id) {
+        uint32_t mask = (1u << t->bits) - 1, hash = t->entries[id].hash;
+        uint32_t i = mt_home(t, hash), j, mine = (hash << t->bits) | id;
+        while (t->slots[i] != mine) i = (i + 1) & mask;
+        j = i;
+        for (;;) {
+            uint32_t v, home;
+            j = (j + 1) & mask;
+            v = t->slots[j];
+            if (v == MT_NONE) break;
+            home = mt_home(t, t->entries[v & mask].hash);
+            if (((j - home) & mask) >= ((j - i) & mask)) {
+                t->slots[i] = v;
+                i = j;
+            }
+        }
+        t->slots[i] = MT_NONE;
+    }
+
+    /* ---------------------------------------------------------------------------------------------- arena */
+
+    static inline uint32_t mt_next(const mt_core *t, uint32_t place) {
+        uint32_t next;
+        memcpy(&next, t->arena + (size_t)place * 8, 4);
+        return next;
+    }
+
+    static inline void mt_give(mt_core *t, uint32_t place, uint32_t size) {
+        memcpy(t->arena + (size_t)place * 8, &t->heads[size], 4);
+        t->heads[size] = place;
+        t->arena_free += size;
+    }
+
+    static uint32_t mt_room_for(mt_core *t, uint32_t size) {
+        uint32_t place = t->heads[size], larger;
+        if (place != MT_NONE) {
+            t->heads[size] = mt_next(t, place);
+            t->arena_free -= size;
+            return place;
+        }
+        if (t->arena_free >= MT_PACK_FROM && t->arena_free > t->arena_top / 4) {
+            uint32_t most = size + 64 < MT_CLASSES ? size + 64 : MT_CLASSES;
+            for (larger = size + 1; larger < most; larger++) {
+                place = t->heads[larger];
+                if (place == MT_NONE) continue;
+                t->heads[larger] = mt_next(t, place);
+                t->arena_free -= larger;
+                mt_give(t, place + size, larger - size);
+                return place;
+            }
+        }
+        if (t->arena_room - t->arena_top < size) {
+            uint64_t room = (uint64_t)t->arena_room + t->arena_room / 4 + 4096 + size;
+            unsigned char *arena;
+            if (room > 0xFFFFFFF0u) room = 0xFFFFFFF0u;
+            if (room < (uint64_t)t->arena_top + size || room > SIZE_MAX / 8) return MT_NONE;
+            arena = (unsigned char *)realloc(t->arena, (size_t)room * 8);
+            if (!arena) return MT_NONE;
+            t->arena = arena;
+            t->arena_room = (uint32_t)room;
+        }
+        place = t->arena_top;
+        t->arena_top += size;
+        return place;
+    }
+
+    static void mt_pack(mt_core *t) {
+        uint32_t id, top = 0, taken = t->arena_top - t->arena_free;
+        uint32_t room = taken + taken / 8 + 4096;
+        unsigned char *arena = (unsigned char *)malloc((size_t)room * 8);
+        if (!arena) return;
+        for (id = 0; id < t->high; id++) {
+            mt_entry *e = &t->entries[id];
+            if (id + 16 < t->high && e[16].state != MT_FREE) MT_PREFETCH(t->arena + (size_t)e[16].place * 8);
+            if (e->state == MT_FREE) continue;
+            memcpy(arena + (size_t)top * 8, t->arena + (size_t)e->place * 8, e->length);
+            e->place = top;
+            top += mt_class(e->length);
+        }
+        free(t->arena);
+        t->arena = arena;
+        t->arena_room = room;
+        t->arena_top = top;
+        t->arena_free = 0;
+        memset(t->heads, 0xFF, sizeof(uint32_t) * MT_CLASSES);
+    }
+
+    /* ---------------------------------------------------------------------------------------------- ids */
+
+    static int mt_new_id(mt_core *t, uint32_t *id) {
+        if (((uint64_t)t->live + 1) * 4 > ((uint64_t)3 << t->bits) || t->high + 2 >= (1u << t->bits)) {
+            if (!mt_grow_slots(t) && (t->live + 2 >= (1u << t->bits) || t->high + 2 >= (1u << t->bits))) return 0;
+        }
+        if (t->free_id != MT_NONE) {
+            *id = t->free_id;
+            return 1;
+        }
+        if (t->high == t->room) {
+            uint64_t room = (uint64_t)t->room + t->room / 2 + 256;
+            mt_entry *entries;
+            if (room > SIZE_MAX / sizeof(mt_entry) || room >= MT_NONE) return 0;
+            entries = (mt_entry *)realloc(t->entries, (size_t)room * sizeof(mt_entry));
+            if (!entries) return 0;
+            t->entries = entries;
+            t->room = (uint32_t)room;
+        }
+        *id = t->high;
+        return 1;
+    }
+
+    static uint32_t mt_add(mt_core *t, const char *name, size_t length, uint32_t hash, uint32_t now) {
+        uint32_t id, place;
+        uint64_t cost = mt_cost(length);
+        mt_entry *e;
+        if (length > MT_MAX_NAME || (t->max_bytes && t->used_bytes + cost > t->max_bytes)) return MT_NONE;
+        if (!mt_new_id(t, &id)) return MT_NONE;
+        place = mt_room_for(t, mt_class(length));
+        if (place == MT_NONE) return MT_NONE;
+        if (id == t->high) t->high++;
+        else t->free_id = t->entries[id].place;
+        if (length) memcpy(t->arena + (size_t)place * 8, name, length);
+        e = &t->entries[id];
+        e->hash = hash;
+        e->place = place;
+        e->seen = now;
+        e->length = (uint16_t)length;
+        e->state = MT_LIVE;
+        mt_put(t, hash, id);
+        t->live++;
+        t->used_bytes += cost;
+        return id;
+    }
+
+    static inline uint32_t mt_intern(mt_core *t, const char *name, size_t length, uint32_t hash, uint32_t now) {
+        uint32_t id = mt_find(t, name, length, hash);
+        if (MT_LIKELY(id != MT_NONE)) {
+            t->entries[id].seen = now;
+            return id;
+        }
+        return mt_add(t, name, length, hash, now);
+    }
+
+    static int mt_retire(mt_core *t, uint32_t id) {
+        if (id >= t->high || t->entries[id].state != MT_LIVE) return 0;
+        mt_unslot(t, id);
+        t->entries[id].state = MT_RESTING;
+        t->live--;
+        return 1;
+    }
+
+    static int mt_recycle(mt_core *t, uint32_t id) {
+        mt_entry *e;
+        if (id >= t->high || t->entries[id].state != MT_RESTING) return 0;
+        e = &t->entries[id];
+        t->used_bytes -= mt_cost(e->length);
+        mt_give(t, e->place, mt_class(e->length));
+        e->state = MT_FREE;
+        e->place = t->free_id;
+        t->free_id = id;
+        return 1;
+    }
+
+    static void mt_maybe_pack(mt_core *t) {
+        if (t->arena_top > MT_PACK_FROM && t->arena_free > t->arena_top / 2) mt_pack(t);
+    }
+
+    /* ---------------------------------------------------------------------------------------------- lookups ahead */
+
+    typedef struct {
+        const char *name;
+        uint32_t length, hash;
+    } mt_wanted;
+
+    static void mt_intern_ahead(mt_core *t, const mt_wanted *w, uint32_t *ids, int n, uint32_t now) {
+        uint32_t candidate[MT_BLOCK];
+        int i;
+        for (i = 0; i < n; i++) {
+            candidate[i] = mt_candidate(t, w[i].hash);
+            if (candidate[i] != MT_NONE) MT_PREFETCH(&t->entries[candidate[i]]);
+        }
+        for (i = 0; i < n; i++) {
+            if (candidate[i] != MT_NONE) {
+                const unsigned char *at = t->arena + (size_t)t->entries[candidate[i]].place * 8;
+                MT_PREFETCH(at);
+                MT_PREFETCH(at + w[i].length);
+            }
+        }
+        for (i = 0; i < n; i++) {
+            uint32_t id = candidate[i];
+            if (MT_LIKELY(id != MT_NONE)) {
+                mt_entry *e = &t->entries[id];
+                if (MT_LIKELY(e->length == w[i].length && e->hash == w[i].hash
+                              && memcmp(t->arena + (size_t)e->place * 8, w[i].name, w[i].length) == 0)) {
+                    e->seen = now;
+                    ids[i] = id;
+                    continue;
+                }
+            }
+            ids[i] = mt_intern(t, w[i].name, w[i].length, w[i].hash, now);
+        }
+    }
+
+    static inline void mt_want(const mt_core *t, mt_wanted *w, const char *name, uint32_t length) {
+        w->name = name;
+        w->length = length;
+        w->hash = mt_hash(t, name, length);
+        MT_PREFETCH(&t->slots[mt_home(t, w->hash)]);
+    }
+
+    static size_t mt_intern_batch(mt_core *t, const char *base, const uint32_t *starts, const uint32_t *lengths,
+                                  uint32_t *ids, size_t n, uint32_t now) {
+        mt_wanted wanted[MT_BLOCK];
+        size_t refused = 0;
+        while (n) {
+            int k = n < MT_BLOCK ? (int)n : MT_BLOCK, j;
+            for (j = 0; j < k; j++) mt_want(t, &wanted[j], base + starts[j], lengths[j]);
+            mt_intern_ahead(t, wanted, ids, k, now);
+            for (j = 0; j < k; j++) refused += ids[j] == MT_NONE;
+            starts += k;
+            lengths += k;
+            ids += k;
+            n -= (size_t)k;
+        }
+        return refused;
+    }
+
+    /* ---------------------------------------------------------------------------------------------- reading lines */
+
+    /* The first byte at or after p that is white space, a control or not ASCII.  A LF stands before `end`. */
+    static inline const char *mt_scan(const char *p, const char *end) {
+    #if defined(__SSE2__)
+        const __m128i bound = _mm_set1_epi8(0x21);
+        while (end - p >= 16) {
+            int mask = _mm_movemask_epi8(_mm_cmplt_epi8(_mm_loadu_si128((const __m128i *)p), bound));
+            if (mask) return p + __builtin_ctz((unsigned)mask);
+            p += 16;
+        }
+    #endif
+        while ((signed char)*p > 0x20) p++;
+        return p;
+    }
+
+    static const double mt_tens[23] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13,
+                                       1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+    /* Reads a decimal number at p, ended by white space; returns its end, or NULL where Python must decide. */
+    static inline const char *mt_number(const char *p, double *out) {
+        const char *start = p, *first;
+        uint64_t m = 0;
+        unsigned d;
+        int digits, scale = 0, negative = *p == '-';
+        if (negative || *p == '+') p++;
+        first = p;
+        while ((d = (unsigned)((unsigned char)*p - '0')) < 10) {
+            m = m * 10 + d;
+            p++;
+        }
+        digits = (int)(p - first);
+        if (*p == '.') {
+            p++;
+            first = p;
+            while ((d = (unsigned)((unsigned char)*p - '0')) < 10) {
+                m = m * 10 + d;
+                p++;
+            }
+            scale = (int)(first - p);
+            digits -= scale;
+        }
+        if (digits == 0 || p - start > 400) return NULL;
+        if ((*p | 0x20) == 'e') {
+            int down, e = 0;
+            p++;
+            down = *p == '-';
+            if (down || *p == '+') p++;
+            first = p;
+            while ((d = (unsigned)((unsigned char)*p - '0')) < 10) {
+                if (e < 100000) e = e * 10 + (int)d;
+                p++;
+            }
+            if (p == first) return NULL;
+            scale += down ? -e : e;
+        }
+        if (*p != ' ' && *p != '\\n' && *p != '\\r' && *p != '\\t') return NULL;
+    #if FLT_EVAL_METHOD == 0
+        if (MT_LIKELY(digits <= 19 && m <= ((uint64_t)1 << 53) && scale >= -22 && scale <= 22)) {
+            double v = (double)m;
+            v = scale < 0 ? v / mt_tens[-scale] : v * mt_tens[scale];
+            *out = negative ? -v : v;
+            return p;
+        }
+    #endif
+        {
+            char text[512];
+            size_t n = (size_t)(p - start);
+            if (n >= sizeof text) return NULL;
+            memcpy(text, start, n);
+            text[n] = 0;
+            *out = PyOS_string_to_double(text, NULL, NULL);
+            if (*out == -1.0 && PyErr_Occurred()) {
+                PyErr_Clear();
+                return NULL;
+            }
+            return p;
+        }
+    }
+
+    static inline double mt_settle(double timestamp, double now, int64_t resolution) {
+        int64_t whole, rest;
+        if (timestamp > -2.0 && timestamp <= -1.0) timestamp = now;
+        if (!resolution) return timestamp;
+        whole = (int64_t)timestamp;
+        rest = whole % resolution;
+        if (rest < 0) rest += resolution;
+        return (double)(whole - rest);
+    }
+
+    typedef struct {
+        int n;                        /* lines read */
+        int slow;                     /* the line at `at` is for Python */
+        const char *at;               /* first byte not read */
+        uint32_t ids[MT_BLOCK];
+        double timestamps[MT_BLOCK], values[MT_BLOCK];
+        const char *starts[MT_BLOCK], *stops[MT_BLOCK];
+        mt_wanted wanted[MT_BLOCK];
+    } mt_lines;
+
+    #define MT_EXACT 9007199254740992.0
+
+    /* Reads up to `most` plain lines of p..end (which ends with a LF) and looks their names up. */
+    static void mt_read_lines(mt_core *t, mt_lines *out, const char *p, const char *end, int most,
+                              double now, int64_t resolution, uint32_t seconds) {
+        int n = 0;
+        out->slow = 0;
+        while (n < most && p < end) {
+            const char *name, *stop, *q = p;
+            double value, timestamp;
+            while (*q == ' ' || *q == '\\t') q++;
+            name = q;
+            stop = q = mt_scan(q, end);
+            out->slow = 1;
+            if (q == name || (*q != ' ' && *q != '\\t') || q - name > (ptrdiff_t)MT_MAX_NAME) break;
+            do q++; while (*q == ' ' || *q == '\\t');
+            q = mt_number(q, &value);
+            if (!q || (*q != ' ' && *q != '\\t')) break;
+            do q++; while (*q == ' ' || *q == '\\t');
+            q = mt_number(q, &timestamp);
+            if (!q || !(timestamp < MT_EXACT && timestamp > -MT_EXACT)) break;
+            while (*q == ' ' || *q == '\\t' || *q == '\\r') q++;
+            if (*q != '\\n') break;
+            out->slow = 0;
+            mt_want(t, &out->wanted[n], name, (uint32_t)(stop - name));
+            out->values[n] = value;
+            out->timestamps[n] = mt_settle(timestamp, now, resolution);
+            out->starts[n] = p;
+            out->stops[n] = q;
+            n++;
+            p = q + 1;
+        }
+        out->n = n;
+        out->at = p;
+        mt_intern_ahead(t, out->wanted, out->ids, n, seconds);
+    }
+
+    /* The byte after the last LF of p..end, or p. */
+    static const char *mt_after_last_line(const char *p, const char *end) {
+        while (end > p && end[-1] != '\\n') end--;
+        return end;
+    }
+
+    /* Whether a line separator of Python's splitlines other than LF may stand in p..end. */
+    static int mt_odd_breaks(const unsigned char *p, const unsigned char *end) {
+        for (; p < end; p++) {
+            unsigned char c = *p;
+    #if defined(__SSE2__)
+            while (end - p >= 16) {     /* below 0x20 (signed: also all that is not ASCII) and not LF */
+                __m128i v = _mm_loadu_si128((const __m128i *)p);
+                __m128i odd = _mm_andnot_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8(0x0A)),
+                                               _mm_cmplt_epi8(v, _mm_set1_epi8(0x20)));
+                if (_mm_movemask_epi8(odd)) break;
+                p += 16;
+            }
+            if (p >= end) return 0;
+            c = *p;
+    #endif
+            if (c == 0x0B || c == 0x0C || c == 0x0D || (c >= 0x1C && c <= 0x1E)) return 1;
+            if (c == 0xC2 && end - p >= 2 && p[1] == 0x85) return 1;
+            if (c == 0xE2 && end - p >= 3 && p[1] == 0x80 && (p[2] == 0xA8 || p[2] == 0xA9)) return 1;
+        }
+        return 0;
+    }
+    """
+    ctypedef struct mt_entry:
+        uint32_t hash
+        uint32_t place
+        uint32_t seen
+        uint16_t length
+        uint16_t state
+    ctypedef struct mt_core:
+        mt_entry* entries
+        uint64_t max_bytes
+        uint64_t used_bytes
+        uint32_t room
+        uint32_t high
+        uint32_t live
+        uint32_t hand
+        uint32_t bits
+        uint32_t arena_top
+        uint32_t arena_free
+    ctypedef struct mt_lines:
+        int n
+        int slow
+        const char* at
+        uint32_t* ids
+        double* timestamps
+        double* values
+        const char** starts
+        const char** stops
+        mt_wanted* wanted
+    ctypedef struct mt_wanted:
+        const char* name
+        uint32_t length
+        uint32_t hash
+    const uint32_t MT_NONE
+    const uint32_t MT_MAX_NAME
+    const int MT_BLOCK
+    const int MT_FREE
+    const int MT_LIVE
+    mt_core* mt_open(uint64_t seed, uint64_t max_bytes)
+    void mt_close(mt_core* t)
+    uint32_t mt_hash(const mt_core* t, const char* p, size_t n)
+    uint32_t mt_find(const mt_core* t, const char* name, size_t length, uint32_t hash)
+    uint32_t mt_intern(mt_core* t, const char* name, size_t length, uint32_t hash, uint32_t now)
+    size_t mt_intern_batch(mt_core* t, const char* base, const uint32_t* starts, const uint32_t* lengths,
+                           uint32_t* ids, size_t n, uint32_t now)
+    const char* mt_name(const mt_core* t, uint32_t id)
+    int mt_retire(mt_core* t, uint32_t id)
+    int mt_recycle(mt_core* t, uint32_t id)
+    void mt_maybe_pack(mt_core* t)
+    void mt_read_lines(mt_core* t, mt_lines* out, const char* p, const char* end, int most, double now,
+                       int64_t resolution, uint32_t seconds)
+    const char* mt_after_last_line(const char* p, const char* end)
+    int mt_odd_breaks(const unsigned char* p, const unsigned char* end)
