@@ -1,0 +1,87 @@
+"""Series from disk and memory, merged.  Blocking on files through the store; no reactor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cadtwist.errors import StorageError
+from cadtwist.interfaces import IStore
+from cadtwist.model.series import Series
+from cadtwist.query.consolidate import reduce_groups
+from cadtwist.query.owner import HotMetric, SchemaInfo
+
+__all__ = ["fetch_metric", "merge_hot", "window"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def window(archives: Sequence[tuple[int, int]], start: int, end: int, now: int) -> tuple[int, int, int] | None:
+    """Return (first, end, step) of what is kept for [start, end], or None for nothing, as whisper aligns it.
+
+    `archives` are (step, points) from fine to coarse.  The finest one that reaches back to `start` answers; the first
+    value is the one behind `start`, the last one that of `end`.
+    """
+    oldest = now - max(step * points for step, points in archives)
+    if start > now or end < oldest:
+        return None
+    start, end = max(start, oldest), min(end, now)
+    step = next(step for step, points in archives if step * points >= now - start)
+    first, behind = start - start % step + step, end - end % step + step
+    return first, behind + step if first == behind else behind, step
+
+
+def merge_hot(series: Series, timestamps: Floats, values: Floats, raw_step: int, method: str) -> Series:
+    """Return the series with points from memory, which win over what the disk had.
+
+    Within a slot of `raw_step` seconds (the finest archive) the latest point counts; where the series is coarser,
+    its slots get these values combined by `method`.
+    """
+    if not len(timestamps) or not len(series):
+        return series
+    if raw_step < 1 or series.step % raw_step:
+        raw_step = series.step
+    inside = (timestamps >= series.start) & (timestamps < series.start + len(series) * series.step)
+    times = timestamps[inside].astype(np.int64)
+    order = np.argsort(times, kind="stable")
+    raw = times[order] // raw_step
+    latest = np.flatnonzero(np.append(raw[1:] != raw[:-1], True)) if len(raw) else np.zeros(0, np.intp)
+    if not len(latest):
+        return series
+    found = values[inside][order][latest]
+    rows = (raw[latest] * raw_step - series.start) // series.step
+    if raw_step != series.step:
+        starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1]))
+        found, rows = reduce_groups(found, starts, method), rows[starts]
+    merged = series.values.copy()
+    merged[rows] = found
+    return replace(series, values=merged)
+
+
+def fetch_metric(
+    store: IStore, metric: HotMetric, schema: SchemaInfo, start: int, end: int, now: int
+) -> tuple[Series | None, str]:
+    """Return what is known of a metric in [start, end] and the fault of its file, empty for none.
+
+    None: nothing is known.  A metric without a file is answered from memory as its schema will keep it.
+    """
+    fault = ""
+    try:
+        series: Series | None = store.fetch(metric.name, start, end, now)
+    except StorageError as error:
+        series, fault = None, str(error)
+    if not metric.timestamps and series is not None:
+        return series, fault
+    if series is None:
+        kept = window(schema.archives, start, end, now) if metric.timestamps else None
+        if kept is None:
+            return None, fault
+        first, behind, step = kept
+        empty = np.full((behind - first) // step, np.nan)
+        series = Series(metric.name, first, behind, step, empty, schema.method, schema.xff)
+    timestamps = np.frombuffer(metric.timestamps, np.float64)
+    values = np.frombuffer(metric.values, np.float64)
+    return merge_hot(series, timestamps, values, schema.archives[0][0], series.consolidation), fault

@@ -1,0 +1,138 @@
+"""What a reader asks the process that owns names and hot points, and the answers inside that process.
+
+The answers are plain values that MessagePack carries: `services.resolve` takes them to other processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+from zope.interface import Interface, implementer
+
+from cadtwist.model.batch import NO_ID
+from cadtwist.query.find import FindLimits, Match, TooBroad, find, find_leaves
+from cadtwist.query.index import MetricIndex
+
+__all__ = ["HotMetric", "HotPoints", "IOwner", "LocalOwner", "QueryLimits", "Resolution", "SchemaInfo"]
+
+Floats = npt.NDArray[np.float64]
+HotPoints = Callable[[npt.NDArray[np.uint32]], tuple[npt.NDArray[np.uint32], Floats, Floats]]
+"""`PointStore.peek_many`: ids -> (offsets, timestamps, values)."""
+
+
+class SchemaInfo(Struct, frozen=True, array_like=True):
+    """How a metric is kept: (step, points) from fine to coarse, aggregation method and xFilesFactor."""
+
+    archives: tuple[tuple[int, int], ...]
+    method: str
+    xff: float
+
+
+class HotMetric(Struct, frozen=True, array_like=True):
+    """One metric that a pattern means; its points in memory as native float64 columns; the number of its schema."""
+
+    name: str
+    schema: int
+    timestamps: bytes = b""
+    values: bytes = b""
+
+
+class Resolution(Struct, frozen=True, array_like=True):
+    """The metrics of each pattern, sorted by name, and the schemas that they refer to."""
+
+    patterns: list[list[HotMetric]]
+    schemas: list[SchemaInfo]
+
+
+@dataclass(frozen=True)
+class QueryLimits:
+    """What one request may cost: series, hot points, and what each of its globs may."""
+
+    series: int = 10_000
+    points: int = 20_000_000
+    find: FindLimits = field(default_factory=FindLimits)
+
+
+class IOwner(Interface):
+    """Answers readers.  Every method returns its value or a Deferred of it and may raise TooBroad."""
+
+    def find(queries):  # type: ignore[no-untyped-def]  # noqa: N805
+        """Return for each query (str) its matches, a list of (path, LEAF | BRANCH), sorted by path."""
+
+    def resolve(patterns, start, end):  # type: ignore[no-untyped-def]  # noqa: N805
+        """Return the `Resolution` of patterns (str) for a range of epoch seconds."""
+
+    def leaves(cursor, budget):  # type: ignore[no-untyped-def]  # noqa: N805
+        """Return a slice of all paths of metrics (str) from `cursor` (first 0), and the next cursor (0: the end)."""
+
+    def report(topic):  # type: ignore[no-untyped-def]  # noqa: N805
+        """Return the plain values of a topic: "status", "ledger" or "waits" (why we are not ready, a list)."""
+
+
+@implementer(IOwner)
+@dataclass(frozen=True)
+class LocalOwner:
+    """The answers inside the owner's process.  Reactor thread; no method takes long within `limits`.
+
+    `lookup` and `hot` are MetricTable's and PointStore's; `schema(name)` how a name is (to be) kept; `reports` gives
+    the values of each topic.
+    """
+
+    index: MetricIndex
+    lookup: Callable[[bytes], int]
+    hot: HotPoints
+    schema: Callable[[str], SchemaInfo]
+    reports: dict[str, Callable[[], object]] = field(default_factory=dict)
+    limits: QueryLimits = field(default_factory=QueryLimits)
+
+    def find(self, queries: list[str]) -> list[list[Match]]:
+        """See IOwner."""
+        return [find(self.index, query, self.limits.find) for query in queries]
+
+    def leaves(self, cursor: int, budget: int) -> tuple[list[str], int]:
+        """See IOwner."""
+        names, following = self.index.leaves(cursor, budget)
+        return [name.decode("utf-8", "replace") for name in names], following
+
+    def report(self, topic: str) -> object:
+        """See IOwner."""
+        read = self.reports.get(topic)
+        return None if read is None else read()
+
+    def resolve(self, patterns: list[str], start: int, end: int) -> Resolution:
+        """See IOwner."""
+        names = [find_leaves(self.index, pattern, self.limits.find) for pattern in patterns]
+        flat = [name for found in names for name in found]
+        if len(flat) > self.limits.series:
+            raise TooBroad(f"The request means {len(flat)} series, the limit is {self.limits.series}")
+        ids = np.array([self.lookup(name.encode("utf-8", "replace")) for name in flat], np.uint32)
+        offsets, timestamps, values = self._hot_points(ids, len(flat))
+        if len(timestamps) > self.limits.points:
+            raise TooBroad(f"The request means {len(timestamps)} points in memory, too many")
+        schemas: dict[SchemaInfo, int] = {}
+        metrics = []
+        for row, name in enumerate(flat):
+            schema = self.schema(name)
+            number = schemas.setdefault(schema, len(schemas))
+            low, high = offsets[row], offsets[row + 1]
+            if low == high:
+                metrics.append(HotMetric(name, number))
+                continue
+            slack = schema.archives[-1][0]
+            times = timestamps[low:high]
+            near = (times >= start - slack) & (times <= end + slack)
+            metrics.append(HotMetric(name, number, times[near].tobytes(), values[low:high][near].tobytes()))
+        grouped = iter(metrics)
+        return Resolution([[next(grouped) for _ in found] for found in names], list(schemas))
+
+    def _hot_points(self, ids: npt.NDArray[np.uint32], n: int) -> tuple[list[int], Floats, Floats]:
+        """Return offsets of all rows, with nothing for rows without an id, and the columns."""
+        known = ids != NO_ID
+        offsets, timestamps, values = self.hot(ids[known])
+        counts = np.zeros(n + 1, np.int64)
+        counts[1:][known] = np.diff(offsets.astype(np.int64))
+        return np.cumsum(counts).tolist(), timestamps, values

@@ -1,0 +1,143 @@
+"""The doors for operators: health, the ledger, Prometheus, one metric's retention, and a page naming all doors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from cadtwist.query.owner import Resolution, SchemaInfo
+from cadtwist.web.answers import Answer
+from cadtwist.web.context import WebContext, answered
+from cadtwist.web.errors import HTML, RefusedError, invalid
+from cadtwist.web.params import Params
+
+__all__ = ["health", "home", "info", "ledger", "prometheus", "ready", "status"]
+
+_ACCOUNT = ("received", "made", "out", "merged")
+_HOME = b"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>cadtwist</title></head><body>
+<h1>cadtwist</h1>
+<form action="metrics/find"><label>Find <input name="query" value="*" size="60"></label> <button>find</button></form>
+<ul>
+<li><a href="metrics/find?query=*">/metrics/find?query=</a> names by glob</li>
+<li><a href="metrics/expand?query=*">/metrics/expand?query=</a> full paths by glob</li>
+<li><a href="metrics/index.json">/metrics/index.json</a> every name</li>
+<li><a href="render?target=carbon.agents.*.*&amp;from=-1h&amp;format=json">/render?target=&amp;from=&amp;format=json</a>
+series</li>
+<li>/info?target= how one metric is kept</li>
+<li><a href="metrics">/metrics</a> our own counters, for Prometheus</li>
+<li><a href="ledger">/ledger</a> where every datapoint went</li>
+<li><a href="ops/status">/ops/status</a>, <a href="healthz">/healthz</a>, <a href="readyz">/readyz</a></li>
+</ul></body></html>
+"""
+
+
+async def home(context: WebContext, params: Params) -> Answer:  # noqa: ARG001
+    """`/`: what there is."""
+    return Answer(_HOME, HTML)
+
+
+async def health(context: WebContext, params: Params) -> Answer:  # noqa: ARG001
+    """`/healthz`: 200 as long as the owner answers."""
+    await answered(context.owner.report("waits"))
+    return Answer(b"ok\n", "text/plain")
+
+
+async def ready(context: WebContext, params: Params) -> Answer:  # noqa: ARG001
+    """`/readyz`: 200 when nothing is waited for, else 503 with what is."""
+    waits = await answered(context.owner.report("waits")) or []
+    if waits:
+        return Answer("".join(f"{wait}\n" for wait in waits).encode(), "text/plain", 503)
+    return Answer(b"ready\n", "text/plain")
+
+
+async def status(context: WebContext, params: Params) -> Answer:
+    """`/ops/status`: the process in one JSON object."""
+    return _plain_json(params, await answered(context.owner.report("status")) or {})
+
+
+async def ledger(context: WebContext, params: Params) -> Answer:
+    """`/ledger`: the account of every part, in datapoints."""
+    return _plain_json(params, {"accounts": await _accounts(context)})
+
+
+def _plain_json(params: Params, value: object) -> Answer:
+    text = json.dumps(value, indent=2 if params.last("pretty") else None)
+    return Answer(text.encode("ascii") + b"\n", "application/json", headers={"Cache-Control": "no-cache"})
+
+
+async def _accounts(context: WebContext) -> list[dict[str, object]]:
+    return await answered(context.owner.report("ledger")) or []
+
+
+async def info(context: WebContext, params: Params) -> Answer:
+    """`/info`: retention of metrics, in the JSON of carbonserver (64-bit numbers are strings)."""
+    targets = params.all("target")
+    if not targets:
+        raise invalid("Missing required parameter 'target'")
+    now = int(context.clock())
+    resolution: Resolution = await answered(context.owner.resolve(targets, now, now))
+    found = [
+        _info(metric.name, resolution.schemas[metric.schema])
+        for metrics in resolution.patterns
+        for metric in metrics
+    ]
+    if not found:
+        raise RefusedError(404, "Metric not found")
+    return _plain_json(params, {"metrics": found})
+
+
+def _info(name: str, schema: SchemaInfo) -> dict[str, object]:
+    return {
+        "name": name,
+        "consolidationFunc": schema.method,
+        "maxRetention": str(max(step * points for step, points in schema.archives)),
+        "xFilesFactor": schema.xff,
+        "retentions": [
+            {"secondsPerPoint": str(step), "numberOfPoints": str(points)} for step, points in schema.archives
+        ],
+    }
+
+
+async def prometheus(context: WebContext, params: Params) -> Answer:  # noqa: ARG001
+    """`/metrics` without parameters: every account in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Accounts(await _accounts(context)))
+    return Answer(generate_latest(registry), CONTENT_TYPE_LATEST)
+
+
+class _Accounts(Collector):
+    """The ledger as families of Prometheus."""
+
+    def __init__(self, accounts: list[dict[str, object]]) -> None:
+        self._accounts = accounts
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the families."""
+        for what in _ACCOUNT:
+            yield self._family(CounterMetricFamily, f"points_{what}", f"Datapoints {what} by a part.", what)
+        yield self._family(GaugeMetricFamily, "points_held", "Datapoints held by a part now.", "held")
+        yield self._family(GaugeMetricFamily, "points_unbalanced", "Must be zero.", "balance")
+        yield self._labelled(CounterMetricFamily, "points_dropped", "Datapoints dropped.", "dropped", "reason")
+        yield self._labelled(CounterMetricFamily, "events", "Other things counted.", "counters", "event")
+        yield self._labelled(GaugeMetricFamily, "gauge", "Values measured now.", "gauges", "gauge")
+
+    def _family(self, kind: type[Metric], name: str, text: str, what: str) -> Metric:
+        family = kind(f"cadtwist_{name}", text, labels=["part"])  # type: ignore[call-arg]
+        for account in self._accounts:
+            family.add_metric([str(account["name"])], account[what])  # type: ignore[attr-defined]
+        return family
+
+    def _labelled(self, kind: type[Metric], name: str, text: str, what: str, label: str) -> Metric:
+        family = kind(f"cadtwist_{name}", text, labels=["part", label])  # type: ignore[call-arg]
+        for account in self._accounts:
+            values = account[what]
+            if isinstance(values, dict):
+                for key, value in values.items():
+                    family.add_metric([str(account["name"]), str(key)], value)  # type: ignore[attr-defined]
+        return family

@@ -1,0 +1,49 @@
+"""What the doors of the HTTP interface need; made by the service that opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timezone, tzinfo
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from cadtwist.interfaces import IStore
+from cadtwist.query.owner import IOwner, QueryLimits
+from cadtwist.web.answers import CrossOrigin
+
+__all__ = ["WebContext", "answered"]
+
+_SLICE_S = 0.05
+
+
+def _no_pause() -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class WebContext:
+    """`clock` tells epoch seconds, `zone` is meant where a request names none.
+
+    `pause` returns a Deferred that fires in a later turn of the reactor: an owner that renders inline gives it, so
+    that no render holds the reactor longer than a twentieth of a second; a web process needs none.
+    `graphite_version` is what clients adapt their requests to.
+    """
+
+    owner: IOwner
+    store: IStore
+    clock: Callable[[], float]
+    limits: QueryLimits = field(default_factory=QueryLimits)
+    cross_origin: CrossOrigin = field(default_factory=CrossOrigin)
+    zone: tzinfo = timezone.utc
+    graphite_version: str = "1.1.10"
+    pause: Callable[[], Deferred[None] | None] = _no_pause
+    slice_s: float = _SLICE_S
+
+
+async def answered(value: object) -> Any:
+    """Return what an IOwner answered, at once or by a Deferred."""
+    if isinstance(value, Deferred):
+        return await value
+    return value

@@ -1,0 +1,120 @@
+"""The bodies of `/metrics/find`, as graphite-web and the clients of its cluster protocol read them."""
+
+from __future__ import annotations
+
+import pickle
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from cadtwist.query.find import Match
+from cadtwist.query.index import BRANCH, LEAF
+from cadtwist.web.answers import Answer, json_answer
+from cadtwist.web.errors import invalid
+from cadtwist.web.params import Params
+
+__all__ = ["FIND_FORMATS", "NO_CACHE", "completer_query", "find_answer"]
+
+NO_CACHE = {"Pragma": "no-cache", "Cache-Control": "no-cache"}
+FIND_FORMATS = ("treejson", "completer", "nodelist", "json", "pickle", "msgpack")
+_FUTURE_S = 60
+
+_Node = tuple[str, str, bool]
+"""(last component, path, is it a leaf): a path that is both is there twice, the branch first."""
+
+
+def completer_query(query: str, variants: bool) -> str:
+    """Return what the completer looks for when `query` has been typed so far."""
+    query = query.replace("..", "*.")
+    if not query.endswith("*"):
+        query += "*"
+    if variants:
+        parts = query.split(".")
+        query = ".".join(f"{{{part}}}" if "," in part and "{" not in part else part for part in parts)
+    return query
+
+
+def find_answer(form: str, query: str, matches: list[Match], params: Params, now: int) -> Answer:
+    """Return the matches in one of FIND_FORMATS."""
+    wildcards = params.flag("wildcards")
+    nodes = _nodes(matches, params.flag("leavesOnly"))
+    if form == "treejson":
+        return json_answer(params, _tree(query, nodes, wildcards), False, NO_CACHE)
+    if form == "completer":
+        return json_answer(params, _completions(nodes, wildcards), False, NO_CACHE)
+    if form == "nodelist":
+        return json_answer(params, _nodelist(nodes, params.integer("position", -1)), False, NO_CACHE)
+    nodes.sort(key=lambda node: node[1])
+    if form == "json":
+        return json_answer(params, [_interval_node(node, now) for node in nodes], False, NO_CACHE)
+    plain = [_cluster_node(node, now) for node in nodes]
+    if form == "pickle":
+        return Answer(pickle.dumps(plain, 2), "application/pickle", headers=NO_CACHE)
+    return Answer(msgspec.msgpack.encode(plain), "application/x-msgpack", headers=NO_CACHE)
+
+
+def _nodes(matches: list[Match], leaves_only: bool) -> list[_Node]:
+    nodes = []
+    for path, kind in matches:
+        name = path.rpartition(".")[2]
+        if kind & BRANCH and not leaves_only:
+            nodes.append((name, path, False))
+        if kind & LEAF:
+            nodes.append((name, path, True))
+    nodes.sort(key=lambda node: node[0])
+    return nodes
+
+
+def _tree(query: str, nodes: list[_Node], wildcards: bool) -> list[dict[str, object]]:
+    base = query[: query.rfind(".") + 1]
+    branches: list[dict[str, object]] = []
+    leaves: list[dict[str, object]] = []
+    seen = set()
+    if wildcards and len(nodes) > 1:
+        branchy = any(not is_leaf for _, _, is_leaf in nodes)
+        (branches if branchy else leaves).append(_tree_node("*", base, not branchy))
+    for name, _, is_leaf in nodes:
+        if name not in seen:
+            seen.add(name)
+            (leaves if is_leaf else branches).append(_tree_node(name, base, is_leaf))
+    return branches + leaves
+
+
+def _tree_node(name: str, base: str, is_leaf: bool) -> dict[str, object]:
+    branch = 0 if is_leaf else 1
+    text = unquote_plus(name)
+    return {"text": text, "id": base + name, "allowChildren": branch, "expandable": branch, "leaf": 1 - branch}
+
+
+def _completions(nodes: list[_Node], wildcards: bool) -> dict[str, object]:
+    metrics: list[dict[str, str]] = [
+        {"path": path if is_leaf else f"{path}.", "name": name, "is_leaf": str(int(is_leaf))}
+        for name, path, is_leaf in nodes
+    ]
+    if wildcards and len(nodes) > 1:
+        metrics.append({"name": "*"})
+    return {"metrics": metrics}
+
+
+def _nodelist(nodes: list[_Node], position: int) -> dict[str, object]:
+    try:
+        return {"nodes": sorted({path.split(".")[position] for _, path, _ in nodes})}
+    except IndexError:
+        raise invalid(f"Param position is out of range: {position}") from None
+
+
+def _interval_node(node: _Node, now: int) -> dict[str, object]:
+    _, path, is_leaf = node
+    found: dict[str, object] = {"path": path, "is_leaf": is_leaf}
+    if is_leaf:
+        found["intervals"] = [{"start": 0, "end": now + _FUTURE_S}]
+    return found
+
+
+def _cluster_node(node: _Node, now: int) -> dict[str, object]:
+    """Both spellings of the keys, so that every known client finds its own."""
+    _, path, is_leaf = node
+    found: dict[str, object] = {"path": path, "metric_path": path, "is_leaf": is_leaf, "isLeaf": is_leaf}
+    if is_leaf:
+        found["intervals"] = [[0, now + _FUTURE_S]]
+    return found

@@ -1,0 +1,82 @@
+"""Graphite's doors: find, expand, index and the version."""
+
+from __future__ import annotations
+
+from cadtwist.query.index import LEAF
+from cadtwist.query.timespec import TimeSpecError, parse_time, zone_named
+from cadtwist.web.answers import Answer, json_answer
+from cadtwist.web.context import WebContext, answered
+from cadtwist.web.errors import HTML, RefusedError, invalid
+from cadtwist.web.findformats import FIND_FORMATS, NO_CACHE, completer_query, find_answer
+from cadtwist.web.params import Params
+
+__all__ = ["expand", "find", "index", "version"]
+
+_NAMES_PER_SLICE = 20_000
+_MAX_QUERIES = 10_000
+
+
+async def find(context: WebContext, params: Params) -> Answer:
+    """`/metrics/find`: one level of the tree, or whatever a glob means."""
+    now = _checked_times(context, params)
+    if "query" not in params:
+        raise invalid("Missing required parameter 'query'")
+    query = params.last("query")
+    if not query:
+        raise invalid("Required parameter 'query' is empty")
+    form = params.last("format", "treejson")
+    if form not in FIND_FORMATS:
+        raise RefusedError(400, "Invalid value for 'format' parameter")
+    for key in ("wildcards", "leavesOnly", "local", "automatic_variants"):
+        params.integer(key, 0)
+    wanted = completer_query(query, params.flag("automatic_variants")) if form == "completer" else query
+    (matches,) = await answered(context.owner.find([wanted]))
+    return find_answer(form, query, matches, params, now)
+
+
+def _checked_times(context: WebContext, params: Params) -> int:
+    """Refuse times that are none; return the clock.  Which names there are does not depend on time."""
+    now = int(context.clock())
+    zone = zone_named(params.last("tz"), context.zone)
+    for key in ("now", "from", "until"):
+        text = params.last(key)
+        if text and text != "-1":
+            try:
+                parse_time(text, zone, now)
+            except TimeSpecError as error:
+                raise invalid(f"Invalid value '{text}' for param {key}: {error}") from None
+    return now
+
+
+async def expand(context: WebContext, params: Params) -> Answer:
+    """`/metrics/expand`: the paths that queries mean."""
+    queries = params.all("query")
+    leaves_only, grouped = params.flag("leavesOnly"), params.flag("groupByExpr")
+    params.integer("local", 0)
+    if len(queries) > _MAX_QUERIES:
+        raise invalid(f"More than {_MAX_QUERIES} queries")
+    found = await answered(context.owner.find(queries)) if queries else []
+    paths = [sorted({path for path, kind in one if kind & LEAF or not leaves_only}) for one in found]
+    if grouped:
+        return json_answer(params, {"results": dict(zip(queries, paths, strict=True))}, False, NO_CACHE)
+    return json_answer(params, {"results": sorted({path for one in paths for path in one})}, False, NO_CACHE)
+
+
+async def index(context: WebContext, params: Params) -> Answer:
+    """`/metrics/index.json`: every metric there is."""
+    try:
+        params.integer("local", 0)
+    except RefusedError:
+        return Answer(b"[]", "application/json", 500)
+    names: set[str] = set()
+    cursor = 0
+    while True:
+        found, cursor = await answered(context.owner.leaves(cursor, _NAMES_PER_SLICE))
+        names.update(found)
+        if not cursor:
+            return json_answer(params, sorted(names), False)
+
+
+async def version(context: WebContext, params: Params) -> Answer:  # noqa: ARG001
+    """`/version`: the graphite-web that clients may take us for."""
+    return Answer(context.graphite_version.encode("ascii"), HTML)

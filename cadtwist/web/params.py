@@ -1,0 +1,64 @@
+"""The parameters of a request: query string and form body merged as graphite-web's clients expect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import parse_qsl
+
+from cadtwist.web.errors import RefusedError, invalid
+
+__all__ = ["MAX_FIELDS", "Params", "parse_params"]
+
+MAX_FIELDS = 20_000
+"""The most fields of one request."""
+
+
+class Params:
+    """Fields in order, the body's behind the query's: of a scalar the last one counts, lists take all."""
+
+    def __init__(self, fields: Iterable[tuple[str, str]], accept: str | None = None) -> None:
+        self._fields: dict[str, list[str]] = {}
+        self.accept = accept
+        for key, value in fields:
+            self._fields.setdefault(key, []).append(value)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._fields
+
+    def all(self, key: str) -> list[str]:
+        """Return every value of a field."""
+        return self._fields.get(key, [])
+
+    def last(self, key: str, default: str = "") -> str:
+        """Return the last value of a field."""
+        values = self._fields.get(key)
+        return values[-1] if values else default
+
+    def flag(self, key: str) -> bool:
+        """Return a field that is a whole number as a truth value; refuses anything else."""
+        return self.integer(key, 0) != 0
+
+    def integer(self, key: str, default: int) -> int:
+        """Return a field as a whole number; refuses anything else."""
+        text = self.last(key, str(default))
+        try:
+            return int(text)
+        except ValueError as error:
+            raise invalid(f"Invalid int value '{text}' for param {key}: {error}") from None
+
+
+def parse_params(query: bytes, body: bytes, content_type: str, accept: str | None) -> Params:
+    """Read the fields of a request; a body that is no urlencoded form is not read.  Refuses too many fields."""
+    fields = _fields(query)
+    if content_type.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded":
+        fields += _fields(body)
+    return Params(fields, accept)
+
+
+def _fields(text: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(
+            text.decode("utf-8", "replace"), keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS
+        )
+    except ValueError:
+        raise RefusedError(413, f"More than {MAX_FIELDS} fields") from None

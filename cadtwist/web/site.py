@@ -1,0 +1,148 @@
+"""The HTTP interface as a twisted.web site: a table of doors, bounded requests, errors as texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from cadtwist.query.find import TooBroad
+from cadtwist.web import admin, graphite
+from cadtwist.web.answers import Answer, send
+from cadtwist.web.context import WebContext
+from cadtwist.web.errors import HTML, PLAIN, RefusedError
+from cadtwist.web.params import Params, parse_params
+from cadtwist.web.render import render
+
+__all__ = ["ApiSite", "Doors"]
+
+Door = Callable[[WebContext, Params], Coroutine[Any, Any, Answer]]
+
+_IDLE_S = 60
+_NOT_FOUND = Answer(b"<html><body><h1>Not Found</h1></body></html>", "text/html", 404)
+_CLOSED = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+async def _metrics(context: WebContext, params: Params) -> Answer:
+    """`/metrics` is Graphite's find with `query`, else Prometheus' door."""
+    if "query" in params:
+        return await graphite.find(context, params)
+    if "target" in params:
+        raise RefusedError(501, "/metrics with a target is not served here")
+    return await admin.prometheus(context, params)
+
+
+class Doors(Resource):
+    """All paths; each is open with and without a slash at its end, but `/metrics/index.json`."""
+
+    isLeaf = True
+
+    def __init__(self, context: WebContext) -> None:
+        super().__init__()
+        self._context = context
+        self._log = Logger()
+        self._doors: dict[str, Door] = {
+            "": admin.home,
+            "/render": render,
+            "/metrics": _metrics,
+            "/metrics/find": graphite.find,
+            "/metrics/expand": graphite.expand,
+            "/version": graphite.version,
+            "/info": admin.info,
+            "/ops/status": admin.status,
+            "/ledger": admin.ledger,
+            "/healthz": admin.health,
+            "/readyz": admin.ready,
+        }
+
+    def render(self, request: Request) -> int:
+        """Answer any method like GET; a cross-origin preflight gets its headers only."""
+        if request.method == b"OPTIONS" and request.getHeader("access-control-request-method"):
+            send(request, Answer(b"", PLAIN), self._context.cross_origin)
+            return NOT_DONE_YET
+        path = request.path.decode("utf-8", "replace")
+        door = graphite.index if path == "/metrics/index.json" else self._doors.get(path.removesuffix("/"))
+        if door is None:
+            send(request, _NOT_FOUND, self._context.cross_origin)
+            return NOT_DONE_YET
+        work: Deferred[Answer] = Deferred.fromCoroutine(self._enter(door, request))
+        gone = request.notifyFinish()
+        gone.addErrback(lambda _: work.cancel())
+        work.addErrback(self._refuse, request)
+        work.addCallback(self._send, request)
+        work.addErrback(self._drop)
+        return NOT_DONE_YET
+
+    async def _enter(self, door: Door, request: Request) -> Answer:
+        query = request.uri.partition(b"?")[2]
+        body = b"" if request.content is None else request.content.read()
+        kind = request.getHeader("content-type") or ""
+        return await door(self._context, parse_params(query, body, kind, request.getHeader("accept")))
+
+    def _refuse(self, failure: Failure, request: Request) -> Answer | Failure:
+        """Turn an error into the answer that tells it."""
+        if failure.check(CancelledError):
+            return failure
+        error = failure.value
+        if isinstance(error, RefusedError):
+            return Answer(error.text.encode("utf-8", "replace"), error.content_type, error.status)
+        if isinstance(error, TooBroad):
+            return Answer(f"Invalid parameters ({error})".encode("utf-8", "replace"), HTML, 400)
+        if isinstance(error, ConnectionError):
+            return Answer(b"The process that owns the metrics does not answer\n", PLAIN, 503)
+        self._log.failure("Answering {path}", failure, path=request.path)
+        return Answer(b"Internal error\n", PLAIN, 500)
+
+    def _send(self, answer: Answer, request: Request) -> None:
+        send(request, answer, self._context.cross_origin)
+
+    def _drop(self, failure: Failure) -> None:
+        """End quietly when the client left; tell anything else."""
+        if not failure.check(CancelledError):
+            self._log.failure("Sending an answer", failure)
+
+
+class _BoundedRequest(Request):
+    """A request whose body may have `site.max_body` bytes; a longer one closes its connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._taken = 0
+        self._too_long = False
+
+    def gotLength(self, length: int | None) -> None:
+        """Refuse by the announced length."""
+        super().gotLength(0 if self._exceeds(length or 0) else length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Refuse by what came, for bodies that announce no length."""
+        self._taken += len(data)
+        if not self._exceeds(self._taken):
+            super().handleContentChunk(data)
+
+    def process(self) -> None:
+        """Answer, if the body was short enough."""
+        if not self._too_long:
+            super().process()
+
+    def _exceeds(self, length: int) -> bool:
+        channel: Any = self.channel
+        if not self._too_long and length > channel.site.max_body:
+            self._too_long = True
+            channel.transport.write(_CLOSED)
+            channel.loseConnection()
+        return self._too_long
+
+
+class ApiSite(Site):
+    """The site over `Doors`; bodies have at most `max_body` bytes, an idle connection is closed after a minute."""
+
+    def __init__(self, context: WebContext, max_body: int = 1 << 20, reactor: Any = None) -> None:
+        super().__init__(Doors(context), requestFactory=_BoundedRequest, timeout=_IDLE_S, reactor=reactor)
+        self.max_body = max_body
+        self.displayTracebacks = False
