@@ -1,0 +1,236 @@
+"""The commands `carbon-cache` and `carbon-cache.py`: carbon's command line in front of twistd, in this process.
+
+Existing unit files and init scripts go on working: `carbon-cache.py [options] start|stop|status`.  Messages and exit
+statuses are carbon's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import os
+import pwd
+import signal
+import sys
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any, TextIO
+
+from twisted.logger import ILogObserver, LogEvent
+from twisted.scripts import twistd
+from zope.interface import implementer
+
+from cadtwist.config.load import load
+from cadtwist.config.model import Config
+from cadtwist.errors import ConfigError
+
+__all__ = ["Nowhere", "cache", "run", "twistd_arguments"]
+
+ACTIONS = ("start", "stop", "status")
+
+
+def cache() -> int:
+    """Entry point of the console scripts `carbon-cache` and `carbon-cache.py`."""
+    return run("carbon-cache", sys.argv, sys.stdout, os.environ, _run_twistd)
+
+
+def run(
+    program: str,
+    argv: Sequence[str],
+    stdout: TextIO,
+    environ: MutableMapping[str, str],
+    run_twistd: Callable[[list[str]], None],
+) -> int:
+    """Do what `argv` (with the script's path first) asks for and return the exit status.
+
+    `environ` gets GRAPHITE_ROOT when it is not set and the script lies in a `bin` folder, since twistd's options
+    read it there.  `run_twistd` takes twistd's arguments and returns when the daemon has ended (or gone away).
+    """
+    parser = _parser(program)
+    asked = parser.parse_args(list(argv[1:]))
+    actions: list[str] = asked.action
+    if not actions:
+        print(parser.format_usage(), end="", file=stdout)
+        return 0
+    if len(actions) > 1 or actions[0] not in ACTIONS:
+        print(f"Invalid action '{' '.join(actions)}'", file=stdout)
+        return 1
+    _settle_root(argv[0], environ)
+    try:
+        loaded = load(
+            asked.config,
+            dialect="carbon",
+            instance=asked.instance,
+            environ=environ,
+            overrides={key: value for key in ("logdir", "whitelist", "blacklist") if (value := getattr(asked, key))},
+        )
+    except ConfigError as error:
+        print(error, file=stdout)
+        return 1
+    pid_path = asked.pidfile or os.path.join(loaded.config.pid_directory, f"{program}-{asked.instance}.pid")
+    daemon = _Daemon(program, asked.instance, pid_path, stdout)
+    if actions[0] == "stop":
+        return daemon.stop()
+    if actions[0] == "status":
+        return daemon.status()
+    if not daemon.may_start():
+        return 1
+    run_twistd(twistd_arguments(program, asked, loaded.config, pid_path))
+    return 0
+
+
+def twistd_arguments(program: str, asked: argparse.Namespace, config: Config, pid_path: str) -> list[str]:
+    """Return the twistd command line for a `start`, without the word twistd itself."""
+    foreground = asked.debug or asked.nodaemon
+    arguments = ["--no_save", "--reactor=epoll" if sys.platform == "linux" else "--reactor=default"]
+    arguments += [f"--pidfile={pid_path}", f"--umask={asked.umask}"]
+    if foreground:
+        arguments.append("--nodaemon")
+    if config.user and os.geteuid() == 0:
+        entry = pwd.getpwnam(config.user)
+        arguments += [f"--uid={entry.pw_uid}", f"--gid={entry.pw_gid}"]
+    arguments += [f"--{option}={value}" for option in ("profile", "profiler") if (value := getattr(asked, option))]
+    if asked.syslog:
+        arguments += ["--syslog", f"--prefix={program}-{asked.instance}[{os.getpid()}]"]
+    elif asked.logger or asked.logfile:
+        arguments += [f"--{option}={value}" for option in ("logger", "logfile") if (value := getattr(asked, option))]
+    elif not foreground:
+        arguments.append("--logger=cadtwist.cli.carbon.Nowhere")  # the service writes carbon's own log files
+    arguments.append(program)
+    if asked.debug:
+        arguments.append("--debug")
+    for option in ("config", "instance", "logdir", "whitelist", "blacklist"):
+        value = getattr(asked, option)
+        if value:
+            path = value if option == "instance" else os.path.abspath(os.path.expanduser(value))
+            arguments.append(f"--{option}={path}")
+    return arguments
+
+
+@implementer(ILogObserver)
+class Nowhere:
+    """An observer for twistd that drops everything: the daemon's own log files have it."""
+
+    def __call__(self, event: LogEvent) -> None:
+        """Drop one event."""
+
+
+def _run_twistd(arguments: list[str]) -> None:
+    sys.argv = ["twistd", *arguments]
+    twistd.run()
+
+
+def _settle_root(script: str, environ: MutableMapping[str, str]) -> None:
+    """Take the parent of the script's bin folder for GRAPHITE_ROOT, where the environment does not name one."""
+    folder = os.path.dirname(os.path.abspath(script))
+    if "GRAPHITE_ROOT" not in environ and os.path.basename(folder) == "bin":
+        environ["GRAPHITE_ROOT"] = os.path.dirname(folder)
+
+
+def _octal(text: str) -> str:
+    int(text, 8)
+    return text
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=program,
+        usage="%(prog)s [options] <start|stop|status>",
+        description="carbon's command line for cadtwist's cache.",
+    )
+    add: Callable[..., Any] = parser.add_argument
+    add("action", nargs="*", help=argparse.SUPPRESS)
+    add("--config", metavar="FILE", help="carbon.conf to use (default: conf/carbon.conf under GRAPHITE_ROOT)")
+    add("--instance", metavar="NAME", default="a", help="section [cache:NAME], pid file, logs (default: a)")
+    add("--debug", action="store_true", help="foreground, with debug messages")
+    add("--nodaemon", action="store_true", help="foreground")
+    add("--syslog", action="store_true", help="log to syslog")
+    add("--logdir", metavar="DIR", help="folder of the log files")
+    add("--logfile", metavar="FILE", help="one log file, given to twistd")
+    add("--logger", metavar="NAME", help="an observer's dotted name, given to twistd")
+    add("--pidfile", metavar="FILE", help="pid file (default: in PID_DIR)")
+    add("--umask", metavar="OCTAL", type=_octal, default="022", help="file creation mask (default: 022)")
+    add("--whitelist", metavar="FILE", help="patterns of the names that are accepted")
+    add("--blacklist", metavar="FILE", help="patterns of the names that are dropped")
+    add("--profile", metavar="FILE", help="record performance data, given to twistd")
+    add("--profiler", metavar="NAME", help="the profiler, given to twistd")
+    return parser
+
+
+class _Daemon:
+    """The pid file of one instance, and who is behind it."""
+
+    def __init__(self, program: str, instance: str, pid_path: str, stdout: TextIO) -> None:
+        self._name = f"{program} (instance {instance})"
+        self._path = pid_path
+        self._stdout = stdout
+
+    def status(self) -> int:
+        """Tell whether it runs: 0 or 1."""
+        pid = self._pid()
+        if pid is not None and _alive(pid):
+            self._say(f"{self._name} is running with pid {pid}")
+            return 0
+        self._say(f"{self._name} is not running")
+        return 1
+
+    def stop(self) -> int:
+        """Send SIGTERM and do not wait."""
+        if not os.path.exists(self._path):
+            self._say(f"Pidfile {self._path} does not exist: nothing to stop")
+            return 0
+        pid = self._pid()
+        if pid is None:
+            self._say(f"Pidfile {self._path} holds no number")
+            return 1
+        self._say(f"Sending kill signal to pid {pid}")
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            self._say(f"There is no process with pid {pid}")
+        except PermissionError as error:
+            self._say(f"Not permitted: {error.strerror}")
+            return 1
+        return 0
+
+    def may_start(self) -> bool:
+        """Clear a stale pid file away and make its folder; False when the daemon must not be started."""
+        if os.path.exists(self._path):
+            pid = self._pid()
+            if pid is None:
+                self._say(f"Pidfile {self._path} holds no number; removing it")
+                self._remove()
+                return False
+            if _alive(pid):
+                self._say(f"{self._name} is already running with pid {pid}")
+                return False
+            self._say(f"Removing stale pidfile {self._path}")
+            self._remove()
+        folder = os.path.dirname(self._path)
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+        self._say(f"Starting {self._name}")
+        return True
+
+    def _pid(self) -> int | None:
+        try:
+            with open(self._path, encoding="ascii") as file:
+                pid = int(file.read().strip())
+        except (OSError, ValueError):
+            return None
+        return pid if pid > 0 else None
+
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._stdout, flush=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return True

@@ -1,0 +1,154 @@
+"""`cadtwist fetch NAME...`: a metric's values over a time range, from whisper files or from a running server."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from math import isnan
+from typing import NamedTuple, TextIO
+
+from cadtwist.config.load import load
+from cadtwist.errors import CadtwistError, StorageError
+from cadtwist.kernels import active
+from cadtwist.kernels.whisperformat import CorruptFileError, relative_path
+from cadtwist.query.timespec import parse_time
+
+__all__ = ["Fetched", "from_answer", "from_file", "run"]
+
+TIMEOUT_S = 60.0
+MAX_ANSWER_BYTES = 256 << 20
+_EXAMPLES = """examples:
+  cadtwist fetch servers/web1/load.wsp                         a file
+  cadtwist fetch --root /opt/graphite/storage/whisper a.b.c    a metric of a store
+  cadtwist fetch -c carbon.conf a.b.c                          the same, the store being in the configuration
+  cadtwist fetch --url http://127.0.0.1:18011 'a.*.c'          what a server knows, points in memory too"""
+_SKIPPED = {"nulls": (None,), "zeroes": (0,), "empty": (None, 0), "": ()}
+
+
+class Fetched(NamedTuple):
+    """Values of `name` (None: unknown) at the epoch seconds `times`."""
+
+    name: str
+    times: list[int]
+    values: list[float | None]
+
+
+def run(argv: Sequence[str], stdout: TextIO = sys.stdout, environ: Mapping[str, str] = os.environ) -> int:
+    """Print what `argv` asks for; 1 when one of the names cannot be read."""
+    asked = _parser().parse_args(list(argv))
+    now = int(time.time())
+    zone = datetime.now().astimezone().tzinfo or timezone.utc
+    try:
+        start, end = parse_time(asked.start, zone, now), parse_time(asked.until, zone, now)
+        root = asked.root
+        if asked.config:
+            root = load(asked.config, instance=asked.instance, environ=environ).config.storage.root
+        if asked.url:
+            found = _from_server(asked.url, asked.name, start, end)
+        else:
+            found = [from_file(name, _path(name, root), start, end, now) for name in asked.name]
+    except (CadtwistError, CorruptFileError, OSError, ValueError) as error:
+        print(f"cadtwist fetch: {error}", file=sys.stderr)
+        return 1
+    if not found:
+        print("cadtwist fetch: nothing there", file=sys.stderr)
+        return 1
+    _show(found, asked.format, asked.pretty, _SKIPPED[asked.drop], stdout)
+    return 0
+
+
+def from_file(name: str, path: str, start: int, end: int, now: int) -> Fetched:
+    """Return the points of a whisper file in start < time <= end, from the finest archive that reaches back."""
+    answer = active.whisperfile.fetch(os.fsencode(path), start, end, now)
+    if answer is None:
+        return Fetched(name, [], [])
+    first, past, step, values = answer[:4]
+    plain = [None if isnan(value) else value for value in values.tolist()]
+    return Fetched(name, list(range(first, past, step)), plain)
+
+
+def from_answer(body: bytes) -> list[Fetched]:
+    """Return the series of a render answer in JSON; ValueError when it is none."""
+    found = []
+    for series in json.loads(body):
+        points = series["datapoints"]
+        found.append(Fetched(str(series["target"]), [int(time) for _, time in points], [value for value, _ in points]))
+    return found
+
+
+def _path(name: str, root: str) -> str:
+    if not root or name.endswith(".wsp"):
+        return name
+    return os.path.join(root, os.fsdecode(relative_path(name.encode("utf-8"))))
+
+
+def _from_server(url: str, targets: Sequence[str], start: int, end: int) -> list[Fetched]:
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise StorageError(f"{url}: http:// or https:// expected")
+    query = [("target", target) for target in targets]
+    query += [("from", str(start)), ("until", str(end)), ("format", "json")]
+    full = f"{url.rstrip('/')}/render?{urllib.parse.urlencode(query)}"
+    try:
+        with urllib.request.urlopen(full, timeout=TIMEOUT_S) as answer:  # noqa: S310 (the scheme is looked at above)
+            return from_answer(answer.read(MAX_ANSWER_BYTES))
+    except urllib.error.HTTPError as error:
+        raise StorageError(f"{full}: {error.code} {error.read(500).decode('utf-8', 'replace').strip()}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"{full}: not the JSON of a render answer") from error
+
+
+def _show(found: list[Fetched], form: str, pretty: bool, skipped: tuple[float | None, ...], stdout: TextIO) -> None:
+    if form == "json":
+        shown = [
+            {"target": series.name, "datapoints": [[value, time] for time, value in _kept(series, skipped)]}
+            for series in found
+        ]
+        json.dump(shown, stdout, indent=2 if pretty else None)
+        stdout.write("\n")
+    elif form == "csv":
+        out = csv.writer(stdout, lineterminator="\n")
+        for series in found:
+            out.writerows((series.name, time, "" if value is None else value) for time, value in _kept(series, skipped))
+    else:
+        for series in found:
+            if len(found) > 1:
+                print(f"# {series.name}", file=stdout)
+            for when, value in _kept(series, skipped):
+                stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when)) if pretty else str(when)
+                print(f"{stamp}\t{'None' if value is None else value}", file=stdout)
+
+
+def _kept(series: Fetched, skipped: tuple[float | None, ...]) -> Iterator[tuple[int, float | None]]:
+    for when, value in zip(series.times, series.values, strict=True):
+        if value not in skipped:
+            yield when, value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cadtwist fetch",
+        description="Print a metric's values over a time range, from files or from a server.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", nargs="+", help="a whisper file, a metric (--root, -c) or a target (--url)")
+    parser.add_argument("--url", help="a running server, for example http://127.0.0.1:18011")
+    parser.add_argument("--root", default="", help="folder of the store")
+    parser.add_argument("-c", "--config", metavar="FILE", help="configuration that names the store")
+    parser.add_argument("--instance", default="a", help="instance of carbon.conf (default: a)")
+    parser.add_argument("--from", dest="start", default="-1d", metavar="TIME", help="as in render (default: -1d)")
+    parser.add_argument("--until", default="now", metavar="TIME", help="as in render (default: now)")
+    parser.add_argument("--format", choices=("text", "csv", "json"), default="text", help="default: text")
+    parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format=json")
+    parser.add_argument("--pretty", action="store_true", help="times for people; indented JSON")
+    parser.add_argument("--drop", choices=("nulls", "zeroes", "empty"), default="", help="leave such values out")
+    return parser
