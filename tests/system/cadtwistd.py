@@ -130,6 +130,18 @@ class Cadtwistd(Process):
         """Return the accounts whose books do not close, with what is missing (or too much, negative)."""
         return {name: account["balance"] for name, account in self.ledger().items() if account["balance"]}
 
+    def logged(self) -> int:
+        """Return how many datapoints the write-ahead log had taken when asked."""
+        return int(self.ledger()["journal"]["counters"].get("logged", 0))
+
+    def pending(self) -> int:
+        """Return how many datapoints wait for their file."""
+        return int(self.ledger()["cache"]["held"])
+
+    def received(self) -> int:
+        """Return how many datapoints came into the cache since the start."""
+        return int(self.ledger()["cache"]["received"])
+
     def datapoints(self, target: str, start: int, until: int) -> dict[int, float]:
         """Return {timestamp: value} of one series as /render has it, nulls left out."""
         query = {"target": target, "from": start, "until": until, "format": "json"}

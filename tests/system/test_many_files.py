@@ -1,0 +1,51 @@
+"""A start over many files: answers at once, and the index is complete soon."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+from tests.system.cadtwistd import Cadtwistd
+from tests.system.case import SystemTestCase
+from tests.system.slots import points
+
+PER_FOLDER = 50
+LINKS = 30_000
+
+
+def many_files(root: Path, count: int) -> None:
+    """Make `count` whisper files `site.h<i>.m<j>`: names of a few real ones, so that it takes seconds."""
+    head = struct.pack(">LLfL", 1, 3600, 0.0, 1) + struct.pack(">LLL", 28, 60, 60)
+    source = root / "source"
+    root.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        folder = root / "site" / f"h{number // PER_FOLDER}"
+        if number % PER_FOLDER == 0:
+            folder.mkdir(parents=True)
+        if number % LINKS == 0:
+            source.unlink(missing_ok=True)
+            source.write_bytes(head + bytes(12 * 60))
+        os.link(source, folder / f"m{number % PER_FOLDER}.wsp")
+    source.unlink(missing_ok=True)
+
+
+class ManyFilesTests(SystemTestCase):
+    """CADTWIST_SYSTEM_FILES tells how many (default 100,000)."""
+
+    def test_start_over_many_files(self) -> None:
+        """Ready before the index is complete; a point is taken at once; every file is found in the end."""
+        count = self.number("CADTWIST_SYSTEM_FILES", 100_000)
+        whisper = self.folder / "cadtwist" / "storage" / "whisper"
+        many_files(whisper, count)
+        daemon = self.started(Cadtwistd(self.folder / "cadtwist"))
+        minute = self.now - self.now % 60
+        daemon.send(f"fresh.metric 1 {minute}\n")
+        self.assertEqual(daemon.datapoints("fresh.metric", minute - 60, minute), {minute: 1.0})
+        last = f"site.h{(count - 1) // PER_FOLDER}"
+        found = daemon.until("the last folder is indexed", lambda: daemon.json("/metrics/find", query=f"{last}.*"), 60)
+        self.assertEqual(len(found), (count - 1) % PER_FOLDER + 1)
+        folders = -(-count // PER_FOLDER)
+        daemon.until("all folders", lambda: len(daemon.json("/metrics/find", query="site.*")) == folders)
+        self.assertEqual(daemon.stop(60), 0, daemon.tail())
+        self.assertEqual(points(whisper, "fresh.metric"), {minute: 1.0})
