@@ -1,0 +1,88 @@
+"""Metric names from the paths of a tree of whisper files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+__all__ = ["SUFFIX", "metric_of", "walk_tree"]
+
+SUFFIX = ".wsp"
+_TAGGED = "_tagged"
+
+
+def metric_of(relative: str) -> str | None:
+    """Return the metric whose file lies at a path below the root; None where no metric's file can lie there.
+
+    None as well for a tagged metric's hash, from which the name cannot be told.
+    """
+    folder, leaf = os.path.split(relative)
+    if not leaf.endswith(SUFFIX) or relative.startswith(("/", "../")) or not _is_text(relative):
+        return None
+    if "." in folder:
+        return None
+    return _metric(folder.replace(os.sep, ".") + "." if folder else "", leaf[: -len(SUFFIX)])
+
+
+def walk_tree(root: str, names: int = 1000) -> Iterator[list[str]]:
+    """Yield the metrics of all whisper files below `root` in lists of `names` (the last: of the rest).
+
+    Symbolic links to folders are followed, each folder once.  Folders that vanish or cannot be read are passed over.
+    """
+    found: list[str] = []
+    waiting = [(root, "")]
+    linked = {_identity(os.stat(root))} if os.path.isdir(root) else set()
+    while waiting:
+        folder, prefix = waiting.pop()
+        try:
+            entries = os.scandir(folder)
+        except OSError:
+            continue
+        with entries:
+            for entry in entries:
+                leaf = entry.name
+                if leaf.endswith(SUFFIX):
+                    metric = _metric(prefix, leaf[:-4])
+                    if metric is not None and (metric.isascii() or _is_text(metric)):
+                        found.append(metric)
+                        if len(found) >= names:
+                            yield found
+                            found = []
+                elif _is_new_folder(entry, linked):
+                    waiting.append((entry.path, f"{prefix}{leaf}."))
+    if found:
+        yield found
+
+
+def _metric(prefix: str, stem: str) -> str | None:
+    if prefix.startswith(_TAGGED + "."):
+        return stem.replace("_DOT_", ".") if ";" in stem else None
+    return None if "." in stem else prefix + stem
+
+
+def _is_new_folder(entry: os.DirEntry[str], linked: set[tuple[int, int]]) -> bool:
+    try:
+        if "." in entry.name or not entry.is_dir():
+            return False
+        if not entry.is_symlink():
+            return True
+        found = entry.stat()
+    except OSError:
+        return False
+    key = _identity(found)
+    if key in linked:
+        return False
+    linked.add(key)
+    return True
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,299 @@
+"""A store of whisper files: one file per metric below a root folder, laid out as carbon and graphite-web expect.
+
+Layout, paths and formats are those of the kernel (`cadtwist.kernels.whisperformat`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from zope.interface import implementer
+
+from cadtwist.errors import StorageError
+from cadtwist.interfaces import IStore
+from cadtwist.kernels.active import whisperfile
+from cadtwist.model.consolidation import method_name, method_number
+from cadtwist.model.retention import Archive
+from cadtwist.model.series import Series
+from cadtwist.model.writejob import Statuses, WriteJob
+from cadtwist.storage.schemas import SchemaTable
+from cadtwist.storage.tree import metric_of, walk_tree
+
+__all__ = ["ALLOCATIONS", "FileInfo", "FileReport", "WhisperOptions", "WhisperStore"]
+
+ALLOCATIONS = ("zeros", "sparse", "reserved")
+"""How a new file gets its size, in the order of the kernel's numbers."""
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR)
+_KINDS = {
+    whisperfile.REPORT_MISMATCH: "retention_mismatch",
+    whisperfile.REPORT_HEALED: "healed",
+    whisperfile.REPORT_QUARANTINED: "quarantined",
+    whisperfile.REPORT_RETRY: "retry",
+}
+_MAX_REPORTS = 1000
+_MAX_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True)
+class WhisperOptions:
+    """How files are made and written.
+
+    `max_open_files` bounds the descriptors that all lanes keep together; `allocation` is one of `ALLOCATIONS`;
+    `hash_tagged` names the files of tagged metrics by their SHA-256.
+    """
+
+    max_open_files: int = 4096
+    allocation: str = "reserved"
+    lock: bool = False
+    flush: bool = False
+    random_access: bool = False
+    hash_tagged: bool = True
+
+
+class FileReport(NamedTuple):
+    """What happened to a file: retention_mismatch, healed, quarantined or retry; the metric; the system's error."""
+
+    kind: str
+    name: str
+    error: str
+
+
+class FileInfo(NamedTuple):
+    """The head of a metric's file."""
+
+    archives: tuple[Archive, ...]
+    xff: float
+    method: str
+    max_retention: int
+    size: int
+
+
+@implementer(IStore)
+class WhisperStore:
+    """Whisper files below `root`.
+
+    `write` may be called by `lanes` threads at a time, each with the ids of its lane (`id % lanes`); everything else
+    by any thread.  Writers and readers share nothing but files and counters.
+    """
+
+    def __init__(
+        self, root: str, schemas: SchemaTable, options: WhisperOptions | None = None, lanes: int = 1
+    ) -> None:
+        options = options or WhisperOptions()
+        if options.allocation not in ALLOCATIONS:
+            raise ValueError(f"allocation must be one of {', '.join(ALLOCATIONS)}")
+        self.root = os.path.abspath(root)
+        self._schemas = schemas
+        self._hashed = options.hash_tagged
+        self._lock_files = options.lock
+        self._lanes = [_Lane(self, schemas, self._writer(options, lanes)) for _lane in range(lanes)]
+        self._reports: deque[FileReport] = deque(maxlen=_MAX_REPORTS)
+        self._told: set[tuple[str, str]] = set()
+
+    def _writer(self, options: WhisperOptions, lanes: int) -> whisperfile.Writer:
+        return whisperfile.Writer(
+            os.fsencode(self.root),
+            max_open=max(1, options.max_open_files // lanes),
+            hashed=options.hash_tagged,
+            allocate=ALLOCATIONS.index(options.allocation),
+            lock=options.lock,
+            flush=options.flush,
+            random=options.random_access,
+        )
+
+    # Writing
+
+    def write(self, job: WriteJob) -> Statuses:
+        """Write a job, whose ids are of one lane; return one status byte per metric.  Blocks, without the GIL.
+
+        Creates at most `job.may_create` files.  Faults of single files are statuses; ValueError is for a job whose
+        columns contradict each other.
+        """
+        return self.writer(int(job.ids[0]) % len(self._lanes) if len(job) else 0).write(job)
+
+    def writer(self, lane: int) -> _Lane:
+        """Return the IStore-like writer of one lane, for its thread."""
+        return self._lanes[lane]
+
+    def close(self) -> None:
+        """Close the descriptors that are kept open; the store may be used again.  Not while a thread writes."""
+        for lane in self._lanes:
+            lane.close()
+
+    def counters(self) -> dict[str, int]:
+        """Return what the writers counted, and the descriptors kept open now."""
+        total = dict.fromkeys((*whisperfile.COUNTERS, "open_files"), 0)
+        for lane in self._lanes:
+            for what, amount in lane.counters().items():
+                total[what] += amount
+        return total
+
+    def reports(self) -> list[FileReport]:
+        """Return and forget what happened to files since the last call; the same of a file only once."""
+        found = []
+        while self._reports:
+            found.append(self._reports.popleft())
+        return found
+
+    def mismatched(self) -> list[str]:
+        """Return the names (at most 10,000) whose files were found with other archives than their schema has."""
+        return sorted(name for kind, name in self._told.copy() if kind == "retention_mismatch")
+
+    def report(self, kind: int, name: bytes, code: int) -> None:
+        """Take a kernel's report of a file; any thread."""
+        what, text = _KINDS[kind], name.decode("utf-8", "replace")
+        key = (what, os.strerror(code) if what == "retry" else text)
+        if key in self._told:
+            return
+        if len(self._told) < _MAX_REMEMBERED:
+            self._told.add(key)
+        self._reports.append(FileReport(what, text, os.strerror(code) if code else ""))
+
+    def tell_again(self) -> None:
+        """Forget which files were reported, so that faults which persist are reported once more."""
+        self._told = {key for key in self._told if key[0] == "retention_mismatch"}
+
+    # Reading
+
+    def fetch(self, name: str, start: int, end: int, now: int, step: int = 0) -> Series | None:
+        """Return the whole steps in (start, end], from the finest archive reaching back to `start` (or of `step`).
+
+        None where there is no file, or nothing of that time.  StorageError for a file that cannot be read,
+        ValueError if start > end or no archive has that step.
+        """
+        for path in self._candidates(name):
+            try:
+                found = whisperfile.fetch(os.fsencode(path), int(start), int(end), int(now), int(step))
+            except OSError as error:
+                if error.errno in _ABSENT:
+                    continue
+                raise StorageError(f"{path}: {error.strerror}") from error
+            except whisperfile.CorruptFileError as error:
+                raise StorageError(f"{path}: {error}") from error
+            if found is None:
+                return None
+            first, last, actual, values, method, xff = found
+            return Series(name, first, last, actual, values, method_name(method), xff)
+        return None
+
+    def exists(self, name: str) -> bool:
+        """True where the metric has a file."""
+        return any(os.path.isfile(path) for path in self._candidates(name))
+
+    def info(self, name: str) -> FileInfo:
+        """Return the head of a metric's file; StorageError where there is none that can be read."""
+        path = self._found(name)
+        try:
+            head = whisperfile.info(os.fsencode(path))
+        except (OSError, whisperfile.CorruptFileError) as error:
+            raise StorageError(f"{path}: {error}") from error
+        archives = tuple(Archive(step, points) for _offset, step, points in head.archives)
+        return FileInfo(archives, head.xff, method_name(head.method), head.max_retention, head.size)
+
+    def get_metadata(self, name: str, key: str) -> str:
+        """Return the value of a metadata key of carbon's protocol; it knows `aggregationMethod` only."""
+        _check_key(key)
+        return self.info(name).method
+
+    def set_metadata(self, name: str, key: str, value: str) -> str:
+        """Change a metadata value in place, return the old one; ValueError for a key or value that is unknown."""
+        _check_key(key)
+        number = method_number(value)
+        path = self._found(name)
+        try:
+            old, _xff = whisperfile.set_metadata(os.fsencode(path), number, lock=self._lock_files)
+        except (OSError, whisperfile.CorruptFileError) as error:
+            raise StorageError(f"{path}: {error}") from error
+        return method_name(old)
+
+    def delete(self, name: str) -> bool:
+        """Remove a metric's file; False where there is none."""
+        for path in self._candidates(name):
+            try:
+                os.unlink(path)
+            except OSError as error:
+                if error.errno in _ABSENT:
+                    continue
+                raise StorageError(f"{path}: {error.strerror}") from error
+            return True
+        return False
+
+    def walk(self, names: int = 1000) -> Iterator[list[str]]:
+        """Yield the names of all metrics with files, in lists of `names`; blocks on folders.
+
+        Files under the hash of a tagged name are left out: the name cannot be told from them.
+        """
+        return walk_tree(self.root, names)
+
+    # Names and paths
+
+    def path_of(self, name: str) -> str:
+        """Return the absolute path that a metric's file has or would have; ValueError for an impossible name."""
+        relative = whisperfile.relative_path(name.encode("utf-8", "surrogateescape"), self._hashed)
+        return os.path.join(self.root, os.fsdecode(relative))
+
+    def name_of(self, path: str) -> str | None:
+        """Return the metric whose file a path below the root is, or None where it cannot be told."""
+        return metric_of(os.path.relpath(path, self.root))
+
+    def _candidates(self, name: str) -> list[str]:
+        encoded = name.encode("utf-8", "surrogateescape")
+        paths = []
+        for hashed in dict.fromkeys((self._hashed, not self._hashed)) if ";" in name else (True,):
+            try:
+                relative = whisperfile.relative_path(encoded, hashed)
+            except ValueError:
+                continue
+            paths.append(os.path.join(self.root, os.fsdecode(relative)))
+        return paths
+
+    def _found(self, name: str) -> str:
+        for path in self._candidates(name):
+            if os.path.exists(path):
+                return path
+        raise StorageError(f"{name}: no such metric")
+
+
+class _Lane:
+    """One writer with its own descriptors, for one thread; the lock only guards against a wrong caller."""
+
+    def __init__(self, store: WhisperStore, schemas: SchemaTable, writer: whisperfile.Writer) -> None:
+        self._store = store
+        self._schemas = schemas
+        self._writer = writer
+        self._lock = threading.Lock()
+
+    def write(self, job: WriteJob) -> Statuses:
+        """As `WhisperStore.write`."""
+        statuses: Statuses = np.zeros(len(job), np.uint8)
+        with self._lock:
+            for number in range(self._writer.schemas, len(self._schemas)):
+                archives, xff, method = self._schemas.schema(number)
+                self._writer.add_schema([(archive.step, archive.points) for archive in archives], xff, method_number(method))
+            self._writer.write(
+                job.names, job.name_offsets, job.ids, job.schemas, job.offsets, job.timestamps, job.values,
+                job.now, job.may_create, statuses,
+            )  # fmt: skip
+            for kind, name, code in self._writer.reports():
+                self._store.report(kind, name, code)
+        return statuses
+
+    def counters(self) -> dict[str, int]:
+        return {**self._writer.counters(), "open_files": self._writer.open_files}
+
+    def close(self) -> None:
+        with self._lock:
+            self._writer.close()
+
+
+def _check_key(key: str) -> None:
+    if key != "aggregationMethod":
+        raise ValueError(f"unsupported metadata key {key!r}")
