@@ -70,8 +70,9 @@ class PointReader:
         `now` (epoch seconds) stands for the timestamp -1, `resolution` (seconds, 0 = none) rounds down.  `bad` gets
         (number of BAD_KINDS, excerpt of the name) for each item refused.
         """
-        seconds = int(now)
-        while self._next < len(self._items) and n < len(ids):
+        seconds, room = int(now), len(ids) - n
+        rows: list[tuple[int, float, float]] = []
+        while self._next < len(self._items) and len(rows) < room:
             name, (timestamp, value) = self._items[self._next]
             self._next += 1
             raw = _raw(name)
@@ -80,11 +81,14 @@ class PointReader:
             if kind is None:
                 number = table.intern(raw, seconds)
                 if number != NO_ID and settled is not None:
-                    ids[n], timestamps[n], values[n] = number, settled, value
-                    n += 1
+                    rows.append((number, settled, value))
                     continue
                 kind = BAD_TABLE_FULL
             bad.append((kind, raw[:_EXCERPT_BYTES]))
+        if rows:
+            stop = n + len(rows)
+            ids[n:stop], timestamps[n:stop], values[n:stop] = zip(*rows, strict=True)
+            n = stop
         if not self.left:
             self._items, self._next = [], 0
         return n
@@ -110,10 +114,11 @@ def _fault(name: bytes, value: float, settled: float | None) -> int | None:
     """Return the number of what is wrong with an item, None for nothing."""
     if not name or len(name) > MAX_NAME_BYTES:
         return BAD_NAME
-    try:
-        name.decode("utf-8")
-    except UnicodeDecodeError:
-        return BAD_ENCODING
+    if not name.isascii():
+        try:
+            name.decode("utf-8")
+        except UnicodeDecodeError:
+            return BAD_ENCODING
     if value != value:
         return BAD_NAN
     return BAD_TIMESTAMP if settled is None else None

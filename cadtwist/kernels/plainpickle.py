@@ -57,6 +57,18 @@ class _Machine:
                 pos += 1
             elif op == 0x94:  # MEMOIZE
                 memo[len(memo)] = stack[-1]
+            elif op == 0x58:  # BINUNICODE
+                start = pos + 4
+                pos = start + _U32(data, pos)[0]
+                if pos > end:
+                    raise PlainPickleError("the pickle ends too early")
+                stack.append(data[start:pos].decode("utf-8", "surrogateescape"))
+            elif op == 0x8C:  # SHORT_BINUNICODE
+                start = pos + 1
+                pos = start + data[pos]
+                if pos > end:
+                    raise PlainPickleError("the pickle ends too early")
+                stack.append(data[start:pos].decode("utf-8", "surrogateescape"))
             elif op == 0x72:  # LONG_BINPUT
                 memo[_U32(data, pos)[0]] = stack[-1]
                 pos += 4
@@ -248,8 +260,6 @@ _OPCODES: dict[int, Callable[[_Machine], None]] = {
     ord("V"): lambda m: m.push(str(m.line(), "raw-unicode-escape")),
     ord("U"): lambda m: m.push(_text(m.take(m.take(1)[0]))),
     ord("T"): lambda m: m.push(_text(m.sized(_U32, 4))),
-    ord("X"): lambda m: m.push(_text(m.sized(_U32, 4))),
-    0x8C: lambda m: m.push(_text(m.take(m.take(1)[0]))),
     0x8D: lambda m: m.push(_text(m.sized(_U64, 8))),
     ord("C"): lambda m: m.push(m.take(m.take(1)[0])),
     ord("B"): lambda m: m.push(m.sized(_U32, 4)),

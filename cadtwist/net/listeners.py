@@ -1,0 +1,292 @@
+"""Opens listening sockets, as Services: TCP and UDP over IPv4 and IPv6, unix sockets, Twisted's endpoint texts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from cadtwist.net.keepalive import KeepAlive
+
+__all__ = ["BACKLOG", "EndpointListener", "Listener", "TCPListener", "UDPListener", "UnixListener", "bind_udp"]
+
+BACKLOG = 1024
+"""Connections that the kernel keeps for us until we accept them."""
+
+PortHook = Callable[[IListeningPort], object]
+
+
+class Listener(Service):
+    """A door that is open from `startService` to `stopService`; reactor thread.
+
+    `on_open` and `on_close` hear of its port (a `ConnectionLimit` pauses ports).  `address` is what it is bound to, None
+    while it is closed.  Subclasses give `open_port`.
+    """
+
+    log = Logger()
+
+    def __init__(self, name: str, on_open: PortHook | None = None, on_close: PortHook | None = None) -> None:
+        self.setName(name)
+        self.port: IListeningPort | None = None
+        self.opened: Deferred[object] = succeed(None)
+        self._on_open = on_open
+        self._on_close = on_close
+        self._wanted = False
+
+    @property
+    def address(self) -> Any:
+        """Return the address (an IAddress) that the door is bound to, None while it is closed."""
+        return self.port.getHost() if self.port is not None else None
+
+    def open_port(self) -> Deferred[IListeningPort]:
+        """Return the open port; fails with an OSError or twisted's CannotListenError."""
+        raise NotImplementedError
+
+    def startService(self) -> None:
+        """Open the door.  Raises, when it cannot be opened at once; `opened` fires when it is open."""
+        super().startService()
+        self._wanted = True
+        failures: list[Any] = []
+        self.opened = self.open_port()
+        self.opened.addCallback(self._is_open)
+        self.opened.addErrback(failures.append)
+        if failures:
+            self._wanted = False
+            failures[0].raiseException()
+
+    def stopService(self) -> Deferred[None]:
+        """Close the door; the Deferred fires when it is closed.  Open connections are their factory's business."""
+        super().stopService()
+        self._wanted = False
+        port, self.port = self.port, None
+        if port is None:
+            return succeed(None)
+        if self._on_close is not None:
+            self._on_close(port)
+        return maybeDeferred(port.stopListening).addCallback(lambda _: self.closed())
+
+    def closed(self) -> None:
+        """The port is closed."""
+
+    def _is_open(self, port: IListeningPort) -> None:
+        if not self._wanted:
+            port.stopListening()
+            return
+        self.port = port
+        if self._on_open is not None:
+            self._on_open(port)
+        self.log.info("{name} listens on {address}", name=self.name, address=port.getHost())
+
+
+class TCPListener(Listener):
+    """A TCP port.  `interface` empty or `0.0.0.0` = all of IPv4, `::` = all of IPv6 and IPv4.
+
+    `port` 0 asks the kernel for a free one and so needs `ephemeral=True`.  `reuse_port`: several processes may listen on
+    the same port, the kernel spreads connections.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reactor: Any,
+        factory: Factory[Any],
+        interface: str,
+        port: int,
+        *,
+        keepalive: KeepAlive | None = None,
+        reuse_port: bool = True,
+        ephemeral: bool = False,
+        backlog: int = BACKLOG,
+        on_open: PortHook | None = None,
+        on_close: PortHook | None = None,
+    ) -> None:
+        super().__init__(name, on_open, on_close)
+        _check_port(port, ephemeral)
+        self._reactor = reactor
+        self._factory = factory
+        self._address = interface, port
+        self._keepalive = keepalive
+        self._reuse_port = reuse_port
+        self._backlog = backlog
+
+    def open_port(self) -> Deferred[IListeningPort]:
+        """Bind and listen."""
+        with _bound(self._address, socket.SOCK_STREAM, self._reuse_port) as bound:
+            if self._keepalive is not None:
+                self._keepalive.apply(bound)
+            bound.listen(self._backlog)
+            return succeed(self._reactor.adoptStreamPort(bound.fileno(), bound.family, self._factory))
+
+
+class UnixListener(Listener):
+    """A unix stream socket at `path`; one that a dead process left is removed, a living one is an error."""
+
+    def __init__(
+        self,
+        name: str,
+        reactor: Any,
+        factory: Factory[Any],
+        path: str,
+        *,
+        mode: int = 0o666,
+        backlog: int = BACKLOG,
+        on_open: PortHook | None = None,
+        on_close: PortHook | None = None,
+    ) -> None:
+        super().__init__(name, on_open, on_close)
+        self._reactor = reactor
+        self._factory = factory
+        self._path = path
+        self._mode = mode
+        self._backlog = backlog
+
+    def open_port(self) -> Deferred[IListeningPort]:
+        """Bind and listen."""
+        _remove_stale(self._path)
+        return succeed(self._reactor.listenUNIX(self._path, self._factory, backlog=self._backlog, mode=self._mode))
+
+
+class EndpointListener(Listener):
+    """Whatever a Twisted server endpoint text names: `tcp:2003`, `systemd:domain=INET:index=0`, `haproxy:tcp:2003` ..."""
+
+    def __init__(
+        self,
+        name: str,
+        reactor: Any,
+        factory: Factory[Any],
+        endpoint: str,
+        *,
+        on_open: PortHook | None = None,
+        on_close: PortHook | None = None,
+    ) -> None:
+        super().__init__(name, on_open, on_close)
+        self._factory = factory
+        self._endpoint = serverFromString(reactor, endpoint)
+
+    def open_port(self) -> Deferred[IListeningPort]:
+        """Listen."""
+        found: Deferred[IListeningPort] = self._endpoint.listen(self._factory)
+        return found
+
+
+class UDPListener(Service):
+    """A bound UDP socket with its reader, which `make_reader` builds: an object with `start()` and `stop()`."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        make_reader: Callable[[socket.socket], Any],
+        interface: str,
+        port: int,
+        *,
+        receive_bytes: int = 0,
+        reuse_port: bool = True,
+        ephemeral: bool = False,
+    ) -> None:
+        self.setName(name)
+        _check_port(port, ephemeral)
+        self._make_reader = make_reader
+        self._where = interface, port
+        self._receive_bytes = receive_bytes
+        self._reuse_port = reuse_port
+        self._bound: socket.socket | None = None
+        self._reader: Any = None
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Return (host, port) that the socket is bound to, None while it is closed."""
+        if self._bound is None:
+            return None
+        host, port = self._bound.getsockname()[:2]
+        return str(host), int(port)
+
+    def startService(self) -> None:
+        """Bind and read; raises OSError."""
+        super().startService()
+        interface, port = self._where
+        self._bound = bind_udp(interface, port, self._receive_bytes, self._reuse_port)
+        try:
+            self._reader = self._make_reader(self._bound)
+            self._reader.start()
+        except BaseException:
+            self._bound.close()
+            self._bound = None
+            raise
+        self.log.info("{name} listens on {address}", name=self.name, address=self.address)
+
+    def stopService(self) -> None:
+        """Take what the socket still has, then close it."""
+        super().stopService()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.stop()
+        bound, self._bound = self._bound, None
+        if bound is not None:
+            bound.close()
+
+
+def bind_udp(interface: str, port: int, receive_bytes: int = 0, reuse_port: bool = True) -> socket.socket:
+    """Return a UDP socket bound to the address, with a receive buffer of `receive_bytes` if the kernel allows (0: its own)."""
+    bound = _bound((interface, port), socket.SOCK_DGRAM, reuse_port)
+    if receive_bytes:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    bound.setblocking(False)
+    return bound
+
+
+def _check_port(port: int, ephemeral: bool) -> None:
+    if not 0 <= port <= 65535 or (port == 0 and not ephemeral):
+        raise ValueError(f"{port} is no port to listen on")
+
+
+def _bound(address: tuple[str, int], kind: socket.SocketKind, reuse_port: bool) -> socket.socket:
+    """Return a non-blocking socket bound to (interface, port); the caller closes it."""
+    interface, port = address
+    family = socket.AF_INET6 if ":" in interface else socket.AF_INET
+    bound = socket.socket(family, kind)
+    try:
+        bound.setblocking(False)
+        if kind == socket.SOCK_STREAM:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port and hasattr(socket, "SO_REUSEPORT"):
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(interface != "::"))
+        bound.bind((interface, port))
+    except OSError as error:
+        bound.close()
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, f"cannot listen on {interface or '*'}:{port}: {os.strerror(error.errno)}") from None
+    return bound
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a unix socket on which nobody listens; raises OSError when somebody does, or when it is no socket."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "cannot listen there: it is no socket", path)
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except FileNotFoundError:
+            return
+    raise OSError(errno.EADDRINUSE, "somebody listens there already", path)

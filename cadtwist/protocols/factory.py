@@ -1,0 +1,244 @@
+"""What every receiver of datapoints over a stream has in common: limits, pauses, idle time, counting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from cadtwist.protocols.intake import Intake
+
+__all__ = ["READ_BYTES", "Connection", "ConnectionLimit", "ReceiverFactory", "address_text"]
+
+READ_BYTES = 1 << 16
+"""Bytes asked of a socket at a time."""
+
+
+def address_text(address: object) -> str:
+    """Return a peer's address as people write it, without its port; `unix` for one that has none."""
+    return address.host if isinstance(address, (IPv4Address, IPv6Address)) else "unix"
+
+
+class ConnectionLimit:
+    """Bounds the connections of several listeners together.
+
+    At the limit the listening ports stop accepting (connections wait in the kernel's queue); a connection that slips
+    in is closed.  Reactor thread.
+    """
+
+    log = Logger()
+
+    def __init__(self, most: float = math.inf) -> None:
+        self.most = most
+        self.open = 0
+        self._ports: list[Any] = []
+        self._paused = False
+
+    @property
+    def admits(self) -> bool:
+        """Whether one more connection is allowed."""
+        return self.open < self.most
+
+    def add_port(self, port: Any) -> None:
+        """Pause and resume a listening port (an IListeningPort that is a file descriptor of the reactor)."""
+        self._ports.append(port)
+        if self._paused:
+            port.stopReading()
+
+    def remove_port(self, port: Any) -> None:
+        """Forget a port that closes."""
+        if port in self._ports:
+            self._ports.remove(port)
+
+    def opened(self) -> None:
+        """Count a connection."""
+        self.open += 1
+        if not self.admits and not self._paused:
+            self._paused = True
+            self._tell("Pausing", "stopReading")
+
+    def closed(self) -> None:
+        """Count a connection's end."""
+        self.open -= 1
+        if self.admits and self._paused:
+            self._paused = False
+            self._tell("Resuming", "startReading")
+
+    def _tell(self, what: str, method: str) -> None:
+        for port in self._ports:
+            self.log.info(
+                "{what} {port} ({open}/{most} connections)", what=what, port=port, open=self.open, most=self.most
+            )
+            getattr(port, method)()
+
+
+class Connection(Protocol):
+    """One client's stream.  Subclasses give `state` (what the codec keeps of it) and `broken`.
+
+    It pauses itself when it delivers into a shut gate, resumes when the gate opens, and closes itself after the idle
+    timeout without a good datapoint (time in which it was paused does not count) or when its framing is lost.
+    """
+
+    listener: ReceiverFactory
+    state: Any
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._peer = ""
+        self._paused = False
+        self._useful_at = 0.0
+        self._idle_call: IDelayedCall | None = None
+
+    @property
+    def broken(self) -> bool:
+        """Whether nothing more can be read of this stream."""
+        return False
+
+    def connectionMade(self) -> None:
+        """Begin, paused if the gate is shut."""
+        transport: Any = self.transport
+        self._peer = address_text(transport.getPeer())
+        if hasattr(transport, "bufferSize"):
+            transport.bufferSize = READ_BYTES
+        self.listener.opened(self, self._peer)
+        self._useful_at = self.listener.clock.seconds()
+        self._watch_idle()
+        if not self._intake.gate.open:
+            self._pause()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Hand the bytes on, then see whether to go on reading."""
+        intake = self._intake
+        if intake.feed(self.state, data, self._peer) and self._idle_call is not None:
+            self._useful_at = self.listener.clock.seconds()
+        if self.broken:
+            transport: Any = self.transport
+            transport.loseConnection()
+        elif not intake.gate.open:
+            self._pause()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """End: a line or frame that is not complete is nobody's datapoint."""
+        self._intake.wait_no_more(self)
+        if self._idle_call is not None:
+            self._idle_call.cancel()
+            self._idle_call = None
+        self.listener.closed(self, self._peer, reason)
+
+    def resume(self) -> None:
+        """Read again: the gate is open."""
+        if self._paused:
+            self._paused = False
+            self._useful_at = self.listener.clock.seconds()
+            transport: Any = self.transport
+            transport.resumeProducing()
+
+    def _pause(self) -> None:
+        self._intake.wait(self)
+        if not self._paused:
+            self._paused = True
+            transport: Any = self.transport
+            transport.pauseProducing()
+
+    def _watch_idle(self) -> None:
+        """Close the connection if its time is over, else look again when it may be."""
+        timeout_s = self.listener.idle_timeout_s
+        self._idle_call = None
+        if math.isinf(timeout_s):
+            return
+        clock = self.listener.clock
+        left_s = timeout_s if self._paused else self._useful_at + timeout_s - clock.seconds()
+        if left_s > 0:
+            self._idle_call = clock.callLater(left_s, self._watch_idle)
+            return
+        self._intake.account.count("idle_closed")
+        transport: Any = self.transport
+        transport.abortConnection()
+
+
+class ReceiverFactory(ServerFactory):
+    """Builds the connections of one listener.
+
+    `make_connection` is a `Connection` subclass (or a partial of one).  `log_connections` writes of each begin and
+    clean end, `log_lost` of each other end.
+    """
+
+    noisy = False
+    log = Logger()
+
+    def __init__(
+        self,
+        intake: Intake,
+        make_connection: Callable[[Intake], Connection],
+        *,
+        clock: IReactorTime,
+        limit: ConnectionLimit,
+        idle_timeout_s: float = math.inf,
+        log_connections: bool = False,
+        log_lost: bool = False,
+    ) -> None:
+        self.intake = intake
+        self.clock = clock
+        self.limit = limit
+        self.idle_timeout_s = idle_timeout_s
+        self.connections: set[Connection] = set()
+        self._make_connection = make_connection
+        self._log_connections = log_connections
+        self._log_lost = log_lost
+        self._all_closed: Deferred[None] | None = None
+        intake.account.gauge("connections_open", lambda: len(self.connections))
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection | None:  # noqa: ARG002
+        """Return the protocol of a new connection, None where there are too many."""
+        if not self.limit.admits:
+            self.intake.account.count("connections_refused")
+            return None
+        connection = self._make_connection(self.intake)
+        connection.listener = self
+        return connection
+
+    def opened(self, connection: Connection, peer: str) -> None:
+        """Count a connection."""
+        self.connections.add(connection)
+        self.intake.account.count("connections")
+        self.limit.opened()
+        if self._log_connections:
+            self.log.info("{protocol} connection with {peer} established", protocol=self.intake.protocol, peer=peer)
+
+    def closed(self, connection: Connection, peer: str, reason: Failure) -> None:
+        """Count a connection's end."""
+        if connection not in self.connections:
+            return
+        self.connections.remove(connection)
+        self.limit.closed()
+        clean = reason.check(ConnectionDone) is not None
+        if self._log_connections if clean else self._log_lost:
+            self.log.info(
+                "{protocol} connection with {peer} {how}",
+                protocol=self.intake.protocol,
+                peer=peer,
+                how="closed cleanly" if clean else f"lost: {reason.getErrorMessage()}",
+            )
+        if self._all_closed is not None and not self.connections:
+            done, self._all_closed = self._all_closed, None
+            done.callback(None)
+
+    def disconnect(self) -> Deferred[None]:
+        """Close all connections; the Deferred fires when the last one is gone."""
+        if not self.connections:
+            return succeed(None)
+        if self._all_closed is None:
+            self._all_closed = Deferred()
+        done = self._all_closed
+        for connection in list(self.connections):
+            transport: Any = connection.transport
+            transport.abortConnection()
+        return done
