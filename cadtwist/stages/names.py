@@ -17,7 +17,7 @@ from zope.interface import implementer
 from cadtwist.interfaces import ISink, IStage
 from cadtwist.model.batch import BATCH_POINTS, NO_ID, Batch, Ids
 from cadtwist.model.metricname import canonical
-from cadtwist.model.rules import PatternList, RewriteRule
+from cadtwist.model.rules import RewriteRule
 from cadtwist.stages.decisions import FIRST_ROW, PASS, UNKNOWN, Decisions, FanTable, Numbers
 from cadtwist.telemetry import Account
 
@@ -50,8 +50,8 @@ class BlacklistRule:
 
     label = "blacklist"
 
-    def __init__(self, patterns: PatternList) -> None:
-        self._patterns = [re.compile(pattern) for pattern in patterns.patterns]
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._patterns = [re.compile(pattern) for pattern in patterns]
 
     def __call__(self, name: str) -> Outcome:
         """Return what becomes of `name`."""
@@ -65,8 +65,8 @@ class WhitelistRule:
 
     label = "whitelist"
 
-    def __init__(self, patterns: PatternList) -> None:
-        self._patterns = [re.compile(pattern) for pattern in patterns.patterns]
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._patterns = [re.compile(pattern) for pattern in patterns]
 
     def __call__(self, name: str) -> Outcome:
         """Return what becomes of `name`."""
