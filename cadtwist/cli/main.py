@@ -16,7 +16,7 @@ Run = Callable[[Sequence[str], TextIO, Mapping[str, str]], int]
 """A tool: (arguments without its own name, where to print, environment) -> exit status."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "check": ("cadtwist.cli.check", "validate a configuration; --print shows it as native TOML"),
+    "check": ("cadtwist.cli.storecheck", "validate a configuration; --print shows it as native TOML"),
     "explain": ("cadtwist.cli.explain", "what happens to a metric: stages, schema, file, owner"),
     "dump": ("cadtwist.cli.dump", "print everything that a file of the store holds"),
     "fetch": ("cadtwist.cli.fetch", "print a metric's values over a time range, from files or over HTTP"),
