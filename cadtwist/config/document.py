@@ -9,7 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from math import inf
-from typing import Any
+from typing import Any, TextIO
 
 from msgspec import NODEFAULT
 
@@ -225,15 +225,15 @@ def _carbon_row(row: CarbonOption) -> str:
     return f"| {name} | {kinds.get(row.kind, row.kind)} | {default} | {target} | {_doc(row)} |"
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], stdout: TextIO, stderr: TextIO) -> int:
     """Print the document that `argv` names; return the exit status."""
     writers = {"options": options_document, "carbon": carbon_sample, "native": native_sample}
     if len(argv) != 1 or argv[0] not in writers:
-        sys.stderr.write(f"one of {', '.join(writers)} is expected\n")
+        stderr.write(f"one of {', '.join(writers)} is expected\n")
         return 2
-    sys.stdout.write(writers[argv[0]]())
+    stdout.write(writers[argv[0]]())
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:], sys.stdout, sys.stderr))

@@ -32,22 +32,30 @@ class Report(Struct, frozen=True):
 
 
 class Problems:
-    """The remarks on one configuration, in the order in which they were found."""
+    """The remarks on one configuration, each once: file by file, line by line."""
 
     def __init__(self) -> None:
-        self.reports: list[Report] = []
+        self._reports: dict[Report, None] = {}
+
+    @property
+    def reports(self) -> list[Report]:
+        """All remarks."""
+        files: dict[str, int] = {}
+        for report in self._reports:
+            files.setdefault(report.file, len(files))
+        return sorted(self._reports, key=lambda report: (files[report.file], report.line))
 
     def error(self, file: str, line: int, option: str, text: str) -> None:
         """Note what makes the configuration unusable."""
-        self.reports.append(Report("error", file, line, option, text))
+        self._reports[Report("error", file, line, option, text)] = None
 
     def warning(self, file: str, line: int, option: str, text: str) -> None:
         """Note what is accepted and probably not meant."""
-        self.reports.append(Report("warning", file, line, option, text))
+        self._reports[Report("warning", file, line, option, text)] = None
 
     def notice(self, file: str, line: int, option: str, text: str) -> None:
         """Note an option without effect."""
-        self.reports.append(Report("notice", file, line, option, text))
+        self._reports[Report("notice", file, line, option, text)] = None
 
     def texts(self, weight: Weight) -> list[str]:
         """Return the remarks of one weight as `file:line: option: text`."""
@@ -56,7 +64,7 @@ class Problems:
     @property
     def failed(self) -> bool:
         """True when there is an error."""
-        return any(report.weight == "error" for report in self.reports)
+        return any(report.weight == "error" for report in self._reports)
 
     def raise_errors(self) -> None:
         """Raise `ConfigError` with all errors, if there is one."""

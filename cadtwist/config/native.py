@@ -49,8 +49,9 @@ def load_native(text: str, path: str, read: Read, problems: Problems, instance: 
 
     `instance` names the instance where the text does not.
     """
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     try:
-        tree = tomllib.loads(text.removeprefix("\ufeff").replace("\r\n", "\n"))
+        tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         place = _LINE.search(str(error))
         problems.error(path, int(place[1]) if place else 0, "", _LINE.sub("", str(error)).strip())
@@ -63,7 +64,7 @@ def load_native(text: str, path: str, read: Read, problems: Problems, instance: 
         return Config()
     for where, fault in faults(config):
         decoder.error(where, fault)
-    if config.cache is None:
+    if "cache" not in tree:
         problems.warning(path, 0, "cache", "there is no [cache]: datapoints are received and kept nowhere")
     return _Files(path, decoder, read, problems).added(config, files)
 
@@ -126,7 +127,7 @@ class _Decoder:
         try:
             found = convert(value, hint, strict=True)
         except ValidationError:
-            self.error(path, f"{value!r} is not: {type_name(_without_none(hint))}")
+            self.error(path, f"{value!r} does not fit, expected: {type_name(_without_none(hint))}")
             return NODEFAULT
         fault = fault_of(".".join(part for part in path if isinstance(part, str)), found)
         if fault is not None:

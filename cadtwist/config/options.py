@@ -211,5 +211,5 @@ def type_name(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         return " | ".join(type_name(part) for part in get_args(hint) if part is not type(None))
     if get_origin(hint) is tuple:
-        return "list"
+        return "list of texts" if str in get_args(hint) else "list of tables"
     return {int: "whole number", float: "number", str: "text", bool: "true or false"}.get(hint, "table")

@@ -23,10 +23,10 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     counts: dict[KeyPath, int] = {}
     table: KeyPath = ()
     at = 0
+    number = 1
     while at < len(text):
         end = _line_end(text, at)
         line = text[at:end].lstrip()
-        number = text.count("\n", 0, at) + 1
         if line.startswith("[["):
             path = _resolved(_parts(line[2:])[0], counts)
             counts[path] = counts.get(path, -1) + 1
@@ -40,7 +40,8 @@ def key_lines(text: str) -> dict[KeyPath, int]:
             parts, after = _parts(line)
             for depth in range(1, len(parts) + 1):
                 lines.setdefault((*table, *parts[:depth]), number)
-            end = _value_end(text, end - len(line) + after if line else end)
+            end = _value_end(text, end - len(line) + after)
+        number += text.count("\n", at, end + 1)
         at = end + 1
     return lines
 

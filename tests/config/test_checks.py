@@ -1,0 +1,36 @@
+"""Faults between values."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from cadtwist.config.checks import faults
+from cadtwist.config.model import Config, Listener, TlsConfig, WalConfig
+
+
+class FaultsTests(SynchronousTestCase):
+    def _texts(self, *listeners: Listener) -> list[str]:
+        return [text for _, text in faults(Config(listeners=listeners))]
+
+    def test_listeners_need_their_address(self) -> None:
+        for transport, needed in (("tcp", "port"), ("udp", "port"), ("unix", "path"), ("endpoint", "endpoint")):
+            listener = Listener(protocol="line", transport=transport)  # type: ignore[arg-type]
+            self.assertEqual(self._texts(listener), [f"a listener of transport {transport} needs {needed}"])
+
+    def test_udp_speaks_lines_without_tls(self) -> None:
+        self.assertEqual(
+            self._texts(Listener(protocol="http", transport="udp", port=1)), ["http is not spoken over udp"]
+        )
+        tls = TlsConfig(certificate="x")
+        self.assertEqual(len(self._texts(Listener(protocol="line", transport="udp", port=1, tls=tls))), 1)
+
+    def test_tcp_and_udp_share_a_number_and_tcp_twice_does_not(self) -> None:
+        tcp, udp = Listener(protocol="line", port=1), Listener(protocol="line", transport="udp", port=1)
+        self.assertEqual(self._texts(tcp, udp), [])
+        self.assertEqual(len(self._texts(tcp, udp, Listener(protocol="line", port=1))), 1)
+
+    def test_the_log_holds_two_segments(self) -> None:
+        small = WalConfig(segment_bytes=1 << 20, max_bytes=1 << 20)
+        self.assertEqual([place for place, _ in faults(Config(wal=small))], [("wal", "max_bytes")])
+        off = WalConfig(enabled=False, segment_bytes=1 << 20, max_bytes=1 << 20)
+        self.assertEqual(list(faults(Config(wal=off))), [])

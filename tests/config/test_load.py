@@ -1,0 +1,102 @@
+"""The facade: which file, which dialect, what is told."""
+
+from __future__ import annotations
+
+import os
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from cadtwist.config.load import examine, load, read_file, recognised
+from cadtwist.errors import ConfigError
+
+_SCHEMAS = "[a]\npattern = x\nretentions = 60:60\n"
+
+
+def _reader(files: dict[str, str]):  # type: ignore[no-untyped-def]
+    def read(path: str) -> str:
+        if path not in files:
+            raise FileNotFoundError(path)
+        return files[path]
+
+    return read
+
+
+class LoadTests(SynchronousTestCase):
+    files = {"/c/carbon.conf": "[cache]\nUSE_WHITELIST = yes\nx = 1\n", "/c/storage-schemas.conf": _SCHEMAS}
+
+    def test_carbon(self) -> None:
+        loaded = load(
+            "/c/carbon.conf", environ={"GRAPHITE_ROOT": "/r"}, instance="b", read=_reader(self.files), overrides={}
+        )
+        self.assertEqual((loaded.dialect, loaded.path, loaded.config.instance), ("carbon", "/c/carbon.conf", "b"))
+        self.assertEqual(loaded.warnings, ("/c/carbon.conf:3: X: unknown option, not used",))
+        self.assertEqual(
+            loaded.files,
+            (
+                "/c/carbon.conf",
+                "/c/storage-schemas.conf",
+                "/c/storage-aggregation.conf",
+                "/c/whitelist.conf",
+                "/c/blacklist.conf",
+            ),
+        )
+
+    def test_overrides(self) -> None:
+        loaded = load(
+            "/c/carbon.conf",
+            environ={"GRAPHITE_ROOT": "/r"},
+            read=_reader(self.files),
+            overrides={"logdir": "/l", "whitelist": "/w"},
+        )
+        self.assertEqual(loaded.config.log.directory, "/l")
+        self.assertIn("/w", loaded.files)
+        native = load("x.toml", read=_reader({"x.toml": "[cache]\n"}), overrides={"logdir": "/l"})
+        self.assertEqual(native.config.log.directory, "/l")
+
+    def test_default_paths_in_order(self) -> None:
+        environ = {"GRAPHITE_CONF_DIR": "/e", "GRAPHITE_ROOT": "/r"}
+        files = {"/r/conf/carbon.conf": "[cache]\n", "/r/conf/storage-schemas.conf": _SCHEMAS}
+        loaded = load(None, dialect="carbon", environ=environ, read=_reader(files))
+        self.assertEqual(loaded.path, "/r/conf/carbon.conf")
+        files = {"/e/carbon.conf": "[cache]\n", "/e/storage-schemas.conf": _SCHEMAS, **files}
+        self.assertEqual(load(None, environ=environ, read=_reader(files)).path, "/e/carbon.conf")
+
+    def test_one_error_names_the_paths_tried(self) -> None:
+        environ = {"GRAPHITE_CONF_DIR": "/e", "GRAPHITE_ROOT": "/r"}
+        error = self.assertRaises(ConfigError, load, None, environ=environ, read=_reader({}))
+        self.assertEqual(
+            error.problems,
+            ["/r/conf/carbon.conf: no configuration there; tried: /e/carbon.conf, /r/conf/carbon.conf"],
+        )
+        error = self.assertRaises(ConfigError, load, None, environ={}, read=_reader({}))
+        self.assertIn("set GRAPHITE_CONF_DIR or GRAPHITE_ROOT", str(error))
+
+    def test_errors_are_raised_together(self) -> None:
+        files = {"/c/x.toml": "a = 1\nb = 2\n"}
+        error = self.assertRaises(ConfigError, load, "/c/x.toml", read=_reader(files))
+        self.assertEqual(error.problems, ["/c/x.toml:1: a: unknown key", "/c/x.toml:2: b: unknown key"])
+
+    def test_an_unknown_dialect(self) -> None:
+        examined = examine("/c/x.json", read=_reader({"/c/x.json": "{}"}))
+        self.assertIsNone(examined.loaded)
+        self.assertEqual(
+            examined.problems.texts("error"), ["/c/x.json: not recognised as one of the dialects carbon, native"]
+        )
+
+    def test_what_cannot_be_read(self) -> None:
+        folder = self.mktemp()
+        os.mkdir(folder)
+        binary = os.path.join(folder, "x.toml")
+        with open(binary, "wb") as file:
+            file.write(b"\xff\xfe")
+        for path in (folder, binary):
+            self.assertIn("cannot be read", examine(path).problems.texts("error")[0])
+        self.assertRaises(FileNotFoundError, read_file, os.path.join(folder, "none"))
+
+
+class RecognisedTests(SynchronousTestCase):
+    def test_by_name_and_text(self) -> None:
+        self.assertEqual(recognised("a.toml", ""), "native")
+        self.assertEqual(recognised("/x/carbon.conf", ""), "carbon")
+        self.assertEqual(recognised("/x/other", "# x\n[cache:b]\nA = 1\n"), "carbon")
+        self.assertEqual(recognised("/x/other", "[cachet]\n"), "")

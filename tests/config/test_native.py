@@ -1,0 +1,110 @@
+"""Native TOML: what is accepted, and each fault with its line."""
+
+from __future__ import annotations
+
+import os
+from math import inf
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from cadtwist.config.errors import Problems
+from cadtwist.config.model import CacheConfig, Config, Listener, TlsConfig
+from cadtwist.config.native import load_native
+from tests.config.reading import bad_cases
+
+_DATA = os.path.join(os.path.dirname(__file__), "data", "native")
+
+
+def _load(text: str, files: dict[str, str] | None = None) -> tuple[Config, Problems]:
+    problems = Problems()
+
+    def read(path: str) -> str:
+        try:
+            return (files or {})[path]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    return load_native(text, "conf/x.toml", read, problems), problems
+
+
+class LoadNativeTests(SynchronousTestCase):
+    def test_an_empty_text_is_all_defaults(self) -> None:
+        config, problems = _load("")
+        self.assertEqual(config, Config())
+        self.assertEqual(
+            [str(report) for report in problems.reports],
+            ["conf/x.toml: cache: there is no [cache]: datapoints are received and kept nowhere"],
+        )
+
+    def test_reads_groups_lists_and_whole_numbers_as_numbers(self) -> None:
+        config, problems = _load(
+            """
+            [cache]
+            max_points = 1000
+            [writer]
+            max_updates_per_second = inf
+            [[listeners]]
+            protocol = "line"
+            interface = "::1"
+            port = 2003
+            tls = { certificate = "a.pem" }
+            """
+        )
+        self.assertEqual(problems.reports, [])
+        self.assertEqual(config.cache, CacheConfig(max_points=1000.0))
+        self.assertEqual(config.writer.max_updates_per_second, inf)
+        tls = TlsConfig(certificate="a.pem")
+        self.assertEqual(config.listeners, (Listener(protocol="line", interface="::1", port=2003, tls=tls),))
+        self.assertEqual(config.listeners[0].address, "tcp:[::1]:2003")
+
+    def test_the_instance_is_that_of_the_text_else_the_given(self) -> None:
+        problems = Problems()
+        self.assertEqual(load_native('instance = "x"', "", str, problems, "b").instance, "x")
+        self.assertEqual(load_native("", "", str, problems, "b").instance, "b")
+
+    def test_rule_files_come_behind_the_rules_of_the_text(self) -> None:
+        files = {
+            "conf/s.conf": "[late]\npattern = b\nretentions = 60:60\n",
+            "conf/a.conf": "[sum]\npattern = c\naggregationMethod = sum\n",
+            "conf/black": "^x\n",
+            "/etc/white": "^y\n",
+        }
+        text = """
+        files = { schemas = "s.conf", aggregation = "a.conf", blacklist = "black", whitelist = "/etc/white" }
+        [[schemas]]
+        name = "early"
+        pattern = "a"
+        retentions = "1s:1m"
+        [cache]
+        [stages]
+        blacklist = ["^w"]
+        """
+        config, problems = _load(text, files)
+        self.assertEqual(problems.reports, [])
+        self.assertEqual([rule.name for rule in config.schemas], ["early", "late"])
+        self.assertEqual([(rule.xff, rule.method) for rule in config.aggregation], [(None, "sum")])
+        self.assertEqual((config.stages.blacklist, config.stages.whitelist), (("^w", "^x"), ("^y",)))
+
+    def test_a_missing_rule_file_is_an_error_at_its_key(self) -> None:
+        _, problems = _load('[cache]\n[files]\nschemas = "none.conf"\n')
+        self.assertEqual(
+            problems.texts("error"), ["conf/x.toml:3: files.schemas: conf/none.conf cannot be read: conf/none.conf"]
+        )
+
+    def test_bad_files_tell_their_faults(self) -> None:
+        for name, text, expected in bad_cases(_DATA):
+            problems = Problems()
+            load_native(text, name, str, problems)
+            self.assertEqual([f"{report.weight}: {report}" for report in problems.reports], expected, name)
+
+    @settings(max_examples=200, deadline=None, database=None)
+    @given(st.recursive(st.sampled_from([1, 1.5, True, "x", -7]), lambda inner: st.lists(inner, max_size=2)))
+    def test_a_value_of_another_type_is_a_fault_and_never_an_exception(self, value: object) -> None:
+        shown = str(value).lower().replace("'", '"')
+        text = "\n".join(
+            f"{key} = {shown}" for key in ("program", "cache", "listeners", "wal.sync_s", "schemas", "files", "log")
+        )
+        _, problems = _load(text)
+        self.assertTrue(problems.failed)

@@ -1,0 +1,64 @@
+"""What a running process takes of a new configuration."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from msgspec.structs import replace
+from twisted.trial.unittest import SynchronousTestCase
+
+from cadtwist.config.model import CacheConfig, Config, Listener, StagesConfig, WriterConfig
+from cadtwist.config.reload import difference, merged, rules_of
+from cadtwist.config.rules import schema_rule
+from tests.config.generated import configs
+
+_OLD = Config(cache=CacheConfig())
+_RULE = schema_rule("a", "x", "60:60")
+
+
+class DifferenceTests(SynchronousTestCase):
+    def test_equal_configurations_have_none(self) -> None:
+        found = difference(_OLD, Config(cache=CacheConfig()))
+        self.assertEqual((found.changes, found.refused), ((), ()))
+
+    def test_tells_what_is_taken_and_what_is_refused(self) -> None:
+        new = replace(
+            _OLD,
+            cache=CacheConfig(max_points=5),
+            writer=WriterConfig(max_updates_per_second=7, threads=2),
+            schemas=(_RULE,),
+            listeners=(Listener(protocol="line", port=1),),
+        )
+        found = difference(_OLD, new)
+        self.assertEqual(
+            [str(change) for change in found.changes],
+            [
+                "cache.max_points: inf becomes 5",
+                "writer.max_updates_per_second: 500.0 becomes 7",
+                "schemas: changed",
+            ],
+        )
+        self.assertEqual(
+            [str(change) for change in found.refused], ["listeners: changed", "writer.threads: 1 becomes 2"]
+        )
+
+    def test_a_cache_that_comes_or_goes_is_refused(self) -> None:
+        found = difference(_OLD, Config())
+        self.assertEqual(found.changes, ())
+        self.assertEqual([change.path for change in found.refused], ["cache.max_points", "cache.max_bytes"])
+
+    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(configs(), configs())
+    def test_merged_leaves_only_what_is_refused(self, old: Config, new: Config) -> None:
+        found = difference(old, new)
+        left = difference(merged(old, new), new)
+        self.assertEqual(left.changes, ())
+        self.assertEqual([change.path for change in left.refused], [change.path for change in found.refused])
+
+
+class RulesOfTests(SynchronousTestCase):
+    def test_takes_rules_and_lists_and_nothing_else(self) -> None:
+        new = replace(
+            _OLD, schemas=(_RULE,), stages=StagesConfig(blacklist=("x",), min_resolution_s=5), user="somebody"
+        )
+        found = rules_of(_OLD, new)
+        self.assertEqual((found.schemas, found.stages, found.user), ((_RULE,), StagesConfig(blacklist=("x",)), ""))

@@ -1,0 +1,74 @@
+"""Every sample in conf/ loads without a remark and round-trips as native TOML."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from cadtwist.config.carbonoptions import CARBON_OPTIONS
+from cadtwist.config.errors import Problems
+from cadtwist.config.load import Loaded, load, read_file
+from cadtwist.config.model import CacheConfig, Config
+from cadtwist.config.native import load_native
+from cadtwist.config.rules import read_patterns
+from cadtwist.config.toml import to_toml
+
+_CONF = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conf")
+_ENVIRON = {"GRAPHITE_ROOT": "/opt/graphite"}
+
+
+def _load(name: str) -> Loaded:
+    return load(os.path.join(_CONF, name), environ=_ENVIRON)
+
+
+class SampleTests(SynchronousTestCase):
+    def test_load_without_remark_and_round_trip(self) -> None:
+        for name in ("carbon.conf", "quickstart.toml", "cadtwist.toml"):
+            loaded = _load(name)
+            self.assertEqual((loaded.warnings, loaded.notices), ((), ()), name)
+            problems = Problems()
+            again = load_native(to_toml(loaded.config), "x.toml", read_file, problems)
+            self.assertEqual((again, problems.reports), (loaded.config, []), name)
+
+    def test_quickstart_opens_the_promised_doors(self) -> None:
+        config = _load("quickstart.toml").config
+        self.assertEqual(
+            sorted((listener.protocol, listener.transport, listener.port) for listener in config.listeners),
+            [
+                ("cachequery", "tcp", 7002),
+                ("http", "tcp", 18011),
+                ("line", "tcp", 2003),
+                ("line", "udp", 2003),
+                ("pickle", "tcp", 2004),
+            ],
+        )
+        self.assertEqual((config.self_metrics.interval_s, config.local_stats.interval_s), (10.0, 10.0))
+        self.assertTrue(config.storage.root.startswith("var/"))
+        self.assertTrue(config.wal.directory.startswith("var/"))
+
+    def test_the_carbon_sample_shows_carbons_defaults(self) -> None:
+        config = _load("carbon.conf").config
+        self.assertEqual(config.cache, CacheConfig())
+        self.assertEqual(config.limits, Config().limits)
+        self.assertEqual([rule.name for rule in config.schemas], ["carbon", "default"])
+        self.assertEqual([rule.name for rule in config.aggregation], ["min", "max", "sum", "default"])
+
+    def test_the_carbon_sample_is_complete(self) -> None:
+        text = read_file(os.path.join(_CONF, "carbon.conf"))
+        shown = set(re.findall(r"^#? ?([A-Z_0-9]+) =", text, re.MULTILINE))
+        expected = {row.name for row in CARBON_OPTIONS.values() if not row.reason and "refused" not in row.effect}
+        self.assertEqual(shown, expected)
+
+    def test_the_native_sample_shows_the_defaults(self) -> None:
+        config = _load("cadtwist.toml").config
+        lists = {"listeners": (), "schemas": (), "aggregation": ()}
+        plain = {name: getattr(config, name) for name in Config.__struct_fields__} | lists
+        self.assertEqual(Config(**plain), Config(cache=CacheConfig()))
+
+    def test_lists(self) -> None:
+        for name in ("whitelist.conf", "blacklist.conf"):
+            problems = Problems()
+            self.assertEqual(read_patterns(read_file(os.path.join(_CONF, name)), name, problems), ())
+            self.assertEqual(problems.reports, [])
