@@ -1,0 +1,50 @@
+"""The few things that a log asks of the file system, in one place so that a test can make them fail."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["Disk"]
+
+_CHUNK = bytes(1 << 20)
+
+
+class Disk:
+    """Plain system calls; every method raises OSError.  Any thread."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """Return a descriptor of `path`."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o644)
+
+    def write(self, fd: int, data: bytes | bytearray, offset: int) -> None:
+        """Write all of `data` at `offset`."""
+        done = os.pwrite(fd, data, offset)
+        while done < len(data):
+            done += os.pwrite(fd, memoryview(data)[done:], offset + done)
+
+    def rename(self, path: Path, new: Path) -> None:
+        """Give a file a new name in the same folder."""
+        os.rename(path, new)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file."""
+        os.unlink(path)
+
+    def sync(self, path: Path) -> None:
+        """Bring the data of a file, or the names of a folder, to the disk."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+
+    def fill(self, path: Path, size: int) -> None:
+        """Make a file of `size` zeros whose blocks are on the disk."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            for offset in range(0, size, len(_CHUNK)):
+                self.write(fd, _CHUNK[: size - offset], offset)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
