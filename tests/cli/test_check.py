@@ -26,7 +26,7 @@ class CheckTests(SynchronousTestCase):
             file.write(text)
         return path
 
-    def _run(self, *argv: str, check_store: CheckStore | None = None) -> tuple[int, list[str]]:
+    def _check(self, *argv: str, check_store: CheckStore | None = None) -> tuple[int, list[str]]:
         out = StringIO()
         status = run(argv, out, _ENVIRON, check_store)
         return status, out.getvalue().splitlines()
@@ -34,7 +34,7 @@ class CheckTests(SynchronousTestCase):
     def test_a_usable_file(self) -> None:
         path = self._write("carbon.conf", "[cache]\nMAX_CACHE = 1\nDESTINATIONS = x\n")
         self.assertEqual(
-            self._run(path),
+            self._check(path),
             (
                 0,
                 [
@@ -47,19 +47,19 @@ class CheckTests(SynchronousTestCase):
 
     def test_a_faulty_file(self) -> None:
         path = self._write("x.toml", "cache = 1\nno = 2\n")
-        status, lines = self._run(path)
+        status, lines = self._check(path)
         self.assertEqual((status, lines[-1]), (2, "not usable: 2 errors, 0 warnings, 0 notices"))
         self.assertEqual(lines[0], f"error: {path}:1: cache: a table is expected")
 
     def test_a_missing_file_and_no_file(self) -> None:
-        self.assertEqual(self._run(os.path.join(self.folder, "none.toml"))[0], 2)
-        status, lines = self._run()
+        self.assertEqual(self._check(os.path.join(self.folder, "none.toml"))[0], 2)
+        status, lines = self._check()
         self.assertEqual(status, 2)
         self.assertIn("/opt/graphite/conf/carbon.conf", lines[0])
 
     def test_print_gives_native_toml_that_loads_as_the_same(self) -> None:
         path = self._write("carbon.conf", "[cache]\nX = 1\n[cache:b]\nLINE_RECEIVER_PORT = 2103\n")
-        status, lines = self._run(path, "--print", "--instance", "b")
+        status, lines = self._check(path, "--print", "--instance", "b")
         self.assertEqual((status, lines[0][:10]), (0, "# warning:"))
         again = load(self._write("again.toml", "\n".join(lines)))
         self.assertEqual(again.config, load(path, instance="b", environ=_ENVIRON).config)
@@ -73,9 +73,9 @@ class CheckTests(SynchronousTestCase):
             asked.append(config)
             return ["a.b: 60:60, the schema says 10:60"]
 
-        status, lines = self._run(path, "--store", check_store=differing)
+        status, lines = self._check(path, "--store", check_store=differing)
         self.assertEqual((status, lines[0]), (2, "store: a.b: 60:60, the schema says 10:60"))
         self.assertEqual(asked[0].storage.root, "/opt/graphite/storage/whisper")
-        self.assertEqual(self._run(path, "--store", check_store=lambda config: [])[0], 0)
-        self.assertEqual(self._run(path, "--store")[0], 2)
-        self.assertEqual(self._run(path, check_store=differing)[0], 0)
+        self.assertEqual(self._check(path, "--store", check_store=lambda config: [])[0], 0)
+        self.assertEqual(self._check(path, "--store")[0], 2)
+        self.assertEqual(self._check(path, check_store=differing)[0], 0)

@@ -64,8 +64,10 @@ class DefaultsTests(SynchronousTestCase):
             problems.texts("warning"),
             [
                 "/c/carbon.conf: there is no section [cache]: everything has its default",
-                "/c/carbon.conf:3: [cahce]: unknown section, not used "
-                "(known are cache, relay, aggregator, aggregator-cache and their instances)",
+                (
+                    "/c/carbon.conf:3: [cahce]: unknown section, not used "
+                    "(known are cache, relay, aggregator, aggregator-cache and their instances)"
+                ),
             ],
         )
 
@@ -109,8 +111,10 @@ class FolderTests(SynchronousTestCase):
         self.assertEqual(
             problems.texts("error"),
             [
-                "/c/carbon.conf: STORAGE_DIR: is needed: set it, LOCAL_DATA_DIR, "
-                "or GRAPHITE_STORAGE_DIR or GRAPHITE_ROOT in the environment"
+                (
+                    "/c/carbon.conf: STORAGE_DIR: is needed: set it, LOCAL_DATA_DIR, "
+                    "or GRAPHITE_STORAGE_DIR or GRAPHITE_ROOT in the environment"
+                )
             ],
         )
 

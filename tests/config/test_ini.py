@@ -13,8 +13,9 @@ from cadtwist.config.ini import IniFile, read_ini
 
 _PIECES = st.sampled_from(
     [
-        "[a]", "[b]", "[DEFAULT]", "[a:b]", "x = 1", "X: 2", "y=3", "  more", "\tdeeper still", "# comment", "  ; other",
-        "", "   ", "z = %(x)s!", "p = 50%%", "lone = 5%", "empty =", "key", "= nothing", "q = a=b:c", "  r : s  ", "[open",
+        "[a]", "[b]", "[DEFAULT]", "[a:b]", "x = 1", "X: 2", "y=3", "  more", "\tdeeper still", "# comment",
+        "  ; other", "", "   ", "z = %(x)s!", "p = 50%%", "lone = 5%", "empty =", "key", "= nothing", "q = a=b:c",
+        "  r : s  ", "[open",
         "w = %(missing)s", "loop = %(loop)s", "x = again",
     ]
 )  # fmt: skip

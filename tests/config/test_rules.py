@@ -55,8 +55,10 @@ class RecordedTests(SynchronousTestCase):
         self.assertEqual(
             self.problems.texts("warning"),
             [
-                "s.conf:20: [invalid_div] retentions: the section is skipped: "
-                "180:3360, 300:8640: the finer precision must divide the coarser",
+                (
+                    "s.conf:20: [invalid_div] retentions: the section is skipped: "
+                    "180:3360, 300:8640: the finer precision must divide the coarser"
+                ),
                 "s.conf:21: the section is skipped: [noret] has no retentions",
                 "s.conf:23: the section is skipped: [nopat] has no pattern",
             ],
@@ -76,8 +78,10 @@ class ReadSchemasTests(SynchronousTestCase):
                 "[c]\npattern = 5%\nretentions = 60:60\n[d]\npattern=d\nretentions=60:60\npriority=x\nretention=1\n"
             ),
             [
-                "error: s.conf:2: [a] pattern: not a regular expression: "
-                "missing ), unterminated subpattern at position 0",
+                (
+                    "error: s.conf:2: [a] pattern: not a regular expression: "
+                    "missing ), unterminated subpattern at position 0"
+                ),
                 "error: s.conf:6: [b] retentions: invalid unit 'min'",
                 "warning: s.conf:7: the section is skipped: [c] has no pattern",
                 "error: s.conf:8: pattern: a lone % is not allowed: write %%, or %(option)s for another option's value",
@@ -117,8 +121,10 @@ class ReadAggregationTests(SynchronousTestCase):
         self.assertEqual(
             self._reports(text.format("a", "0.5", "median")),
             [
-                "error: a.conf:4: [a] aggregationMethod: unknown method 'median'; "
-                "known are average, sum, last, max, min, avg_zero, absmax, absmin"
+                (
+                    "error: a.conf:4: [a] aggregationMethod: unknown method 'median'; "
+                    "known are average, sum, last, max, min, avg_zero, absmax, absmin"
+                )
             ],
         )
 
