@@ -277,7 +277,8 @@ class _Lane:
         with self._lock:
             for number in range(self._writer.schemas, len(self._schemas)):
                 archives, xff, method = self._schemas.schema(number)
-                self._writer.add_schema([(archive.step, archive.points) for archive in archives], xff, method_number(method))
+                pairs = [(archive.step, archive.points) for archive in archives]
+                self._writer.add_schema(pairs, xff, method_number(method))
             self._writer.write(
                 job.names, job.name_offsets, job.ids, job.schemas, job.offsets, job.timestamps, job.values,
                 job.now, job.may_create, statuses,
