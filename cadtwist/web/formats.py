@@ -1,4 +1,4 @@
-"""The bodies of `/render`, byte for byte graphite-web's.  One Python statement per series, none per point (but for rickshaw)."""
+"""The bodies of `/render`, byte for byte those of graphite-web; no Python statement per point (but for rickshaw)."""
 
 from __future__ import annotations
 

@@ -146,3 +146,7 @@ class ApiSite(Site):
         super().__init__(Doors(context), requestFactory=_BoundedRequest, timeout=_IDLE_S, reactor=reactor)
         self.max_body = max_body
         self.displayTracebacks = False
+        self.noisy = False
+
+    def log(self, request: Request) -> None:
+        """Keep no access log: dashboards would fill it."""

@@ -1,0 +1,306 @@
+"""Web processes: they render, while the owner of the metrics goes on ingesting.
+
+`python -m cadtwist.services.webworker` is such a process.  It finds its listening sockets at the descriptors that its
+configuration names (the first at 3), and at descriptor 4 a socket to the owner, who sends the configuration first.  It
+keeps no state, and ends when the owner does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorProcess
+from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
+from twisted.python.failure import Failure
+
+from cadtwist.config.model import StorageConfig, WebConfig
+from cadtwist.interfaces import IStore
+from cadtwist.query.find import FindLimits
+from cadtwist.query.owner import IOwner, QueryLimits
+from cadtwist.services.resolve import OwnerSide, RemoteOwner
+from cadtwist.storage.memory import MemoryStore
+from cadtwist.storage.schemas import SchemaTable
+from cadtwist.storage.whisper import WhisperOptions, WhisperStore
+from cadtwist.web.answers import CrossOrigin
+from cadtwist.web.context import WebContext
+from cadtwist.web.site import ApiSite
+
+__all__ = ["WebWorkers", "WorkerConfig", "listening_socket", "main", "query_limits", "reading_store", "web_site"]
+
+OWNER_FD = 4
+_FIRST_LISTENER_FD = 3
+_BACKLOG = 1024
+_FIRST_DELAY_S = 0.1
+_LONGEST_DELAY_S = 30.0
+_STEADY_S = 60.0
+_KILL_AFTER_S = 5.0
+
+
+class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What the owner tells a new web process: `listeners` are (descriptor, address family)."""
+
+    listeners: tuple[tuple[int, int], ...]
+    storage: StorageConfig
+    web: WebConfig
+
+
+def listening_socket(interface: str, port: int) -> socket.socket:
+    """Return a listening TCP socket for web processes to accept from; OSError when the address is taken."""
+    family = socket.AF_INET6 if ":" in interface else socket.AF_INET
+    door = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind((interface, port))
+        door.listen(_BACKLOG)
+        door.setblocking(False)
+    except OSError:
+        door.close()
+        raise
+    return door
+
+
+def query_limits(web: WebConfig) -> QueryLimits:
+    """Return the budgets of a request."""
+    return QueryLimits(series=web.max_series, points=web.max_points, find=FindLimits())
+
+
+def reading_store(storage: StorageConfig) -> IStore:
+    """Return the store of the configuration for reading."""
+    schemas = SchemaTable()
+    if storage.kind == "memory":
+        return MemoryStore(schemas)
+    return WhisperStore(storage.root, schemas, WhisperOptions(hash_tagged=storage.hash_tagged_names))
+
+
+def web_site(reactor: Any, owner: IOwner, store: IStore, web: WebConfig, inline: bool) -> ApiSite:
+    """Return the HTTP interface; `inline` in the owner's process, where a long render must let others run."""
+    context = WebContext(
+        owner=owner,
+        store=store,
+        clock=time.time,
+        limits=query_limits(web),
+        cross_origin=CrossOrigin(tuple(web.cors_origins)),
+        pause=(lambda: _next_turn(reactor)) if inline else (lambda: None),
+    )
+    return ApiSite(context, web.max_request_bytes, reactor=reactor)
+
+
+def _next_turn(reactor: Any) -> Deferred[None]:
+    turn: Deferred[None] = Deferred()
+    reactor.callLater(0, turn.callback, None)
+    return turn
+
+
+class WebWorkers(Service):
+    """Keeps `web.workers` processes that share the listening sockets `doors`; reactor thread.
+
+    One that dies is started again, after a delay that grows while they die young.  `stopService` ends them all: they
+    leave when their socket to us closes, and are killed if they do not.
+    """
+
+    name = "web workers"
+
+    def __init__(
+        self,
+        reactor: IReactorProcess,
+        doors: Sequence[socket.socket],
+        owner: Any,
+        web: WebConfig,
+        storage: StorageConfig,
+        command: Sequence[str] = (sys.executable, "-m", "cadtwist.services.webworker"),
+    ) -> None:
+        self._reactor: Any = reactor
+        self._doors = list(doors)
+        self._owner = owner
+        self._web = web
+        self._storage = storage
+        self._command = list(command)
+        self._slots: list[_Slot] = []
+
+    @property
+    def processes(self) -> list[int]:
+        """The process ids of the workers that run."""
+        return [slot.pid for slot in self._slots if slot.pid]
+
+    def startService(self) -> None:
+        """Start every worker."""
+        super().startService()
+        self._slots = [_Slot(self._reactor, self._spawn) for _ in range(max(self._web.workers, 1))]
+        for slot in self._slots:
+            slot.start()
+
+    def stopService(self) -> Deferred[Any]:
+        """End every worker; fires when all are gone and the doors are closed."""
+        super().stopService()
+        ended = DeferredList([slot.stop() for slot in self._slots])
+        for door in self._doors:
+            door.close()
+        return ended
+
+    def _spawn(self, worker: _WorkerProcess) -> Any:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        descriptors = [_FIRST_LISTENER_FD, *range(OWNER_FD + 1, OWNER_FD + len(self._doors))]
+        listeners = tuple(
+            (fd, int(door.family)) for fd, door in zip(descriptors, self._doors, strict=False)
+        )
+        config = WorkerConfig(listeners=listeners, storage=self._storage, web=self._web)
+        children: dict[int, Any] = {0: "w", 1: "r", 2: "r", OWNER_FD: theirs.fileno()}
+        children.update(
+            {fd: door.fileno() for (fd, _), door in zip(listeners, self._doors, strict=True)}
+        )
+        side = OwnerSide(self._owner, msgspec.msgpack.encode(config))
+        self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _factory(side))
+        worker.link = side
+        process = self._reactor.spawnProcess(
+            worker, self._command[0], self._command, env=_environment(), childFDs=children
+        )
+        ours.close()
+        theirs.close()
+        return process
+
+
+class _Slot:
+    """The place of one worker: who is in it now, and when the next comes."""
+
+    def __init__(self, reactor: Any, spawn: Any) -> None:
+        self._reactor = reactor
+        self._spawn = spawn
+        self._worker: _WorkerProcess | None = None
+        self._process: Any = None
+        self._again: IDelayedCall | None = None
+        self._kill: IDelayedCall | None = None
+        self._delay = _FIRST_DELAY_S
+        self._born = 0.0
+        self._ended: Deferred[None] | None = None
+        self._log = Logger()
+
+    @property
+    def pid(self) -> int:
+        """The process id, 0 while none runs."""
+        return 0 if self._process is None else int(self._process.pid or 0)
+
+    def start(self) -> None:
+        """Start the worker."""
+        self._again = None
+        self._born = self._reactor.seconds()
+        self._worker = _WorkerProcess(self._gone)
+        try:
+            self._process = self._spawn(self._worker)
+        except OSError:
+            self._log.failure("Starting a web process")
+            self._gone("not started")
+
+    def stop(self) -> Deferred[None]:
+        """End the worker; fires when it is gone."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if self._process is None or self._worker is None:
+            return succeed(None)
+        self._ended = Deferred()
+        self._worker.leave()
+        self._kill = self._reactor.callLater(_KILL_AFTER_S, self._process.signalProcess, "KILL")
+        return self._ended
+
+    def _gone(self, why: str) -> None:
+        self._process = None
+        if self._worker is not None:
+            self._worker.leave()
+        if self._ended is not None:
+            if self._kill is not None and self._kill.active():
+                self._kill.cancel()
+            self._ended.callback(None)
+            return
+        if self._reactor.seconds() - self._born > _STEADY_S:
+            self._delay = _FIRST_DELAY_S
+        self._log.error("A web process ended ({why}); the next comes in {delay} s", why=why, delay=self._delay)
+        self._again = self._reactor.callLater(self._delay, self.start)
+        self._delay = min(self._delay * 2, _LONGEST_DELAY_S)
+
+
+class _WorkerProcess(ProcessProtocol):
+    """One process: its words go to our log, its end to `gone`."""
+
+    def __init__(self, gone: Any) -> None:
+        self._gone = gone
+        self._log = Logger()
+        self.link: OwnerSide | None = None
+
+    def leave(self) -> None:
+        """Close our end of its socket, which it takes as the request to end."""
+        if self.link is not None and self.link.transport is not None:
+            self.link.transport.loseConnection()
+
+    def outReceived(self, data: bytes) -> None:
+        """Log what the worker says."""
+        for line in data.decode("utf-8", "replace").splitlines():
+            self._log.info("web process: {line}", line=line)
+
+    def errReceived(self, data: bytes) -> None:
+        """Log what the worker says."""
+        self.outReceived(data)
+
+    def processEnded(self, reason: Failure) -> None:
+        """Tell of the end."""
+        self._gone(reason.getErrorMessage())
+
+
+def _factory(protocol: OwnerSide | RemoteOwner) -> Factory:
+    class _One(Factory):
+        noisy = False
+
+        def buildProtocol(self, addr: object) -> OwnerSide | RemoteOwner:  # noqa: ARG002
+            return protocol
+
+    return _One()
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment, so that the worker finds the package where we found it."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    known = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": root + os.pathsep + known if known else root}
+
+
+def _serve(reactor: Any, owner: RemoteOwner, greeting: bytes) -> None:
+    config = msgspec.msgpack.decode(greeting, type=WorkerConfig)
+    site = web_site(reactor, owner, reading_store(config.storage), config.web, inline=False)
+    for fd, family in config.listeners:
+        reactor.adoptStreamPort(fd, family, site)
+        os.close(fd)
+
+
+def main(reactor: Any) -> None:
+    """Be a web process until the owner goes."""
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    owner = RemoteOwner()
+    reactor.adoptStreamConnection(OWNER_FD, socket.AF_UNIX, _factory(owner))
+    os.close(OWNER_FD)
+    owner.greeted.addCallback(lambda greeting: _serve(reactor, owner, greeting))
+    owner.greeted.addErrback(lambda failure: _fail(reactor, failure))
+    owner.gone.addCallback(lambda _: reactor.callLater(0, reactor.stop))
+    reactor.run(installSignalHandlers=False)
+
+
+def _fail(reactor: Any, failure: Failure) -> None:
+    Logger().failure("Starting to serve", failure)
+    reactor.callLater(0, reactor.stop)
+
+
+if __name__ == "__main__":
+    from twisted.internet import reactor as default_reactor
+
+    main(default_reactor)
