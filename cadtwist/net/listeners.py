@@ -29,8 +29,8 @@ PortHook = Callable[[IListeningPort], object]
 class Listener(Service):
     """A door that is open from `startService` to `stopService`; reactor thread.
 
-    `on_open` and `on_close` hear of its port (a `ConnectionLimit` pauses ports).  `address` is what it is bound to, None
-    while it is closed.  Subclasses give `open_port`.
+    `on_open` and `on_close` hear of its port (a `ConnectionLimit` pauses ports).  `address` is what it is bound to,
+    None while it is closed.  Subclasses give `open_port`.
     """
 
     log = Logger()
@@ -38,7 +38,7 @@ class Listener(Service):
     def __init__(self, name: str, on_open: PortHook | None = None, on_close: PortHook | None = None) -> None:
         self.setName(name)
         self.port: IListeningPort | None = None
-        self.opened: Deferred[object] = succeed(None)
+        self.opened: Deferred[None] = succeed(None)
         self._on_open = on_open
         self._on_close = on_close
         self._wanted = False
@@ -57,9 +57,7 @@ class Listener(Service):
         super().startService()
         self._wanted = True
         failures: list[Any] = []
-        self.opened = self.open_port()
-        self.opened.addCallback(self._is_open)
-        self.opened.addErrback(failures.append)
+        self.opened = self.open_port().addCallback(self._is_open).addErrback(failures.append)
         if failures:
             self._wanted = False
             failures[0].raiseException()
@@ -91,8 +89,8 @@ class Listener(Service):
 class TCPListener(Listener):
     """A TCP port.  `interface` empty or `0.0.0.0` = all of IPv4, `::` = all of IPv6 and IPv4.
 
-    `port` 0 asks the kernel for a free one and so needs `ephemeral=True`.  `reuse_port`: several processes may listen on
-    the same port, the kernel spreads connections.
+    `port` 0 asks the kernel for a free one and so needs `ephemeral=True`.  `reuse_port`: several processes may listen
+    on the same port, the kernel spreads connections.
     """
 
     def __init__(
@@ -157,7 +155,7 @@ class UnixListener(Listener):
 
 
 class EndpointListener(Listener):
-    """Whatever a Twisted server endpoint text names: `tcp:2003`, `systemd:domain=INET:index=0`, `haproxy:tcp:2003` ..."""
+    """Whatever a Twisted server endpoint text names, for instance `systemd:domain=INET:index=0`."""
 
     def __init__(
         self,
@@ -238,7 +236,7 @@ class UDPListener(Service):
 
 
 def bind_udp(interface: str, port: int, receive_bytes: int = 0, reuse_port: bool = True) -> socket.socket:
-    """Return a UDP socket bound to the address, with a receive buffer of `receive_bytes` if the kernel allows (0: its own)."""
+    """Return a UDP socket bound to the address, `receive_bytes` its wanted buffer (0: the kernel's default)."""
     bound = _bound((interface, port), socket.SOCK_DGRAM, reuse_port)
     if receive_bytes:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)

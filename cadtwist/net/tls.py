@@ -28,9 +28,9 @@ _END = b"-----END CERTIFICATE-----"
 def server_context(certificate: str, key: str = "", client_authority: str = "") -> Any:
     """Return the context of a TLS server (a `CertificateOptions`).
 
-    `certificate`: PEM file of our certificate, others of its chain following; `key`: PEM file of its key, empty if it is
-    in the same file; `client_authority`: PEM file of the authorities of which clients must show a certificate, empty =
-    clients need none.  Raises ConfigError when a file cannot be used.
+    `certificate`: PEM file of our certificate, others of its chain following; `key`: PEM file of its key, empty if it
+    is in the same file; `client_authority`: PEM file of the authorities of which clients must show a certificate,
+    empty = clients need none.  Raises ConfigError when a file cannot be used.
     """
     if not TLS_AVAILABLE:
         raise ConfigError(["TLS is asked for, but cadtwist[tls] is not installed"])

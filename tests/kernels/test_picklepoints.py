@@ -19,9 +19,7 @@ from tests.twins import native_twin, python_twin
 NOW = 1_700_000_123.5
 QUICK = settings(max_examples=150, deadline=None, database=None)
 
-numbers = st.one_of(
-    st.integers(-(1 << 63), (1 << 63) - 1), st.floats(allow_nan=True), st.integers(0, 300), st.just(-1)
-)
+numbers = st.one_of(st.integers(-(1 << 63), (1 << 63) - 1), st.floats(allow_nan=True), st.integers(0, 300), st.just(-1))
 names = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30)
 points = st.lists(st.tuples(names, st.tuples(numbers, numbers)), max_size=40)
 
