@@ -12,13 +12,31 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.accept import accept, first_sight, idle, twins, wal_share
 from benchmarks.bench import Bench, Group, say
 from benchmarks.cache import cache, create
+from benchmarks.files import descriptors, startup
+from benchmarks.floods import churn, random_names
+from benchmarks.journal import bound, replay
+from benchmarks.memory import memory, site
 from benchmarks.report import Row, as_json, as_table
 
 GROUPS: dict[str, Group] = {
     "cache": cache,
     "create": create,
+    "accept": accept,
+    "first-sight": first_sight,
+    "wal": wal_share,
+    "twins": twins,
+    "idle": idle,
+    "descriptors": descriptors,
+    "memory": memory,
+    "startup": startup,
+    "replay": replay,
+    "log-bound": bound,
+    "churn": churn,
+    "random-names": random_names,
+    "site": site,
 }
 
 

@@ -142,6 +142,10 @@ class Cadtwistd(Process):
         """Return how many datapoints came into the cache since the start."""
         return int(self.ledger()["cache"]["received"])
 
+    def cache_bytes(self) -> int:
+        """Return the memory of the pending datapoints."""
+        return int(self.ledger()["cache"]["gauges"]["bytes"])
+
     def datapoints(self, target: str, start: int, until: int) -> dict[int, float]:
         """Return {timestamp: value} of one series as /render has it, nulls left out."""
         query = {"target": target, "from": start, "until": until, "format": "json"}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
-__all__ = ["archives", "path_of", "points"]
+__all__ = ["PER_FOLDER", "archives", "many_files", "path_of", "points"]
+
+PER_FOLDER = 50
+"""How many files of `many_files` share a folder."""
+LINKS = 30_000
 
 
 def path_of(root: Path, metric: str) -> Path:
@@ -32,3 +37,19 @@ def points(root: Path, metric: str) -> dict[int, float]:
         return {}
     found = archives(path)
     return found[min(found)]
+
+
+def many_files(root: Path, count: int) -> None:
+    """Make `count` whisper files `site.h<i>.m<j>`: further names of a few real ones, so that it takes seconds."""
+    head = struct.pack(">LLfL", 1, 3600, 0.0, 1) + struct.pack(">LLL", 28, 60, 60)
+    source = root / "source"
+    root.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        folder = root / "site" / f"h{number // PER_FOLDER}"
+        if number % PER_FOLDER == 0:
+            folder.mkdir(parents=True)
+        if number % LINKS == 0:
+            source.unlink(missing_ok=True)
+            source.write_bytes(head + bytes(12 * 60))
+        os.link(source, folder / f"m{number % PER_FOLDER}.wsp")
+    source.unlink(missing_ok=True)

@@ -2,32 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import struct
-from pathlib import Path
-
 from tests.system.cadtwistd import Cadtwistd
 from tests.system.case import SystemTestCase
-from tests.system.slots import points
-
-PER_FOLDER = 50
-LINKS = 30_000
-
-
-def many_files(root: Path, count: int) -> None:
-    """Make `count` whisper files `site.h<i>.m<j>`: names of a few real ones, so that it takes seconds."""
-    head = struct.pack(">LLfL", 1, 3600, 0.0, 1) + struct.pack(">LLL", 28, 60, 60)
-    source = root / "source"
-    root.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        folder = root / "site" / f"h{number // PER_FOLDER}"
-        if number % PER_FOLDER == 0:
-            folder.mkdir(parents=True)
-        if number % LINKS == 0:
-            source.unlink(missing_ok=True)
-            source.write_bytes(head + bytes(12 * 60))
-        os.link(source, folder / f"m{number % PER_FOLDER}.wsp")
-    source.unlink(missing_ok=True)
+from tests.system.slots import PER_FOLDER, many_files, points
 
 
 class ManyFilesTests(SystemTestCase):
