@@ -20,6 +20,7 @@ Ids = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float64]
 
 _BESIDE_NAME = 32
+_PLAIN_BELOW = 2.0**53
 _ODD_BREAKS = (b"\r", b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e", b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xa9")
 
 
@@ -153,24 +154,43 @@ def parse_graphite(
     Returns (first unparsed byte, rows filled).  Stops when the columns are full or `bad` holds BAD_LIMIT entries
     (number of BAD_KINDS, line start, line end); `spans` rows are (line start, name end, line end), LF excluded.
     """
-    seconds, capacity = int(now), len(ids)
-    while n < capacity and len(bad) < BAD_LIMIT:
-        stop = data.find(b"\n", start, end)
-        if stop < 0:
-            break
-        line = read_line(data[start:stop], now, resolution)
-        number = NO_ID if isinstance(line, int) else table.intern(line[0], seconds)
-        if isinstance(line, int):
-            bad.append((line, start, stop))
-        elif number == NO_ID:
-            bad.append((BAD_TABLE_FULL, start, stop))
-        else:
-            ids[n], timestamps[n], values[n] = number, line[1], line[2]
-            if spans is not None:
-                spans[n] = start, start + line[3], stop
-            n += 1
-        start = stop + 1
-    return start, n
+    intern, seconds, capacity, careful = table.intern, int(now), len(ids), bool(resolution) or spans is not None
+    metrics, times, numbers, places = list[int](), list[float](), list[float](), list[tuple[int, int, int]]()
+    last = data.rfind(b"\n", start, end) + 1
+    while start < last and n + len(metrics) < capacity and len(bad) < BAD_LIMIT:
+        for line in data[start:last].split(b"\n", capacity - n - len(metrics))[:-1]:
+            found = None if careful else _plain_line(line)
+            read = found or read_line(line, now, resolution)
+            metric = NO_ID if isinstance(read, int) else intern(read[0], seconds)
+            stop = start + len(line)
+            if isinstance(read, int) or metric == NO_ID:
+                bad.append((read if isinstance(read, int) else BAD_TABLE_FULL, start, stop))
+            else:
+                metrics.append(metric)
+                times.append(read[1])
+                numbers.append(read[2])
+                if spans is not None:
+                    places.append((start, start + read[3], stop))
+            start = stop + 1
+            if len(bad) >= BAD_LIMIT:
+                break
+    after = n + len(metrics)
+    ids[n:after], timestamps[n:after], values[n:after] = metrics, times, numbers
+    if spans is not None and places:
+        spans[n:after] = places
+    return start, after
+
+
+def _plain_line(line: bytes) -> tuple[bytes, float, float, int] | None:
+    """Read what nearly every line looks like (the end of the name is not told), else return None."""
+    try:
+        name, text, stamp = line.decode("ascii").split()
+        value, timestamp = float(text), float(stamp)
+    except ValueError:
+        return None
+    if value == value and 0.0 <= timestamp < _PLAIN_BELOW and len(name) <= MAX_NAME_BYTES:
+        return name.encode(), timestamp, value, 0
+    return None
 
 
 def odd_breaks(data: bytes) -> bool:
