@@ -75,8 +75,14 @@ def load_carbon(text: str, source: CarbonSource, read: Read, problems: Problems)
     base = Config(program=source.program, instance=source.instance, cache=CacheConfig())
     config = assembled(base, values)
     for place, fault in faults(config):
-        problems.error(source.path, 0, str(place[0]), fault)
+        settings.error(_name_of(place), fault)
     return config
+
+
+def _name_of(place: tuple[str | int, ...]) -> str:
+    """Return the option that sets the value at `place`, or what that is called in the Config."""
+    path = ".".join(str(part) for part in place)
+    return next((row.name for row in CARBON_OPTIONS.values() if row.target == path), str(place[0]))
 
 
 def _merged(ini: IniFile, source: CarbonSource, problems: Problems) -> dict[str, Entry]:
@@ -133,7 +139,7 @@ class _Settings:
         return self._entries[name].line if name in self._entries else 0
 
     def _take(self, row: CarbonOption, entry: Entry) -> None:
-        if row.unset and entry.value.lower() in ("", "none"):
+        if (row.unset and entry.value.lower() in ("", "none")) or (row.kind == "path" and not entry.value):
             return
         try:
             value = parse_value(row.kind, entry.value)
@@ -283,7 +289,7 @@ class _Files:
         except FileNotFoundError:
             if required:
                 self._problems.error(path, 0, "", "this file is required and does not exist")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             self._problems.error(path, 0, "", f"cannot be read: {error}")
         return path, ""
 

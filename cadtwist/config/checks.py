@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from cadtwist.config.model import Config, Listener
@@ -23,9 +24,24 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
         elif other is not listener:
             text = f"{listener.address} is taken twice, for {other.protocol} and for {listener.protocol}"
             yield ("listeners", number), text
+    for name in ("blacklist", "whitelist"):
+        for pattern in getattr(config.stages, name):
+            fault = _pattern_fault(pattern)
+            if fault is not None:
+                yield ("stages", name), fault
+    if config.tags.enabled and not config.tags.url.startswith(("http://", "https://")):
+        yield ("tags", "url"), f"{config.tags.url!r} begins neither with http:// nor with https://"
     wal = config.wal
     if wal.enabled and wal.max_bytes < 2 * wal.segment_bytes:
         yield ("wal", "max_bytes"), f"{wal.max_bytes} is less than two segments of {wal.segment_bytes}"
+
+
+def _pattern_fault(pattern: str) -> str | None:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"{pattern!r} is not a regular expression: {error}"
+    return None
 
 
 def _listener_fault(listener: Listener) -> str | None:

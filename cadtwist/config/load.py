@@ -144,7 +144,7 @@ def _first_text(
             return candidate, reader.read(candidate)
         except FileNotFoundError:
             continue
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             problems.error(candidate, 0, "", f"cannot be read: {error}")
             return None
     if candidates:

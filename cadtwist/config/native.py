@@ -56,6 +56,9 @@ def load_native(text: str, path: str, read: Read, problems: Problems, instance: 
         place = _LINE.search(str(error))
         problems.error(path, int(place[1]) if place else 0, "", _LINE.sub("", str(error)).strip())
         return Config()
+    except RecursionError:
+        problems.error(path, 0, "", "nested too deeply")
+        return Config()
     files = tree.pop("files", {})
     tree.setdefault("instance", instance)
     decoder = _Decoder(path, key_lines(text), problems)
@@ -218,7 +221,7 @@ class _Files:
         path = posixpath.normpath(posixpath.join(self._folder, given))
         try:
             return parse(self._read(path), path, self._problems)
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             self._decoder.error(("files", name), f"{path} cannot be read: {error}")
             return ()
 

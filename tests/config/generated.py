@@ -77,6 +77,10 @@ def _of(hint: Any, path: str) -> st.SearchStrategy[Any]:
         return st.sampled_from(get_args(hint))
     if get_origin(hint) in (Union, UnionType):
         return st.one_of(*(st.none() if part is type(None) else _of(part, path) for part in get_args(hint)))
+    if path == "tags.url":
+        return _WORDS.map("http://{}".format)
+    if path.startswith("stages.") and get_origin(hint) is tuple:
+        return st.lists(_PATTERNS, max_size=3).map(tuple)
     if get_origin(hint) is tuple:
         return st.lists(_WORDS, max_size=3).map(tuple)
     if isinstance(hint, type) and issubclass(hint, Struct):

@@ -6,6 +6,8 @@ import os
 from math import inf
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.assemble import value_at
@@ -14,6 +16,7 @@ from cadtwist.config.carbonoptions import CARBON_OPTIONS
 from cadtwist.config.errors import Problems
 from cadtwist.config.model import CacheConfig, Config, Listener, StorageConfig, TlsConfig
 from tests.config.reading import bad_cases
+from tests.config.test_toml import read_back
 
 _DATA = os.path.join(os.path.dirname(__file__), "data", "carbon")
 _SCHEMAS = "[carbon]\npattern = ^carbon\\.\nretentions = 60:90d\n"
@@ -230,7 +233,14 @@ class SchemaFileTests(SynchronousTestCase):
 class EveryOptionTests(SynchronousTestCase):
     """Each row of the table does what it says."""
 
-    samples = {"bool": "True", "int": "99", "float": "99.5", "text": "words", "path": "/some/where", "list": "a, b"}
+    samples = {
+        "bool": "True",
+        "int": "99",
+        "float": "99.5",
+        "text": "http://words",
+        "path": "/some/where",
+        "list": "a, b",
+    }
     special = {"CACHE_WRITE_STRATEGY": "max", "DATABASE": "whisper", "TCP_KEEPCNT": "9"}
 
     def _sample(self, name: str) -> str:
@@ -283,6 +293,29 @@ class EveryOptionTests(SynchronousTestCase):
 
 
 class FaultTests(SynchronousTestCase):
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(
+        st.dictionaries(
+            st.sampled_from(sorted(CARBON_OPTIONS)),
+            st.one_of(
+                st.sampled_from(["", "1", "0", "True", "no", "inf", "-1", "nan", "None", "1e400", "~", "a,b", "%%"]),
+                st.text(alphabet="aA1.-:/=# ;[]\u20ac\x00", max_size=6),
+            ),
+            max_size=12,
+        )
+    )
+    def test_any_values_give_a_config_that_round_trips_or_faults(self, options: dict[str, str]) -> None:
+        text = "[cache]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
+        config, problems = load(text)
+        if not problems.failed:
+            self.assertEqual(read_back(config), (config, []), text)
+
+    def test_faults_between_values_name_the_option(self) -> None:
+        _, problems = load("[cache]\nGRAPHITE_URL = example.net\nWAL_MAX_BYTES = 1000000\n")
+        self.assertEqual(
+            [report.option for report in problems.reports if report.line], ["GRAPHITE_URL", "WAL_MAX_BYTES"]
+        )
+
     def test_bad_files_tell_their_faults(self) -> None:
         for name, text, expected in bad_cases(_DATA):
             _, problems = load(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.checks import faults
-from cadtwist.config.model import Config, Listener, TlsConfig, WalConfig
+from cadtwist.config.model import Config, Listener, StagesConfig, TagsConfig, TlsConfig, WalConfig
 
 
 class FaultsTests(SynchronousTestCase):
@@ -28,6 +28,14 @@ class FaultsTests(SynchronousTestCase):
         tcp, udp = Listener(protocol="line", port=1), Listener(protocol="line", transport="udp", port=1)
         self.assertEqual(self._texts(tcp, udp), [])
         self.assertEqual(len(self._texts(tcp, udp, Listener(protocol="line", port=1))), 1)
+
+    def test_patterns_and_urls(self) -> None:
+        stages = StagesConfig(blacklist=("a", "("), whitelist=(")",))
+        found = list(faults(Config(stages=stages, tags=TagsConfig(url="example.net"))))
+        self.assertEqual(
+            [place for place, _ in found], [("stages", "blacklist"), ("stages", "whitelist"), ("tags", "url")]
+        )
+        self.assertEqual(list(faults(Config(tags=TagsConfig(enabled=False, url="")))), [])
 
     def test_the_log_holds_two_segments(self) -> None:
         small = WalConfig(segment_bytes=1 << 20, max_bytes=1 << 20)
