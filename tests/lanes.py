@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-LANES: dict[str, tuple[str, dict[str, str]]] = {
-    "native": ("tests", {}),
-    "pure": ("tests", {"CADTWIST_PURE": "1"}),
-    "system": ("tests.system", {"CADTWIST_SYSTEM": "1"}),
+LANES: dict[str, tuple[list[str], dict[str, str]]] = {
+    "native": (["tests"], {}),
+    "pure": (["tests"], {"CADTWIST_PURE": "1"}),
+    "system": (["tests.system", "tests.test_packaging"], {"CADTWIST_SYSTEM": "1"}),
 }
 
 _RESULT = re.compile(r"^(PASSED|FAILED)(?: \((.*)\))?\s*$")
@@ -65,15 +65,15 @@ def counts(lines: list[str], status: int) -> tuple[int, int, int]:
 
 def run(lane: str) -> Outcome:
     """Run one lane, showing its output as it comes."""
-    target, extra = LANES[lane]
+    targets, extra = LANES[lane]
     environ = {**os.environ, **extra}
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
     for other in ("CADTWIST_SYSTEM", "CADTWIST_PURE"):
         if other not in extra:
             environ.pop(other, None)
-    print(f"\n=== {lane}: trial {target} {' '.join(f'{k}={v}' for k, v in extra.items())}", flush=True)
+    print(f"\n=== {lane}: trial {' '.join([*targets, *(f'{k}={v}' for k, v in extra.items())])}", flush=True)
     started = time.monotonic()
-    command = [sys.executable, "-m", "twisted.trial", "--reporter=text", f"--temp-directory=_trial_temp_{lane}", target]
+    command = [sys.executable, "-m", "twisted.trial", "--reporter=text", f"--temp-directory=_trial_temp_{lane}", *targets]
     tail: list[str] = []
     with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as trial:
         assert trial.stdout is not None
