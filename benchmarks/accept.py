@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 from benchmarks.bench import Bench
 from benchmarks.load import STEP_S, blast
@@ -76,7 +77,7 @@ def accept(bench: Bench) -> Iterator[Row]:
         for names in (FEW, MANY):
             load = Load(door, bench.scaled(names), bench.seconds)
             peers = (OURS, "go-carbon", "carbon") if (door, names) == ("line", FEW) else (OURS,)
-            found = bench.in_turn(bench.wanted(*peers), lambda peer, load=load: _one(bench, peer, load))
+            found = bench.in_turn(bench.wanted(*peers), partial(_one, bench, load))
             speed = found["go-carbon"]["accepted_per_s"] if "go-carbon" in found else None
             for peer, figures in found.items():
                 ours = peer == OURS
@@ -87,7 +88,7 @@ def accept(bench: Bench) -> Iterator[Row]:
                           speed if ours else None, at_least=True)  # fmt: skip
 
 
-def _one(bench: Bench, peer: str, load: Load, tuning: Tuning = HELD_BACK) -> dict[str, float]:
+def _one(bench: Bench, load: Load, peer: str, tuning: Tuning = HELD_BACK) -> dict[str, float]:
     with bench.peer(peer, tuning) as running:
         return _measure(running, load)
 
@@ -113,7 +114,7 @@ def wal_share(bench: Bench) -> Iterator[Row]:
     """What the write-ahead log takes of the accept path."""
     load = Load("line", bench.scaled(FEW), bench.seconds)
     tunings = {"with log": HELD_BACK, "without": replace(HELD_BACK, wal=False)}
-    found = bench.in_turn(tuple(tunings), lambda which: _one(bench, OURS, load, tunings[which]))
+    found = bench.in_turn(tuple(tunings), lambda which: _one(bench, load, OURS, tunings[which]))
     for which, figures in found.items():
         yield Row("wal", f"line, {which}", OURS, figures["cpu_us"], "CPU us per point")
     share = 1 - found["without"]["cpu_us"] / found["with log"]["cpu_us"]
@@ -123,7 +124,7 @@ def wal_share(bench: Bench) -> Iterator[Row]:
 def twins(bench: Bench) -> Iterator[Row]:
     """Our Python twins beside carbon."""
     load = Load("line", bench.scaled(FEW), bench.seconds)
-    found = bench.in_turn(bench.wanted(PURE, "carbon"), lambda peer: _one(bench, peer, load))
+    found = bench.in_turn(bench.wanted(PURE, "carbon"), partial(_one, bench, load))
     speed = found["carbon"]["accepted_per_s"] if "carbon" in found else None
     for peer, figures in found.items():
         bar = speed if peer == PURE else None

@@ -83,7 +83,7 @@ def _old_python() -> str:
     named = os.environ.get("CADTWIST_NEIGHBOUR_PYTHON")
     if named:
         return named
-    if sys.version_info < (3, 12):
+    if sys.version_info[:2] < (3, 12):
         return sys.executable
     for name in PYTHONS:
         path = shutil.which(name)

@@ -40,7 +40,7 @@ class _Carbon(Process):
         (folder / "storage-schemas.conf").write_text(SCHEMAS.format(retentions=retentions))
         (folder / "storage-aggregation.conf").write_text(AGGREGATION)
         self.whisper = folder / "storage" / "whisper"
-        command = [
+        command: list[str | Path] = [
             program("carbon", "python"),
             program("carbon", f"carbon-{daemon}.py"),
             "--nodaemon",
@@ -124,7 +124,7 @@ class GraphiteWeb(Process):
             "DJANGO_SETTINGS_MODULE": "graphite.settings",
             "GRAPHITE_SETTINGS_MODULE": "graphite_test_settings",
         }
-        command = [
+        command: list[str | Path] = [
             program("graphite-web", "python"),
             "-m",
             "gunicorn",

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -125,7 +126,7 @@ class Process:
     def wait_ready(self, seconds: float) -> None:
         """Wait until every port of `ports` accepts a connection."""
         for port in self.ports:
-            self.until(f"{self.name} listens on {port}", lambda port=port: self._listens(port), seconds)
+            self.until(f"{self.name} listens on {port}", partial(self._listens, port), seconds)
 
     def until(self, what: str, look: Callable[[], T], seconds: float = 30.0) -> T:
         """Wait as `until` does, but not for the dead, and with the process's last words in the failure."""
