@@ -39,7 +39,7 @@ define install
 	@touch $@
 endef
 
-SOURCES_TO_COMPILE := $(wildcard cadtwist/kernels/*.pyx cadtwist/kernels/*.pxd)
+SOURCES_TO_COMPILE := $(wildcard cadtwist/kernels/*.pyx cadtwist/kernels/*.pxd cadtwist/kernels/*.h)
 
 $(VENV)/.run: pyproject.toml setup.py twisted/plugins/cadtwist_plugin.py $(SOURCES_TO_COMPILE) | $(BIN)/python
 	$(call install,.)

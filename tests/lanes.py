@@ -73,7 +73,8 @@ def run(lane: str) -> Outcome:
             environ.pop(other, None)
     print(f"\n=== {lane}: trial {' '.join([*targets, *(f'{k}={v}' for k, v in extra.items())])}", flush=True)
     started = time.monotonic()
-    command = [sys.executable, "-m", "twisted.trial", "--reporter=text", f"--temp-directory=_trial_temp_{lane}", *targets]
+    options = ["--reporter=text", f"--temp-directory=_trial_temp_{lane}"]
+    command = [sys.executable, "-m", "twisted.trial", *options, *targets]
     tail: list[str] = []
     with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as trial:
         assert trial.stdout is not None
