@@ -1,6 +1,7 @@
 """`cadtwist check FILE`: says everything that is wrong with a configuration, and shows it as native TOML.
 
-Exit status: 0 = usable (there may be warnings), 2 = not usable, or files of the store contradict it.
+carbon's rule files (storage-schemas.conf, storage-aggregation.conf, whitelist.conf, blacklist.conf) can be checked
+alone.  Exit status: 0 = usable (there may be warnings), 2 = not usable, or files of the store contradict it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,23 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TextIO
 
-from cadtwist.config.load import DIALECTS, Examined, examine
+from cadtwist.config.errors import Problems, Weight
+from cadtwist.config.load import DIALECTS, Examined, examine, read_file
 from cadtwist.config.model import Config
+from cadtwist.config.rules import read_aggregation, read_patterns, read_schemas
 from cadtwist.config.toml import to_toml
 
 __all__ = ["EXIT_FAULTY", "CheckStore", "run"]
 
 EXIT_FAULTY = 2
+RULE_FILES: dict[str, Callable[[str, str, Problems], tuple[object, ...]]] = {
+    "storage-schemas": read_schemas,
+    "storage-aggregation": read_aggregation,
+    "whitelist": read_patterns,
+    "blacklist": read_patterns,
+}
+"""carbon's rule files by the beginning of their name: what reads each."""
+
 CheckStore = Callable[[Config], Iterable[str]]
 """Compares the files of a Config's store with its schemas; gives one line per file that differs."""
 
@@ -30,6 +41,9 @@ def run(
 ) -> int:
     """Check the file that `argv` (without the command's own name) asks for; return the exit status."""
     asked = _parser().parse_args(list(argv))
+    kind = asked.dialect or _rule_kind(asked.file or "")
+    if kind in RULE_FILES and asked.file:
+        return _check_rules(kind, asked.file, stdout)
     examined = examine(asked.file, dialect=asked.dialect, instance=asked.instance, environ=environ)
     comments = "# " if asked.print and examined.loaded is not None else ""
     for report in examined.problems.reports:
@@ -45,19 +59,42 @@ def run(
     return EXIT_FAULTY if differing else 0
 
 
+def _rule_kind(path: str) -> str:
+    """Return which of carbon's rule files `path` is by its name, empty if none."""
+    name = os.path.basename(path)
+    return next((kind for kind in RULE_FILES if name.startswith(kind)), "")
+
+
+def _check_rules(kind: str, path: str, stdout: TextIO) -> int:
+    problems = Problems()
+    count = 0
+    try:
+        count = len(RULE_FILES[kind](read_file(path), path, problems))
+    except (OSError, ValueError) as error:
+        problems.error(path, 0, "", f"cannot be read: {error}")
+    for report in problems.reports:
+        print(f"{report.weight}: {report}", file=stdout)
+    print(f"{path}: {kind}, {'not usable' if problems.failed else 'usable'}: {_counted(count, 'rule')}", file=stdout)
+    return EXIT_FAULTY if problems.failed else 0
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cadtwist check", description="Check a configuration and name all faults.")
     parser.add_argument("file", nargs="?", help="the configuration (default: carbon's, from GRAPHITE_ROOT)")
     parser.add_argument("--print", action="store_true", help="print it as native TOML")
     parser.add_argument("--instance", default="a", help="instance of carbon.conf: [cache:NAME] (default: a)")
-    parser.add_argument("--dialect", choices=DIALECTS, help="how to read it (default: recognised)")
+    parser.add_argument("--dialect", choices=(*DIALECTS, *RULE_FILES), help="how to read it (default: recognised)")
     parser.add_argument("--store", action="store_true", help="also compare existing files with the schemas")
     return parser
 
 
 def _summary(examined: Examined) -> str:
-    counts = {weight: len(examined.problems.texts(weight)) for weight in ("error", "warning", "notice")}
-    told = ", ".join(f"{count} {weight}{'' if count == 1 else 's'}" for weight, count in counts.items())
+    weights: tuple[Weight, ...] = ("error", "warning", "notice")
+    told = ", ".join(_counted(len(examined.problems.texts(weight)), weight) for weight in weights)
     if examined.loaded is None:
         return f"not usable: {told}"
     return f"{examined.loaded.path}: {examined.loaded.dialect}, usable: {told}"

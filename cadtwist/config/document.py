@@ -24,6 +24,17 @@ __all__ = ["carbon_sample", "main", "native_sample", "options_document"]
 _WIDTH = 110
 _DEFAULTS = Config(cache=CacheConfig())
 _LISTS = ("listeners", "schemas", "aggregation")
+_DIFFERENT = (
+    "",
+    "Where a default differs from carbon's code:",
+    "",
+    "* `LOG_UPDATES`, `LOG_CREATES`, `LOG_CACHE_HITS` and `LOG_CACHE_QUEUE_SORTS` are off unless the file turns them",
+    "  on, as carbon's own sample has it; a line per file update would cost more than the update.",
+    "* `MAX_CACHE_SIZE` has no limit, as in carbon, but the memory for pending points (`CACHE_MAX_BYTES`) and for",
+    "  names (`METRIC_NAMES_MAX_BYTES`) has one.",
+    "* The write-ahead log is on (`WAL_ENABLED`), below the storage folder.",
+    "* A wrong value, or a strategy or database that does not exist, is an error at start, with its line.",
+)
 _EXAMPLES = """
 [[listeners]]                       # graphite's line protocol
 protocol = "line"
@@ -196,6 +207,7 @@ def options_document() -> str:
         "`[cache:NAME]` is laid over `[cache]` for `--instance NAME`.  An unknown option is a warning, a wrong",
         "value an error.  `inf` is a number without limit.  Options marked + are additions that carbon does not know.",
     ]
+    lines += _DIFFERENT
     for title, rows in GROUPS:
         lines += ["", f"### {title}", "", "| option | type | default | native | meaning |", "|---|---|---|---|---|"]
         lines += [_carbon_row(row) for row in rows]

@@ -19,7 +19,7 @@ from cadtwist.config.model import Config
 from cadtwist.config.native import load_native
 from cadtwist.errors import ConfigError
 
-__all__ = ["Examined", "Loaded", "examine", "load", "read_file", "recognised"]
+__all__ = ["DIALECTS", "Examined", "Loaded", "examine", "load", "read_file", "recognised"]
 
 Read = Callable[[str], str]
 DIALECTS = ("carbon", "native")

@@ -79,3 +79,21 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(self._check(path, "--store", check_store=lambda config: [])[0], 0)
         self.assertEqual(self._check(path, "--store")[0], 2)
         self.assertEqual(self._check(path, check_store=differing)[0], 0)
+
+    def test_rule_files_alone(self) -> None:
+        path = self._write("storage-schemas.conf", "[a]\npattern = x\nretentions = 60:60\n[b]\npattern = y\n")
+        self.assertEqual(
+            self._check(path),
+            (
+                0,
+                [
+                    f"warning: {path}:4: the section is skipped: [b] has no retentions",
+                    f"{path}: storage-schemas, usable: 1 rule",
+                ],
+            ),
+        )
+        path = self._write("rules", "[a]\npattern = (\n")
+        self.assertEqual(self._check(path, "--dialect", "storage-aggregation")[0], 2)
+        path = self._write("whitelist.conf", "^a\n^b\n")
+        self.assertEqual(self._check(path), (0, [f"{path}: whitelist, usable: 2 rules"]))
+        self.assertEqual(self._check(os.path.join(self.folder, "blacklist.none"))[0], 2)
