@@ -1,0 +1,107 @@
+"""What the owner's process answers."""
+
+from __future__ import annotations
+
+import numpy as np
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from cadtwist.model.batch import NO_ID
+from cadtwist.query.find import FindLimits, TooBroad, find, find_leaves
+from cadtwist.query.index import BRANCH, HAS_FILE, HOT, LEAF, MetricIndex
+from cadtwist.query.owner import IOwner, LocalOwner, QueryLimits, SchemaInfo
+
+FINE = SchemaInfo(((60, 10), (300, 100)), "average", 0.5)
+COARSE = SchemaInfo(((600, 10),), "sum", 0.0)
+
+
+def owner(names, points, limits=None):
+    """An owner whose metrics have `points` {name: [(time, value)]} in memory."""
+    index = MetricIndex(3)
+    for name in names:
+        index.add(name)
+    ids = {name: number for number, name in enumerate(points)}
+    columns = list(points.values())
+
+    def hot(wanted):
+        rows = [columns[number] for number in wanted]
+        flat = np.array([point for row in rows for point in row], np.float64).reshape(-1, 2)
+        return np.cumsum([0, *map(len, rows)]).astype(np.uint32), flat[:, 0], flat[:, 1]
+
+    for name in points:
+        index.add(name, HOT)
+    return LocalOwner(
+        index,
+        lambda name: ids.get(name, NO_ID),
+        hot,
+        lambda name: COARSE if name.startswith("c") else FINE,
+        {"status": lambda: {"pid": 1}},
+        limits or QueryLimits(),
+    )
+
+
+class OwnerTests(SynchronousTestCase):
+    def test_interface(self):
+        verifyObject(IOwner, owner([], {}))
+
+    def test_resolve(self):
+        one = owner([b"a.x", b"c.z"], {b"a.y": [(50000, 1.0), (60000, 2.0)], b"c.z": [(60010, 3.0)]})
+        found = one.resolve(["*.*", "a.y", "none", "c.z"], 59990, 60020)
+        self.assertEqual([[m.name for m in ms] for ms in found.patterns], [["a.x", "a.y", "c.z"], ["a.y"], [], ["c.z"]])
+        first, second, third = found.patterns[0]
+        self.assertEqual(first.timestamps, b"")
+        self.assertEqual(np.frombuffer(second.timestamps).tolist(), [60000])
+        self.assertEqual(np.frombuffer(second.values).tolist(), [2.0])
+        self.assertEqual(np.frombuffer(third.values).tolist(), [3.0])
+        self.assertEqual([found.schemas[m.schema] for m in (first, third)], [FINE, COARSE])
+
+    def test_limits(self):
+        names = [b"a.%d" % i for i in range(20)]
+        one = owner(names, {}, QueryLimits(series=10))
+        with self.assertRaises(TooBroad):
+            one.resolve(["a.*"], 0, 1)
+        with self.assertRaises(TooBroad):
+            owner(names, {}, QueryLimits(find=FindLimits(matches=5))).find(["a.*"])
+        with self.assertRaises(TooBroad):
+            owner(names, {}, QueryLimits(find=FindLimits(nodes=5))).find(["a.*"])
+        with self.assertRaises(TooBroad):
+            owner([], {b"a": [(1, 1)] * 30}, QueryLimits(points=20)).resolve(["a"], 0, 1)
+        for query in (".".join("a" * 100) + ".*", "{a,b}" * 20):
+            with self.assertRaises(TooBroad):
+                one.find([query])
+
+    def test_leaves_and_reports(self):
+        one = owner([b"b", b"a.c"], {})
+        names, cursor = one.leaves(0, 100)
+        self.assertEqual((sorted(names), cursor), (["a.c", "b"], 0))
+        self.assertEqual((one.report("status"), one.report("other")), ({"pid": 1}, None))
+
+
+class FindTests(SynchronousTestCase):
+    def test_tagged(self):
+        limits = FindLimits()
+        for hashed in (True, False):
+            index = MetricIndex(3, hashed)
+            index.add(b"disk.used;dc=1", HOT)
+            self.assertEqual(find(index, "disk.used;dc=1", limits), [("disk.used;dc=1", LEAF)])
+            self.assertEqual(find(index, "disk.used;dc=2", limits), [])
+            self.assertEqual(find_leaves(index, "disk.used;dc=1", limits), ["disk.used;dc=1"])
+            ((path, kind),) = find(index, "_tagged.*.*.*", limits)
+            self.assertEqual(kind, LEAF)
+            self.assertEqual("_DOT_" in path, not hashed)
+            self.assertTrue(index.remove(b"disk.used;dc=1"))
+            self.assertEqual(len(index), 0)
+
+    def test_trailing_dot(self):
+        index = MetricIndex(3)
+        index.add_all([b"a.b", b"c"], HAS_FILE)
+        self.assertEqual(find(index, "a.", FindLimits()), [("a.", BRANCH)])
+        self.assertEqual(find(index, "c.", FindLimits()), [])
+        self.assertEqual(find(index, ".", FindLimits()), [])
+
+    def test_odd_plain_names_are_found(self):
+        index = MetricIndex(3)
+        deep = ".".join("n" * 100)
+        index.add_all([b"a..b", deep.encode()])
+        self.assertEqual(find_leaves(index, "a..b", FindLimits()), ["a..b"])
+        self.assertEqual(find_leaves(index, deep, FindLimits()), [deep])
