@@ -59,11 +59,11 @@ class CacheQueryConnection(StreamProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Answer the requests that `data` completes."""
+        if self._closed:
+            return
         whole, spans = self._frames.feed(data)
         self._waiting += [whole[start:end] for start, end in spans]
         self._answer_waiting()
-        if self._frames.lost and not self._waiting:
-            self._refuse("a frame longer than allowed")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
         """End."""
@@ -99,6 +99,8 @@ class CacheQueryConnection(StreamProtocol):
                 return
             self._wire().write(reply)
         del waiting[:done]
+        if self._frames.lost and not waiting and not self._closed:
+            self._refuse("a frame longer than allowed")
 
     def _refuse(self, why: str) -> None:
         self._closed = True

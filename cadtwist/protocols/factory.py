@@ -105,10 +105,9 @@ class Connection(Protocol):
     def connectionMade(self) -> None:
         """Begin, paused if the gate is shut."""
         transport: Any = self.transport
-        self._peer = address_text(transport.getPeer())
         if hasattr(transport, "bufferSize"):
             transport.bufferSize = READ_BYTES
-        self.listener.opened(self, self._peer)
+        self.listener.opened(self, address_text(transport.getPeer()))
         self._useful_at = self.listener.clock.seconds()
         self._watch_idle()
         if not self._intake.gate.open:
@@ -117,6 +116,8 @@ class Connection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Hand the bytes on, then see whether to go on reading."""
         intake = self._intake
+        if not self._peer:
+            self._peer = self._address()
         if intake.feed(self.state, data, self._peer) and self._idle_call is not None:
             self._useful_at = self.listener.clock.seconds()
         if self.broken:
@@ -131,7 +132,7 @@ class Connection(Protocol):
         if self._idle_call is not None:
             self._idle_call.cancel()
             self._idle_call = None
-        self.listener.closed(self, self._peer, reason)
+        self.listener.closed(self, self._address(), reason)
 
     def resume(self) -> None:
         """Read again: the gate is open."""
@@ -140,6 +141,11 @@ class Connection(Protocol):
             self._useful_at = self.listener.clock.seconds()
             transport: Any = self.transport
             transport.resumeProducing()
+
+    def _address(self) -> str:
+        """Return the peer's address; behind a proxy it is known only when the proxy's header was read."""
+        transport: Any = self.transport
+        return address_text(transport.getPeer())
 
     def _pause(self) -> None:
         self._intake.wait(self)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,7 +20,7 @@ class FramesTests(SynchronousTestCase):
             cuts = [0, *sorted(min(place, len(stream)) for place in places), len(stream)]
             frames = Frames(64)
             found = []
-            for start, end in zip(cuts, cuts[1:], strict=False):
+            for start, end in itertools.pairwise(cuts):
                 data, spans = frames.feed(stream[start:end])
                 found += [data[a:b] for a, b in spans]
             self.assertEqual(found, payloads)
