@@ -87,6 +87,7 @@ cdef int read_head(File *file) noexcept nogil:
             return CW_CORRUPT
         if <int64_t>archive.offset + <int64_t>archive.points * SLOT > file.size:
             return CW_CORRUPT
+        end = <size_t>archive.offset + <size_t>archive.points * SLOT
         if i:
             finer = &file.archives[i - 1]
             if archive.step <= finer.step or archive.step % finer.step or archive.step // finer.step > finer.points:

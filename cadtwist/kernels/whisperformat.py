@@ -107,7 +107,8 @@ def header_bytes(archives: Sequence[tuple[int, int]], xff: float, method: int) -
 def parse_header(data: bytes, size: int) -> Header:
     """Return the Header in the first bytes `data` of a file of `size` bytes, or raise CorruptFileError.
 
-    Refused is what would lead outside of the file: archives beyond its end, steps that do not ascend and divide.
+    Refused is what would lead astray: archives that overlap or end beyond the file, steps that do not ascend and
+    divide.
     """
     if len(data) < METADATA.size:
         raise CorruptFileError("unable to read header")
@@ -122,7 +123,8 @@ def parse_header(data: bytes, size: int) -> Header:
     for archive in archives:
         offset, step, points = archive
         if not step or not points or offset < end or offset + points * POINT_BYTES > size:
-            raise CorruptFileError("an archive lies outside of the file")
+            raise CorruptFileError("an archive lies outside of its place")
+        end = offset + points * POINT_BYTES
         if finer[1] and (step <= finer[1] or step % finer[1] or step // finer[1] > finer[2]):
             raise CorruptFileError("archives do not consolidate")
         finer = archive
