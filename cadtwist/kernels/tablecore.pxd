@@ -447,6 +447,29 @@ cdef extern from *:
     static const double mt_tens[23] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13,
                                        1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
+    /* Up to 19 digits and a scale of up to 27 either way, where the processor has 64-bit mantissas: both operands are
+       exact there and the result is rounded once, to 64 bits.  Rounding it again to a double is right unless it
+       stands exactly between two doubles: then 0 is returned and the library decides. */
+    static inline int mt_exact(uint64_t m, int scale, double *out) {
+    #if defined(__x86_64__) && LDBL_MANT_DIG == 64
+        static const long double tens[28] = {
+            1e0L, 1e1L, 1e2L, 1e3L, 1e4L, 1e5L, 1e6L, 1e7L, 1e8L, 1e9L, 1e10L, 1e11L, 1e12L, 1e13L, 1e14L, 1e15L,
+            1e16L, 1e17L, 1e18L, 1e19L, 1e20L, 1e21L, 1e22L, 1e23L, 1e24L, 1e25L, 1e26L, 1e27L};
+        long double v;
+        uint64_t mantissa;
+        if (scale < -27 || scale > 27) return 0;
+        v = (long double)m;
+        v = scale < 0 ? v / tens[-scale] : v * tens[scale];
+        memcpy(&mantissa, &v, 8);
+        if ((mantissa & 0x7FF) == 0x400) return 0;
+        *out = (double)v;
+        return 1;
+    #else
+        (void)m; (void)scale; (void)out;
+        return 0;
+    #endif
+    }
+
     /* Reads a decimal number at p, ended by white space; returns its end, or NULL where Python must decide. */
     static inline const char *mt_number(const char *p, double *out) {
         const char *start = p, *first;
@@ -493,6 +516,10 @@ cdef extern from *:
             return p;
         }
     #endif
+        if (digits <= 19 && mt_exact(m, scale, out)) {
+            if (negative) *out = -*out;
+            return p;
+        }
         {
             char text[512];
             size_t n = (size_t)(p - start);

@@ -43,8 +43,8 @@ class Decisions:
             self._grow(int(ids.max()) + 1)
             found = self._numbers[ids]
         if not found.all():
-            for number in np.unique(ids[found == UNKNOWN]).tolist():
-                self._numbers[number] = self._decide(number)
+            unknown = np.unique(ids[found == UNKNOWN])
+            self._numbers[unknown] = [self._decide(number) for number in unknown.tolist()]
             found = self._numbers[ids]
         return found
 

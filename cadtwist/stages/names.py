@@ -55,8 +55,9 @@ class BlacklistRule:
 
     def __call__(self, name: str) -> Outcome:
         """Return what becomes of `name`."""
-        if any(pattern.search(name) for pattern in self._patterns):
-            return Outcome((), "blacklist")
+        for pattern in self._patterns:
+            if pattern.search(name):
+                return Outcome((), "blacklist")
         return Outcome((name,))
 
 
@@ -101,6 +102,12 @@ class Rewrite:
         for pattern, replacement in self._rules:
             name = pattern.sub(replacement, name)
         return Outcome((name,)) if name else Outcome((), "name")
+
+
+def _joined(outcomes: list[Outcome]) -> Outcome:
+    """Return what several names become together: each name once, in order, and the first remark."""
+    names = dict.fromkeys(name for outcome in outcomes for name in outcome.names)
+    return Outcome(tuple(names), next((outcome.reason for outcome in outcomes if outcome.reason), ""))
 
 
 @implementer(IStage)
@@ -160,15 +167,15 @@ class NameMap:
 
     def decide(self, name: str) -> Outcome:
         """Return what becomes of `name`.  Pure."""
-        names: tuple[str, ...] = (name,)
-        remark = ""
+        outcome = Outcome((name,))
         for rule in self.rules:
-            outcomes = [rule(each) for each in names]
-            names = tuple(result for outcome in outcomes for result in outcome.names)
-            remark = next((outcome.reason for outcome in outcomes if outcome.reason), remark)
-            if not names:
+            before, remark = outcome
+            outcome = rule(before[0]) if len(before) == 1 else _joined([rule(each) for each in before])
+            if not outcome.names:
                 break
-        return Outcome(tuple(dict.fromkeys(names)), remark)
+            if remark and not outcome.reason:
+                outcome = Outcome(outcome.names, remark)
+        return outcome
 
     def explain(self, name: str) -> str:
         """Return `decide(name)` as one line for people."""
