@@ -22,6 +22,7 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     lines: dict[KeyPath, int] = {}
     counts: dict[KeyPath, int] = {}
     table: KeyPath = ()
+    path: KeyPath = ()
     at = 0
     number = 1
     while at < len(text):
@@ -31,11 +32,12 @@ def key_lines(text: str) -> dict[KeyPath, int]:
             path = _resolved(_parts(line[2:])[0], counts)
             counts[path] = counts.get(path, -1) + 1
             table = (*path, counts[path])
-            lines.setdefault(path, number)
             lines[table] = number
         elif line.startswith("["):
-            table = _resolved(_parts(line[1:])[0], counts)
-            lines.setdefault(table, number)
+            table = path = _resolved(_parts(line[1:])[0], counts)
+        if line.startswith("["):
+            for depth in range(1, len(path) + 1):
+                lines.setdefault(path[:depth], number)
         elif line and not line.startswith("#"):
             parts, after = _parts(line)
             for depth in range(1, len(parts) + 1):

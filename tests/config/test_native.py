@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from cadtwist.config.document import native_sample
 from cadtwist.config.errors import Problems
 from cadtwist.config.model import CacheConfig, Config, Listener, TlsConfig
 from cadtwist.config.native import load_native
@@ -98,6 +99,20 @@ class LoadNativeTests(SynchronousTestCase):
             problems = Problems()
             load_native(text, name, str, problems)
             self.assertEqual([f"{report.weight}: {report}" for report in problems.reports], expected, name)
+
+    @settings(max_examples=80, deadline=None, database=None)
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 9000), st.integers(0, 40), st.sampled_from(["", *"=[]{}.\n'\"-1\\"])), max_size=4
+        )
+    )
+    def test_a_damaged_text_loads_or_has_faults_with_lines(self, edits: list[tuple[int, int, str]]) -> None:
+        text = native_sample()
+        for at, length, new in edits:
+            text = text[:at] + new + text[at + length :]
+        _, problems = _load(text)
+        for report in problems.reports:
+            self.assertTrue(report.line or report.option in ("", "cache"), str(report))
 
     @settings(max_examples=200, deadline=None, database=None)
     @given(st.recursive(st.sampled_from([1, 1.5, True, "x", -7]), lambda inner: st.lists(inner, max_size=2)))

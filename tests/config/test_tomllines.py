@@ -67,6 +67,11 @@ class KeyLinesTests(SynchronousTestCase):
         self.assertEqual(line_of(lines, ("nowhere",)), 0)
         self.assertEqual(line_of(lines, ()), 0)
 
+    def test_tables_within_tables_have_the_line_of_their_header(self) -> None:
+        self.assertEqual(
+            key_lines("[a.b]\n[[c.d]]\n"), {("a",): 1, ("a", "b"): 1, ("c",): 2, ("c", "d"): 2, ("c", "d", 0): 2}
+        )
+
     def test_survives_what_is_no_toml(self) -> None:
         for text in ("[", "[[", "=", "a", "a = '''", 'b = "', "[]", "{"):
             self.assertIsInstance(key_lines(text), dict)
