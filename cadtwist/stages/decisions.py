@@ -1,74 +1,14 @@
-"""What has been decided about each metric: one int32 by id, so that Python decides once and NumPy carries it out."""
+"""Decisions of a stage: those of the model, and the table of targets to which some of them point."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from cadtwist.model.batch import Ids
+from cadtwist.model.decisions import FIRST_ROW, PASS, UNKNOWN, Decisions, Numbers
 
 __all__ = ["FIRST_ROW", "PASS", "UNKNOWN", "Decisions", "FanTable", "Numbers"]
-
-Numbers = npt.NDArray[np.int32]
-
-UNKNOWN = 0
-"""Nobody has asked about that id yet."""
-
-PASS = 1
-"""The datapoint goes on untouched."""
-
-FIRST_ROW = 2
-"""Decisions from here on are rows of a `FanTable`; those below 0 are drops, -1 - the number of the reason."""
-
-
-class Decisions:
-    """Decisions by id.  `decide(id)` is asked the first time that an id is looked up, and after `forget`.
-
-    It may answer UNKNOWN to be asked again.  4 bytes per id.  Reactor thread.
-    """
-
-    def __init__(self, decide: Callable[[int], int]) -> None:
-        self._decide = decide
-        self._numbers: Numbers = np.zeros(1024, np.int32)
-
-    def lookup(self, ids: Ids) -> Numbers:
-        """Return the decision of each id (a new array)."""
-        if len(ids) == 0:
-            return np.zeros(0, np.int32)
-        try:
-            found = self._numbers[ids]
-        except IndexError:
-            self._grow(int(ids.max()) + 1)
-            found = self._numbers[ids]
-        if not found.all():
-            unknown = np.unique(ids[found == UNKNOWN])
-            self._numbers[unknown] = [self._decide(number) for number in unknown.tolist()]
-            found = self._numbers[ids]
-        return found
-
-    def known(self, ids: Ids) -> Numbers:
-        """Return the decisions without asking anybody: UNKNOWN where there is none."""
-        found = np.zeros(len(ids), np.int32)
-        inside = ids < len(self._numbers)
-        found[inside] = self._numbers[ids[inside]]
-        return found
-
-    def forget(self, ids: Ids) -> None:
-        """Make the ids unknown again."""
-        self._numbers[ids[ids < len(self._numbers)]] = UNKNOWN
-
-    def prime(self, ids: Ids, budget: int) -> int:
-        """Decide up to `budget` unknown ids in advance; return how many of `ids` are unknown after that."""
-        unknown = ids[self.known(ids) == UNKNOWN]
-        self.lookup(unknown[:budget])
-        return max(0, len(unknown) - budget)
-
-    def _grow(self, capacity: int) -> None:
-        numbers = np.zeros(capacity + capacity // 4 + 1024, np.int32)
-        numbers[: len(self._numbers)] = self._numbers
-        self._numbers = numbers
 
 
 class FanTable:
