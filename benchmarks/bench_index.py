@@ -1,6 +1,6 @@
 """The index of names at a million: microseconds per added name, bytes per leaf, and how long globs take.
 
-    python -m benchmarks.bench_index [names]
+`python -m benchmarks.bench_index [names]`
 """
 
 from __future__ import annotations

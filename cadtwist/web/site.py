@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -93,7 +94,7 @@ class Doors(Resource):
             return Answer(error.text.encode("utf-8", "replace"), error.content_type, error.status)
         if isinstance(error, TooBroad):
             return Answer(f"Invalid parameters ({error})".encode("utf-8", "replace"), HTML, 400)
-        if isinstance(error, ConnectionError):
+        if isinstance(error, ConnectionLost):
             return Answer(b"The process that owns the metrics does not answer\n", PLAIN, 503)
         self._log.failure("Answering {path}", failure, path=request.path)
         return Answer(b"Internal error\n", PLAIN, 500)

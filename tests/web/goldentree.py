@@ -78,9 +78,9 @@ def context(root: str, **changes) -> WebContext:
     return WebContext(**{"owner": owner, "store": LibraryStore(root), "clock": lambda: float(now), **changes})
 
 
-def site(root: str) -> tuple[ApiSite, Clock]:
+def site(root: str, **changes) -> tuple[ApiSite, Clock]:
     clock = Clock()
-    return ApiSite(context(root), reactor=clock), clock
+    return ApiSite(context(root, **changes), reactor=clock), clock
 
 
 def cases() -> list[tuple[dict, dict]]:

@@ -11,6 +11,8 @@ from urllib.parse import urlencode
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
+from cadtwist.storage.schemas import SchemaTable
+from cadtwist.storage.whisper import WhisperStore
 from tests.web.goldentree import cases, site
 from tests.web.wire import ask
 
@@ -104,7 +106,13 @@ def fault(answer, reply):
 
 class GoldenTests(SynchronousTestCase):
     def test_recordings(self) -> None:
-        doors, clock = site(self.mktemp())
+        self.replay(*site(self.mktemp()))
+
+    def test_recordings_from_our_store(self) -> None:
+        root = self.mktemp()
+        self.replay(*site(root, store=WhisperStore(root, SchemaTable())))
+
+    def replay(self, doors, clock) -> None:
         wrong, right = [], Counter()
         for request, answer in cases():
             fields = [*request["params"], *(request["body"] if isinstance(request.get("body"), list) else [])]

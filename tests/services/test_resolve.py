@@ -1,0 +1,108 @@
+"""The socket between the owner and a web process."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from cadtwist.errors import CadtwistError
+from cadtwist.query.find import FindLimits, TooBroad
+from cadtwist.query.owner import IOwner, QueryLimits
+from cadtwist.services.resolve import MAX_FRAME_BYTES, OwnerSide, RemoteOwner
+from tests.query.test_owner import owner
+
+GREETING = b"hello"
+
+
+class Pair:
+    """Both ends, and the bytes between them."""
+
+    def __init__(self, local):
+        self.here, self.there = RemoteOwner(), OwnerSide(local, GREETING)
+        self.here.makeConnection(StringTransport())
+        self.there.makeConnection(StringTransport())
+
+    def pump(self, cut=None):
+        """Carry everything there and back, in pieces of `cut` bytes."""
+        while self.here.transport.value() or self.there.transport.value():
+            for source, target in ((self.here, self.there), (self.there, self.here)):
+                data = source.transport.value()
+                source.transport.clear()
+                for at in range(0, len(data), cut or len(data) or 1):
+                    target.dataReceived(data[at : at + (cut or len(data))])
+
+
+class ResolveTests(SynchronousTestCase):
+    def setUp(self):
+        self.local = owner([b"a.b", b"a.c"], {b"hot": [(60.0, 1.5)]}, QueryLimits(find=FindLimits(matches=3)))
+        self.pair = Pair(self.local)
+
+    def test_greeting(self):
+        verifyObject(IOwner, self.pair.here)
+        self.pair.pump(1)
+        self.assertEqual(self.successResultOf(self.pair.here.greeted), GREETING)
+
+    def test_answers_equal_the_local_ones(self):
+        for cut in (1, 7, None):
+            here = self.pair.here
+            asked = [
+                (here.find(["*", "a.*"]), self.local.find(["*", "a.*"])),
+                (here.resolve(["a.*", "hot"], 0, 99), self.local.resolve(["a.*", "hot"], 0, 99)),
+                (here.leaves(0, 2), self.local.leaves(0, 2)),
+                (here.report("status"), self.local.report("status")),
+                (here.report("nothing"), None),
+            ]
+            self.pair.pump(cut)
+            for answer, expected in asked:
+                self.assertEqual(self.successResultOf(answer), expected)
+
+    def test_faults(self):
+        broad, wrong = self.pair.here.find(["**"]), self.pair.here.resolve(None, 0, 1)
+        self.pair.pump()
+        self.failureResultOf(broad, TooBroad)
+        self.failureResultOf(wrong, CadtwistError)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_unknown_method(self):
+        odd = self.pair.here._ask(object, "__init__")
+        self.pair.pump()
+        self.failureResultOf(odd, CadtwistError)
+        self.flushLoggedErrors(CadtwistError)
+
+    def test_cancelled_question(self):
+        answer, other = self.pair.here.find(["*"]), self.pair.here.find(["a"])
+        answer.cancel()
+        self.failureResultOf(answer)
+        self.pair.pump()
+        self.successResultOf(other)
+
+    def test_owner_goes(self):
+        waiting = self.pair.here.find(["*"])
+        self.pair.here.connectionLost(Failure(ConnectionDone()))
+        self.failureResultOf(waiting, ConnectionLost)
+        self.failureResultOf(self.pair.here.find(["*"]), ConnectionLost)
+        self.assertIsNone(self.successResultOf(self.pair.here.gone))
+
+    def test_too_long_a_frame(self):
+        self.pair.there.dataReceived((MAX_FRAME_BYTES + 1).to_bytes(4, "big"))
+        self.assertTrue(self.pair.there.transport.disconnecting)
+
+    @settings(max_examples=100, deadline=None, database=None)
+    @given(st.binary(max_size=60), st.integers(0, 2**32))
+    def test_hostile_frames(self, data, seed):
+        pair = Pair(self.local)
+        stream = len(data).to_bytes(4, "big") + data + msgspec.msgpack.encode((1, "find", [["*"]]))
+        at, dice = 0, random.Random(seed)
+        while at < len(stream):
+            step = dice.randint(1, 20)
+            pair.there.dataReceived(stream[at : at + step])
+            at += step
+        self.flushLoggedErrors()

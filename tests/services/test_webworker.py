@@ -1,0 +1,116 @@
+"""Web processes come, come again, and go; real ones are in tests.system.test_webworker."""
+
+from __future__ import annotations
+
+import socket
+
+import msgspec
+from twisted.internet.error import ProcessTerminated
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from cadtwist.config.model import StorageConfig, WebConfig
+from cadtwist.services.webworker import WebWorkers, WorkerConfig, reading_store
+from cadtwist.storage.memory import MemoryStore
+from cadtwist.storage.whisper import WhisperStore
+from tests.query.test_owner import owner
+
+
+class FakeProcess:
+    def __init__(self, pid, protocol):
+        self.pid, self.protocol, self.signals = pid, protocol, []
+
+    def signalProcess(self, signal):
+        self.signals.append(signal)
+
+
+class FakeReactor(Clock):
+    """Spawns nothing and adopts into memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.processes, self.sides, self.children = [], [], []
+
+    def adoptStreamConnection(self, fd, family, factory):
+        side = factory.buildProtocol(None)
+        side.makeConnection(StringTransport())
+        self.sides.append(side)
+
+    def spawnProcess(self, protocol, executable, args, env, childFDs):
+        self.children.append(childFDs)
+        self.processes.append(FakeProcess(100 + len(self.processes), protocol))
+        return self.processes[-1]
+
+    def end(self, number):
+        self.processes[number].protocol.processEnded(Failure(ProcessTerminated(1)))
+
+
+class FakeDoor:
+    family = socket.AF_INET
+
+    def __init__(self, number):
+        self.number, self.closed = number, False
+
+    def fileno(self):
+        return self.number
+
+    def close(self):
+        self.closed = True
+
+
+class WorkersTests(SynchronousTestCase):
+    def setUp(self):
+        self.reactor = FakeReactor()
+        self.doors = [FakeDoor(50), FakeDoor(51)]
+        web, storage = WebConfig(workers=2, cors_origins=("*",)), StorageConfig(root="x")
+        self.workers = WebWorkers(self.reactor, self.doors, owner([], {}), web, storage)
+        self.workers.startService()
+
+    def test_start(self):
+        self.assertEqual(self.workers.processes, [100, 101])
+        children = self.reactor.children[0]
+        self.assertEqual((children[3], children[5]), (50, 51))
+        greeting = self.reactor.sides[0].transport.value()[4:]
+        config = msgspec.msgpack.decode(greeting, type=WorkerConfig)
+        self.assertEqual(config.listeners, ((3, socket.AF_INET), (5, socket.AF_INET)))
+        self.assertEqual((config.storage.root, config.web.cors_origins), ("x", ("*",)))
+
+    def test_restart_with_growing_delay(self):
+        for number, delay in ((0, 0.1), (2, 0.2), (3, 0.4)):
+            self.reactor.end(number)
+            self.assertEqual(self.workers.processes, [101])
+            self.reactor.advance(delay - 0.01)
+            self.assertEqual(len(self.workers.processes), 1)
+            self.reactor.advance(0.02)
+            self.assertEqual(len(self.workers.processes), 2)
+        self.reactor.advance(100)
+        self.reactor.end(4)
+        self.reactor.advance(0.9)
+        self.reactor.end(5)
+        self.reactor.advance(0.21)
+        self.assertEqual(len(self.workers.processes), 2)
+
+    def test_stop(self):
+        ended = self.workers.stopService()
+        self.assertTrue(all(side.transport.disconnecting for side in self.reactor.sides))
+        self.assertTrue(all(door.closed for door in self.doors))
+        self.reactor.end(0)
+        self.assertNoResult(ended)
+        self.reactor.advance(5.1)
+        self.assertEqual([process.signals for process in self.reactor.processes], [[], ["KILL"]])
+        self.reactor.end(1)
+        self.successResultOf(ended)
+        self.reactor.advance(100)
+        self.assertEqual(len(self.reactor.processes), 2)
+
+    def test_stop_while_waiting_to_restart(self):
+        self.reactor.end(0)
+        self.reactor.end(1)
+        self.successResultOf(self.workers.stopService())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_stores(self):
+        self.assertIsInstance(reading_store(StorageConfig(kind="memory")), MemoryStore)
+        self.assertIsInstance(reading_store(StorageConfig(root=self.mktemp())), WhisperStore)

@@ -1,0 +1,268 @@
+"""The doors: limits, errors, methods, headers."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from cadtwist.model.batch import NO_ID
+from cadtwist.query.index import HOT, MetricIndex
+from cadtwist.query.owner import LocalOwner, QueryLimits, SchemaInfo
+from cadtwist.storage.memory import MemoryStore
+from cadtwist.storage.schemas import SchemaTable
+from cadtwist.telemetry import Telemetry
+from cadtwist.web.answers import CrossOrigin
+from cadtwist.web.context import WebContext
+from cadtwist.web.site import ApiSite
+from tests.web.wire import Client, ask, get, request_bytes
+
+NOW = 1_700_000_000 // 60 * 60
+KEYS = ["target", "query", "from", "until", "now", "tz", "format", "maxDataPoints", "noNullPoints", "jsonp", "position"]
+VALUES = ["json", "raw", "csv", "pickle", "completer", "nodelist", "a.*", "**", "-1h", "5"]
+SCHEMA = SchemaInfo(((60, 60), (300, 288)), "sum", 0.5)
+
+
+def hot(ids):
+    """Every metric has 1 and 2 in its last two minutes."""
+    n = len(ids)
+    return np.arange(n + 1, dtype=np.uint32) * 2, np.tile([NOW - 60.0, float(NOW)], n), np.tile([1.0, 2.0], n)
+
+
+class SlowOwner:
+    """Never answers of itself."""
+
+    def __init__(self):
+        self.cancelled = False
+        self.answer = Deferred(lambda _: setattr(self, "cancelled", True))
+
+    def report(self, topic):
+        return self.answer
+
+
+def make(
+    names=(b"a.x", b"a.y", b"b"),
+    owner=None,
+    limits=None,
+    cors=(),
+    max_body=1000,
+    waits=(),
+    now=lambda: float(NOW),
+    **more,
+):
+    index = MetricIndex(3)
+    index.add_all(names, HOT)
+    telemetry = Telemetry()
+    telemetry.account("cache").count("flushes", 3)
+    telemetry.account("cache").received = 7
+    telemetry.account("cache").drop("full \"disk\"", 7)
+    reports = {"ledger": telemetry.ledger, "waits": lambda: list(waits), "status": lambda: {"pid": 5}}
+    limits = limits or QueryLimits()
+    local = LocalOwner(
+        index, lambda name: 1 if name in names else NO_ID, hot, lambda name: SCHEMA, reports, limits
+    )
+    clock = Clock()
+    context = WebContext(
+        owner or local, MemoryStore(SchemaTable()), now, limits, CrossOrigin(tuple(cors)), **more
+    )
+    return ApiSite(context, max_body, reactor=clock), clock
+
+
+class RenderTests(SynchronousTestCase):
+    def test_points_in_memory(self):
+        reply = get(*make(), "/render", target="a.*", **{"from": "-3min"}, format="json")
+        self.assertEqual(
+            json.loads(reply.body),
+            [
+                {
+                    "target": name,
+                    "tags": {"name": name},
+                    "datapoints": [[None, NOW - 120], [1.0, NOW - 60], [2.0, NOW]],
+                }
+                for name in ("a.x", "a.y")
+            ],
+        )
+
+    def test_cluster_form(self):
+        reply = get(*make(), "/render/", target="{a.x,b}", **{"from": "-3min"}, format="msgpack", local="1")
+        self.assertEqual((reply.status, reply.body), (200, b"\x90"))
+        reply = get(*make(), "/render/", target="[b]", **{"from": "-3min"}, format="raw", noCache="1")
+        self.assertEqual(reply.body, b"b,%d,%d,60|None,1.0,2.0\n" % (NOW - 120, NOW + 60))
+        self.assertIn("no-store", reply.headers["cache-control"])
+
+    def test_refusals(self):
+        for fields, status, text in (
+            ({"target": "sumSeries(a.*)", "format": "json"}, 400, "Functions are not evaluated"),
+            ({"target": "a|b", "format": "json"}, 400, "Functions are not evaluated"),
+            ({"target": "a", "format": "png"}, 400, "Images are not drawn"),
+            ({"target": "a"}, 400, "Images are not drawn"),
+            ({"target": "a", "format": "json", "maxDataPoints": "0"}, 400, "Invalid parameters (maxDataPoints"),
+            ({"target": "a", "format": "json", "from": "x"}, 400, "Invalid parameters (Unknown day reference: x)"),
+            ({"target": "{a,b}" * 20, "format": "json"}, 400, "Invalid parameters (Query"),
+        ):
+            reply = get(*make(), "/render", **fields)
+            self.assertEqual(reply.status, status)
+            self.assertIn(text, reply.body.decode())
+
+    def test_budgets(self):
+        doors = make(names=[b"a.%d" % i for i in range(9)], limits=QueryLimits(series=5))
+        self.assertEqual(get(*doors, "/render", target="a.*", format="json").status, 400)
+        doors = make(limits=QueryLimits(points=4))
+        reply = get(*doors, "/render", target="a.*", format="json", **{"from": "-3min"})
+        self.assertEqual((reply.status, b"more than 4 points" in reply.body), (400, True))
+
+    def test_inline_render_pauses(self):
+        pauses: list[Deferred] = []
+        ticks = iter(range(NOW, NOW + 1000))
+
+        def pause():
+            pauses.append(Deferred())
+            return pauses[-1]
+
+        doors, clock = make(pause=pause, now=lambda: float(next(ticks)))
+        client = Client(doors, clock)
+        client.send(request_bytes("GET", "/render", [("target", "a.*"), ("format", "raw")]))
+        turns = 0
+        while client.transport.value() == b"":
+            pauses.pop().callback(None)
+            turns += 1
+        self.assertEqual(turns, 2)
+        self.assertEqual(client.reply().body.count(b"\n"), 2)
+
+
+class DoorTests(SynchronousTestCase):
+    def test_metrics_has_three_meanings(self):
+        self.assertEqual(json.loads(get(*make(), "/metrics", query="b").body)[0]["id"], "b")
+        self.assertEqual(get(*make(), "/metrics", target="b").status, 501)
+        text = get(*make(), "/metrics").body.decode()
+        self.assertIn('cadtwist_points_received_total{part="cache"} 7.0', text)
+        self.assertIn('cadtwist_points_dropped_total{part="cache",reason="full \\"disk\\""} 7.0', text)
+        self.assertIn("flushes", text)
+
+    def test_operators_doors(self):
+        self.assertEqual(json.loads(get(*make(), "/ledger").body)["accounts"][0]["balance"], 0)
+        self.assertEqual(json.loads(get(*make(), "/ops/status").body), {"pid": 5})
+        self.assertEqual(get(*make(), "/healthz").status, 200)
+        self.assertEqual(get(*make(), "/readyz").status, 200)
+        reply = get(*make(waits=["replaying the log"]), "/readyz")
+        self.assertEqual((reply.status, reply.body), (503, b"replaying the log\n"))
+        self.assertEqual(get(*make(), "/version").body, b"1.1.10")
+        self.assertIn(b"<form", get(*make(), "/").body)
+        self.assertEqual(get(*make(), "/nothing").status, 404)
+
+    def test_info(self):
+        (one,) = json.loads(get(*make(), "/info", target="b").body)["metrics"]
+        self.assertEqual((one["maxRetention"], one["consolidationFunc"]), ("86400", "sum"))
+        self.assertEqual(one["retentions"][0], {"secondsPerPoint": "60", "numberOfPoints": "60"})
+        self.assertEqual(get(*make(), "/info/", target="none").status, 404)
+        self.assertEqual(get(*make(), "/info").status, 400)
+
+    def test_cluster_find_has_both_spellings(self):
+        (branch, leaf) = pickle.loads(get(*make(), "/metrics/find/", query="*", format="pickle", local="1").body)
+        self.assertEqual((branch["path"], branch["isLeaf"], branch["is_leaf"]), ("a", False, False))
+        self.assertEqual((leaf["metric_path"], leaf["isLeaf"], leaf["intervals"]), ("b", True, [[0, NOW + 60]]))
+
+    def test_methods(self):
+        for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+            self.assertEqual(ask(*make(), method, "/metrics/find", [("query", "b")]).status, 200)
+        reply = ask(*make(), "HEAD", "/metrics/find", [("query", "b")])
+        self.assertEqual((reply.status, reply.body), (200, b""))
+        self.assertGreater(int(reply.headers["content-length"]), 10)
+
+    def test_gzip(self):
+        headers = {"Accept-Encoding": "gzip, deflate"}
+        names = [b"n.%d" % i for i in range(100)]
+        reply = ask(*make(names), "GET", "/metrics/index.json", (), headers)
+        self.assertEqual((reply.headers["content-encoding"], len(json.loads(reply.body))), ("gzip", 100))
+        reply = ask(*make(), "GET", "/metrics/index.json", (), headers)
+        self.assertNotIn("content-encoding", reply.headers)
+
+    def test_cross_origin(self):
+        origin = {"Origin": "http://one.example"}
+        allowed = "access-control-allow-origin"
+        self.assertNotIn(allowed, ask(*make(), "GET", "/version", (), origin).headers)
+        self.assertEqual(ask(*make(cors="*"), "GET", "/version", (), origin).headers[allowed], "*")
+        doors = {"cors": ["http://one.example"]}
+        self.assertEqual(ask(*make(**doors), "GET", "/version", (), origin).headers[allowed], "http://one.example")
+        self.assertNotIn(allowed, ask(*make(**doors), "GET", "/version", (), {"Origin": "http://two"}).headers)
+        asked = {**origin, "Access-Control-Request-Method": "POST"}
+        reply = ask(*make(**doors), "OPTIONS", "/render", (), asked)
+        self.assertEqual((reply.status, reply.body), (200, b""))
+        self.assertIn("POST", reply.headers["access-control-allow-methods"])
+
+
+class LimitTests(SynchronousTestCase):
+    def test_long_body(self):
+        site, clock = make()
+        client = Client(site, clock)
+        client.send(b"POST /render HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000)
+        self.assertIn(b" 413 ", client.transport.value())
+        self.assertEqual(client.transport.value().count(b"HTTP/1.1"), 1)
+        self.assertTrue(client.transport.disconnecting)
+
+    def test_long_chunked_body(self):
+        site, clock = make()
+        client = Client(site, clock)
+        client.send(b"POST /render HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(20):
+            client.send(b"64\r\n" + b"x" * 100 + b"\r\n")
+        client.send(b"0\r\n\r\n")
+        self.assertEqual(client.transport.value().count(b" 413 "), 1)
+        self.assertEqual(client.transport.value().count(b"HTTP/1.1"), 1)
+
+    def test_many_fields(self):
+        site, clock = make(max_body=1 << 20)
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        reply = ask(site, clock, "POST", "/render", (), form, b"a&" * 30_000)
+        self.assertEqual(reply.status, 413)
+
+    def test_client_leaves(self):
+        slow = SlowOwner()
+        site, clock = make(owner=slow)
+        client = Client(site, clock)
+        client.send(request_bytes("GET", "/healthz"))
+        client.channel.connectionLost(Failure(ConnectionLost()))
+        self.assertTrue(slow.cancelled)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_owner_is_gone(self):
+        slow = SlowOwner()
+        site, clock = make(owner=slow)
+        client = Client(site, clock)
+        client.send(request_bytes("GET", "/healthz"))
+        slow.answer.errback(ConnectionLost())
+        self.assertEqual(client.reply().status, 503)
+
+    def test_unexpected_error(self):
+        slow = SlowOwner()
+        site, clock = make(owner=slow)
+        client = Client(site, clock)
+        client.send(request_bytes("GET", "/healthz"))
+        slow.answer.errback(ZeroDivisionError("secret"))
+        reply = client.reply()
+        self.assertEqual((reply.status, reply.body), (500, b"Internal error\n"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(
+        st.sampled_from(["/render", "/metrics/find", "/metrics/expand", "/info", "/metrics/index.json"]),
+        st.lists(
+            st.tuples(
+                st.sampled_from(KEYS),
+                st.one_of(st.text(max_size=12), st.sampled_from(VALUES)),
+            ),
+            max_size=5,
+        ),
+    )
+    def test_hostile_parameters(self, path, fields):
+        reply = ask(*make(), "GET", path, [(k, v.encode("utf-8", "replace")) for k, v in fields])
+        self.assertLess(reply.status, 500)
+        self.assertEqual(self.flushLoggedErrors(), [])
