@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import contextlib
 from datetime import datetime, timezone
 from zoneinfo import ZoneInfo
 
@@ -83,5 +83,5 @@ class TimeTests(SynchronousTestCase):
     @settings(max_examples=300, deadline=None, database=None)
     @given(st.one_of(st.text(max_size=30), st.text("0123456789:/+-apmhdsnowyt_ ", max_size=20)))
     def test_anything_is_read_or_refused(self, text):
-        with suppress(TimeSpecError):
+        with contextlib.suppress(TimeSpecError):
             self.assertIsInstance(parse_time(text, BERLIN, NOW), int)
