@@ -30,9 +30,10 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 # The checkout itself is installed, so that changes of Python files count at once; the .pth file shows twistd our rows.
+# install(what, environment)
 define install
 	@echo "cadtwist: installing $(1) (needs the network, or a pip that is configured for a mirror)"
-	@$(PIP) install --editable '$(1)' || { \
+	@$(2) $(PIP) install --editable '$(1)' || { \
 	  echo "cadtwist: pip could not install; is the package index reachable? (pip config list)"; exit 1; }
 	@$(BIN)/python -c 'import os, sysconfig; \
 	  open(os.path.join(sysconfig.get_path("purelib"), "cadtwist-checkout.pth"), "w").write(os.getcwd() + "\n")'
@@ -42,14 +43,14 @@ endef
 SOURCES_TO_COMPILE := $(wildcard cadtwist/kernels/*.pyx cadtwist/kernels/*.pxd cadtwist/kernels/*.h)
 
 $(VENV)/.run: pyproject.toml setup.py twisted/plugins/cadtwist_plugin.py $(SOURCES_TO_COMPILE) | $(BIN)/python
-	$(call install,.)
+	$(call install,.,)
 
 $(VENV)/.test: pyproject.toml setup.py twisted/plugins/cadtwist_plugin.py | $(BIN)/python
-	$(call install,.[test])
+	$(call install,.[test],CADTWIST_PURE=1)
 	@touch $(VENV)/.run
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.test
-	$(call install,.[test$(comma)dev])
+	$(call install,.[test$(comma)dev],CADTWIST_PURE=1)
 
 comma := ,
 
@@ -64,7 +65,7 @@ kernels: $(VENV)/.test
 	  echo "cadtwist: CADTWIST_PURE=1, the Python twins serve"; \
 	elif $(HAS_COMPILER); then \
 	  echo "cadtwist: compiling the native kernels"; \
-	  CADTWIST_REQUIRE_NATIVE=1 $(BIN)/python setup.py --quiet build_ext --inplace; \
+	  CADTWIST_REQUIRE_NATIVE=1 $(BIN)/python -W ignore setup.py --quiet build_ext --inplace; \
 	else \
 	  echo "cadtwist: no C compiler with Python's headers, the Python twins serve. On Debian: apt install gcc python3-dev"; \
 	fi

@@ -17,6 +17,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from typing import NamedTuple
 
@@ -27,6 +28,9 @@ LANES: dict[str, tuple[list[str], dict[str, str]]] = {
     "pure": (["tests"], {"CADTWIST_PURE": "1"}),
     "system": (["tests.system", "tests.test_packaging"], {"CADTWIST_SYSTEM": "1"}),
 }
+
+LIMIT_S = 3600.0
+"""A lane that takes longer is ended, and counted as failed."""
 
 _RESULT = re.compile(r"^(PASSED|FAILED)(?: \((.*)\))?\s*$")
 _GOOD = ("successes", "expectedFailures")
@@ -78,11 +82,16 @@ def run(lane: str) -> Outcome:
     tail: list[str] = []
     with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as trial:
         assert trial.stdout is not None
+        watch = threading.Timer(LIMIT_S, trial.kill)
+        watch.daemon = True
+        watch.start()
         for raw in trial.stdout:
             text = raw.decode("utf-8", "replace")
             sys.stdout.write(text)
             sys.stdout.flush()
             tail = [*tail[-40:], text]
+        trial.wait()
+        watch.cancel()
     return Outcome(lane, *counts(tail, trial.returncode), time.monotonic() - started)
 
 
