@@ -44,7 +44,9 @@ _POINT_BYTES = 20
 class Names(Protocol):
     """What is asked of the table of metric names."""
 
-    capacity: int
+    @property
+    def capacity(self) -> int:
+        """1 + the highest id ever given."""
 
     def blob(self, ids: Ids, /) -> tuple[bytes, Ids]:
         """Return the names of `ids`, one after the other, and their n + 1 offsets."""
@@ -62,7 +64,10 @@ class Journal(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """How much the cache may hold: datapoints and bytes, None for no limit; whichever is reached first counts.
+    """How much the cache may hold: datapoints and their bytes, None for no limit; whichever is reached first counts.
+
+    `max_bytes` is measured by the memory that datapoints take (16 to 21 bytes each), not by the records of metrics,
+    which stay as long as their names.
 
     With `flow_control` the gate shuts at the limit and 5% more are still taken; without, the limit is hard.  The gate
     opens again below 95%.
@@ -88,7 +93,7 @@ class Cache:
         schema_of: Callable[[Ids], npt.NDArray[np.int32]],
         account: Account,
         gate: Gate,
-        limits: Limits = Limits(),  # noqa: B008 (frozen)
+        limits: Limits = Limits(),
         journal: Journal | None = None,
         on_new: Callable[[Ids], object] | None = None,
     ) -> None:
@@ -176,7 +181,7 @@ class Cache:
         if self.limits.max_points is not None:
             room = int(self.limits.max_points * factor) - self.points.points
         if self.limits.max_bytes is not None:
-            room = min(room, (int(self.limits.max_bytes * factor) - self.points.bytes) // _POINT_BYTES)
+            room = min(room, (int(self.limits.max_bytes * factor) - self.points.point_bytes) // _POINT_BYTES)
         return max(0, room)
 
     def _filled(self) -> float:
@@ -185,7 +190,7 @@ class Cache:
         if self.limits.max_points is not None:
             share = self.points.points / max(1, self.limits.max_points)
         if self.limits.max_bytes is not None:
-            share = max(share, self.points.bytes / max(1, self.limits.max_bytes))
+            share = max(share, self.points.point_bytes / max(1, self.limits.max_bytes))
         return share
 
     def _press(self) -> None:

@@ -44,7 +44,9 @@ _LARGEST_SEGMENT = 256 << 20
 class Names(Protocol):
     """What is asked of the table of metric names."""
 
-    capacity: int
+    @property
+    def capacity(self) -> int:
+        """1 + the highest id ever given."""
 
     def blob(self, ids: Ids, /) -> tuple[bytes, Ids]:
         """Return the names of `ids`, one after the other, and their n + 1 offsets."""

@@ -23,6 +23,9 @@ __all__ = ["BACKLOG", "EndpointListener", "Listener", "TCPListener", "UDPListene
 BACKLOG = 1024
 """Connections that the kernel keeps for us until we accept them."""
 
+_SO_RCVBUFFORCE = 33
+"""Linux; the socket module does not name it."""
+
 PortHook = Callable[[IListeningPort], object]
 
 
@@ -239,9 +242,17 @@ def bind_udp(interface: str, port: int, receive_bytes: int = 0, reuse_port: bool
     """Return a UDP socket bound to the address, `receive_bytes` its wanted buffer (0: the kernel's default)."""
     bound = _bound((interface, port), socket.SOCK_DGRAM, reuse_port)
     if receive_bytes:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        _set_receive_buffer(bound, receive_bytes)
     bound.setblocking(False)
     return bound
+
+
+def _set_receive_buffer(bound: socket.socket, size: int) -> None:
+    """Ask for a receive buffer: beyond the system's bound where we may (as root), else up to it."""
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+    except OSError:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def _check_port(port: int, ephemeral: bool) -> None:

@@ -7,10 +7,12 @@ counted.
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+import treq
 from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -19,12 +21,36 @@ from twisted.logger import Logger
 
 from cadtwist.telemetry import Account
 
-__all__ = ["TagPoster"]
+__all__ = ["TagPoster", "multipart", "post_with_treq"]
 
 OK = 200
 POLL_S = 0.2
 Post = Callable[[str, list[str]], "Deferred[int]"]
 """(url, paths) -> HTTP status; fails when the database cannot be reached in time."""
+
+
+def multipart(paths: list[str], boundary: str) -> bytes:
+    """Return a multipart/form-data body with one field `path` per name, as carbon sends it."""
+    part = f'--{boundary}\r\nContent-Disposition: form-data; name="path"\r\n\r\n'
+    return ("".join(f"{part}{path}\r\n" for path in paths) + f"--{boundary}--\r\n").encode("utf-8", "replace")
+
+
+def post_with_treq(timeout_s: float) -> Post:
+    """Return a `Post` over HTTP that gives up after `timeout_s`."""
+
+    def post(url: str, paths: list[str]) -> Deferred[int]:
+        boundary = secrets.token_hex(16)
+        headers: dict[bytes | str, bytes | str] = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        asked: Deferred[Any] = treq.post(url, multipart(paths, boundary), headers=headers, timeout=timeout_s)
+        return asked.addCallback(_status)
+
+    return post
+
+
+def _status(response: Any) -> Deferred[int]:
+    code: int = response.code
+    read: Deferred[Any] = treq.content(response)
+    return read.addCallback(lambda _: code)
 
 
 class TagPoster(Service):

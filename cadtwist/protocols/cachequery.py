@@ -144,6 +144,11 @@ class CacheQueryFactory(ServerFactory):
         connection.listener = self
         return connection
 
+    def change(self, idle_timeout_s: float, log: Any) -> None:
+        """Take the reloaded switch `log.queries`; queries have no idle timeout."""
+        del idle_timeout_s
+        self._log_queries = log.queries
+
     def opened(self, connection: CacheQueryConnection) -> None:
         """Count a connection."""
         self.connections.add(connection)

@@ -88,7 +88,7 @@ class DatagramReader:
         """The reactor gave up on the descriptor: say so, other listeners go on."""
         if self._reading:
             self._reading = False
-            self.log.failure("reading datagrams ended", reason)
+            self.log.info("reading datagrams ended: {why}", why=reason.getErrorMessage())
             self._reader.stop()
 
     def _stat(self, what: str) -> float:

@@ -7,9 +7,10 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-__all__ = ["Sequence", "Step"]
+__all__ = ["Every", "Sequence", "Step"]
 
 
 class Sequence(MultiService):
@@ -59,3 +60,40 @@ class Step(Service):
         """Call `on_stop` and hand on what it returns."""
         super().stopService()
         return self._on_stop() if self._on_stop is not None else None
+
+
+class Every(Service):
+    """Calls `job(now)` every `interval_s`, first after one interval; a failing job is logged and called again."""
+
+    _log = Logger()
+
+    def __init__(self, name: str, clock: Any, interval_s: float, job: Callable[[float], object]) -> None:
+        self.name = name
+        self._clock = clock
+        self._interval_s = interval_s
+        self._job = job
+        self._call: IDelayedCall | None = None
+
+    def startService(self) -> None:
+        """Begin to call."""
+        super().startService()
+        self._schedule()
+
+    def stopService(self) -> None:
+        """Call no more."""
+        super().stopService()
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+
+    def _schedule(self) -> None:
+        """Wait for the next multiple of the interval since the epoch, so that nothing drifts."""
+        now = self._clock.seconds()
+        self._call = self._clock.callLater(self._interval_s - now % self._interval_s, self._due)
+
+    def _due(self) -> None:
+        try:
+            self._job(self._clock.seconds())
+        except Exception:  # noqa: BLE001 (one failure must not end a timer)
+            self._log.failure("{name} failed", name=self.name)
+        if self.running:
+            self._schedule()

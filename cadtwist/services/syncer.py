@@ -29,7 +29,7 @@ class Syncer(Service):
     def __init__(self, reactor: Any, sync: Callable[[], object], interval_s: float, account: Account) -> None:
         self._reactor = reactor
         self._sync = sync
-        self._interval_s = max(0.01, interval_s)
+        self.interval_s = interval_s
         self._account = account
         self._pool = ThreadPool(1, 1, name="wal-sync")
         self._call: IDelayedCall | None = None
@@ -58,7 +58,7 @@ class Syncer(Service):
 
     def _schedule(self) -> None:
         if self.running:
-            self._call = self._reactor.callLater(self._interval_s, self._turn)
+            self._call = self._reactor.callLater(max(0.01, self.interval_s), self._turn)
 
     def _turn(self) -> None:
         self._under_way = self._sync_once()

@@ -151,14 +151,10 @@ class WebWorkers(Service):
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         descriptors = [_FIRST_LISTENER_FD, *range(OWNER_FD + 1, OWNER_FD + len(self._doors))]
-        listeners = tuple(
-            (fd, int(door.family)) for fd, door in zip(descriptors, self._doors, strict=False)
-        )
+        listeners = tuple((fd, int(door.family)) for fd, door in zip(descriptors, self._doors, strict=False))
         config = WorkerConfig(listeners=listeners, storage=self._storage, web=self._web)
         children: dict[int, Any] = {0: "w", 1: "r", 2: "r", OWNER_FD: theirs.fileno()}
-        children.update(
-            {fd: door.fileno() for (fd, _), door in zip(listeners, self._doors, strict=True)}
-        )
+        children.update({fd: door.fileno() for (fd, _), door in zip(listeners, self._doors, strict=True)})
         side = OwnerSide(self._owner, msgspec.msgpack.encode(config))
         self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _factory(side))
         worker.link = side

@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.net.tagdb import POLL_S, TagPoster
+from cadtwist.net.tagdb import POLL_S, TagPoster, multipart
 from cadtwist.telemetry import Account
 
 
@@ -56,3 +56,9 @@ class TagPosterTests(SynchronousTestCase):
         self.clock.advance(60)
         self.assertEqual(self.posts, [])
         self.poster.startService()
+
+    def test_a_body_has_one_field_per_series(self) -> None:
+        body = multipart(["a;b=1", "c"], "X").decode()
+        self.assertEqual(body.count('name="path"'), 2)
+        self.assertIn("\r\n\r\na;b=1\r\n--X\r\n", body)
+        self.assertTrue(body.endswith("\r\nc\r\n--X--\r\n"))

@@ -1,0 +1,49 @@
+"""Schema numbers by metric id: decided by name once, kept in 4 bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from zope.interface import implementer
+
+from cadtwist.interfaces import IHolder
+from cadtwist.model.batch import Ids
+from cadtwist.stages.decisions import FIRST_ROW, Decisions
+
+__all__ = ["SchemaNumbers"]
+
+
+@implementer(IHolder)
+class SchemaNumbers:
+    """Asks `decide(name)` (the schema table's) the first time an id is written.  Reactor thread.
+
+    `name(id)` is the metric table's.  A reload of the rules calls `ask_again`: files that exist keep their shape, new
+    ones get the new schema.
+    """
+
+    def __init__(self, name: Callable[[int], bytes], decide: Callable[[str], int]) -> None:
+        self._name = name
+        self._decide = decide
+        self._decisions = Decisions(self._number)
+
+    def __call__(self, ids: Ids) -> npt.NDArray[np.int32]:
+        """Return the schema number of each id."""
+        numbers: npt.NDArray[np.int32] = self._decisions.lookup(ids) - np.int32(FIRST_ROW)
+        return numbers
+
+    def ask_again(self) -> None:
+        """Forget every decision: the rules have changed."""
+        self._decisions = Decisions(self._number)
+
+    def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Nothing here must not be lost."""
+        return np.zeros(len(ids), np.bool_)
+
+    def forget(self, ids: Ids) -> None:
+        """The ids may come back as other metrics."""
+        self._decisions.forget(ids)
+
+    def _number(self, metric: int) -> int:
+        return FIRST_ROW + self._decide(self._name(metric).decode("utf-8"))

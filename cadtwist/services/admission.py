@@ -1,0 +1,83 @@
+"""Opens the doors when the write-ahead log has been read, and closes them first of all at the stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import CooperativeTask, Cooperator
+from twisted.logger import Logger
+
+from cadtwist.journal.wal import replay
+from cadtwist.services.sequence import Sequence
+
+__all__ = ["Admission"]
+
+
+class Admission(Service):
+    """Replays the log in slices, so that queries are answered meanwhile, then starts every listener.
+
+    `daemon` is a `services.build.Daemon`.  A listener that cannot be opened stops the process: a cache that hears
+    nothing must not look healthy.
+    """
+
+    name = "admission"
+    _log = Logger()
+
+    def __init__(self, daemon: Any) -> None:
+        self._daemon = daemon
+        self._task: CooperativeTask[Any] | None = None
+        self._doors = Sequence()
+        for door in daemon.doors.services():
+            door.setServiceParent(self._doors)
+
+    def startService(self) -> None:
+        """Begin with the log; without one the doors open at once."""
+        super().startService()
+        if self._daemon.log is None:
+            self._doors.startService()
+            return
+        daemon = self._daemon
+        self._cooperator = Cooperator(scheduler=lambda work: daemon.reactor.callLater(0, work))
+        self._task = self._cooperator.cooperate(self._replayed())
+        self._task.whenDone().addCallbacks(self._open, self._not_replayed)
+
+    def stopService(self) -> Deferred[Any]:
+        """Close the doors, hand over what has been received, write it to the log."""
+        super().stopService()
+        if self._task is not None and self._daemon.replaying:
+            self._cooperator.stop()
+        closed = self._doors.stopService()
+        closed.addCallback(lambda _: self._hand_over())
+        return closed
+
+    def _hand_over(self) -> None:
+        self._daemon.doors.disconnect()
+        self._daemon.turn.end()
+
+    def _replayed(self) -> Iterator[None]:
+        daemon = self._daemon
+        account = daemon.telemetry.account("write-ahead log")
+        points = 0
+        for more in replay(daemon.log, daemon.table, daemon.cache.restore, account, int(daemon.reactor.seconds())):
+            points += more
+            yield None
+        if points:
+            self._log.info("{points} datapoints are back from the write-ahead log", points=points)
+
+    def _open(self, _: object) -> None:
+        self._daemon.replaying = False
+        if not self.running:
+            return
+        try:
+            self._doors.startService()
+        except Exception:  # noqa: BLE001 (whatever it is, we cannot serve)
+            self._log.failure("a listener cannot be opened, so we stop")
+            self._daemon.reactor.stop()
+
+    def _not_replayed(self, failure: Any) -> None:
+        if self.running:
+            self._log.failure("the write-ahead log cannot be read, so we stop", failure)
+            self._daemon.reactor.stop()

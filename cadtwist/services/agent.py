@@ -1,0 +1,77 @@
+"""carbon's own metrics, read off the parts of a running cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psutil
+
+from cadtwist.services.selfstats import AgentStats
+from cadtwist.telemetry import Account, Telemetry
+
+__all__ = ["agent_stats"]
+
+RECEIVERS = ("line ", "pickle ", "protobuf ")
+
+
+def agent_stats(daemon: Any, prefix: str) -> AgentStats:
+    """Return the metrics of a `services.build.Daemon` under `prefix`, named as carbon-cache names its own."""
+    telemetry: Telemetry = daemon.telemetry
+    cache, names = telemetry.account("cache"), telemetry.account("names")
+    writer = telemetry.account("writer")
+    process = psutil.Process()
+
+    def received() -> float:
+        return sum(account.received for account in _of(telemetry, RECEIVERS))
+
+    def asked(what: str) -> Callable[[], float]:
+        return lambda: sum(account.counters.get(what, 0) for account in _of(telemetry, ("cachequery ",)))
+
+    def connections() -> float:
+        return sum(
+            account.gauges["connections_open"]()
+            for account in _of(telemetry, RECEIVERS)
+            if "connections_open" in account.gauges
+        )
+
+    def cpu_seconds() -> float:
+        times = process.cpu_times()
+        return times.user + times.system
+
+    def counted(account: Account, what: str) -> Callable[[], float]:
+        return lambda: account.counters.get(what, 0)
+
+    def dropped(account: Account, reason: str) -> Callable[[], float]:
+        return lambda: account.dropped.get(reason, 0)
+
+    return AgentStats(
+        prefix,
+        {
+            "metricsReceived": received,
+            "blacklistMatches": dropped(names, "blacklist"),
+            "whitelistRejects": dropped(names, "whitelist"),
+            "cache.queries": asked("queries"),
+            "cache.bulk_queries": asked("bulk_queries"),
+            "cache.overflow": dropped(cache, "cache_full"),
+            "updateOperations": counted(cache, "updates"),
+            "committedPoints": counted(cache, "committed_points"),
+            "creates": counted(cache, "creates"),
+            "droppedCreates": lambda: 0,
+            "errors": counted(cache, "errors"),
+        },
+        {
+            "activeConnections": connections,
+            "memUsage": lambda: process.memory_info().rss,
+            "cache.size": lambda: daemon.points.points,
+            "cache.queues": lambda: daemon.points.metrics,
+        },
+        cpu_seconds,
+        lambda: writer.counters.get("update_microseconds", 0) / 1e6,
+        asked("bulk_metrics"),
+    )
+
+
+def _of(telemetry: Telemetry, prefixes: Iterable[str]) -> list[Account]:
+    starts = tuple(prefixes)
+    return [account for name, account in telemetry.accounts.items() if name.startswith(starts)]

@@ -1,0 +1,123 @@
+"""Command line and start of the twistd rows: read the configuration, say what is wrong with it, build the graph."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from twisted.application.service import IService, Service
+from twisted.logger import Logger
+from twisted.python.usage import Options, UsageError
+
+from cadtwist.config.load import Loaded, load
+from cadtwist.errors import CadtwistError, ConfigError
+from cadtwist.services.build import Daemon
+from cadtwist.services.reload import Reloader
+
+__all__ = ["EXIT_CONFIG", "EXIT_LEGACY", "CarbonOptions", "DaemonService", "NativeOptions", "loader", "make"]
+
+EXIT_LEGACY = 1
+Load = Callable[[], Loaded]
+EXIT_CONFIG = 2
+
+
+class CarbonOptions(Options):
+    """What `twistd carbon-cache` understands, as carbon's own plugin does."""
+
+    optParameters = [
+        ["config", "c", None, "carbon.conf to use (default: conf/carbon.conf under GRAPHITE_ROOT)"],
+        ["instance", None, "a", "name of this instance: section [cache:<name>], log, pid file and own metrics"],
+        ["logdir", None, None, "folder of the log files (default: from the configuration)"],
+        ["whitelist", None, None, "file of patterns: only what matches is accepted"],
+        ["blacklist", None, None, "file of patterns: what matches is dropped"],
+    ]
+    optFlags = [["debug", None, "log debug messages"]]
+
+    def parseArgs(self, *action: str) -> None:
+        """Accept the word `start`, which carbon's scripts pass on."""
+        if action not in ((), ("start",)):
+            raise UsageError(f"Invalid action '{' '.join(action)}'")
+
+
+class NativeOptions(Options):
+    """What `twistd cadtwist` understands."""
+
+    optParameters = [
+        ["config", "c", "cadtwist.toml", "configuration: native TOML, or any dialect that is recognised"],
+        ["instance", None, "a", "name of this instance, where the file does not say it"],
+    ]
+
+
+def fail_with(problems: list[str], status: int) -> NoReturn:
+    """Print all problems to stderr and exit with `status`."""
+    for problem in problems:
+        print(problem, file=sys.stderr)  # noqa: T201 (before there is a log)
+    raise SystemExit(status)
+
+
+def loader(options: Mapping[str, Any], dialect: str | None, environ: Mapping[str, str] = os.environ) -> Load:
+    """Return what loads the configuration of the command line, now and at each reload."""
+    overrides = {key: options[key] for key in ("logdir", "whitelist", "blacklist") if options.get(key)}
+
+    def again() -> Loaded:
+        return load(
+            options["config"], dialect=dialect, instance=options["instance"], environ=environ, overrides=overrides
+        )
+
+    return again
+
+
+def make(load_again: Load, options: Any, status: int) -> IService:
+    """Return the service that runs the configuration; with faults, print all of them and exit with `status`."""
+    try:
+        loaded = load_again()
+    except ConfigError as error:
+        fail_with(error.problems, status)
+    from twisted.internet import reactor  # noqa: PLC0415 (the reactor is chosen by twistd, after import)
+
+    _become(options, loaded.config.user)
+    return DaemonService(reactor, loaded, load_again, status)
+
+
+def _become(options: Any, user: str) -> None:
+    """Tell twistd to become `user` after it wrote its pid file, as carbon's option USER does."""
+    if user and getattr(options, "parent", None) is not None and options.parent.get("uid") is None:
+        found = pwd.getpwnam(user)
+        options.parent["uid"], options.parent["gid"] = found.pw_uid, found.pw_gid
+
+
+class DaemonService(Service):
+    """Builds the parts when it starts (as the user whom twistd became then) and runs them.
+
+    What keeps a part from being built (a log that another process uses, a port that is taken) is printed, and the
+    process exits with `status`.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, loaded: Loaded, load_again: Load, status: int) -> None:
+        self.loaded = loaded
+        self.daemon: Daemon | None = None
+        self._reactor = reactor
+        self._load_again = load_again
+        self._status = status
+
+    def startService(self) -> None:
+        """Build and start everything."""
+        super().startService()
+        for remark in (*self.loaded.warnings, *self.loaded.notices):
+            self._log.warn("{remark}", remark=remark)
+        try:
+            self.daemon = Daemon(self._reactor, self.loaded.config)
+            Reloader(self._reactor, self.daemon, self._load_again).setServiceParent(self.daemon.service)
+            self.daemon.service.startService()
+        except (CadtwistError, OSError) as error:
+            fail_with([str(error)], self._status)
+
+    def stopService(self) -> Any:
+        """Stop everything in order; the Deferred fires when all is written."""
+        super().stopService()
+        return self.daemon.service.stopService() if self.daemon is not None else None

@@ -1,0 +1,148 @@
+"""Takes a changed configuration into the running process: all that can be taken, or nothing and the reason."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import CooperativeTask, Cooperator
+from twisted.logger import Logger
+
+from cadtwist.config.load import Loaded
+from cadtwist.config.model import Config
+from cadtwist.config.reload import difference, merged, rules_of
+from cadtwist.errors import ConfigError
+from cadtwist.services.build import Daemon, cache_limits, name_rules, writer_rates
+
+__all__ = ["Reloader"]
+
+_SLICE = 2000
+Load = Callable[[], Loaded]
+
+
+class Reloader(Service):
+    """SIGHUP reads all files again; between, the rule files are looked at as often as the configuration says.
+
+    `load()` returns the configuration anew or raises ConfigError.  Reactor thread.
+    """
+
+    name = "reload"
+    _log = Logger()
+
+    def __init__(self, reactor: Any, daemon: Daemon, load: Load) -> None:
+        self._reactor = reactor
+        self._daemon = daemon
+        self._load = load
+        self._account = daemon.telemetry.account("configuration")
+        self._call: IDelayedCall | None = None
+        self._priming: CooperativeTask[Any] | None = None
+        self._old_handler: Any = None
+        self._complaint: list[str] = []
+
+    def startService(self) -> None:
+        """Listen to SIGHUP and start the timer."""
+        super().startService()
+        if hasattr(signal, "SIGHUP"):
+            self._old_handler = signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload_all))
+        self._schedule()
+
+    def stopService(self) -> None:
+        """Look at no file any more."""
+        super().stopService()
+        if self._old_handler is not None:
+            signal.signal(signal.SIGHUP, self._old_handler)
+            self._old_handler = None
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+
+    def reload_all(self) -> bool:
+        """Read everything again and take what a running process can take; False when nothing was taken."""
+        loaded = self._loaded()
+        if loaded is None:
+            return False
+        found = difference(self._daemon.config, loaded.config)
+        for refused in found.refused:
+            self._log.warn("{change}: needs a restart, the old value stays", change=str(refused))
+        for change in found.changes:
+            self._log.info("{change}", change=str(change))
+        self.apply(merged(self._daemon.config, loaded.config))
+        self._account.count("reloads")
+        return True
+
+    def reload_rules(self) -> None:
+        """Look at schemas, aggregation, black and white lists only."""
+        loaded = self._loaded()
+        if loaded is not None:
+            self.apply(rules_of(self._daemon.config, loaded.config))
+
+    def _loaded(self) -> Loaded | None:
+        """Return the configuration, or None after logging each fault that was not logged the last time."""
+        try:
+            loaded = self._load()
+        except ConfigError as error:
+            self._account.count("failed_reloads")
+            if error.problems != self._complaint:
+                for problem in error.problems:
+                    self._log.error("{problem}", problem=problem)
+                self._log.error("the configuration has faults; the old one stays")
+            self._complaint = error.problems
+            return None
+        self._complaint = []
+        return loaded
+
+    def _schedule(self) -> None:
+        reload = self._daemon.config.reload
+        wanted = [seconds for seconds in (reload.schemas_s, reload.lists_s) if seconds]
+        if wanted and self.running:
+            self._call = self._reactor.callLater(min(wanted), self._look)
+
+    def _look(self) -> None:
+        try:
+            self.reload_rules()
+        finally:
+            self._schedule()
+
+    def apply(self, new: Config) -> None:
+        """Run on with `new`, which differs only in what can be taken."""
+        daemon, old = self._daemon, self._daemon.config
+        if new == old:
+            return
+        daemon.config = new
+        if (new.schemas, new.aggregation) != (old.schemas, old.aggregation):
+            daemon.schemas.reload(new.schemas, new.aggregation)
+            daemon.schema_numbers.ask_again()
+        daemon.cache.limits = cache_limits(new)
+        daemon.drain.change(new.writer.strategy, writer_rates(new))
+        daemon.doors.change(new)
+        if daemon.syncer is not None:
+            daemon.syncer.interval_s = new.wal.sync_s
+        if (new.self_metrics, new.local_stats, new.tags) != (old.self_metrics, old.local_stats, old.tags):
+            daemon.restart_tellers()
+        if new.stages != old.stages:
+            self._replace_names(new)
+
+    def _replace_names(self, new: Config) -> None:
+        """Decide about every living name by the new rules, in slices, then let the doors deliver into them."""
+        daemon = self._daemon
+        if self._priming is not None:
+            self._priming.stop()
+        fresh = daemon.names.replaced(name_rules(new))
+        daemon.keys.hold(fresh)
+        cooperator = Cooperator(scheduler=lambda work: self._reactor.callLater(0, work))
+        self._priming = cooperator.cooperate(iter(lambda: fresh.prime(daemon.table.live(), _SLICE), 0))
+        primed = self._priming.whenDone()
+
+        def swap(_: object) -> None:
+            self._priming = None
+            daemon.doors.replace_sink(fresh)
+            daemon.keys.release(daemon.names)
+            daemon.names = fresh
+            self._log.info("the new rules for names are in force")
+
+        def give_up(_: object) -> None:
+            daemon.keys.release(fresh)
+
+        primed.addCallbacks(swap, give_up)
