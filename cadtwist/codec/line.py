@@ -161,7 +161,9 @@ def _report(data: bytes, wrong: list[tuple[int, int, int]], bad: BadSink) -> Non
 def lines_of_datagram(data: bytes) -> bytes:
     """Return a datagram (or several, joined by LF) with LF as its only line separator, and one at its end."""
     if active.table.odd_breaks(data):
-        data = data.replace(b"\r\n", b"\n").translate(_OTHER_BREAKS)
+        data = data.replace(b"\r\n", b"\n")
+    if active.table.odd_breaks(data):
+        data = data.translate(_OTHER_BREAKS)
         for separator in _WIDE_BREAKS:
             data = data.replace(separator, b"\n")
     return data if data.endswith(b"\n") or not data else data + b"\n"
