@@ -88,7 +88,7 @@ def main(total: int) -> None:
         until = time.perf_counter() + 0.7
         while len(times) < 3 or (len(times) < 300 and time.perf_counter() < until):
             began = time.perf_counter()
-            found, _ = index.names.find(parse_pattern(query), limits.matches, limits.nodes * 64)
+            found, _, _ = index.names.find(parse_pattern(query), limits.matches, limits.nodes * 64)
             times.append(time.perf_counter() - began)
         times.sort()
         print(f"{query:42} {len(found):8} matches  median {times[len(times) // 2] * 1e3:8.3f} ms  "

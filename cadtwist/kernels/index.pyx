@@ -568,7 +568,7 @@ cdef class NameIndex:
     # ---- search
 
     def find(self, parts, max_matches, max_work):
-        """Return (matches, outcome): see `index_py.NameIndex.find`."""
+        """Return (matches, outcome, work): see `index_py.NameIndex.find`."""
         cdef tuple alternatives
         cdef bytes text
         cdef Py_ssize_t total = 0, i, k
@@ -610,7 +610,7 @@ cdef class NameIndex:
             self.work = 0
             self.matches = found = []
             outcome = self._descend(0, 1, 0)
-            return found, outcome
+            return found, outcome, self.work
         finally:
             free(self.alts)
             free(self.parts)

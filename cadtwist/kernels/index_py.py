@@ -125,8 +125,8 @@ class NameIndex:
 
     def find(
         self, parts: Sequence[Iterable[bytes]], max_matches: int, max_work: int
-    ) -> tuple[list[tuple[bytes, int]], int]:
-        """Return each match once as (path, LEAF | BRANCH), in any order, and the outcome.
+    ) -> tuple[list[tuple[bytes, int]], int, int]:
+        """Return each match once as (path, LEAF | BRANCH), in any order, the outcome and the work done.
 
         `parts` are the components of the pattern, each with its alternatives; braces are expanded by the caller.
         `max_work` counts about 64 for a node that is looked at.  ValueError for no part or more than MAX_PARTS.
@@ -155,7 +155,7 @@ class NameIndex:
                     break
                 if reached - {len(wanted)} and below:
                     waiting.append(((*path, text), below, reached - {len(wanted)}))
-        return found, outcome
+        return found, outcome, work
 
 
 class _Part:

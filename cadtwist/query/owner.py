@@ -50,7 +50,7 @@ class Resolution(Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True)
 class QueryLimits:
-    """What one request may cost: series, hot points, and what each of its globs may."""
+    """What one request may cost: series, points, and what its globs may."""
 
     series: int = 10_000
     points: int = 20_000_000
@@ -91,7 +91,8 @@ class LocalOwner:
 
     def find(self, queries: list[str]) -> list[list[Match]]:
         """See IOwner."""
-        return [find(self.index, query, self.limits.find) for query in queries]
+        budget = self.limits.find.budget()
+        return [find(self.index, query, budget) for query in queries]
 
     def leaves(self, cursor: int, budget: int) -> tuple[list[str], int]:
         """See IOwner."""
@@ -105,7 +106,8 @@ class LocalOwner:
 
     def resolve(self, patterns: list[str], start: int, end: int) -> Resolution:
         """See IOwner."""
-        names = [find_leaves(self.index, pattern, self.limits.find) for pattern in patterns]
+        budget = self.limits.find.budget()
+        names = [find_leaves(self.index, pattern, budget) for pattern in patterns]
         flat = [name for found in names for name in found]
         if len(flat) > self.limits.series:
             raise TooBroad(f"The request means {len(flat)} series, the limit is {self.limits.series}")

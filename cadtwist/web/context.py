@@ -13,7 +13,7 @@ from cadtwist.interfaces import IStore
 from cadtwist.query.owner import IOwner, QueryLimits
 from cadtwist.web.answers import CrossOrigin
 
-__all__ = ["WebContext", "answered"]
+__all__ = ["Slices", "WebContext", "answered"]
 
 _SLICE_S = 0.05
 
@@ -47,3 +47,17 @@ async def answered(value: object) -> Any:
     if isinstance(value, Deferred):
         return await value
     return value
+
+
+class Slices:
+    """Cuts a long piece of work into slices of `context.slice_s`, between which others run."""
+
+    def __init__(self, context: WebContext) -> None:
+        self._context = context
+        self._since = context.clock()
+
+    async def breathe(self) -> None:
+        """Let others run if the slice is over."""
+        if self._context.clock() - self._since > self._context.slice_s:
+            await answered(self._context.pause())
+            self._since = self._context.clock()

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone, tzinfo
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from cadtwist.model.series import Series
 
-__all__ = ["RENDER_FORMATS", "Rendered", "render_body", "series_tags"]
+__all__ = ["RENDER_FORMATS", "Rendered", "render_pieces", "series_tags"]
 
 RENDER_FORMATS = {
     "json": "application/json",
@@ -49,24 +49,27 @@ def series_tags(name: str) -> dict[str, str]:
     return found
 
 
-def render_body(form: str, found: Sequence[Rendered], xff: float, zone: tzinfo, no_nulls: bool, pretty: bool) -> bytes:
-    """Return the series in one of RENDER_FORMATS.
+def render_pieces(
+    form: str, found: Sequence[Rendered], xff: float, zone: tzinfo, no_nulls: bool, pretty: bool
+) -> Iterator[bytes]:
+    """Yield the body in one of RENDER_FORMATS, a series at a time where the format allows that.
 
     `zone` is for the times of csv; `no_nulls` and `pretty` are for json.
     """
     if form == "raw":
-        return "".join(_raw_line(one.series) for one in found).encode("utf-8", "replace")
-    if form == "csv":
-        return _csv(found, zone)
-    if form == "pickle":
-        return pickle.dumps([_plain(one, xff) for one in found], 2)
-    if form == "msgpack":
-        return msgspec.msgpack.encode([_plain(one, xff) for one in found])
-    if form == "dygraph":
-        return _dygraph([one.series for one in found]).encode("ascii")
-    if form == "rickshaw":
-        return _rickshaw([one.series for one in found]).encode("ascii")
-    return _json([one.series for one in found], no_nulls, pretty).encode("ascii")
+        yield from (_raw_line(one.series).encode("utf-8", "replace") for one in found)
+    elif form == "csv":
+        yield from (_csv(one.series, zone) for one in found)
+    elif form == "pickle":
+        yield pickle.dumps([_plain(one, xff) for one in found], 2)
+    elif form == "msgpack":
+        yield msgspec.msgpack.encode([_plain(one, xff) for one in found])
+    elif form == "dygraph":
+        yield _dygraph([one.series for one in found]).encode("ascii")
+    elif form == "rickshaw":
+        yield _rickshaw([one.series for one in found]).encode("ascii")
+    else:
+        yield from _json([one.series for one in found], no_nulls, pretty)
 
 
 def _times(series: Series) -> npt.NDArray[np.int64]:
@@ -87,18 +90,21 @@ def _dumps(value: object, infinite: bool, pretty: bool = False) -> str:
     return text.replace("Infinity", "1e9999") if infinite else text
 
 
-def _json(found: Sequence[Series], no_nulls: bool, pretty: bool) -> str:
+def _json(found: Sequence[Series], no_nulls: bool, pretty: bool) -> Iterator[bytes]:
     if not any(len(series) for series in found):
-        return "[]"
+        found = []
     if pretty:
-        return _pretty_json(found, no_nulls)
-    texts = []
+        yield _pretty_json(found, no_nulls).encode("ascii")
+        return
+    before = "["
     for series in found:
         points, infinite = _points(series, no_nulls)
         if points or not no_nulls:
             name, tags = json.dumps(series.name), json.dumps(series_tags(series.name))
-            texts.append(f'{{"target": {name}, "tags": {tags}, "datapoints": {_dumps(points, infinite)}}}')
-    return f"[{', '.join(texts)}]"
+            text = f'{before}{{"target": {name}, "tags": {tags}, "datapoints": {_dumps(points, infinite)}}}'
+            yield text.encode("ascii")
+            before = ", "
+    yield b"[]" if before == "[" else b"]"
 
 
 def _pretty_json(found: Sequence[Series], no_nulls: bool) -> str:
@@ -140,15 +146,12 @@ def _plain(one: Rendered, xff: float) -> dict[str, object]:
     }
 
 
-def _csv(found: Sequence[Rendered], zone: tzinfo) -> bytes:
+def _csv(series: Series, zone: tzinfo) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text, dialect="excel")
-    for one in found:
-        series = one.series
-        times = np.datetime_as_string((_times(series) + _zone_shift(_times(series), zone)).astype("datetime64[s]"))
-        labels = np.char.replace(times, "T", " ").tolist()
-        names = [series.name] * len(series)
-        writer.writerows(zip(names, labels, _with_none(series.values), strict=True))
+    times = np.datetime_as_string((_times(series) + _zone_shift(_times(series), zone)).astype("datetime64[s]"))
+    labels = np.char.replace(times, "T", " ").tolist()
+    names = [series.name] * len(series)
+    csv.writer(text, dialect="excel").writerows(zip(names, labels, _with_none(series.values), strict=True))
     return text.getvalue().encode("utf-8", "replace")
 
 

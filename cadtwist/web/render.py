@@ -15,9 +15,9 @@ from cadtwist.query.find import TooBroad
 from cadtwist.query.owner import Resolution
 from cadtwist.query.timespec import TimeSpecError, parse_time, zone_named
 from cadtwist.web.answers import Answer
-from cadtwist.web.context import WebContext, answered
+from cadtwist.web.context import Slices, WebContext, answered
 from cadtwist.web.errors import RefusedError, invalid
-from cadtwist.web.formats import RENDER_FORMATS, Rendered, render_body
+from cadtwist.web.formats import RENDER_FORMATS, Rendered, render_pieces
 from cadtwist.web.params import Params
 
 __all__ = ["RenderRequest", "parse_render", "render"]
@@ -60,7 +60,7 @@ async def render(context: WebContext, params: Params) -> Answer:
     if wanted.form == "json" and wanted.max_points:
         thinned = consolidated([one.series for one in found], wanted.max_points, wanted.xff)
         found = [replace(one, series=series) for one, series in zip(found, thinned, strict=True)]
-    body = render_body(wanted.form, found, wanted.xff, wanted.zone, wanted.no_nulls, wanted.pretty)
+    body = await _body(context, wanted, found)
     kind = RENDER_FORMATS[wanted.form]
     if wanted.callback:
         body, kind = wanted.callback.encode("utf-8", "replace") + b"(" + body + b")", "text/javascript"
@@ -71,7 +71,7 @@ async def _fetched(context: WebContext, wanted: RenderRequest, resolution: Resol
     """Read the series in order; a file's fault is logged and costs that file's points only."""
     found: list[Rendered] = []
     points = 0
-    since = context.clock()
+    slices = Slices(context)
     for target, metrics in zip(wanted.targets, resolution.patterns, strict=True):
         for metric in metrics:
             schema = resolution.schemas[metric.schema]
@@ -83,10 +83,17 @@ async def _fetched(context: WebContext, wanted: RenderRequest, resolution: Resol
                 found.append(Rendered(series, target))
             if points > context.limits.points:
                 raise TooBroad(f"The request means more than {context.limits.points} points")
-            if context.clock() - since > context.slice_s:
-                await answered(context.pause())
-                since = context.clock()
+            await slices.breathe()
     return found
+
+
+async def _body(context: WebContext, wanted: RenderRequest, found: list[Rendered]) -> bytes:
+    pieces: list[bytes] = []
+    slices = Slices(context)
+    for piece in render_pieces(wanted.form, found, wanted.xff, wanted.zone, wanted.no_nulls, wanted.pretty):
+        pieces.append(piece)
+        await slices.breathe()
+    return b"".join(pieces)
 
 
 def parse_render(params: Params, clock: int, zone: tzinfo) -> RenderRequest:

@@ -35,7 +35,7 @@ class IndexContract:
         return self.twin.NameIndex(1234, max_bytes)
 
     def find(self, index, query, matches=1000):
-        found, outcome = index.find(parse_pattern(query), matches, UNBOUNDED)
+        found, outcome, _ = index.find(parse_pattern(query), matches, UNBOUNDED)
         self.assertEqual(outcome, 0)
         self.assertEqual(len(found), len({path for path, _ in found}))
         return sorted((path.decode(), kind) for path, kind in found)
@@ -100,9 +100,9 @@ class IndexContract:
         index = self.make()
         for i in range(100):
             index.add(b"a.%d" % i)
-        found, outcome = index.find(((b"a",), (b"*",)), 10, UNBOUNDED)
+        found, outcome, _ = index.find(((b"a",), (b"*",)), 10, UNBOUNDED)
         self.assertEqual((len(found), outcome), (10, 1))
-        found, outcome = index.find(((b"a",), (b"*",)), 1000, 64 * 50)
+        found, outcome, _ = index.find(((b"a",), (b"*",)), 1000, 64 * 50)
         self.assertEqual(outcome, 2)
         for wrong in ((), ((),), ((b"a",),) * 64):
             with self.assertRaises(ValueError):
@@ -125,7 +125,7 @@ class IndexContract:
     def test_paths_below_empty_components(self):
         index = self.make()
         index.add(b"..a")
-        found, _ = index.find(((b"",), (b"",), (b"*",)), 10, UNBOUNDED)
+        found, _, _ = index.find(((b"",), (b"",), (b"*",)), 10, UNBOUNDED)
         self.assertEqual(found, [(b"..a", 1)])
 
     def test_add_many(self):
@@ -213,7 +213,7 @@ class ModelTests(SynchronousTestCase):
             index = twin.NameIndex(5)
             for name in names:
                 index.add(name.encode())
-            found, outcome = index.find([(part.encode(),) for part in parts], UNBOUNDED, UNBOUNDED)
+            found, outcome, _ = index.find([(part.encode(),) for part in parts], UNBOUNDED, UNBOUNDED)
             self.assertEqual(outcome, 0)
             self.assertEqual(sorted(path.decode() for path, _ in found), wanted)
             for path, kind in found:

@@ -70,6 +70,16 @@ class OwnerTests(SynchronousTestCase):
             with self.assertRaises(TooBroad):
                 one.find([query])
 
+    def test_a_request_has_one_budget(self):
+        limits = QueryLimits(find=FindLimits(matches=50, nodes=1000))
+        one = owner([b"a.%d" % i for i in range(20)], {}, limits)
+        self.assertEqual([len(found) for found in one.find(["a.*"] * 2)], [20, 20])
+        for ask in (lambda: one.find(["a.*"] * 3), lambda: one.resolve(["a.*"] * 3, 0, 1)):
+            with self.assertRaises(TooBroad):
+                ask()
+        with self.assertRaises(TooBroad):
+            one.find(["a.none*"] * 60)
+
     def test_leaves_and_reports(self):
         one = owner([b"b", b"a.c"], {})
         names, cursor = one.leaves(0, 100)
@@ -79,7 +89,7 @@ class OwnerTests(SynchronousTestCase):
 
 class FindTests(SynchronousTestCase):
     def test_tagged(self):
-        limits = FindLimits()
+        limits = FindLimits().budget()
         for hashed in (True, False):
             index = MetricIndex(3, hashed)
             index.add(b"disk.used;dc=1", HOT)
@@ -95,13 +105,13 @@ class FindTests(SynchronousTestCase):
     def test_trailing_dot(self):
         index = MetricIndex(3)
         index.add_all([b"a.b", b"c"], HAS_FILE)
-        self.assertEqual(find(index, "a.", FindLimits()), [("a.", BRANCH)])
-        self.assertEqual(find(index, "c.", FindLimits()), [])
-        self.assertEqual(find(index, ".", FindLimits()), [])
+        self.assertEqual(find(index, "a.", FindLimits().budget()), [("a.", BRANCH)])
+        self.assertEqual(find(index, "c.", FindLimits().budget()), [])
+        self.assertEqual(find(index, ".", FindLimits().budget()), [])
 
     def test_odd_plain_names_are_found(self):
         index = MetricIndex(3)
         deep = ".".join("n" * 100)
         index.add_all([b"a..b", deep.encode()])
-        self.assertEqual(find_leaves(index, "a..b", FindLimits()), ["a..b"])
-        self.assertEqual(find_leaves(index, deep, FindLimits()), [deep])
+        self.assertEqual(find_leaves(index, "a..b", FindLimits().budget()), ["a..b"])
+        self.assertEqual(find_leaves(index, deep, FindLimits().budget()), [deep])

@@ -42,7 +42,7 @@ class Pair:
 
 class ResolveTests(SynchronousTestCase):
     def setUp(self):
-        self.local = owner([b"a.b", b"a.c"], {b"hot": [(60.0, 1.5)]}, QueryLimits(find=FindLimits(matches=3)))
+        self.local = owner([b"a.b", b"a.c"], {b"hot": [(60.0, 1.5)]}, QueryLimits(find=FindLimits(matches=6)))
         self.pair = Pair(self.local)
 
     def test_greeting(self):
@@ -65,7 +65,7 @@ class ResolveTests(SynchronousTestCase):
                 self.assertEqual(self.successResultOf(answer), expected)
 
     def test_faults(self):
-        broad, wrong = self.pair.here.find(["**"]), self.pair.here.resolve(None, 0, 1)
+        broad, wrong = self.pair.here.find(["**", "**"]), self.pair.here.resolve(None, 0, 1)
         self.pair.pump()
         self.failureResultOf(broad, TooBroad)
         self.failureResultOf(wrong, CadtwistError)
