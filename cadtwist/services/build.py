@@ -24,7 +24,6 @@ from twisted.logger import globalLogPublisher
 from cadtwist import __version__
 from cadtwist.cache.cache import Cache, Limits
 from cadtwist.cache.drain import Drain, Rates
-from cadtwist.cache.schemanumbers import SchemaNumbers
 from cadtwist.config.model import CacheConfig, Config, Listener
 from cadtwist.errors import ConfigError
 from cadtwist.flow import Gate
@@ -53,6 +52,7 @@ from cadtwist.services.webworker import WebWorkers, listening_socket, query_limi
 from cadtwist.services.writer import WriterService
 from cadtwist.services.written import AfterWrite
 from cadtwist.stages.names import BlacklistRule, NameMap, NameRule, NormaliseTags, WhitelistRule
+from cadtwist.stages.numbers import NameNumbers
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.storage.whisper import WhisperOptions, WhisperStore
@@ -146,7 +146,7 @@ class Daemon:
     def _build_cache(self) -> None:
         config = self.config
         self.points = active.points.PointStore()
-        self.schema_numbers = SchemaNumbers(self.table.name, self.schemas.decide)
+        self.schema_numbers = NameNumbers(self.table.name, self.schemas.decide)
         self.wal: Wal | None = None
         self.log: SegmentLog | None = None
         if config.wal.enabled:

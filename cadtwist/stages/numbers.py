@@ -1,4 +1,4 @@
-"""Schema numbers by metric id: decided by name once, kept in 4 bytes."""
+"""A small number for each metric (of its schema, of its route): decided by name once, kept in 4 bytes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from cadtwist.interfaces import IHolder
 from cadtwist.model.batch import Ids
 from cadtwist.stages.decisions import FIRST_ROW, Decisions
 
-__all__ = ["SchemaNumbers"]
+__all__ = ["NameNumbers"]
 
 
 @implementer(IHolder)
-class SchemaNumbers:
-    """Asks `decide(name)` (the schema table's) the first time an id is written.  Reactor thread.
+class NameNumbers:
+    """Asks `decide(name)`, which answers 0 or more, the first time an id is looked up.  Reactor thread.
 
-    `name(id)` is the metric table's.  A reload of the rules calls `ask_again`: files that exist keep their shape, new
-    ones get the new schema.
+    `name(id)` is the metric table's.  A reload of the rules calls `ask_again`.
     """
 
     def __init__(self, name: Callable[[int], bytes], decide: Callable[[str], int]) -> None:
@@ -29,7 +28,7 @@ class SchemaNumbers:
         self._decisions = Decisions(self._number)
 
     def __call__(self, ids: Ids) -> npt.NDArray[np.int32]:
-        """Return the schema number of each id."""
+        """Return the number of each id."""
         numbers: npt.NDArray[np.int32] = self._decisions.lookup(ids) - np.int32(FIRST_ROW)
         return numbers
 
