@@ -1,0 +1,245 @@
+"""Hostile input among good: nothing raises, nothing grows, every good item arrives.
+
+`FUZZ_CASES` (default 20,000) says how many cases, `FUZZ_SEED` repeats a run; both are printed.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import resource
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from twisted.internet.address import IPv4Address
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from cadtwist.codec.carbonpickle import PickleCodec
+from cadtwist.codec.frames import Frames, frame
+from cadtwist.codec.line import DEFAULT_MAX_LINE, LineCodec
+from cadtwist.codec.protobuf import ProtobufCodec, encode_payload
+from cadtwist.model.batch import Floats
+from cadtwist.protocols.badlog import BadInputLog
+from cadtwist.protocols.cachequery import CacheQueryFactory
+from cadtwist.protocols.carbonpickle import PickleConnection
+from cadtwist.protocols.line import LineConnection
+from cadtwist.protocols.protobuf import ProtobufConnection
+from cadtwist.protocols.udp import DatagramIntake
+from cadtwist.telemetry import Account
+from tests.protocols.parts import Receiving
+
+CASES = int(os.environ.get("FUZZ_CASES", "20000"))
+SEED = int(os.environ.get("FUZZ_SEED", str(random.SystemRandom().randrange(1 << 32))))
+MORE_MEMORY = 96 << 20
+WORDS = (
+    b"a.b", b"1", b"-1", b"nan", b"inf", b"1e999", b"0x10", b"1_0", b"\xff\xfe", b"\xc2\xa0", b"\xe2\x80\xa8", b"\x00",
+    b"\r", b"\t", b" ", b"  ", b";t=v", b"{a=\"b\"}", b"1700000000", b"99999999999999999999", b".", b"\x1c", b"\x85",
+    b"x" * 300, b"", b"\xf0\x9f\x98\x80", b"\xed\xa0\x80", b"+", b"-", b"e5", b"1.5", b"N",
+)  # fmt: skip
+OPCODES = bytes(range(256))
+SMALL = (b"", b"\n", b"\x00", b"\xff" * 4, b"\x01\x00\x00\x00", b"a", b"1\n", b"\x00" * 8, b"os\nsystem\n", b"-1\n")
+
+
+class Fuzzing(SynchronousTestCase):
+    """Draws cases from one seed."""
+
+    def setUp(self) -> None:
+        self.dice = random.Random(f"{SEED}/{self.id()}")
+        print(f" FUZZ_SEED={SEED} FUZZ_CASES={CASES}", end="")
+        self.after_warm_up = 0
+
+    def line(self) -> bytes:
+        dice = self.dice
+        made = b"".join(dice.choice(WORDS) for _ in range(dice.randrange(9)))
+        if dice.random() < 0.1:
+            made += dice.randbytes(dice.randrange(40))
+        if dice.random() < 0.002:
+            made += b"z" * dice.choice((DEFAULT_MAX_LINE - 1, DEFAULT_MAX_LINE, DEFAULT_MAX_LINE + 1, 40_000))
+        return made.replace(b"\n", b"")
+
+    def damaged(self, data: bytes) -> bytes:
+        dice, found = self.dice, bytearray(data)
+        for _ in range(dice.randrange(4)):
+            if not found:
+                break
+            place = dice.randrange(len(found))
+            action = dice.randrange(4)
+            if action == 0:
+                found[place] = dice.randrange(256)
+            elif action == 1:
+                del found[place : place + dice.randrange(9)]
+            elif action == 2:
+                found[place:place] = dice.choice(SMALL)
+            else:
+                found[place:place] = found[dice.randrange(len(found)) :][:20]
+        return bytes(found)
+
+    def value(self, depth: int = 0) -> Any:
+        dice = self.dice
+        kind = dice.randrange(14 if depth < 3 else 9)
+        if kind < 3:
+            return dice.choice((0, -1, 1 << 40, 1 << 200, 1.5, float("nan"), float("inf"), True, None))
+        if kind < 6:
+            return dice.choice(("a.b", "", "1.5", "x" * 300, "\ud800", "\x00", "ü"))
+        if kind < 9:
+            return dice.choice((b"", b"a.b", b"\xff"))
+        if kind == 9:
+            return {f"k{i}": self.value(depth + 1) for i in range(dice.randrange(3))}
+        if kind == 10:
+            return [self.value(depth + 1) for _ in range(dice.randrange(4))]
+        if kind == 11:
+            return ("a.b", (1, self.value(depth + 1)))
+        return tuple(self.value(depth + 1) for _ in range(dice.randrange(4)))
+
+    def pickled(self) -> bytes:
+        dice = self.dice
+        if dice.random() < 0.3:
+            return b"".join(
+                bytes([dice.choice(OPCODES)]) + dice.choice(SMALL) for _ in range(dice.randrange(12))
+            )
+        return self.damaged(_dumped([self.value() for _ in range(dice.randrange(3))], dice.randrange(6)))
+
+    def cut(self, data: bytes) -> list[bytes]:
+        dice = self.dice
+        places = sorted(dice.randrange(len(data) + 1) for _ in range(dice.randrange(4)))
+        return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+
+    def remember_memory(self, case: int, cases: int) -> None:
+        """Compare the most memory ever used after a tenth of the cases with that after the last."""
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if case <= max(100, cases // 10):
+            self.after_warm_up = used
+        self.assertLess(used - self.after_warm_up, MORE_MEMORY)
+
+    def stream(
+        self,
+        make: Callable[[], Receiving],
+        good: Callable[[int], bytes],
+        hostile: Callable[[], bytes],
+        held: Callable[[Any], int],
+        share: float,
+    ) -> None:
+        """Send hostile items between good ones over a connection; every good one must arrive, in order."""
+        cases = max(1, int(CASES * share))
+        receiving = make()
+        connection, transport = receiving.connect()
+        for case in range(cases):
+            if case % 1000 == 999:
+                self.remember_memory(case, cases)
+            if case % 50 == 0:
+                receiving = make()
+                connection, transport = receiving.connect()
+            receiving.sink.points.clear()
+            data = good(2 * case) + hostile() + good(2 * case + 1)
+            for part in self.cut(data):
+                connection.dataReceived(part)
+                self.assertLess(held(connection.state), 2 << 20)
+            receiving.turn()
+            self.assertFalse(transport.disconnecting, data)
+            arrived = [what for name, _, what in receiving.sink.points if name.startswith("good.")]
+            self.assertEqual(arrived, [2.0 * case, 2.0 * case + 1], data)
+            self.assertEqual(receiving.account.balance(), 0)
+
+
+class LineFuzz(Fuzzing):
+    def test_lines(self) -> None:
+        self.stream(
+            Receiving,
+            lambda number: b"good.%d %d 1700000000\n" % (number % 9, number),
+            lambda: b"".join(self.line() + b"\n" for _ in range(self.dice.randrange(5))),
+            len,
+            0.3,
+        )
+
+    def test_datagrams(self) -> None:
+        dice = self.dice
+        for case in range(int(CASES * 0.2)):
+            if case % 50 == 0:
+                receiving = Receiving(LineCodec, intake=DatagramIntake)
+            intake: Any = receiving.intake
+            receiving.sink.points.clear()
+            datagrams = [b"good.1 %d 5" % case, *(self.line() for _ in range(dice.randrange(5))), b"good.2 1 5\r"]
+            intake.datagrams(b"".join(part + b"\n" for part in datagrams), lambda _: "192.0.2.1")
+            receiving.turn()
+            arrived = [what for name, _, what in receiving.sink.points if name.startswith("good.")]
+            self.assertEqual(arrived, [float(case), 1.0], datagrams)
+
+
+class FrameFuzz(Fuzzing):
+    def test_pickles(self) -> None:
+        self.stream(
+            lambda: Receiving(PickleCodec, PickleConnection),
+            lambda number: frame(pickle.dumps([(f"good.{number % 9}", (5, number))], number % 6)),
+            lambda: b"".join(frame(self.pickled()) for _ in range(self.dice.randrange(3))),
+            lambda frames: frames.held,
+            0.2,
+        )
+
+    def test_protobuf(self) -> None:
+        def hostile() -> bytes:
+            point = (float(self.dice.randrange(1 << 32)), struct.unpack("<d", self.dice.randbytes(8))[0])
+            message = encode_payload([(self.line(), [point] * self.dice.randrange(3))])
+            return frame(self.damaged(message) if self.dice.random() < 0.8 else self.dice.randbytes(30))
+
+        self.stream(
+            lambda: Receiving(ProtobufCodec, ProtobufConnection),
+            lambda number: frame(encode_payload([(b"good.%d" % (number % 9), [(5, float(number))])])),
+            hostile,
+            lambda frames: frames.held,
+            0.15,
+        )
+
+    def test_headers(self) -> None:
+        for _ in range(int(CASES * 0.05)):
+            frames, found = Frames(1000), 0
+            for part in self.cut(self.dice.randbytes(self.dice.randrange(60))):
+                data, spans = frames.feed(part)
+                found += len(spans)
+                self.assertTrue(all(0 <= start <= end <= len(data) for start, end in spans))
+            self.assertLess(frames.held, 1100)
+
+
+class CacheQueryFuzz(Fuzzing):
+    def test_requests(self) -> None:
+        class Answers:
+            def peek(self, metric: str) -> tuple[Floats, Floats]:
+                return np.zeros(0), np.zeros(0)
+
+            def get_metadata(self, metric: str, key: str) -> object:
+                raise ValueError(metric)
+
+            def set_metadata(self, metric: str, key: str, value: object) -> tuple[object, object]:
+                raise ValueError(metric)
+
+        factory = CacheQueryFactory(Answers(), Account("cachequery"), BadInputLog(lambda: 0.0))
+        kinds = ("cache-query", "cache-query-bulk", "get-metadata", "set-metadata", "", 5, None)
+        good = frame(pickle.dumps({"type": "cache-query", "metric": "a"}))
+        for case in range(int(CASES * 0.1)):
+            if case % 1000 == 999:
+                self.remember_memory(case, int(CASES * 0.1))
+            transport = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 1))
+            connection: Any = factory.buildProtocol(transport.getPeer())
+            connection.makeConnection(transport)
+            asked = {"type": self.dice.choice(kinds), "metric": self.value(2), "metrics": self.value(), "key": "k",
+                     "value": self.value()}  # fmt: skip
+            data = self.damaged(_dumped(asked, self.dice.randrange(6)))
+            for part in self.cut(good + frame(data) + good):
+                connection.dataReceived(part)
+            replies = _count_frames(transport.value())
+            self.assertEqual(replies, 1 if transport.disconnecting else 3, data)
+
+
+def _dumped(value: object, protocol: int) -> bytes:
+    try:
+        return pickle.dumps(value, protocol)
+    except UnicodeEncodeError:
+        return b"V\\ud800\n."
+
+
+def _count_frames(data: bytes) -> int:
+    _, spans = Frames(1 << 20).feed(data)
+    return len(spans)
