@@ -5,6 +5,7 @@ Pure: rules come parsed from the configuration, nothing is read here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -31,6 +32,40 @@ class Decision(NamedTuple):
     aggregation_rule: str
 
 
+_NO_RULE = SchemaRule("default", re.compile(""), DEFAULT_ARCHIVES)
+_NO_AGGREGATION = AggregationRule("default", re.compile(""), None, None)
+
+
+class _Matcher(NamedTuple):
+    """A pattern with the literal beginning and ending that its matches need, which are cheaper to ask for."""
+
+    prefix: str
+    suffix: str
+    pattern: re.Pattern[str]
+
+
+_SPECIAL_ESCAPE = re.compile(r"\\[A-Za-z0-9]")
+_LITERAL_START = re.compile(r"\^((?:(?:[A-Za-z0-9_;=/-]|\\\.)(?![*+?{]))+)")
+_LITERAL_END = re.compile(r"(?<!\\)((?:[A-Za-z0-9_;=/-]|\\\.)+)\$\Z")
+
+
+def _matcher(pattern: re.Pattern[str]) -> _Matcher:
+    text = pattern.pattern
+    if pattern.flags != re.UNICODE or "|" in text:
+        return _Matcher("", "", pattern)
+    start = _LITERAL_START.match(text)
+    end = None if _SPECIAL_ESCAPE.search(text) else _LITERAL_END.search(text)
+    prefix, suffix = (found[1].replace("\\.", ".") if found else "" for found in (start, end))
+    return _Matcher(prefix, suffix, pattern)
+
+
+def _first_match(matchers: tuple[_Matcher, ...], name: str) -> int:
+    for number, (prefix, suffix, pattern) in enumerate(matchers):
+        if name.startswith(prefix) and name.endswith(suffix) and pattern.search(name):
+            return number
+    return -1
+
+
 class SchemaTable:
     """storage-schemas and storage-aggregation rules, asked in order (higher priority first); the first match counts.
 
@@ -48,30 +83,26 @@ class SchemaTable:
 
     def reload(self, rules: Sequence[SchemaRule], aggregations: Sequence[AggregationRule]) -> None:
         """Decide by these rules from now on.  Whoever keeps decisions by name has to ask again."""
-        self._rules = tuple(sorted(rules, key=lambda rule: -rule.priority))
-        self._aggregations = tuple(aggregations)
-        self._number(Schema(DEFAULT_ARCHIVES, DEFAULT_XFF, DEFAULT_METHOD))
+        rules = sorted(rules, key=lambda rule: -rule.priority)
+        self._rules = (*rules, _NO_RULE)
+        self._aggregations = (*aggregations, _NO_AGGREGATION)
+        self._rule_matchers = tuple(_matcher(rule.pattern) for rule in rules)
+        self._aggregation_matchers = tuple(_matcher(rule.pattern) for rule in aggregations)
+        self._pairs: dict[tuple[int, int], int] = {}
+        self._decide_pair((-1, -1))
 
     def decide(self, name: str) -> int:
         """Return the schema number of a metric name."""
-        return self.explain(name).number
+        pair = _first_match(self._rule_matchers, name), _first_match(self._aggregation_matchers, name)
+        found = self._pairs.get(pair)
+        return self._decide_pair(pair) if found is None else found
 
     def explain(self, name: str) -> Decision:
         """Return what `decide` decides, with the names of the rules that did."""
-        archives, schema_rule = DEFAULT_ARCHIVES, "default"
-        for rule in self._rules:
-            if rule.pattern.search(name):
-                archives, schema_rule = rule.archives, rule.name
-                break
-        xff, method, aggregation_rule = DEFAULT_XFF, DEFAULT_METHOD, "default"
-        for aggregation in self._aggregations:
-            if aggregation.pattern.search(name):
-                xff = DEFAULT_XFF if aggregation.xff is None else aggregation.xff
-                method = aggregation.method or DEFAULT_METHOD
-                aggregation_rule = aggregation.name
-                break
-        schema = Schema(archives, xff, method)
-        return Decision(self._number(schema), schema, schema_rule, aggregation_rule)
+        number = self.decide(name)
+        rule = self._rules[_first_match(self._rule_matchers, name)]
+        aggregation = self._aggregations[_first_match(self._aggregation_matchers, name)]
+        return Decision(number, self._schemas[number], rule.name, aggregation.name)
 
     def schema(self, number: int) -> Schema:
         """Return the Schema of a number; IndexError for one never given.  Any thread."""
@@ -79,10 +110,14 @@ class SchemaTable:
             raise IndexError(number)
         return self._schemas[number]
 
-    def _number(self, schema: Schema) -> int:
+    def _decide_pair(self, pair: tuple[int, int]) -> int:
+        rule, aggregation = self._rules[pair[0]], self._aggregations[pair[1]]
+        xff = DEFAULT_XFF if aggregation.xff is None else aggregation.xff
+        schema = Schema(rule.archives, xff, aggregation.method or DEFAULT_METHOD)
         found = self._numbers.get(schema)
         if found is None:
             found = len(self._schemas)
             self._schemas.append(schema)
             self._numbers[schema] = found
+        self._pairs[pair] = found
         return found
