@@ -52,7 +52,7 @@ def merge_hot(series: Series, timestamps: Floats, values: Floats, raw_step: int,
     if not len(latest):
         return series
     found = values[inside][order][latest]
-    rows = (raw[latest] * raw_step - series.start) // series.step
+    rows = np.maximum(raw[latest] * raw_step - series.start, 0) // series.step
     if raw_step != series.step:
         starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1]))
         found, rows = reduce_groups(found, starts, method), rows[starts]

@@ -26,6 +26,9 @@ _log = Logger()
 _ESCAPES = re.compile(r"\\.", re.DOTALL)
 _EXPRESSION = re.compile(r"[()|\"']")
 _CACHED_S = 60
+_LONGEST_CACHED_S = 365 * 86400
+_LATEST = 0xFFFFFFFF  # the last second that files can tell
+_MAX_DIGITS = 12
 _CALLBACK_FORMATS = ("json", "dygraph", "rickshaw")
 _IMAGES = ("png", "svg", "pdf")
 _NEVER_CACHED = "max-age=0, no-cache, no-store, must-revalidate, private"
@@ -103,27 +106,34 @@ def parse_render(params: Params, clock: int, zone: tzinfo) -> RenderRequest:
     now = _time(params, "now", clock, zone, clock)
     cached_s = _number(params, "cacheTimeout", int, _CACHED_S)
     xff = _number(params, "xFilesFactor", float, 0.0)
-    start = _time(params, "from", now - 86400, zone, now)
-    end = _time(params, "until", now, zone, now)
+    start = min(max(_time(params, "from", now - 86400, zone, now), 0), _LATEST)
+    end = min(max(_time(params, "until", now, zone, now), 0), _LATEST)
     if start == end:
         raise invalid("Invalid empty time range")
-    max_points = params.last("maxDataPoints")
-    if max_points.isdigit() and len(max_points) <= 12 and int(max_points) == 0:
-        raise invalid("maxDataPoints must be at least 1")
+    max_points = _max_points(params.last("maxDataPoints"))
     return RenderRequest(
         targets=_targets(params),
         start=min(start, end),
         end=max(start, end),
-        now=now,
+        now=min(max(now, 0), _LATEST),
         zone=zone,
         form=form,
-        max_points=int(max_points) if max_points.isdigit() and len(max_points) <= 12 else 0,
+        max_points=max_points,
         no_nulls="noNullPoints" in params,
         xff=float(xff),
-        cached_s=0 if "noCache" in params else max(int(cached_s), 0),
+        cached_s=0 if "noCache" in params else min(max(int(cached_s), 0), _LONGEST_CACHED_S),
         callback=params.last("jsonp") if params.last("format") in _CALLBACK_FORMATS else "",
         pretty=bool(params.last("pretty")),
     )
+
+
+def _max_points(text: str) -> int:
+    """Return the limit, 0 for none: as graphite-web does, take what is no number for none."""
+    if not text.isdecimal() or len(text) > _MAX_DIGITS:
+        return 0
+    if int(text) == 0:
+        raise invalid("maxDataPoints must be at least 1")
+    return int(text)
 
 
 def _form(params: Params) -> str:
