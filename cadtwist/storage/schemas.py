@@ -6,7 +6,7 @@ Pure: rules come parsed from the configuration, nothing is read here.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from cadtwist.model.consolidation import DEFAULT_METHOD, DEFAULT_XFF
@@ -36,32 +36,10 @@ _NO_RULE = SchemaRule("default", re.compile(""), DEFAULT_ARCHIVES)
 _NO_AGGREGATION = AggregationRule("default", re.compile(""), None, None)
 
 
-class _Matcher(NamedTuple):
-    """A pattern with the literal beginning and ending that its matches need, which are cheaper to ask for."""
-
-    prefix: str
-    suffix: str
-    pattern: re.Pattern[str]
-
-
-_SPECIAL_ESCAPE = re.compile(r"\\[A-Za-z0-9]")
-_LITERAL_START = re.compile(r"\^((?:(?:[A-Za-z0-9_;=/-]|\\\.)(?![*+?{]))+)")
-_LITERAL_END = re.compile(r"(?<!\\)((?:[A-Za-z0-9_;=/-]|\\\.)+)\$\Z")
-
-
-def _matcher(pattern: re.Pattern[str]) -> _Matcher:
-    text = pattern.pattern
-    if pattern.flags != re.UNICODE or "|" in text:
-        return _Matcher("", "", pattern)
-    start = _LITERAL_START.match(text)
-    end = None if _SPECIAL_ESCAPE.search(text) else _LITERAL_END.search(text)
-    prefix, suffix = (found[1].replace("\\.", ".") if found else "" for found in (start, end))
-    return _Matcher(prefix, suffix, pattern)
-
-
-def _first_match(matchers: tuple[_Matcher, ...], name: str) -> int:
-    for number, (prefix, suffix, pattern) in enumerate(matchers):
-        if name.startswith(prefix) and name.endswith(suffix) and pattern.search(name):
+def _first_match(searches: tuple[Callable[[str], object], ...], name: str) -> int:
+    """Return the position of the first pattern found in a name, -1 if there is none."""
+    for number, search in enumerate(searches):
+        if search(name):
             return number
     return -1
 
@@ -86,22 +64,22 @@ class SchemaTable:
         rules = sorted(rules, key=lambda rule: -rule.priority)
         self._rules = (*rules, _NO_RULE)
         self._aggregations = (*aggregations, _NO_AGGREGATION)
-        self._rule_matchers = tuple(_matcher(rule.pattern) for rule in rules)
-        self._aggregation_matchers = tuple(_matcher(rule.pattern) for rule in aggregations)
+        self._rule_searches = tuple(rule.pattern.search for rule in rules)
+        self._aggregation_searches = tuple(rule.pattern.search for rule in aggregations)
         self._pairs: dict[tuple[int, int], int] = {}
         self._decide_pair((-1, -1))
 
     def decide(self, name: str) -> int:
         """Return the schema number of a metric name."""
-        pair = _first_match(self._rule_matchers, name), _first_match(self._aggregation_matchers, name)
+        pair = _first_match(self._rule_searches, name), _first_match(self._aggregation_searches, name)
         found = self._pairs.get(pair)
         return self._decide_pair(pair) if found is None else found
 
     def explain(self, name: str) -> Decision:
         """Return what `decide` decides, with the names of the rules that did."""
         number = self.decide(name)
-        rule = self._rules[_first_match(self._rule_matchers, name)]
-        aggregation = self._aggregations[_first_match(self._aggregation_matchers, name)]
+        rule = self._rules[_first_match(self._rule_searches, name)]
+        aggregation = self._aggregations[_first_match(self._aggregation_searches, name)]
         return Decision(number, self._schemas[number], rule.name, aggregation.name)
 
     def schema(self, number: int) -> Schema:

@@ -74,17 +74,3 @@ class SchemaTableTests(SynchronousTestCase):
     def test_unknown_numbers(self) -> None:
         for number in (-1, 1):
             self.assertRaises(IndexError, SchemaTable().schema, number)
-
-    def test_shortcuts_change_no_decision(self) -> None:
-        archives = parse_retentions("10:10")
-        patterns = (
-            r"^a\.b", r"^ab*", r"^ab+c", r"^ab?c", r"^a{0,2}c", r"c$", r"\.c$", r"\d$", r"\x63$", r"[a-c]$", r"^a|c$",
-            r"(?i)^A", r"(?i)C$", r"^a\.b.*c$", r"b", "", r"a\.c$", r"\w\.c$", r"^$", r"^\.", r"(?x)^ a", r"(?m)^c",
-            r"\$",
-        )  # fmt: skip
-        names = ("a", "a.b", "ab", "abc", "ac", "c", "aac", "a.b.c", "a.c", "b.c", "A", "C", "a1", "", ".c", "x$")
-        for text in patterns:
-            table = SchemaTable([SchemaRule("it", re.compile(text), archives)])
-            for name in names:
-                expected = "it" if re.search(text, name) else "default"
-                self.assertEqual(table.explain(name).schema_rule, expected, (text, name))
