@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import errno
 import os
-import pwd
 import signal
 import sys
 from collections.abc import Callable, MutableMapping, Sequence
@@ -21,7 +20,6 @@ from twisted.scripts import twistd
 from zope.interface import implementer
 
 from cadtwist.config.load import load
-from cadtwist.config.model import Config
 from cadtwist.errors import ConfigError
 
 __all__ = ["Nowhere", "cache", "run", "twistd_arguments"]
@@ -75,20 +73,17 @@ def run(
         return daemon.status()
     if not daemon.may_start():
         return 1
-    run_twistd(twistd_arguments(program, asked, loaded.config, pid_path))
+    run_twistd(twistd_arguments(program, asked, pid_path))
     return 0
 
 
-def twistd_arguments(program: str, asked: argparse.Namespace, config: Config, pid_path: str) -> list[str]:
+def twistd_arguments(program: str, asked: argparse.Namespace, pid_path: str) -> list[str]:
     """Return the twistd command line for a `start`, without the word twistd itself."""
     foreground = asked.debug or asked.nodaemon
     arguments = ["--no_save", "--reactor=epoll" if sys.platform == "linux" else "--reactor=default"]
     arguments += [f"--pidfile={pid_path}", f"--umask={asked.umask}"]
     if foreground:
         arguments.append("--nodaemon")
-    if config.user and os.geteuid() == 0:
-        entry = pwd.getpwnam(config.user)
-        arguments += [f"--uid={entry.pw_uid}", f"--gid={entry.pw_gid}"]
     arguments += [f"--{option}={value}" for option in ("profile", "profiler") if (value := getattr(asked, option))]
     if asked.syslog:
         arguments += ["--syslog", f"--prefix={program}-{asked.instance}[{os.getpid()}]"]

@@ -18,11 +18,10 @@ from cadtwist.config.model import Config
 from cadtwist.errors import ConfigError
 from cadtwist.kernels.whisperformat import CorruptFileError, relative_path
 from cadtwist.model.retention import Archive
-from cadtwist.model.rules import PatternList
-from cadtwist.stages.names import BlacklistRule, NameRule, NormaliseTags, WhitelistRule
+from cadtwist.services.build import name_rules
 from cadtwist.storage.schemas import SchemaTable
 
-__all__ = ["Step", "explain", "name_rules", "run"]
+__all__ = ["Step", "explain", "run"]
 
 
 class Step(NamedTuple):
@@ -73,18 +72,6 @@ def explain(config: Config, name: str) -> Iterator[Step]:
         if config.storage.kind == "whisper":
             yield Step("file", each, _file(config, each, archives))
         yield Step("owner", each, f"{config.program}, instance {config.instance}")
-
-
-def name_rules(config: Config) -> list[NameRule]:
-    """Return the rules about names that `config` asks for, in the order of the data's walk."""
-    rules: list[NameRule] = []
-    if config.stages.blacklist:
-        rules.append(BlacklistRule(PatternList(config.stages.blacklist)))
-    if config.stages.whitelist:
-        rules.append(WhitelistRule(PatternList(config.stages.whitelist)))
-    if config.stages.normalise_tags:
-        rules.append(NormaliseTags())
-    return rules
 
 
 def _shown_outcome(name: str, names: tuple[str, ...], reason: str) -> str:
