@@ -38,6 +38,7 @@ _AMOUNT = re.compile(r"([0-9]{1,10})([a-z]*)")
 _HEADER_BYTES = 16
 _ARCHIVE_INFO_BYTES = 12
 _POINT_BYTES = 12
+_MAX_ARCHIVES = 64
 
 
 class Archive(NamedTuple):
@@ -106,6 +107,8 @@ def checked_archives(archives: Iterable[tuple[int, int]]) -> tuple[Archive, ...]
     found = tuple(Archive(*archive) for archive in sorted(archives, key=lambda archive: archive[0]))
     if not found:
         raise ValueError("at least one archive is needed")
+    if len(found) > _MAX_ARCHIVES:
+        raise ValueError(f"{len(found)} archives; at most {_MAX_ARCHIVES} are possible")
     size = _HEADER_BYTES + _ARCHIVE_INFO_BYTES * len(found)
     for archive in found:
         if archive.step < 1 or archive.points < 1:

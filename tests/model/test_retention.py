@@ -50,3 +50,6 @@ class CheckTests(SynchronousTestCase):
     def test_refuses_what_32_bits_cannot_hold(self) -> None:
         for archives in ([(1, 2**32)], [(2**31, 2)], [(1, 2**28), (2, 2**28), (4, 2**28)]):
             self.assertRaisesRegex(ValueError, "too long", checked_archives, archives)
+
+    def test_refuses_too_many_archives(self) -> None:
+        self.assertRaisesRegex(ValueError, "at most 64", checked_archives, [(2**i, 2) for i in range(65)])
