@@ -45,6 +45,7 @@ cdef extern from *:
     #define UR_REST_NS 2000000
     #define UR_BREATH_NS 700000
     #define UR_NS_PER_BYTE 0.72
+    #define UR_LAST_READS 1024           /* a stopping reader takes what has come, but no endless stream */
 
     typedef struct { uint32_t start; uint16_t family; uint8_t address[16]; } ur_peer;
     typedef struct { uint8_t *data; size_t used; ur_peer *peers; uint32_t count, room; } ur_buffer;
@@ -95,19 +96,66 @@ cdef extern from *:
             }
     }
 
-    static void *ur_run(void *argument) {
-        ur_reader *r = (ur_reader *)argument;
+    typedef struct {
         struct mmsghdr messages[UR_MESSAGES];
         struct iovec parts[UR_MESSAGES];
         struct sockaddr_storage froms[UR_MESSAGES];
         char control[UR_MESSAGES][UR_CONTROL];
-        struct pollfd polled[2];
+    } ur_call;
+
+    /* Keep what one call brought.  Without room the thread waits for `take`; a stopping one counts the loss. */
+    static void ur_keep_all(ur_reader *r, ur_call *c, int got) {
+        uint64_t one = 1;
+        int i;
+        for (i = 0; i < got; i++) {
+            size_t n = c->messages[i].msg_len;
+            int was_empty;
+            ur_overflow(r, &c->messages[i].msg_hdr);
+            r->datagrams++;
+            r->bytes += n;
+            if (n > r->most) { n = r->most; r->cut++; }
+            if (r->filling.used + n + 1 > r->ring) {
+                r->waits++;
+                while (r->filling.used + n + 1 > r->ring && !r->stopping) pthread_cond_wait(&r->space, &r->lock);
+                if (r->filling.used + n + 1 > r->ring) { r->dropped++; continue; }
+            }
+            was_empty = r->filling.used == 0;
+            ur_keep(&r->filling, (uint8_t *)c->parts[i].iov_base, n, &c->froms[i]);
+            if (was_empty && r->filling.used && write(r->wake, &one, 8) < 0) r->errors++;
+        }
+    }
+
+    /* Read what there is, at most `most` datagrams; how many there were, 0 for none, -1 for a fault. */
+    static int ur_read(ur_reader *r, ur_call *c, int most) {
         const size_t stride = r->most + 1;
-        size_t per_call = r->ring / (stride + 1);
+        int got, i;
+        for (i = 0; i < most; i++) {
+            memset(&c->messages[i].msg_hdr, 0, sizeof c->messages[i].msg_hdr);
+            c->parts[i].iov_base = r->scratch + (size_t)i * stride;
+            c->parts[i].iov_len = stride;
+            c->messages[i].msg_hdr.msg_iov = &c->parts[i];
+            c->messages[i].msg_hdr.msg_iovlen = 1;
+            c->messages[i].msg_hdr.msg_name = &c->froms[i];
+            c->messages[i].msg_hdr.msg_namelen = sizeof c->froms[i];
+            c->messages[i].msg_hdr.msg_control = c->control[i];
+            c->messages[i].msg_hdr.msg_controllen = UR_CONTROL;
+        }
+        got = recvmmsg(r->fd, c->messages, (unsigned)most, MSG_DONTWAIT, NULL);
+        if (got < 0) got = errno == EAGAIN || errno == EINTR ? 0 : -1;
+        pthread_mutex_lock(&r->lock);
+        if (got < 0) r->errors++; else ur_keep_all(r, c, got);
+        pthread_mutex_unlock(&r->lock);
+        return got;
+    }
+
+    static void *ur_run(void *argument) {
+        ur_reader *r = (ur_reader *)argument;
+        ur_call call;
+        struct pollfd polled[2];
         const struct timespec rest = {0, r->rest_ns};
         const struct timespec breath = {0, r->rest_ns < UR_BREATH_NS ? r->rest_ns : UR_BREATH_NS};
-        uint64_t one = 1;
-        int got, i;
+        size_t per_call = r->ring / (r->most + 2);
+        int got, turns;
         if (per_call > UR_MESSAGES) per_call = UR_MESSAGES;
         polled[0].fd = r->fd; polled[0].events = POLLIN;
         polled[1].fd = r->halt; polled[1].events = POLLIN;
@@ -115,45 +163,11 @@ cdef extern from *:
             if (poll(polled, 2, -1) < 0 && errno != EINTR) break;
             if (polled[1].revents) break;
             if (!polled[0].revents) continue;
-            for (i = 0; i < (int)per_call; i++) {
-                memset(&messages[i].msg_hdr, 0, sizeof messages[i].msg_hdr);
-                parts[i].iov_base = r->scratch + (size_t)i * stride;
-                parts[i].iov_len = stride;
-                messages[i].msg_hdr.msg_iov = &parts[i];
-                messages[i].msg_hdr.msg_iovlen = 1;
-                messages[i].msg_hdr.msg_name = &froms[i];
-                messages[i].msg_hdr.msg_namelen = sizeof froms[i];
-                messages[i].msg_hdr.msg_control = control[i];
-                messages[i].msg_hdr.msg_controllen = UR_CONTROL;
-            }
-            got = recvmmsg(r->fd, messages, (unsigned)per_call, MSG_DONTWAIT, NULL);
-            pthread_mutex_lock(&r->lock);
-            if (got <= 0) {
-                int wait = got < 0 && errno != EAGAIN && errno != EINTR;
-                if (wait) r->errors++;
-                pthread_mutex_unlock(&r->lock);
-                if (wait) { struct pollfd halt = {r->halt, POLLIN, 0}; if (poll(&halt, 1, 100) > 0) break; }
-                continue;
-            }
-            for (i = 0; i < got && !r->stopping; i++) {
-                size_t n = messages[i].msg_len;
-                int was_empty;
-                ur_overflow(r, &messages[i].msg_hdr);
-                r->datagrams++;
-                r->bytes += n;
-                if (n > r->most) { n = r->most; r->cut++; }
-                if (r->filling.used + n + 1 > r->ring) {
-                    r->waits++;
-                    while (r->filling.used + n + 1 > r->ring && !r->stopping) pthread_cond_wait(&r->space, &r->lock);
-                    if (r->stopping) break;
-                }
-                was_empty = r->filling.used == 0;
-                ur_keep(&r->filling, (uint8_t *)parts[i].iov_base, n, &froms[i]);
-                if (was_empty && r->filling.used && write(r->wake, &one, 8) < 0) r->errors++;
-            }
-            pthread_mutex_unlock(&r->lock);
-            if (got < (int)per_call) nanosleep(got < UR_FEW ? &rest : &breath, NULL);
+            got = ur_read(r, &call, (int)per_call);
+            if (got < 0 && poll(&polled[1], 1, 100) > 0) break;
+            if (got >= 0 && got < (int)per_call) nanosleep(got < UR_FEW ? &rest : &breath, NULL);
         }
+        for (turns = 0; turns < UR_LAST_READS && ur_read(r, &call, (int)per_call) > 0; turns++) {}
         return NULL;
     }
 
@@ -222,6 +236,8 @@ cdef extern from *:
             pthread_join(r->thread, NULL);
             r->started = 0;
         }
+        close(r->fd); close(r->wake); close(r->halt);
+        r->fd = r->wake = r->halt = -1;
     }
 
     /* Swap the buffers; what was filled is in `taken` afterwards. */
@@ -253,6 +269,7 @@ cdef extern from *:
         uint8_t* data
         size_t used
     ctypedef struct ur_reader:
+        int fd
         int wake
         ur_buffer taken
         uint64_t datagrams
@@ -277,16 +294,14 @@ cdef class Reader:
     """Reads the UDP socket behind `fd` (duplicated) in a thread of its own; all methods: reactor thread.
 
     `ring_bytes` bounds what waits for `take`, `max_datagram` what is kept of a datagram (the rest is cut off and
-    counted).  After `stop` nothing is read.
+    counted).  After `stop` nothing more is read, but what had come can still be taken.
     """
 
     cdef ur_reader* core
-    cdef dict last
 
     def __cinit__(self, int fd, Py_ssize_t ring_bytes, Py_ssize_t max_datagram=65535):
         if max_datagram < 1 or ring_bytes < max_datagram + 2 or ring_bytes >= <Py_ssize_t>0xFFFFFFFF:
             raise ValueError("the ring must hold one datagram, and less than 4 GiB")
-        self.last = {}
         self.core = ur_new(fd, ring_bytes, max_datagram)
         if self.core == NULL:
             PyErr_SetFromErrno(OSError)
@@ -296,23 +311,23 @@ cdef class Reader:
             raise OSError("no thread for reading")
 
     def __dealloc__(self):
-        self.stop()
+        if self.core != NULL:
+            self.stop()
+            ur_free(self.core)
 
     def fileno(self):
         """Return the descriptor that becomes readable when there is something to take; -1 after `stop`."""
-        return self.core.wake if self.core != NULL else -1
+        return self.core.wake
 
     def take(self):
         """Return what has come, b"" for nothing."""
-        if self.core == NULL:
-            return b""
         ur_take(self.core)
         return PyBytes_FromStringAndSize(<char*>self.core.taken.data, self.core.taken.used)
 
     def peer(self, Py_ssize_t position):
         """Return the address (no port) that sent the byte at `position` of what `take` returned last, "" if unknown."""
         cdef char[64] text
-        if self.core == NULL or position < 0 or not ur_peer_text(&self.core.taken, position, text, 64):
+        if position < 0 or not ur_peer_text(&self.core.taken, position, text, 64):
             return ""
         return (<bytes>text).decode("ascii")
 
@@ -323,20 +338,12 @@ cdef class Reader:
         time; waits: times the ring was full; errors of the socket.
         """
         cdef ur_reader* r = self.core
-        if r != NULL:
-            self.last = {"datagrams": r.datagrams, "bytes": r.bytes, "cut": r.cut, "dropped": r.dropped,
-                         "waits": r.waits, "errors": r.errors}
-        return dict(self.last)
+        return {"datagrams": r.datagrams, "bytes": r.bytes, "cut": r.cut, "dropped": r.dropped,
+                "waits": r.waits, "errors": r.errors}
 
     def stop(self):
-        """Stop the thread and forget the socket; idempotent.  What was not taken yet is lost: take before."""
+        """Stop the thread, which reads once more what has come, and close the socket; idempotent."""
         cdef ur_reader* r = self.core
-        if r == NULL:
-            return
-        self.stats()
-        with nogil:
-            ur_stop(r)
-        self.stats()
-        self.core = NULL
-        with nogil:
-            ur_free(r)
+        if r.fd >= 0:
+            with nogil:
+                ur_stop(r)

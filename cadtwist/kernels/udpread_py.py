@@ -11,13 +11,14 @@ import socket
 __all__ = ["Reader"]
 
 _MOST_DATAGRAMS = 256
+_LAST_READS = 64
 
 
 class Reader:
     """Reads the UDP socket behind `fd` (duplicated; made non-blocking); reactor thread.
 
     `ring_bytes` bounds what one `take` returns, `max_datagram` what is kept of a datagram (the rest is cut off and
-    counted).  After `stop` nothing is read.
+    counted).  After `stop` nothing more is read, but what had come can still be taken.
     """
 
     def __init__(self, fd: int, ring_bytes: int, max_datagram: int = 65535) -> None:
@@ -27,6 +28,7 @@ class Reader:
         self._socket.setblocking(False)
         self._ring_bytes = ring_bytes
         self._max_datagram = max_datagram
+        self._left: list[tuple[list[int], list[str], bytes]] = []
         self._starts: list[int] = []
         self._peers: list[str] = []
         self._stats = {"datagrams": 0, "bytes": 0, "cut": 0, "dropped": 0, "waits": 0, "errors": 0}
@@ -40,6 +42,9 @@ class Reader:
         parts: list[bytes] = []
         size = 0
         self._starts, self._peers = [], []
+        if self._left and self._socket is None:
+            self._starts, self._peers, data = self._left.pop(0)
+            return data
         while self._socket is not None and len(parts) < _MOST_DATAGRAMS:
             if size + self._max_datagram + 1 > self._ring_bytes:
                 break
@@ -77,7 +82,12 @@ class Reader:
         return dict(self._stats)
 
     def stop(self) -> None:
-        """Stop reading and forget the socket; idempotent."""
+        """Read once more what has come, then close the socket; idempotent."""
         if self._socket is not None:
+            for _ in range(_LAST_READS):
+                data = self.take()
+                if not data:
+                    break
+                self._left.append((self._starts, self._peers, data))
             self._socket.close()
             self._socket = None

@@ -37,10 +37,20 @@ class ConnectionLimit:
     log = Logger()
 
     def __init__(self, most: float = math.inf) -> None:
-        self.most = most
         self.open = 0
+        self._most = most
         self._ports: list[Any] = []
         self._paused = False
+
+    @property
+    def most(self) -> float:
+        """The bound; a new one counts at once, but closes nobody."""
+        return self._most
+
+    @most.setter
+    def most(self, most: float) -> None:
+        self._most = most
+        self._settle()
 
     @property
     def admits(self) -> bool:
@@ -61,16 +71,18 @@ class ConnectionLimit:
     def opened(self) -> None:
         """Count a connection."""
         self.open += 1
-        if not self.admits and not self._paused:
-            self._paused = True
-            self._tell("Pausing", "stopReading")
+        self._settle()
 
     def closed(self) -> None:
         """Count a connection's end."""
         self.open -= 1
-        if self.admits and self._paused:
-            self._paused = False
-            self._tell("Resuming", "startReading")
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let the ports accept, or not, as the count and the bound are."""
+        if self.admits == self._paused:
+            self._paused = not self._paused
+            self._tell("Pausing" if self._paused else "Resuming", "stopReading" if self._paused else "startReading")
 
     def _tell(self, what: str, method: str) -> None:
         for port in self._ports:
@@ -212,7 +224,7 @@ class ReceiverFactory(ServerFactory):
         return connection
 
     def change(self, idle_timeout_s: float, log: Any) -> None:
-        """Take a reloaded idle timeout (for connections to come) and switches `log.connections`, `log.lost_connections`."""
+        """Take a reloaded idle timeout (for connections to come) and the log switches of a configuration."""
         self.idle_timeout_s = idle_timeout_s
         self._log_connections = log.connections
         self._log_lost = log.lost_connections

@@ -71,8 +71,9 @@ class DatagramReader:
         if self._reading:
             self._reading = False
             self._reactor.removeReader(self)
-            self.doRead()
             self._reader.stop()
+            while self._read():
+                pass
 
     def fileno(self) -> int:
         """Return the descriptor that the reactor watches."""
@@ -80,9 +81,13 @@ class DatagramReader:
 
     def doRead(self) -> None:
         """Read all datagrams that have come."""
+        self._read()
+
+    def _read(self) -> bool:
         data = self._reader.take()
         if data:
             self._intake.datagrams(data, self._reader.peer)
+        return bool(data)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor gave up on the descriptor: say so, other listeners go on."""

@@ -26,7 +26,6 @@ from cadtwist.model.batch import Floats
 from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.cachequery import CacheQueryFactory
 from cadtwist.protocols.carbonpickle import PickleConnection
-from cadtwist.protocols.line import LineConnection
 from cadtwist.protocols.protobuf import ProtobufConnection
 from cadtwist.protocols.udp import DatagramIntake
 from cadtwist.telemetry import Account
@@ -98,9 +97,7 @@ class Fuzzing(SynchronousTestCase):
     def pickled(self) -> bytes:
         dice = self.dice
         if dice.random() < 0.3:
-            return b"".join(
-                bytes([dice.choice(OPCODES)]) + dice.choice(SMALL) for _ in range(dice.randrange(12))
-            )
+            return b"".join(bytes([dice.choice(OPCODES)]) + dice.choice(SMALL) for _ in range(dice.randrange(12)))
         return self.damaged(_dumped([self.value() for _ in range(dice.randrange(3))], dice.randrange(6)))
 
     def cut(self, data: bytes) -> list[bytes]:

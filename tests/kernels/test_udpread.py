@@ -86,6 +86,18 @@ class UdpReadContract:
         self.assertEqual(reader.take(), b"")
         self.assertEqual(reader.stats()["datagrams"], 1)
 
+    def test_stop_leaves_what_had_come(self: Any) -> None:
+        reader = self.reader()
+        for number in range(200):
+            self.sending.send(b"%03d" % number)
+        reader.stop()
+        found = b""
+        while data := reader.take():
+            self.assertEqual(reader.peer(0), "127.0.0.1")
+            found += data
+        self.assertEqual(found, b"".join(b"%03d\n" % number for number in range(200)))
+        self.assertEqual(reader.stats()["datagrams"], 200)
+
     def test_stops_while_the_ring_is_full(self: Any) -> None:
         reader = self.reader(ring=32, most=20)
         for _ in range(20):

@@ -90,7 +90,7 @@ class CacheQueryTests(SynchronousTestCase):
         self.assertEqual(self.account.counters["refused"], 1)
 
     def test_nothing_is_answered_after_garbage(self) -> None:
-        connection, transport = self.connect()
+        connection, _ = self.connect()
         good = frame(pickle.dumps({"type": "cache-query", "metric": "t.x"}))
         connection.dataReceived(good + frame(b"garbage") + good)
         connection.dataReceived(good)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.testing import EventLoggingObserver
+from twisted.internet.testing import EventLoggingObserver, StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.internet.address import IPv4Address
-from twisted.internet.testing import StringTransport
 
 from cadtwist.protocols.factory import ConnectionLimit
 from tests.protocols.parts import Receiving
@@ -128,6 +127,14 @@ class LimitTests(SynchronousTestCase):
         limit.add_port(late)
         limit.closed()
         self.assertEqual((early.told, late.told, gone.told), (["stop", "start"], ["stop", "start"], []))
+
+    def test_a_new_bound_counts_at_once(self) -> None:
+        limit, port = ConnectionLimit(1), FakePort()
+        limit.add_port(port)
+        limit.opened()
+        limit.most = 2
+        limit.most = 1
+        self.assertEqual(port.told, ["stop", "start", "stop"])
 
 
 class ClosingTests(SynchronousTestCase):
