@@ -10,6 +10,7 @@ import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone, tzinfo
+from itertools import compress
 
 import msgspec
 import numpy as np
@@ -30,6 +31,8 @@ RENDER_FORMATS = {
 }
 """The formats and their content types."""
 
+_BETWEEN = b", ["
+_LEAST_PLAIN, _MOST_PLAIN = 1e-4, 1e16  # beyond these `repr` writes an exponent
 _ZONE_GRAIN_S = 900  # time zones change at multiples of a quarter of an hour
 
 
@@ -57,9 +60,10 @@ def render_pieces(
     `zone` is for the times of csv; `no_nulls` and `pretty` are for json.
     """
     if form == "raw":
-        yield from (_raw_line(one.series).encode("utf-8", "replace") for one in found)
+        yield from (_raw_line(one.series) for one in found)
     elif form == "csv":
-        yield from (_csv(one.series, zone) for one in found)
+        grids = _Grids(zone)
+        yield from (_csv(one.series, grids) for one in found)
     elif form == "pickle":
         yield pickle.dumps([_plain(one, xff) for one in found], 2)
     elif form == "msgpack":
@@ -97,14 +101,64 @@ def _json(found: Sequence[Series], no_nulls: bool, pretty: bool) -> Iterator[byt
         yield _pretty_json(found, no_nulls).encode("ascii")
         return
     before = "["
+    grids = _Grids(timezone.utc)
     for series in found:
-        points, infinite = _points(series, no_nulls)
-        if points or not no_nulls:
+        known = ~np.isnan(series.values) if no_nulls else None
+        if known is None or known.any():
             name, tags = json.dumps(series.name), json.dumps(series_tags(series.name))
-            text = f'{before}{{"target": {name}, "tags": {tags}, "datapoints": {_dumps(points, infinite)}}}'
-            yield text.encode("ascii")
+            head = f'{before}{{"target": {name}, "tags": {tags}, "datapoints": ['
+            yield head.encode("ascii") + _json_points(series, known, grids) + b"]}"
             before = ", "
     yield b"[]" if before == "[" else b"]"
+
+
+def _json_points(series: Series, known: npt.NDArray[np.bool_] | None, grids: _Grids) -> bytes:
+    """Return `[value, time], [value, time]` of all points, or of the known ones."""
+    values, times = series.values, grids.json_times(series)
+    if known is not None:
+        values, times = values[known], list(compress(times, known.tolist()))
+    if not len(values):
+        return b""
+    texts = [b""] * (2 * len(values))
+    texts[0::2] = _number_texts(values, b"1e9999")
+    texts[1::2] = times
+    return b"[" + b"".join(texts)[: -len(_BETWEEN)]
+
+
+def _number_texts(values: npt.NDArray[np.float64], infinity: bytes) -> list[bytes]:
+    """Return what `repr` shows for each value, `null` for NaN."""
+    sizes = np.abs(values)
+    if ((sizes >= _LEAST_PLAIN) & (sizes < _MOST_PLAIN) | (sizes == 0) | np.isnan(sizes)).all():
+        return msgspec.json.encode(values.tolist())[1:-1].split(b",")
+    text = json.dumps(_with_none(values), separators=(",", ":")).encode("ascii")
+    return text.replace(b"Infinity", infinity)[1:-1].split(b",")
+
+
+class _Grids:
+    """The texts of times, made once for all series of one body that lie on the same times."""
+
+    def __init__(self, zone: tzinfo) -> None:
+        self._zone = zone
+        self._texts: dict[tuple[int, int, int], list[bytes]] = {}
+
+    def json_times(self, series: Series) -> list[bytes]:
+        """Return `, time], [` for each point."""
+        key = series.start, series.step, len(series)
+        found = self._texts.get(key)
+        if found is None:
+            found = self._texts[key] = [b", %d], [" % time for time in _times(series).tolist()]
+        return found
+
+    def csv_times(self, series: Series) -> list[bytes]:
+        """Return `,YYYY-mm-dd HH:MM:SS,` for each point."""
+        key = series.start, series.step, len(series)
+        found = self._texts.get(key)
+        if found is None:
+            times = _times(series)
+            labels = np.datetime_as_string((times + _zone_shift(times, self._zone)).astype("datetime64[s]"))
+            found = [f",{label.replace('T', ' ')},".encode("ascii") for label in labels.tolist()]
+            self._texts[key] = found
+        return found
 
 
 def _pretty_json(found: Sequence[Series], no_nulls: bool) -> str:
@@ -126,9 +180,11 @@ def _points(series: Series, no_nulls: bool) -> tuple[list[tuple[float | None, in
     return list(zip(_with_none(values), times.tolist(), strict=True)), bool(np.isinf(values).any())
 
 
-def _raw_line(series: Series) -> str:
-    values = ",".join(map(repr, _with_none(series.values)))
-    return f"{series.name},{series.start},{series.end},{series.step}|{values}\n"
+def _raw_line(series: Series) -> bytes:
+    head = f"{series.name},{series.start},{series.end},{series.step}|".encode("utf-8", "replace")
+    if not len(series):
+        return head + b"\n"
+    return head + b",".join(_number_texts(series.values, b"inf")).replace(b"null", b"None") + b"\n"
 
 
 def _plain(one: Rendered, xff: float) -> dict[str, object]:
@@ -146,13 +202,14 @@ def _plain(one: Rendered, xff: float) -> dict[str, object]:
     }
 
 
-def _csv(series: Series, zone: tzinfo) -> bytes:
-    text = io.StringIO()
-    times = np.datetime_as_string((_times(series) + _zone_shift(_times(series), zone)).astype("datetime64[s]"))
-    labels = np.char.replace(times, "T", " ").tolist()
-    names = [series.name] * len(series)
-    csv.writer(text, dialect="excel").writerows(zip(names, labels, _with_none(series.values), strict=True))
-    return text.getvalue().encode("utf-8", "replace")
+def _csv(series: Series, grids: _Grids) -> bytes:
+    name = io.StringIO()
+    csv.writer(name, dialect="excel").writerow([series.name])
+    texts = [name.getvalue().removesuffix("\r\n").encode("utf-8", "replace")] * (4 * len(series))
+    texts[1::4] = grids.csv_times(series)
+    texts[2::4] = [b"" if text == b"null" else text for text in _number_texts(series.values, b"inf")]
+    texts[3::4] = [b"\r\n"] * len(series)
+    return b"".join(texts)
 
 
 def _zone_shift(times: npt.NDArray[np.int64], zone: tzinfo) -> npt.NDArray[np.int64]:
