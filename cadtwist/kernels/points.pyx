@@ -239,10 +239,15 @@ cdef class PointStore:
         return self.n_metrics
 
     @property
+    def point_bytes(self):
+        """The memory that points take, in bytes."""
+        return self.chunk_bytes + self.index_bytes + self.n_in_flight * 16
+
+    @property
     def bytes(self):
         """The memory that points and the records of ids take, in bytes."""
-        return (self.chunk_bytes + self.index_bytes + self.n_in_flight * 16 + self.n_metas * sizeof(Meta)
-                + self.room_queue * 4 + self.room_flights * sizeof(Flight))
+        return (self.point_bytes + <uint64_t>self.n_metas * sizeof(Meta) + <uint64_t>self.room_queue * 4
+                + self.room_flights * sizeof(Flight))
 
     @property
     def reserved_bytes(self):

@@ -58,9 +58,14 @@ class PointStore:
         return len(self._pending) + sum(i not in self._pending for i in self._flights)
 
     @property
-    def bytes(self) -> int:
+    def point_bytes(self) -> int:
         """The memory that points take, in bytes (an estimate in this twin)."""
-        return 150 * self._points + 350 * len(self._pending)
+        return 150 * self._points
+
+    @property
+    def bytes(self) -> int:
+        """The memory that points and the records of ids take, in bytes (an estimate in this twin)."""
+        return self.point_bytes + 350 * len(self._pending)
 
     @property
     def reserved_bytes(self) -> int:
