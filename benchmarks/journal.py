@@ -81,7 +81,7 @@ def bound(bench: Bench) -> Iterator[Row]:
             size = _size(daemon.wal)
             if size / allowed > worst / room:
                 worst, room = size, allowed
-        say(f"ledger: {daemon.ledger().get('journal')}")
+        say(f"ledger: {daemon.ledger().get('write-ahead log')}")
         pending = daemon.pending()
     yield Row("log-bound", "the log at its fullest", OURS, worst / 2**20, "MiB", room / 2**20)
     yield Row("log-bound", "pending at the end", OURS, pending, "datapoints")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import sys
 import urllib.error
@@ -102,13 +103,18 @@ class Cadtwistd(Process):
         super().wait_ready(seconds)
         self.until(f"{self.name} is ready", self.ready, seconds)
 
+    def stop(self, seconds: float = 30.0) -> int:
+        """Stop it; 0 when it shut down in order (twistd then ends by the signal that asked it to)."""
+        code = super().stop(seconds)
+        return 0 if code == -signal.SIGTERM and "Server Shut Down" in self.tail() else code
+
     def ready(self) -> bool:
-        """Tell whether /readyz says yes."""
+        """Tell whether it takes datapoints: it answers, and its log is replayed (files may still be listed)."""
         try:
-            get(f"{self.base}/readyz", seconds=5)
+            waits = self.json("/ops/status")["waits"]
         except OSError:
             return False
-        return True
+        return not any("log" in reason for reason in waits)
 
     @property
     def base(self) -> str:
@@ -132,7 +138,7 @@ class Cadtwistd(Process):
 
     def logged(self) -> int:
         """Return how many datapoints the write-ahead log had taken when asked."""
-        return int(self.ledger()["journal"]["counters"].get("logged", 0))
+        return int(self.ledger()["write-ahead log"]["counters"].get("logged", 0))
 
     def pending(self) -> int:
         """Return how many datapoints wait for their file."""
@@ -145,6 +151,18 @@ class Cadtwistd(Process):
     def cache_bytes(self) -> int:
         """Return the memory of the pending datapoints."""
         return int(self.ledger()["cache"]["gauges"]["bytes"])
+
+    def counted(self) -> int:
+        """Return how many datapoints came in at any door, those refused for want of room for their names included."""
+        return sum(account["received"] + _refused(account) for name, account in self.ledger().items() if ":" in name)
+
+    def names_bytes(self) -> int:
+        """Return the memory of the table of metric names."""
+        return int(self.ledger()["metric names"]["gauges"]["bytes"])
+
+    def indexed(self) -> int:
+        """Return how many names can be found."""
+        return int(self.json("/ops/status")["index_names"])
 
     def datapoints(self, target: str, start: int, until: int) -> dict[int, float]:
         """Return {timestamp: value} of one series as /render has it, nulls left out."""
@@ -160,6 +178,10 @@ class Cadtwistd(Process):
             connection.settimeout(30)
             while connection.recv(4096):
                 pass
+
+
+def _refused(account: Mapping[str, Any]) -> int:
+    return sum(count for what, count in account["counters"].items() if "table_full" in what)
 
 
 def _directories(folder: Path) -> dict[str, str]:
