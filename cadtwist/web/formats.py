@@ -127,6 +127,8 @@ def _json_points(series: Series, known: npt.NDArray[np.bool_] | None, grids: _Gr
 
 def _number_texts(values: npt.NDArray[np.float64], infinity: bytes) -> list[bytes]:
     """Return what `repr` shows for each value, `null` for NaN."""
+    if not len(values):
+        return []
     sizes = np.abs(values)
     if ((sizes >= _LEAST_PLAIN) & (sizes < _MOST_PLAIN) | (sizes == 0) | np.isnan(sizes)).all():
         return msgspec.json.encode(values.tolist())[1:-1].split(b",")
@@ -182,8 +184,6 @@ def _points(series: Series, no_nulls: bool) -> tuple[list[tuple[float | None, in
 
 def _raw_line(series: Series) -> bytes:
     head = f"{series.name},{series.start},{series.end},{series.step}|".encode("utf-8", "replace")
-    if not len(series):
-        return head + b"\n"
     return head + b",".join(_number_texts(series.values, b"inf")).replace(b"null", b"None") + b"\n"
 
 
