@@ -12,18 +12,20 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, MutableMapping, Sequence
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, TextIO
 
-from twisted.logger import ILogObserver, LogEvent
+from twisted.logger import ILogObserver, LogEvent, formatEvent
 from twisted.scripts import twistd
 from zope.interface import implementer
 
 from cadtwist.config.load import load
 from cadtwist.errors import ConfigError
 
-__all__ = ["Nowhere", "cache", "run", "twistd_arguments"]
+__all__ = ["StartLog", "cache", "run", "twistd_arguments"]
 
+START_LOG = "CADTWIST_START_LOG"
 ACTIONS = ("start", "stop", "status")
 
 
@@ -42,7 +44,8 @@ def run(
     """Do what `argv` (with the script's path first) asks for and return the exit status.
 
     `environ` gets GRAPHITE_ROOT when it is not set and the script lies in a `bin` folder, since twistd's options
-    read it there.  `run_twistd` takes twistd's arguments and returns when the daemon has ended (or gone away).
+    read it there, and `START_LOG`.  `run_twistd` takes twistd's arguments and returns when the daemon has ended (or
+    gone away).
     """
     parser = _parser(program)
     asked = parser.parse_args(list(argv[1:]))
@@ -73,6 +76,8 @@ def run(
         return daemon.status()
     if not daemon.may_start():
         return 1
+    if loaded.config.log.directory:
+        environ[START_LOG] = os.path.join(loaded.config.log.directory, "console.log")
     run_twistd(twistd_arguments(program, asked, pid_path))
     return 0
 
@@ -90,7 +95,7 @@ def twistd_arguments(program: str, asked: argparse.Namespace, pid_path: str) -> 
     elif asked.logger or asked.logfile:
         arguments += [f"--{option}={value}" for option in ("logger", "logfile") if (value := getattr(asked, option))]
     elif not foreground:
-        arguments.append("--logger=cadtwist.cli.carbon.Nowhere")  # the service writes carbon's own log files
+        arguments.append("--logger=cadtwist.cli.carbon.StartLog")
     arguments.append(program)
     if asked.debug:
         arguments.append("--debug")
@@ -103,11 +108,25 @@ def twistd_arguments(program: str, asked: argparse.Namespace, pid_path: str) -> 
 
 
 @implementer(ILogObserver)
-class Nowhere:
-    """An observer for twistd that drops everything: the daemon's own log files have it."""
+class StartLog:
+    """twistd's observer of a daemon: keeps what is printed to stderr (why a start failed), and drops the rest.
+
+    The service writes carbon's log files itself as soon as it runs.  The file is named by the environment variable
+    `START_LOG`, since twistd makes its observer without arguments.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._path = environ.get(START_LOG, "")
 
     def __call__(self, event: LogEvent) -> None:
-        """Drop one event."""
+        """Append one event, if it was printed to stderr; a log that cannot be written stops nothing."""
+        if event.get("log_namespace") != "stderr" or not self._path:
+            return
+        stamp = time.strftime("%d/%m/%Y %H:%M:%S", time.localtime(event.get("log_time")))
+        with contextlib.suppress(OSError):
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(f"{stamp} :: {formatEvent(event)}\n")
 
 
 def _run_twistd(arguments: list[str]) -> None:

@@ -11,7 +11,7 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.cli.carbon import Nowhere, run
+from cadtwist.cli.carbon import START_LOG, StartLog, run
 
 
 class CarbonCommandTests(SynchronousTestCase):
@@ -91,7 +91,7 @@ class CarbonCommandTests(SynchronousTestCase):
     def test_root_is_found_from_the_script(self) -> None:
         self.environ = {}
         status, _ = self.command("start", script=os.path.join(self.root, "bin", "carbon-cache.py"))
-        self.assertEqual((status, self.environ), (0, {"GRAPHITE_ROOT": self.root}))
+        self.assertEqual((status, self.environ["GRAPHITE_ROOT"]), (0, self.root))
 
     def test_already_running(self) -> None:
         self.running(os.getpid())
@@ -153,5 +153,12 @@ class CarbonCommandTests(SynchronousTestCase):
             self.command("--frobnicate", "start")
         self.assertEqual(ended.exception.code, 2)
 
-    def test_the_silent_observer_takes_events(self) -> None:
-        self.assertIsNone(Nowhere()({"log_format": "x"}))
+    def test_a_daemon_tells_why_it_did_not_start(self) -> None:
+        self.command("start")
+        self.assertIn("--logger=cadtwist.cli.carbon.StartLog", self.started[0])
+        observer = StartLog(self.environ)
+        observer({"log_format": "chatter", "log_namespace": "x", "log_time": 0.0})
+        self.assertFalse(os.path.exists(self.environ[START_LOG]))
+        observer({"log_format": "{text}", "text": "port is taken", "log_namespace": "stderr", "log_time": 0.0})
+        with open(self.environ[START_LOG], encoding="utf-8") as file:
+            self.assertRegex(file.read(), r"^01/01/1970 \d\d:00:00 :: port is taken\n$")
