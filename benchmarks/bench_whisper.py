@@ -75,31 +75,31 @@ def report(what: str, us: float, note: str = "") -> None:
     print(f"{what:44} {us:9.2f} us {note}")
 
 
-def creation(kernel: object, folder: str, what: str) -> None:
+def creation(kernel: object, folder: str, what: str, n: int) -> None:
     rounds = []
     for turn in range(4):
         bare, ours = os.path.join(folder, f"floor{turn}"), os.path.join(folder, f"ours{turn}")
-        least = floor("create", bare, FILES)
+        least = floor("create", bare, n)
         for a in range(32):
             for b in range(32):
                 os.makedirs(f"{ours}/{a:02}/{b:02}")
-        rounds.append((Load(kernel, ours, FILES, FILES, [(60, 1440)]).write(1), least))
+        rounds.append((Load(kernel, ours, n, n, [(60, 1440)]).write(1), least))
         for path in (bare, ours):
             shutil.rmtree(path, ignore_errors=True)
     for ours_us, least in rounds:
         report(f"{what}: create and write a point", ours_us, "" if least is None else f"floor create {least:.2f}")
 
 
-def updates(kernel: object, folder: str, what: str) -> None:
+def updates(kernel: object, folder: str, what: str, n: int) -> None:
     for archives, kind in (([(60, 1440)], "1 archive"), ([(60, 1440), (300, 2016), (3600, 2000)], "3 archives")):
         root = os.path.join(folder, kind)
-        load = Load(kernel, root, FILES, FILES, archives)
+        load = Load(kernel, root, n, n, archives)
         load.write(1)
         load.write(1)
         for points in (1, 10, 100):
             least = min(load.write(points) for _turn in range(4))
             report(f"{what}: {points} points, open, {kind}", least, f"{least / points:.3f} us a point")
-        load = Load(kernel, root, FILES, 400, archives)
+        load = Load(kernel, root, n, n // 10, archives)
         load.now += 60 * 1000
         report(f"{what}: 1 point, not open, {kind}", min(load.write(1) for _turn in range(4)))
         shutil.rmtree(root)
@@ -130,9 +130,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, FILES + 1000)), hard))
-        for kernel, what in ((whisperfile, "native" if active.NATIVE else "active"), (twin, "Python")):
-            creation(kernel, folder, what)
-            updates(kernel, folder, what)
+        served = [(whisperfile, "native", FILES)] if active.NATIVE else []
+        for kernel, what, n in (*served, (twin, "Python", FILES // 10)):
+            creation(kernel, folder, what, n)
+            updates(kernel, folder, what, n)
             reading(kernel, folder, what)
     print(f"{time.monotonic() - begun:.1f} s")
 
