@@ -162,10 +162,6 @@ class SegmentLog:
         """The segments, oldest first, the current one included."""
         return list(self._segments)
 
-    def has(self, serial: int) -> bool:
-        """Return True where the log has that segment."""
-        return serial in self._segments
-
     @property
     def used_bytes(self) -> int:
         """The bytes in all segments, without spares."""

@@ -38,7 +38,8 @@ _POINT_BYTES = 20
 _NAME_BYTES = 8
 _ID_LIMIT = 1 << 26
 _GUESSED_NAME = 64
-_LARGEST_SEGMENT = 256 << 20
+_LARGEST_SEGMENT = 512 << 20
+_SHARE = 6
 
 
 class Names(Protocol):
@@ -121,6 +122,7 @@ class Wal:
         self._turn_points = 0
         self._again: Ids = np.zeros(0, np.uint32)
         self._failed = False
+        self._spoilt = 0
         account.gauge("failing", lambda: float(self._failed))
         account.gauge("bytes", lambda: float(log.used_bytes))
         account.gauge("torn", lambda: float(log.torn))
@@ -163,6 +165,7 @@ class Wal:
             self._segment_names += len(blob) + _NAME_BYTES * len(new)
             self._names_seen += len(new)
             self._names_bytes += len(blob)
+            self._widen()
         return self._log.append(POINTS, count, _bytes(timestamps), _bytes(values), _bytes(ids), roll=False) > 0
 
     def _unnamed(self, ids: Ids) -> tuple[Ids, bytes, Ids] | None:
@@ -174,11 +177,15 @@ class Wal:
         return missing, *self._names.blob(missing)
 
     def _roll(self) -> None:
-        """Go on in a new segment; with many names segments are larger, so that names stay the smaller part."""
+        """Go on in a new segment."""
         self._settle(self._log.roll())
-        wanted = max(self._smallest_segment, 3 * self._segment_names)
-        self._log.segment_bytes = min(wanted, max(self._smallest_segment, _LARGEST_SEGMENT))
         self._segment_names = 0
+        self._widen()
+
+    def _widen(self) -> None:
+        """Let the current segment grow with the names in it, so that they stay its smaller part."""
+        wanted = min(_LARGEST_SEGMENT, _SHARE * self._segment_names)
+        self._log.segment_bytes = max(self._smallest_segment, wanted)
 
     def _settle(self, written: bool) -> bool:
         """Count the datapoints since the last write."""
@@ -186,6 +193,7 @@ class Wal:
         self._turn_points = 0
         if not written:
             self._named.fill(0)
+            self._spoilt = self._log.serial
         self._failed = not written
         return written
 
@@ -201,13 +209,13 @@ class Wal:
     def make_room(self) -> bool:
         """Let go of segments that nothing needs, log one slice of the oldest again; True when there is more to do.
 
-        A segment that the disk refused is logged again at once.
+        After the disk refused a write, all that was pending then is logged again as soon as it can be.
         """
         pins = self._points.pins()
         oldest = pins[0][0] if pins else self._log.serial
         self._log.release(oldest)
         if not len(self._again):
-            within = self._log.has(oldest) and self._log.used_bytes <= self.bound_bytes
+            within = oldest > self._spoilt and self._log.used_bytes <= self.bound_bytes
             if within or oldest >= self._log.serial:
                 return False
             self._again = self._points.pinned(oldest)
