@@ -167,7 +167,10 @@ class Cache:
             self._known = grown
         fresh = ~self._known[ids]
         if fresh.any():
-            new = np.unique(ids[fresh])
+            new = np.sort(ids[fresh])
+            first = np.ones(len(new), np.bool_)
+            np.not_equal(new[1:], new[:-1], out=first[1:])
+            new = new[first]
             self._known[new] = True
             if self._on_new is not None:
                 self._on_new(new)

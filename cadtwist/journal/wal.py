@@ -173,7 +173,10 @@ class Wal:
         new = self._named[ids] != np.uint32(self._log.serial)
         if not new.any():
             return None
-        missing = np.unique(ids[new])
+        missing = np.sort(ids[new])
+        first = np.ones(len(missing), np.bool_)
+        np.not_equal(missing[1:], missing[:-1], out=first[1:])
+        missing = missing[first]
         return missing, *self._names.blob(missing)
 
     def _roll(self) -> None:
