@@ -24,7 +24,7 @@ MAX_NAME_BYTES = 16384
 """A longer name is refused, as a line of that length is."""
 
 _EXCERPT_BYTES = 80
-_INT64 = range(-(1 << 63), 1 << 63)
+_LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 
 
 class PointReader:
@@ -49,8 +49,15 @@ class PointReader:
         if type(found) not in (list, tuple):
             return False
         items: list[Any] = list(found)  # type: ignore[call-overload]
-        if not all(map(_has_shape, items)):
-            return False
+        for item in items:
+            if type(item) is not tuple or len(item) != 2:
+                return False
+            name, pair = item
+            if type(name) is not str or type(pair) is not tuple or len(pair) != 2:
+                return False
+            for number in pair:
+                if type(number) is not float and not (type(number) is int and _LEAST <= number <= _MOST):
+                    return False
         self._items = items
         return True
 
@@ -72,12 +79,14 @@ class PointReader:
         """
         seconds, room = int(now), len(ids) - n
         rows: list[tuple[int, float, float]] = []
-        while self._next < len(self._items) and len(rows) < room:
-            name, (timestamp, value) = self._items[self._next]
-            self._next += 1
+        for place in range(self._next, len(self._items)):
+            if len(rows) == room:
+                break
+            self._next = place + 1
+            name, (timestamp, value) = self._items[place]
             raw = _raw(name)
-            settled = settle(float(timestamp), now, resolution)
-            kind = _fault(raw, float(value), settled)
+            settled = settle(timestamp, now, resolution)
+            kind = _fault(raw, value, settled)
             if kind is None:
                 number = table.intern(raw, seconds)
                 if number != NO_ID and settled is not None:
@@ -92,14 +101,6 @@ class PointReader:
         if not self.left:
             self._items, self._next = [], 0
         return n
-
-
-def _has_shape(item: Any) -> bool:
-    if type(item) is not tuple or len(item) != 2 or type(item[0]) is not str or type(item[1]) is not tuple:
-        return False
-    return len(item[1]) == 2 and all(
-        type(number) is float or (type(number) is int and number in _INT64) for number in item[1]
-    )
 
 
 def _raw(name: str) -> bytes:

@@ -52,35 +52,29 @@ class _Machine:
         while pos < end:
             op = data[pos]
             pos += 1
-            if op == 0x71:  # BINPUT
-                memo[data[pos]] = stack[-1]
-                pos += 1
-            elif op == 0x94:  # MEMOIZE
-                memo[len(memo)] = stack[-1]
-            elif op == 0x58:  # BINUNICODE
-                start = pos + 4
-                pos = start + _U32(data, pos)[0]
-                if pos > end:
-                    raise PlainPickleError("the pickle ends too early")
-                stack.append(data[start:pos].decode("utf-8", "surrogateescape"))
-            elif op == 0x8C:  # SHORT_BINUNICODE
-                start = pos + 1
-                pos = start + data[pos]
-                if pos > end:
-                    raise PlainPickleError("the pickle ends too early")
-                stack.append(data[start:pos].decode("utf-8", "surrogateescape"))
-            elif op == 0x72:  # LONG_BINPUT
+            if op == 0x72:  # LONG_BINPUT
                 memo[_U32(data, pos)[0]] = stack[-1]
                 pos += 4
             elif op == 0x86:  # TUPLE2
                 last = stack.pop()
                 stack[-1] = (stack[-1], last)
+            elif op == 0x94:  # MEMOIZE
+                memo[len(memo)] = stack[-1]
             elif op == 0x47:  # BINFLOAT
                 stack += _DOUBLE(data, pos)
                 pos += 8
             elif op == 0x4A:  # BININT
                 stack += _I32(data, pos)
                 pos += 4
+            elif op == 0x58 or op == 0x8C:  # BINUNICODE, SHORT_BINUNICODE
+                start = pos + (4 if op == 0x58 else 1)
+                pos = start + (_U32(data, pos)[0] if op == 0x58 else data[pos])
+                if pos > end:
+                    raise PlainPickleError("the pickle ends too early")
+                stack.append(str(data[start:pos], "utf-8", "surrogateescape"))
+            elif op == 0x71:  # BINPUT
+                memo[data[pos]] = stack[-1]
+                pos += 1
             elif op == 0x2E:  # STOP
                 return stack.pop()
             else:

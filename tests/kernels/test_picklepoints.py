@@ -231,17 +231,17 @@ class TwinsAgreeTests(SynchronousTestCase):
 
     def test_on_points(self) -> None:
         @QUICK
-        @given(points, st.integers(1, 5), st.booleans())
+        @given(points, st.integers(2, 5), st.booleans())
         def check(value: list[Any], protocol: int, as_tuple: bool) -> None:
             self.assertTrue(self.agree(pickle.dumps(tuple(value) if as_tuple else value, protocol)))
 
         check()
 
-    def test_on_text_protocol(self) -> None:
+    def test_on_text_protocols(self) -> None:
         @QUICK
-        @given(points)
-        def check(value: list[Any]) -> None:
-            self.agree(pickle.dumps(value, 0))
+        @given(points, st.integers(0, 1))
+        def check(value: list[Any], protocol: int) -> None:
+            self.agree(pickle.dumps(value, protocol))
 
         check()
 
