@@ -38,7 +38,7 @@ class IdleConnectionTests(SystemTestCase):
         self.assertEqual(len(list((daemon.whisper / "idle").glob("*.wsp"))), count)
 
     def test_more_than_the_maximum(self) -> None:
-        """Those beyond MAX_RECEIVER_CONNECTIONS wait until a place is free; nothing they sent is lost."""
+        """Beyond MAX_RECEIVER_CONNECTIONS nobody gets in unseen: served or counted as refused; later ones are served."""
         daemon = self.started(Cadtwistd(self.folder / "cadtwist", {"MAX_RECEIVER_CONNECTIONS": 5}))
         connections = [self._connect(daemon.line) for _ in range(12)]
         for number, connection in enumerate(connections):
@@ -46,7 +46,16 @@ class IdleConnectionTests(SystemTestCase):
         daemon.until("the first five", lambda: daemon.received() >= 5)
         for connection in connections:
             connection.close()
-        daemon.until("all twelve", lambda: daemon.received() == 12)
+        door = f"line tcp:127.0.0.1:{daemon.line}"
+
+        def settled() -> bool:
+            refused = daemon.ledger()[door]["counters"].get("connections_refused", 0)
+            return bool(daemon.received() + refused == 12)
+
+        daemon.until("all twelve are accounted for", settled)
+        before = daemon.received()
+        daemon.send(f"later.one 1 {self.now}\n")
+        self.assertEqual(daemon.received(), before + 1)
 
     def _connect(self, port: int) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", port), 10)

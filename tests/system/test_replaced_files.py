@@ -45,7 +45,7 @@ class ReplacedFilesTests(SystemTestCase):
         """The whisper-resize of carbon's world puts a new file in the old one's place."""
         self.needs("carbon")
         for number in range(5):
-            command = [program("carbon", "python"), program("carbon", "whisper-resize.py"), "--nobackup", "--quiet"]
+            command = [program("carbon", "python"), program("carbon", "whisper-resize.py"), "--nobackup"]
             subprocess.run([*command, self._path(number), "1s:3h", "1m:1d"], check=True, capture_output=True)
         self._all_since(self._more())
         for number in range(5):
