@@ -18,7 +18,7 @@ from tests.system.process import raise_file_limit
 
 __all__ = ["accept", "first_sight", "idle", "twins", "wal_share"]
 
-HELD_BACK = Tuning(updates_per_s=1, creates_per_minute=1)
+HELD_BACK = Tuning(updates_per_s=2000, creates_per_minute=1)
 """One update a second: what is measured is not the files."""
 BARS = {"line": 0.25, "udp": 0.30, "pickle": 0.40}
 FEW, MANY = 10_000, 500_000

@@ -1,0 +1,178 @@
+"""The whole graph in one process: unix sockets in, files out, queries from memory, reloads, replay."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+from twisted.internet import reactor as real_reactor
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from cadtwist.config.load import Loaded
+from cadtwist.config.model import (
+    CacheConfig,
+    Config,
+    Listener,
+    ReloadConfig,
+    StagesConfig,
+    StorageConfig,
+    WalConfig,
+    WebConfig,
+    WriterConfig,
+)
+from cadtwist.errors import ConfigError
+from cadtwist.services.build import Daemon
+from cadtwist.services.reload import Reloader
+
+reactor: Any = real_reactor
+DEADLINE_S = 10.0
+
+
+async def until(condition: Any) -> None:
+    """Let the reactor run until `condition()` holds."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("it does not come true")
+        await deferLater(reactor, 0.005, lambda: None)
+
+
+class DaemonTests(TestCase):
+    """Each test builds its own daemon in a folder of its own."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.folder = os.path.relpath(self.mktemp())
+        os.makedirs(self.folder)
+        self.door = os.path.join(self.folder, "line.sock")
+        self.daemons: list[Daemon] = []
+
+    def tearDown(self) -> Any:
+        return ensureDeferred(self.stop_all())
+
+    async def stop_all(self) -> None:
+        for daemon in self.daemons:
+            await daemon.service.stopService()
+        self.daemons = []
+
+    def config(self, **changes: Any) -> Config:
+        base = Config(
+            listeners=(Listener(protocol="line", transport="unix", path=self.door),),
+            cache=CacheConfig(),
+            wal=WalConfig(directory=os.path.join(self.folder, "wal"), segment_bytes=1 << 20, max_bytes=4 << 20),
+            storage=StorageConfig(root=os.path.join(self.folder, "whisper"), sparse_create=True),
+            web=WebConfig(workers=0),
+            writer=WriterConfig(max_updates_per_second=float("inf")),
+        )
+        return replace(base, **changes)
+
+    async def start(self, config: Config) -> Daemon:
+        daemon = Daemon(reactor, config)
+        daemon.service.startService()
+        self.daemons.append(daemon)
+        await until(lambda: not daemon.ready_waits() and os.path.exists(self.door))
+        return daemon
+
+    async def send(self, data: bytes) -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(self.door)
+            client.sendall(data)
+
+    def balanced(self, daemon: Daemon) -> None:
+        unbalanced = {a.name: a.snapshot() for a in daemon.telemetry.accounts.values() if a.balance()}
+        self.assertEqual(unbalanced, {})
+
+    def test_a_point_goes_into_its_file_and_out_to_a_query(self) -> Any:
+        async def run() -> None:
+            daemon = await self.start(self.config())
+            now = int(time.time())
+            await self.send(b"a.b.c 42 %d\nbad line\na.b.d 7 -1\n" % now)
+            await until(lambda: daemon.telemetry.account("cache").out == 2)
+            self.assertTrue(os.path.exists(os.path.join(self.folder, "whisper", "a", "b", "c.wsp")))
+            series = daemon.store.fetch("a.b.c", now - 120, now, now)
+            self.assertEqual(np.nansum(series.values), 42)
+            found = daemon.owner.find(["a.b.*"])
+            self.assertEqual([path for path, _ in found[0]], ["a.b.c", "a.b.d"])
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_what_was_only_in_the_log_comes_back(self) -> Any:
+        held_back = WriterConfig(max_updates_per_second=0.001, on_shutdown_updates_per_second=float("inf"))
+
+        async def run() -> None:
+            daemon = await self.start(self.config(writer=held_back))
+            await self.send(b"".join(b"m.%d %d 1700000000\n" % (i, i) for i in range(500)))
+            await until(lambda: daemon.telemetry.account("write-ahead log").counters.get("logged") == 500)
+            self.assertGreaterEqual(daemon.points.points, 499)
+            self.balanced(daemon)
+            # the process dies: nothing is drained, only the lock of the folder goes
+            crashed = self.daemons.pop()
+            await self.die(crashed)
+            again = await self.start(self.config(writer=held_back))
+            self.assertGreaterEqual(again.points.points, 499)
+            known = again.table.lookup(b"m.77")
+            _, timestamps, values = again.points.peek_many(np.array([known], np.uint32))
+            self.assertEqual((timestamps.tolist(), values.tolist()), ([1700000000.0], [77.0]))
+            self.balanced(again)
+
+        return ensureDeferred(run())
+
+    async def die(self, daemon: Daemon) -> None:
+        """Take the daemon's threads, timers and sockets away without letting it write anything."""
+        daemon.drain.next_job = lambda now, lane=0: None  # type: ignore[method-assign]
+        daemon.points = type(daemon.points)()
+        daemon.drain._points = daemon.points
+        await daemon.service.stopService()
+
+    def test_a_stop_drains_to_the_files(self) -> Any:
+        async def run() -> None:
+            rates = WriterConfig(max_updates_per_second=0.001, on_shutdown_updates_per_second=float("inf"))
+            daemon = await self.start(self.config(writer=rates))
+            now = int(time.time())
+            await self.send(b"".join(b"d.%d 1 %d\n" % (i, now) for i in range(100)))
+            await until(lambda: daemon.telemetry.account("cache").received == 100)
+            await self.stop_all()
+            self.assertEqual(len(os.listdir(os.path.join(self.folder, "whisper", "d"))), 100)
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_a_reload_takes_rules_and_rates(self) -> Any:
+        async def run() -> None:
+            config = self.config(reload=ReloadConfig(schemas_s=0, lists_s=0))
+            daemon = await self.start(config)
+            files = {"config": config}
+
+            def load() -> Loaded:
+                if "fault" in files:
+                    raise ConfigError(["x.toml:1: writer.threads: wrong"])
+                return Loaded(files["config"], (), (), "x.toml", "native", ())
+
+            reloader = Reloader(reactor, daemon, load)
+            await self.send(b"evil.a 1 -1\ngood.a 1 -1\n")
+            await until(lambda: daemon.telemetry.account("names").out == 2)
+            files["config"] = replace(config, stages=StagesConfig(blacklist=("^evil",)), writer=WriterConfig(threads=3))
+            self.assertTrue(reloader.reload_all())
+            await until(lambda: daemon.names.explain("evil.a").endswith("dropped (blacklist)"))
+            await self.send(b"evil.a 2 -1\nevil.b 2 -1\ngood.a 2 -1\n")
+            await until(lambda: daemon.telemetry.account("names").received == 5)
+            self.assertEqual(daemon.telemetry.account("names").dropped, {"blacklist": 2})
+            self.assertEqual(daemon.config.writer.threads, 1, "needs a restart")
+            self.assertEqual(daemon.config.writer.max_updates_per_second, 500.0)
+            files["fault"] = config
+            self.assertFalse(reloader.reload_all())
+            self.assertEqual(daemon.config.stages.blacklist, ("^evil",))
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_no_cache_is_an_error(self) -> None:
+        self.assertRaises(ConfigError, Daemon, reactor, Config())
