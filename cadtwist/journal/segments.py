@@ -77,6 +77,7 @@ class SegmentLog:
     All methods belong to the owner's thread, save `sync`, which any one thread may call: it works on descriptors of
     its own.  A disk that refuses makes `write` answer False: the frames since the last write are lost (`lost_frames`),
     the segment is left as it is, and after the next `sync` (or some hundred writes) a new one is tried.
+    `synced_sequence` tells up to which frame of this epoch all is on the disk; -1 while `sync` was never called.
     """
 
     def __init__(self, folder: str, segment_bytes: int = 16 << 20, spares: int = 2, disk: Disk | None = None) -> None:
@@ -86,6 +87,8 @@ class SegmentLog:
         self.torn = 0
         self.damaged = 0
         self.failing = False
+        self.synced_sequence = -1
+        self._written_sequence = 0
         self._disk = disk or Disk()
         self._most_spares = spares
         self._spares: list[Path] = []
@@ -144,7 +147,6 @@ class SegmentLog:
         epoch = epoch + 1 & 0xFFFFFFFF
         with contextlib.suppress(OSError):
             os.pwrite(self._lock_fd, b"%-20d" % epoch, 0)
-            os.fsync(self._lock_fd)
         return epoch
 
     @staticmethod
@@ -166,6 +168,10 @@ class SegmentLog:
     def used_bytes(self) -> int:
         """The bytes in all segments, without spares."""
         return sum(self._segments.values())
+
+    def bytes_since(self, serial: int) -> int:
+        """Return the bytes in segment `serial` and all later ones."""
+        return sum(size for each, size in self._segments.items() if each >= serial)
 
     @property
     def size(self) -> int:
@@ -247,6 +253,7 @@ class SegmentLog:
         self._buffer = bytearray()
         with self._shared:
             self._unsynced.add(self.serial)
+            self._written_sequence = self.sequence
         return True
 
     def _open(self) -> int:
@@ -301,6 +308,7 @@ class SegmentLog:
             renamed, self._renamed = self._renamed, False
             lacking = not self._spares and self._most_spares > 0
             self._try_again = True
+            written = self._written_sequence
         try:
             for serial in sorted(serials):
                 with contextlib.suppress(FileNotFoundError):
@@ -312,6 +320,7 @@ class SegmentLog:
                 self._unsynced |= serials
                 self._renamed = True
             raise
+        self.synced_sequence = written
         if lacking:
             self._make_spare()
 

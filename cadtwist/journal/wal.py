@@ -17,6 +17,7 @@ limits do not keep the log long.
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -123,6 +124,7 @@ class Wal:
         self._again: Ids = np.zeros(0, np.uint32)
         self._failed = False
         self._spoilt = 0
+        self._marks: deque[tuple[int, int]] = deque()
         account.gauge("failing", lambda: float(self._failed))
         account.gauge("bytes", lambda: float(log.used_bytes))
         account.gauge("torn", lambda: float(log.torn))
@@ -216,13 +218,23 @@ class Wal:
         """
         pins = self._points.pins()
         oldest = pins[0][0] if pins else self._log.serial
-        self._log.release(oldest)
+        self._release(oldest)
         if not len(self._again):
-            within = oldest > self._spoilt and self._log.used_bytes <= self.bound_bytes
+            within = oldest > self._spoilt and self._log.bytes_since(oldest) <= self.bound_bytes
             if within or oldest >= self._log.serial:
                 return False
             self._again = self._points.pinned(oldest)
         return self._log_again()
+
+    def _release(self, oldest: int) -> None:
+        """Let segments before `oldest` go once all that was written until now is synced, where somebody syncs."""
+        if not self._marks or self._marks[-1][1] != oldest:
+            self._marks.append((self._log.sequence, oldest))
+        synced = self._log.synced_sequence
+        safe = 0
+        while self._marks and (synced < 0 or self._marks[0][0] <= synced):
+            safe = self._marks.popleft()[1]
+        self._log.release(safe)
 
     def _log_again(self) -> bool:
         window = self._again[: self._slice_points]

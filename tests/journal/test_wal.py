@@ -145,6 +145,19 @@ class WalTests(SynchronousTestCase):
         house.wal.make_room()
         self.assertEqual(house.log.serials, [house.log.serial])
 
+    def test_a_segment_goes_only_after_a_sync_where_somebody_syncs(self) -> None:
+        house = self.open(50, segment_bytes=4000)
+        house.wal.sync()
+        for t in range(30):
+            house.accept(batch(*[(i, float(t), 0.0) for i in range(20)]))
+            house.wal.turn_ended()
+            house.write_out(*range(20))
+        house.wal.make_room()
+        self.assertIn(1, house.log.serials)
+        house.wal.sync()
+        house.wal.make_room()
+        self.assertEqual(house.log.serials, [house.log.serial])
+
     def test_update_limits_and_cold_metrics_keep_the_log_bounded(self) -> None:
         house = self.open(400, segment_bytes=20_000, min_bytes=50_000, slice_points=300)
         house.accept(batch((399, 1.0, 1.0)))
