@@ -16,7 +16,7 @@ from cadtwist.model.batch import Floats, Ids
 
 __all__ = ["REFRESHED", "STRATEGIES", "Pending", "Strategy", "descending"]
 
-_SLICE = 131072
+_SLICE = 65536
 _SMALL = 65536
 Indices = npt.NDArray[np.intp]
 
@@ -91,8 +91,11 @@ def _timesorted(points: Pending, now: float, lag_s: float, _: np.random.Generato
     seconds = np.clip(oldest - oldest.min(), 0, 0xFFFFFFFF).astype(np.uint32)
     order = np.argsort(seconds.astype(np.uint16), kind="stable")
     yield None
-    high = (seconds >> np.uint32(16)).astype(np.uint16)
-    yield ids[order[np.argsort(high[order], kind="stable")]]
+    high = (seconds >> np.uint32(16)).astype(np.uint16)[order]
+    yield None
+    order = order[np.argsort(high, kind="stable")]
+    yield None
+    yield ids[order]
 
 
 STRATEGIES: dict[str, Strategy] = {
