@@ -19,19 +19,16 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
+from cadtwist.kernels.chunks cimport (
+    NIL, PAGE_BYTES, Pool, begin_pool, class_of, end_pool, found_at, free_chunk, merge_sorted, mixed, new_chunk,
+    next_of, place_of, points_at,
+)
+
 cdef extern from *:
     """
-    #include <sys/mman.h>
-    static void *map_page(size_t n) {
-        void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        return p == MAP_FAILED ? NULL : p;
-    }
-    static void unmap_page(void *p, size_t n) { munmap(p, n); }
     #define PREFETCH_W(p) __builtin_prefetch((p), 1)
     #define PREFETCH_R(p) __builtin_prefetch((p), 0)
     """
-    void *map_page(size_t n) noexcept nogil
-    void unmap_page(void *p, size_t n) noexcept nogil
     void PREFETCH_W(const void *p) noexcept nogil
     void PREFETCH_R(const void *p) noexcept nogil
 
@@ -41,12 +38,6 @@ MAX_ID = (1 << 26) - 1
 
 cdef enum:
     ID_LIMIT = 1 << 26
-    PAGE_BYTES = 262144
-    SLOT_BITS = 14
-    SLOT_MASK = 16383
-    PAGE_LIMIT = 1 << 18
-    SPARE_PAGES = 16
-    CLASSES = 4
     COUNT_MASK = (1 << 29) - 1
     LISTED = 1 << 29
     UNORDERED = 1 << 30
@@ -55,23 +46,12 @@ cdef enum:
     AHEAD_META = 24
     AHEAD_POINT = 12
 
-cdef uint32_t NIL = 0xFFFFFFFFu
-
 ctypedef struct Meta:
     double newest      # of the pending points; the address of the Index when INDEXED
     uint32_t tail      # the last chunk; valid while points are pending
     uint32_t count     # of pending points, and flags
     uint32_t flight    # 1 + row of the flight table, 0 when none is in flight
     uint32_t pin       # oldest segment of the pending points
-
-ctypedef struct Page:
-    char *base
-    uint32_t before    # neighbours in the list of pages with room
-    uint32_t after
-    uint32_t used
-    uint32_t bump      # slots from here on were never used
-    uint32_t free      # 1 + first slot of the free list
-    uint32_t cls
 
 ctypedef struct Flight:
     uint32_t job
@@ -92,100 +72,12 @@ ctypedef struct Index:
     uint64_t *places   # 1 + (chunk << 3 | position), 0 when empty
 
 
-cdef inline uint32_t slots_of(uint32_t cls) noexcept nogil:
-    return PAGE_BYTES // ((16 << cls) + 4)
-
-
-cdef inline uint32_t class_of(uint32_t k) noexcept nogil:
-    """The size class of the chunk in which point number k (from 0) stands."""
-    return 0 if k < 2 else 1 if k < 10 else 2 if k < 34 else 3
-
-
-cdef inline uint32_t place_of(uint32_t k) noexcept nogil:
-    """The position of point number k within its chunk."""
-    return 0 if k < 2 else (k - 2) & 1 if k < 10 else (k - 10) & 3 if k < 34 else (k - 34) & 7
-
-
-cdef inline uint64_t mixed(double ts, const void *seed) noexcept nogil:
-    cdef double plus = ts + 0.0
-    cdef uint64_t h
-    memcpy(&h, &plus, 8)
-    h ^= <uint64_t>seed
-    h *= <uint64_t>0x9E3779B97F4A7C15
-    h ^= h >> 32
-    h *= <uint64_t>0xD6E8FEB86659FD93
-    return h ^ (h >> 29)
-
-
-cdef void merge_sorted(double *ts, double *values, uint32_t n, double *spare) noexcept nogil:
-    """Sort n points by time, stable, in place; `spare` has room for 2n doubles."""
-    cdef uint32_t i, j, k, left, mid, right, width = 1
-    cdef double t, v
-    cdef double *from_t = ts
-    cdef double *from_v = values
-    cdef double *to_t = spare
-    cdef double *to_v = spare + n
-    if n <= 24:
-        for i in range(1, n):
-            t = ts[i]
-            v = values[i]
-            j = i
-            while j > 0 and ts[j - 1] > t:
-                ts[j] = ts[j - 1]
-                values[j] = values[j - 1]
-                j -= 1
-            ts[j] = t
-            values[j] = v
-        return
-    while width < n:
-        left = 0
-        while left < n:
-            mid = left + width if n - left > width else n
-            right = mid + width if n - mid > width else n
-            i = left
-            j = mid
-            for k in range(left, right):
-                if i < mid and (j >= right or from_t[i] <= from_t[j]):
-                    to_t[k] = from_t[i]
-                    to_v[k] = from_v[i]
-                    i += 1
-                else:
-                    to_t[k] = from_t[j]
-                    to_v[k] = from_v[j]
-                    j += 1
-            left = right
-        from_t, to_t = to_t, from_t
-        from_v, to_v = to_v, from_v
-        if width > (1 << 30):
-            break
-        width *= 2
-    if from_t != ts:
-        memcpy(ts, from_t, n * sizeof(double))
-        memcpy(values, from_v, n * sizeof(double))
-
-
-cdef int64_t found_at(const double *ts, uint32_t n, double t) noexcept nogil:
-    """The place of t in ascending ts, or -1."""
-    cdef uint32_t low = 0, high = n, mid
-    while low < high:
-        mid = low + (high - low) // 2
-        if ts[mid] < t:
-            low = mid + 1
-        else:
-            high = mid
-    return low if low < n and ts[low] == t else -1
-
-
 cdef class PointStore:
     """Pending datapoints and those in flight; see the Python twin.  The GIL is its lock."""
 
     cdef Meta *metas
     cdef uint32_t n_metas, room_metas
-    cdef Page *pages
-    cdef uint32_t n_pages, room_pages, free_page
-    cdef uint32_t with_room[CLASSES]
-    cdef char *spares[SPARE_PAGES]
-    cdef uint32_t n_spares, mapped_pages
+    cdef Pool pool
     cdef uint32_t *queue
     cdef uint32_t n_queue, room_queue
     cdef Flight *flights
@@ -196,13 +88,10 @@ cdef class PointStore:
     cdef dict pin_counts
     cdef double *scratch
     cdef size_t room_scratch
-    cdef uint64_t n_points, n_in_flight, n_metrics, chunk_bytes, index_bytes
+    cdef uint64_t n_points, n_in_flight, n_metrics, index_bytes
 
     def __cinit__(self):
-        cdef int cls
-        for cls in range(CLASSES):
-            self.with_room[cls] = NIL
-        self.free_page = NIL
+        begin_pool(&self.pool)
         self.job_arrays = []
         self.pin_counts = {}
 
@@ -211,13 +100,8 @@ cdef class PointStore:
         for i in range(self.n_metas):
             if self.metas[i].count & INDEXED:
                 self.drop_index(&self.metas[i])
-        for i in range(self.n_pages):
-            if self.pages[i].base != NULL:
-                unmap_page(self.pages[i].base, PAGE_BYTES)
-        for i in range(self.n_spares):
-            unmap_page(self.spares[i], PAGE_BYTES)
+        end_pool(&self.pool)
         free(self.metas)
-        free(self.pages)
         free(self.queue)
         free(self.flights)
         free(self.jobs)
@@ -241,7 +125,7 @@ cdef class PointStore:
     @property
     def point_bytes(self):
         """The memory that points take, in bytes."""
-        return self.chunk_bytes + self.index_bytes + self.n_in_flight * 16
+        return self.pool.chunk_bytes + self.index_bytes + self.n_in_flight * 16
 
     @property
     def bytes(self):
@@ -252,115 +136,8 @@ cdef class PointStore:
     @property
     def reserved_bytes(self):
         """The memory taken from the system, in bytes: `bytes` and what is free for reuse."""
-        return (self.bytes - self.chunk_bytes + (<uint64_t>self.mapped_pages + self.n_spares) * PAGE_BYTES
+        return (self.bytes - self.pool.chunk_bytes + (<uint64_t>self.pool.mapped_pages + self.pool.n_spares) * PAGE_BYTES
                 + (self.room_metas - self.n_metas) * sizeof(Meta) + self.room_scratch * 8)
-
-    # chunks and pages
-
-    cdef inline double *points_at(self, uint32_t ref) noexcept nogil:
-        cdef Page *page = &self.pages[ref >> SLOT_BITS]
-        return <double *>(page.base + (<size_t>(ref & SLOT_MASK) << (4 + page.cls)))
-
-    cdef inline uint32_t *next_of(self, uint32_t ref) noexcept nogil:
-        cdef Page *page = &self.pages[ref >> SLOT_BITS]
-        return <uint32_t *>(page.base + (<size_t>slots_of(page.cls) << (4 + page.cls))) + (ref & SLOT_MASK)
-
-    cdef void link_page(self, uint32_t number) noexcept nogil:
-        cdef Page *page = &self.pages[number]
-        page.before = NIL
-        page.after = self.with_room[page.cls]
-        if page.after != NIL:
-            self.pages[page.after].before = number
-        self.with_room[page.cls] = number
-
-    cdef void unlink_page(self, uint32_t number) noexcept nogil:
-        cdef Page *page = &self.pages[number]
-        if page.before == NIL:
-            self.with_room[page.cls] = page.after
-        else:
-            self.pages[page.before].after = page.after
-        if page.after != NIL:
-            self.pages[page.after].before = page.before
-
-    cdef bint add_page(self, uint32_t cls) noexcept nogil:
-        """Link an empty page of a class; False when there is no memory."""
-        cdef uint32_t number, room
-        cdef char *base
-        cdef Page *grown
-        if self.free_page == NIL and self.n_pages == self.room_pages:
-            room = self.room_pages * 2 if self.room_pages else 16
-            if room > PAGE_LIMIT:
-                return False
-            grown = <Page *>realloc(self.pages, room * sizeof(Page))
-            if grown == NULL:
-                return False
-            self.pages = grown
-            self.room_pages = room
-        if self.n_spares:
-            self.n_spares -= 1
-            base = self.spares[self.n_spares]
-        else:
-            base = <char *>map_page(PAGE_BYTES)
-            if base == NULL:
-                return False
-        if self.free_page != NIL:
-            number = self.free_page
-            self.free_page = self.pages[number].after
-        else:
-            number = self.n_pages
-            self.n_pages += 1
-        memset(&self.pages[number], 0, sizeof(Page))
-        self.pages[number].base = base
-        self.pages[number].cls = cls
-        self.mapped_pages += 1
-        self.link_page(number)
-        return True
-
-    cdef void drop_page(self, uint32_t number) noexcept nogil:
-        cdef Page *page = &self.pages[number]
-        self.unlink_page(number)
-        if self.n_spares < SPARE_PAGES:
-            self.spares[self.n_spares] = page.base
-            self.n_spares += 1
-        else:
-            unmap_page(page.base, PAGE_BYTES)
-        page.base = NULL
-        page.after = self.free_page
-        self.free_page = number
-        self.mapped_pages -= 1
-
-    cdef uint32_t new_chunk(self, uint32_t cls) noexcept nogil:
-        """Return a chunk, or NIL when there is no memory."""
-        cdef uint32_t number = self.with_room[cls], slot
-        cdef Page *page
-        if number == NIL:
-            if not self.add_page(cls):
-                return NIL
-            number = self.with_room[cls]
-        page = &self.pages[number]
-        if page.free:
-            slot = page.free - 1
-            page.free = self.next_of(number << SLOT_BITS | slot)[0]
-        else:
-            slot = page.bump
-            page.bump += 1
-        page.used += 1
-        if page.free == 0 and page.bump == slots_of(cls):
-            self.unlink_page(number)
-        self.chunk_bytes += (16 << cls) + 4
-        return number << SLOT_BITS | slot
-
-    cdef void free_chunk(self, uint32_t ref) noexcept nogil:
-        cdef uint32_t number = ref >> SLOT_BITS
-        cdef Page *page = &self.pages[number]
-        if page.free == 0 and page.bump == slots_of(page.cls):
-            self.link_page(number)
-        self.next_of(ref)[0] = page.free
-        page.free = (ref & SLOT_MASK) + 1
-        page.used -= 1
-        self.chunk_bytes -= (16 << page.cls) + 4
-        if page.used == 0:
-            self.drop_page(number)
 
     # the series of one metric
 
@@ -371,16 +148,16 @@ cdef class PointStore:
         if n == COUNT_MASK:
             return False
         if place == 0:
-            ref = self.new_chunk(cls)
+            ref = new_chunk(&self.pool, cls)
             if ref == NIL:
                 return False
             if n == 0:
-                self.next_of(ref)[0] = ref
+                next_of(&self.pool, ref)[0] = ref
             else:
-                self.next_of(ref)[0] = self.next_of(m.tail)[0]
-                self.next_of(m.tail)[0] = ref
+                next_of(&self.pool, ref)[0] = next_of(&self.pool, m.tail)[0]
+                next_of(&self.pool, m.tail)[0] = ref
             m.tail = ref
-        points = self.points_at(m.tail) + 2 * place
+        points = points_at(&self.pool, m.tail) + 2 * place
         points[0] = ts
         points[1] = value
         if m.count & INDEXED:
@@ -410,24 +187,24 @@ cdef class PointStore:
         cdef double *points
         if n == 0:
             return NULL
-        points = self.points_at(m.tail) + 2 * place_of(n - 1)
+        points = points_at(&self.pool, m.tail) + 2 * place_of(n - 1)
         if points[0] == ts:
             return points
         if n >= LONG_SERIES:
             if m.count & INDEXED or self.build_index(m):
                 return self.index_find(m, ts)
-        ref = self.next_of(m.tail)[0]
+        ref = next_of(&self.pool, m.tail)[0]
         k = 0
         while k < n:
             size = 1 << class_of(k)
             if size > n - k:
                 size = n - k
-            points = self.points_at(ref)
+            points = points_at(&self.pool, ref)
             for j in range(size):
                 if points[2 * j] == ts:
                     return points + 2 * j
             k += size
-            ref = self.next_of(ref)[0]
+            ref = next_of(&self.pool, ref)[0]
         return NULL
 
     cdef void copy_out(self, Meta *m, double *ts, double *values) noexcept nogil:
@@ -435,27 +212,27 @@ cdef class PointStore:
         cdef double *points
         if n == 0:
             return
-        ref = self.next_of(m.tail)[0]
+        ref = next_of(&self.pool, m.tail)[0]
         while k < n:
             size = 1 << class_of(k)
             if size > n - k:
                 size = n - k
-            points = self.points_at(ref)
+            points = points_at(&self.pool, ref)
             for j in range(size):
                 ts[k + j] = points[2 * j]
                 values[k + j] = points[2 * j + 1]
             k += size
-            ref = self.next_of(ref)[0]
+            ref = next_of(&self.pool, ref)[0]
 
     cdef void empty(self, Meta *m) noexcept nogil:
         """Free the chunks and index; the count becomes 0, LISTED stays."""
         cdef uint32_t n = m.count & COUNT_MASK, ref, after, k = 0
         if n:
-            ref = self.next_of(m.tail)[0]
+            ref = next_of(&self.pool, m.tail)[0]
             while k < n:
-                after = self.next_of(ref)[0]
+                after = next_of(&self.pool, ref)[0]
                 k += 1 << class_of(k)
-                self.free_chunk(ref)
+                free_chunk(&self.pool, ref)
                 ref = after
         if m.count & INDEXED:
             self.drop_index(m)
@@ -497,16 +274,16 @@ cdef class PointStore:
         memcpy(&m.newest, &index, sizeof(index))
         m.count |= INDEXED
         self.index_bytes += cap * 8 + sizeof(Index)
-        ref = self.next_of(m.tail)[0]
+        ref = next_of(&self.pool, m.tail)[0]
         while k < n:
             size = 1 << class_of(k)
             if size > n - k:
                 size = n - k
-            points = self.points_at(ref)
+            points = points_at(&self.pool, ref)
             for j in range(size):
                 self.index_put(index, points[2 * j], <uint64_t>ref << 3 | j)
             k += size
-            ref = self.next_of(ref)[0]
+            ref = next_of(&self.pool, ref)[0]
         return True
 
     cdef inline void index_put(self, Index *index, double ts, uint64_t place) noexcept nogil:
@@ -533,7 +310,7 @@ cdef class PointStore:
                 at = old[i]
                 if at:
                     at -= 1
-                    self.index_put(index, self.points_at(<uint32_t>(at >> 3))[2 * (at & 7)], at)
+                    self.index_put(index, points_at(&self.pool, <uint32_t>(at >> 3))[2 * (at & 7)], at)
             free(old)
         self.index_put(index, ts, <uint64_t>ref << 3 | place)
         return True
@@ -544,7 +321,7 @@ cdef class PointStore:
         cdef double *point
         while index.places[at]:
             place = index.places[at] - 1
-            point = self.points_at(<uint32_t>(place >> 3)) + 2 * (place & 7)
+            point = points_at(&self.pool, <uint32_t>(place >> 3)) + 2 * (place & 7)
             if point[0] == ts:
                 return point
             at = (at + 1) & index.mask
@@ -664,9 +441,9 @@ cdef class PointStore:
                 m = &self.metas[ids[i + AHEAD_POINT]]
                 if m.count & COUNT_MASK:
                     tail = m.tail
-                    PREFETCH_W(self.points_at(tail) + 2 * place_of((m.count & COUNT_MASK) - 1))
+                    PREFETCH_W(points_at(&self.pool, tail) + 2 * place_of((m.count & COUNT_MASK) - 1))
                     if place_of(m.count & COUNT_MASK) == 0:
-                        PREFETCH_W(self.next_of(tail))
+                        PREFETCH_W(next_of(&self.pool, tail))
             one = ids[i]
             took = False
             if one < ID_LIMIT and ts[i] == ts[i]:
@@ -738,28 +515,28 @@ cdef class PointStore:
             if i + 24 < n and ids[i + 24] < self.n_metas:
                 PREFETCH_R(&self.metas[ids[i + 24]])
             if i + 16 < n and ids[i + 16] < self.n_metas and self.metas[ids[i + 16]].count & COUNT_MASK:
-                PREFETCH_R(self.next_of(self.metas[ids[i + 16]].tail))
+                PREFETCH_R(next_of(&self.pool, self.metas[ids[i + 16]].tail))
             if i + 8 < n and ids[i + 8] < self.n_metas and self.metas[ids[i + 8]].count & COUNT_MASK:
-                PREFETCH_R(self.points_at(self.next_of(self.metas[ids[i + 8]].tail)[0]))
+                PREFETCH_R(points_at(&self.pool, next_of(&self.pool, self.metas[ids[i + 8]].tail)[0]))
             least = INFINITY
             if ids[i] < self.n_metas:
                 m = &self.metas[ids[i]]
                 count = m.count & COUNT_MASK
                 if count:
-                    ref = self.next_of(m.tail)[0]
-                    least = self.points_at(ref)[0]
+                    ref = next_of(&self.pool, m.tail)[0]
+                    least = points_at(&self.pool, ref)[0]
                     if m.count & UNORDERED:
                         k = 0
                         while k < count:
                             size = 1 << class_of(k)
                             if size > count - k:
                                 size = count - k
-                            points = self.points_at(ref)
+                            points = points_at(&self.pool, ref)
                             for j in range(size):
                                 if points[2 * j] < least:
                                     least = points[2 * j]
                             k += size
-                            ref = self.next_of(ref)[0]
+                            ref = next_of(&self.pool, ref)[0]
             out[i] = least
         return found
 
@@ -819,9 +596,9 @@ cdef class PointStore:
         offsets[0] = 0
         for i in range(rows):
             if i + 12 < rows:
-                PREFETCH_R(self.next_of(self.metas[ids[i + 12]].tail))
+                PREFETCH_R(next_of(&self.pool, self.metas[ids[i + 12]].tail))
             if i + 6 < rows:
-                PREFETCH_R(self.points_at(self.next_of(self.metas[ids[i + 6]].tail)[0]))
+                PREFETCH_R(points_at(&self.pool, next_of(&self.pool, self.metas[ids[i + 6]].tail)[0]))
             m = &self.metas[ids[i]]
             count = m.count & COUNT_MASK
             self.copy_out(m, &ts[at], &values[at])
@@ -1011,9 +788,9 @@ cdef class PointStore:
         o[0] = 0
         for i in range(n):
             if i + 12 < n and ids[i + 12] < self.n_metas and self.metas[ids[i + 12]].count & COUNT_MASK:
-                PREFETCH_R(self.next_of(self.metas[ids[i + 12]].tail))
+                PREFETCH_R(next_of(&self.pool, self.metas[ids[i + 12]].tail))
             if i + 6 < n and ids[i + 6] < self.n_metas and self.metas[ids[i + 6]].count & COUNT_MASK:
-                PREFETCH_R(self.points_at(self.next_of(self.metas[ids[i + 6]].tail)[0]))
+                PREFETCH_R(points_at(&self.pool, next_of(&self.pool, self.metas[ids[i + 6]].tail)[0]))
             if ids[i] < self.n_metas:
                 at += self.seen(&self.metas[ids[i]], &t[at], &v[at])
             o[i + 1] = <uint32_t>at

@@ -1,0 +1,267 @@
+"""Chunks of 1, 2, 4 or 8 points in pages of 256 KiB, and the sorting of points: the memory of `points.pyx`.
+
+A chunk is named by page << 14 | slot.  A page holds the points of its chunks first, then their `next` numbers; freed
+chunks of a page make a list, an empty page goes back to the system (a few are kept).  Inline functions only: they
+become part of the module that imports them.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, memset
+
+cdef extern from *:
+    """
+    #include <sys/mman.h>
+    static inline void *map_page(size_t n) {
+        void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return p == MAP_FAILED ? NULL : p;
+    }
+    static inline void unmap_page(void *p, size_t n) { munmap(p, n); }
+    """
+    void *map_page(size_t n) noexcept nogil
+    void unmap_page(void *p, size_t n) noexcept nogil
+
+cdef enum:
+    PAGE_BYTES = 262144
+    SLOT_BITS = 14
+    SLOT_MASK = 16383
+    PAGE_LIMIT = 1 << 18
+    SPARE_PAGES = 16
+    CLASSES = 4
+    NIL = 0xFFFFFFFF
+
+ctypedef struct Page:
+    char *base
+    uint32_t before    # neighbours in the list of pages with room
+    uint32_t after
+    uint32_t used
+    uint32_t bump      # slots from here on were never used
+    uint32_t free      # 1 + first slot of the free list
+    uint32_t cls
+
+ctypedef struct Pool:
+    Page *pages
+    uint32_t n_pages
+    uint32_t room_pages
+    uint32_t free_page              # NIL or the first number that is free
+    uint32_t with_room[CLASSES]     # first page of each class that has room
+    char *spares[SPARE_PAGES]
+    uint32_t n_spares
+    uint32_t mapped_pages
+    uint64_t chunk_bytes
+
+
+cdef inline void begin_pool(Pool *pool) noexcept nogil:
+    """Make a pool of zeros an empty one."""
+    cdef int cls
+    for cls in range(CLASSES):
+        pool.with_room[cls] = NIL
+    pool.free_page = NIL
+
+
+cdef inline void end_pool(Pool *pool) noexcept nogil:
+    """Give everything back."""
+    cdef uint32_t i
+    for i in range(pool.n_pages):
+        if pool.pages[i].base != NULL:
+            unmap_page(pool.pages[i].base, PAGE_BYTES)
+    for i in range(pool.n_spares):
+        unmap_page(pool.spares[i], PAGE_BYTES)
+    free(pool.pages)
+
+
+cdef inline uint32_t slots_of(uint32_t cls) noexcept nogil:
+    return PAGE_BYTES // ((16 << cls) + 4)
+
+
+cdef inline uint32_t class_of(uint32_t k) noexcept nogil:
+    """The size class of the chunk in which point number k (from 0) stands."""
+    return 0 if k < 2 else 1 if k < 10 else 2 if k < 34 else 3
+
+
+cdef inline uint32_t place_of(uint32_t k) noexcept nogil:
+    """The position of point number k within its chunk."""
+    return 0 if k < 2 else (k - 2) & 1 if k < 10 else (k - 10) & 3 if k < 34 else (k - 34) & 7
+
+
+cdef inline double *points_at(Pool *pool, uint32_t ref) noexcept nogil:
+    cdef Page *page = &pool.pages[ref >> SLOT_BITS]
+    return <double *>(page.base + (<size_t>(ref & SLOT_MASK) << (4 + page.cls)))
+
+
+cdef inline uint32_t *next_of(Pool *pool, uint32_t ref) noexcept nogil:
+    cdef Page *page = &pool.pages[ref >> SLOT_BITS]
+    return <uint32_t *>(page.base + (<size_t>slots_of(page.cls) << (4 + page.cls))) + (ref & SLOT_MASK)
+
+
+cdef inline void link_page(Pool *pool, uint32_t number) noexcept nogil:
+    cdef Page *page = &pool.pages[number]
+    page.before = NIL
+    page.after = pool.with_room[page.cls]
+    if page.after != NIL:
+        pool.pages[page.after].before = number
+    pool.with_room[page.cls] = number
+
+
+cdef inline void unlink_page(Pool *pool, uint32_t number) noexcept nogil:
+    cdef Page *page = &pool.pages[number]
+    if page.before == NIL:
+        pool.with_room[page.cls] = page.after
+    else:
+        pool.pages[page.before].after = page.after
+    if page.after != NIL:
+        pool.pages[page.after].before = page.before
+
+
+cdef inline bint add_page(Pool *pool, uint32_t cls) noexcept nogil:
+    """Link an empty page of a class; False when there is no memory."""
+    cdef uint32_t number, room
+    cdef char *base
+    cdef Page *grown
+    if pool.free_page == NIL and pool.n_pages == pool.room_pages:
+        room = pool.room_pages * 2 if pool.room_pages else 16
+        if room > PAGE_LIMIT:
+            return False
+        grown = <Page *>realloc(pool.pages, room * sizeof(Page))
+        if grown == NULL:
+            return False
+        pool.pages = grown
+        pool.room_pages = room
+    if pool.n_spares:
+        pool.n_spares -= 1
+        base = pool.spares[pool.n_spares]
+    else:
+        base = <char *>map_page(PAGE_BYTES)
+        if base == NULL:
+            return False
+    if pool.free_page != NIL:
+        number = pool.free_page
+        pool.free_page = pool.pages[number].after
+    else:
+        number = pool.n_pages
+        pool.n_pages += 1
+    memset(&pool.pages[number], 0, sizeof(Page))
+    pool.pages[number].base = base
+    pool.pages[number].cls = cls
+    pool.mapped_pages += 1
+    link_page(pool, number)
+    return True
+
+
+cdef inline void drop_page(Pool *pool, uint32_t number) noexcept nogil:
+    cdef Page *page = &pool.pages[number]
+    unlink_page(pool, number)
+    if pool.n_spares < SPARE_PAGES:
+        pool.spares[pool.n_spares] = page.base
+        pool.n_spares += 1
+    else:
+        unmap_page(page.base, PAGE_BYTES)
+    page.base = NULL
+    page.after = pool.free_page
+    pool.free_page = number
+    pool.mapped_pages -= 1
+
+
+cdef inline uint32_t new_chunk(Pool *pool, uint32_t cls) noexcept nogil:
+    """Return a chunk, or NIL when there is no memory."""
+    cdef uint32_t number = pool.with_room[cls], slot
+    cdef Page *page
+    if number == NIL:
+        if not add_page(pool, cls):
+            return NIL
+        number = pool.with_room[cls]
+    page = &pool.pages[number]
+    if page.free:
+        slot = page.free - 1
+        page.free = next_of(pool, number << SLOT_BITS | slot)[0]
+    else:
+        slot = page.bump
+        page.bump += 1
+    page.used += 1
+    if page.free == 0 and page.bump == slots_of(cls):
+        unlink_page(pool, number)
+    pool.chunk_bytes += (16 << cls) + 4
+    return number << SLOT_BITS | slot
+
+
+cdef inline void free_chunk(Pool *pool, uint32_t ref) noexcept nogil:
+    cdef uint32_t number = ref >> SLOT_BITS
+    cdef Page *page = &pool.pages[number]
+    if page.free == 0 and page.bump == slots_of(page.cls):
+        link_page(pool, number)
+    next_of(pool, ref)[0] = page.free
+    page.free = (ref & SLOT_MASK) + 1
+    page.used -= 1
+    pool.chunk_bytes -= (16 << page.cls) + 4
+    if page.used == 0:
+        drop_page(pool, number)
+
+
+cdef inline uint64_t mixed(double ts, const void *seed) noexcept nogil:
+    cdef double plus = ts + 0.0
+    cdef uint64_t h
+    memcpy(&h, &plus, 8)
+    h ^= <uint64_t>seed
+    h *= <uint64_t>0x9E3779B97F4A7C15
+    h ^= h >> 32
+    h *= <uint64_t>0xD6E8FEB86659FD93
+    return h ^ (h >> 29)
+
+
+cdef inline void merge_sorted(double *ts, double *values, uint32_t n, double *spare) noexcept nogil:
+    """Sort n points by time, stable, in place; `spare` has room for 2n doubles."""
+    cdef uint32_t i, j, k, left, mid, right, width = 1
+    cdef double t, v
+    cdef double *from_t = ts
+    cdef double *from_v = values
+    cdef double *to_t = spare
+    cdef double *to_v = spare + n
+    if n <= 24:
+        for i in range(1, n):
+            t = ts[i]
+            v = values[i]
+            j = i
+            while j > 0 and ts[j - 1] > t:
+                ts[j] = ts[j - 1]
+                values[j] = values[j - 1]
+                j -= 1
+            ts[j] = t
+            values[j] = v
+        return
+    while width < n:
+        left = 0
+        while left < n:
+            mid = left + width if n - left > width else n
+            right = mid + width if n - mid > width else n
+            i = left
+            j = mid
+            for k in range(left, right):
+                if i < mid and (j >= right or from_t[i] <= from_t[j]):
+                    to_t[k] = from_t[i]
+                    to_v[k] = from_v[i]
+                    i += 1
+                else:
+                    to_t[k] = from_t[j]
+                    to_v[k] = from_v[j]
+                    j += 1
+            left = right
+        from_t, to_t = to_t, from_t
+        from_v, to_v = to_v, from_v
+        if width > (1 << 30):
+            break
+        width *= 2
+    if from_t != ts:
+        memcpy(ts, from_t, n * sizeof(double))
+        memcpy(values, from_v, n * sizeof(double))
+
+
+cdef inline int64_t found_at(const double *ts, uint32_t n, double t) noexcept nogil:
+    """The place of t in ascending ts, or -1."""
+    cdef uint32_t low = 0, high = n, mid
+    while low < high:
+        mid = low + (high - low) // 2
+        if ts[mid] < t:
+            low = mid + 1
+        else:
+            high = mid
+    return low if low < n and ts[low] == t else -1
