@@ -41,6 +41,8 @@ def differing_files(config: Config) -> Iterator[str]:
     table = SchemaTable(config.schemas, config.aggregation)
     for names in walk_tree(config.storage.root):
         for name in names:
+            if name.startswith("_tagged."):
+                continue  # a hash
             below = relative_path(name.encode("utf-8"), config.storage.hash_tagged_names)
             path = os.path.join(config.storage.root, os.fsdecode(below))
             try:

@@ -11,7 +11,7 @@ a temporary name beside their place.
 """
 
 from libc.errno cimport (
-    EACCES, EEXIST, EINVAL, EISDIR, ELOOP, EMFILE, ENAMETOOLONG, ENFILE, ENOENT, ENOMEM, ENOTDIR, ENXIO, EPERM, errno,
+    EEXIST, EINVAL, EISDIR, ELOOP, EMFILE, ENAMETOOLONG, ENFILE, ENOENT, ENOMEM, ENOTDIR, ENXIO, errno,
 )
 from libc.math cimport NAN, fabs
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
@@ -796,7 +796,7 @@ cdef class Writer:
         if failed == ENAMETOOLONG:
             self.counts[BAD_NAMES] += 1
             return BAD_NAME
-        if failed in (CW_CORRUPT, CW_EMPTY, EACCES, EPERM, EISDIR, ENOTDIR, ELOOP, ENXIO):
+        if failed in (CW_CORRUPT, CW_EMPTY, EISDIR, ENOTDIR, ELOOP, ENXIO):
             self.counts[BAD_FILES] += 1
             self.say(SAYS_QUARANTINED, row, failed if failed > 0 else 0)
             return QUARANTINED

@@ -14,7 +14,8 @@ _TAGGED = "_tagged"
 def metric_of(relative: str) -> str | None:
     """Return the metric whose file lies at a path below the root; None where no metric's file can lie there.
 
-    None as well for a tagged metric's hash, from which the name cannot be told.
+    A tagged metric whose file is named by a hash is called by that path, `_tagged.<3>.<3>.<hash>`, as graphite-web
+    calls it: its own name cannot be told from the hash.
     """
     folder, leaf = os.path.split(relative)
     if not leaf.endswith(SUFFIX) or relative.startswith(("/", "../")) or not _is_text(relative):
@@ -55,8 +56,8 @@ def walk_tree(root: str, names: int = 1000) -> Iterator[list[str]]:
 
 
 def _metric(prefix: str, stem: str) -> str | None:
-    if prefix.startswith(_TAGGED + "."):
-        return stem.replace("_DOT_", ".") if ";" in stem else None
+    if prefix.startswith(_TAGGED + ".") and ";" in stem:
+        return stem.replace("_DOT_", ".")
     return None if "." in stem else prefix + stem
 
 

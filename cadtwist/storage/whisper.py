@@ -229,7 +229,7 @@ class WhisperStore:
     def walk(self, names: int = 1000) -> Iterator[list[str]]:
         """Yield the names of all metrics with files, in lists of `names`; blocks on folders.
 
-        Files under the hash of a tagged name are left out: the name cannot be told from them.
+        Tagged metrics whose files are named by a hash are called by their path, `_tagged.<3>.<3>.<hash>`.
         """
         return walk_tree(self.root, names)
 

@@ -97,7 +97,8 @@ class StoreMixin:
         names = {f"{a}.{b}" for a in "xyz" for b in range(20)} | {"top", "m;a=1.5"}
         self.write({name: [(NOW, 1.0)] for name in sorted(names)})
         slices = list(self.store.walk(7))
-        self.assertEqual({name for found in slices for name in found} | {"m;a=1.5"}, names)
+        found = {name for names in slices for name in names}
+        self.assertEqual({name for name in found if not name.startswith("_tagged.")} | {"m;a=1.5"}, names)
         self.assertLessEqual(max(map(len, slices)), 7)
         self.assertTrue(self.store.delete("top"))
         self.assertFalse(self.store.delete("top"))
