@@ -71,7 +71,8 @@ cdef inline void end_pool(Pool *pool) noexcept nogil:
 
 
 cdef inline uint32_t slots_of(uint32_t cls) noexcept nogil:
-    return PAGE_BYTES // ((16 << cls) + 4)
+    """The chunks of a page: PAGE_BYTES // ((16 << cls) + 4), without a division at run time."""
+    return 13107 if cls == 0 else 7281 if cls == 1 else 3855 if cls == 2 else 1985
 
 
 cdef inline uint32_t class_of(uint32_t k) noexcept nogil:
