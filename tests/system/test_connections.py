@@ -38,7 +38,7 @@ class IdleConnectionTests(SystemTestCase):
         self.assertEqual(len(list((daemon.whisper / "idle").glob("*.wsp"))), count)
 
     def test_more_than_the_maximum(self) -> None:
-        """Beyond MAX_RECEIVER_CONNECTIONS nobody gets in unseen: served or counted as refused; later ones are served."""
+        """Beyond the maximum everybody is served or counted as refused, and later ones are served."""
         daemon = self.started(Cadtwistd(self.folder / "cadtwist", {"MAX_RECEIVER_CONNECTIONS": 5}))
         connections = [self._connect(daemon.line) for _ in range(12)]
         for number, connection in enumerate(connections):
