@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -29,8 +30,10 @@ LANES: dict[str, tuple[list[str], dict[str, str]]] = {
     "system": (["tests.system", "tests.test_packaging"], {"CADTWIST_SYSTEM": "1"}),
 }
 
-LIMIT_S = 3600.0
-"""A lane that takes longer is ended, and counted as failed."""
+LIMITS_S = {"native": 900.0, "pure": 900.0, "system": 3600.0}
+"""A lane that takes longer is ended, showing where it was, and counted as failed."""
+
+TAIL_BYTES = 8192
 
 _RESULT = re.compile(r"^(PASSED|FAILED)(?: \((.*)\))?\s*$")
 _GOOD = ("successes", "expectedFailures")
@@ -78,21 +81,21 @@ def run(lane: str) -> Outcome:
     print(f"\n=== {lane}: trial {' '.join([*targets, *(f'{k}={v}' for k, v in extra.items())])}", flush=True)
     started = time.monotonic()
     options = ["--reporter=text", f"--temp-directory=_trial_temp_{lane}"]
-    command = [sys.executable, "-m", "twisted.trial", *options, *targets]
-    tail: list[str] = []
+    command = [sys.executable, "-X", "faulthandler", "-m", "twisted.trial", *options, *targets]
+    tail = b""
     with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as trial:
         assert trial.stdout is not None
-        watch = threading.Timer(LIMIT_S, trial.kill)
+        watch = threading.Timer(LIMITS_S[lane], trial.send_signal, [signal.SIGABRT])
         watch.daemon = True
         watch.start()
-        for raw in trial.stdout:
-            text = raw.decode("utf-8", "replace")
-            sys.stdout.write(text)
+        while chunk := os.read(trial.stdout.fileno(), 65536):
+            sys.stdout.buffer.write(chunk)
             sys.stdout.flush()
-            tail = [*tail[-40:], text]
+            tail = (tail + chunk)[-TAIL_BYTES:]
         trial.wait()
         watch.cancel()
-    return Outcome(lane, *counts(tail, trial.returncode), time.monotonic() - started)
+    lines = tail.decode("utf-8", "replace").splitlines()
+    return Outcome(lane, *counts(lines, trial.returncode), time.monotonic() - started)
 
 
 def main(lanes: list[str]) -> int:
