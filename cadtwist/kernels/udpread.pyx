@@ -4,7 +4,7 @@
 The thread waits in poll and recvmmsg, never touches Python and shares two buffers with `take` under a mutex: it fills
 one while the other is handed out.  A full buffer makes the thread wait, so that what is too much stays in the
 socket's own buffer and is then dropped, and counted, by the kernel (SO_RXQ_OVFL).  An eventfd wakes the reactor when the
-buffer was empty before.  After a read that took all there was, the thread rests for up to 2 ms: a lone datagram is not
+buffer was empty before.  After a read that took all there was, the thread rests for up to 5 ms: a lone datagram is not
 delayed, many are read together.
 """
 
@@ -39,12 +39,10 @@ cdef extern from *:
     #define UR_MESSAGES 64
     #define UR_CONTROL 64
     /* The rest between two reads that left nothing behind, so that reads are fewer and longer: as long as half of the
-       socket's buffer can take a burst of 300,000 datagrams a second (each costs it some 2,300 bytes), at most 2 ms,
-       and shorter when much comes. */
-    #define UR_FEW 24
-    #define UR_REST_NS 2000000
-    #define UR_BREATH_NS 700000
+       socket's buffer can take a burst of 300,000 datagrams a second (each costs it some 2,300 bytes), at most 5 ms. */
+    #define UR_REST_NS 5000000
     #define UR_NS_PER_BYTE 0.72
+    #define UR_TELL_BYTES 524288         /* the reactor is woken when all is read, or when so much waits */
     #define UR_LAST_READS 1024           /* a stopping reader takes what has come, but no endless stream */
 
     typedef struct { uint32_t start; uint16_t family; uint8_t address[16]; } ur_peer;
@@ -57,7 +55,7 @@ cdef extern from *:
         pthread_t thread;
         pthread_mutex_t lock;
         pthread_cond_t space;
-        int started, stopping, dead;
+        int started, stopping, told;
         ur_buffer filling, taken;
         uint8_t *scratch;
         uint64_t datagrams, bytes, cut, dropped, waits, errors;
@@ -103,26 +101,32 @@ cdef extern from *:
         char control[UR_MESSAGES][UR_CONTROL];
     } ur_call;
 
-    /* Keep what one call brought.  Without room the thread waits for `take`; a stopping one counts the loss. */
-    static void ur_keep_all(ur_reader *r, ur_call *c, int got) {
+    /* Wake the reactor, once until it takes; the lock is held. */
+    static void ur_tell(ur_reader *r) {
         uint64_t one = 1;
+        if (r->told || !r->filling.used) return;
+        r->told = 1;
+        if (write(r->wake, &one, 8) < 0) r->errors++;
+    }
+
+    /* Keep what one call brought.  Without room the thread waits for `take`; a stopping one counts the loss. */
+    static void ur_keep_all(ur_reader *r, ur_call *c, int got, int most) {
         int i;
         for (i = 0; i < got; i++) {
             size_t n = c->messages[i].msg_len;
-            int was_empty;
             ur_overflow(r, &c->messages[i].msg_hdr);
             r->datagrams++;
             r->bytes += n;
             if (n > r->most) { n = r->most; r->cut++; }
             if (r->filling.used + n + 1 > r->ring) {
                 r->waits++;
+                ur_tell(r);
                 while (r->filling.used + n + 1 > r->ring && !r->stopping) pthread_cond_wait(&r->space, &r->lock);
                 if (r->filling.used + n + 1 > r->ring) { r->dropped++; continue; }
             }
-            was_empty = r->filling.used == 0;
             ur_keep(&r->filling, (uint8_t *)c->parts[i].iov_base, n, &c->froms[i]);
-            if (was_empty && r->filling.used && write(r->wake, &one, 8) < 0) r->errors++;
         }
+        if (got < most || r->filling.used >= UR_TELL_BYTES || r->filling.used >= r->ring / 2) ur_tell(r);
     }
 
     /* Read what there is, at most `most` datagrams; how many there were, 0 for none, -1 for a fault. */
@@ -143,7 +147,7 @@ cdef extern from *:
         got = recvmmsg(r->fd, c->messages, (unsigned)most, MSG_DONTWAIT, NULL);
         if (got < 0) got = errno == EAGAIN || errno == EINTR ? 0 : -1;
         pthread_mutex_lock(&r->lock);
-        if (got < 0) r->errors++; else ur_keep_all(r, c, got);
+        if (got < 0) r->errors++; else ur_keep_all(r, c, got, most);
         pthread_mutex_unlock(&r->lock);
         return got;
     }
@@ -153,19 +157,25 @@ cdef extern from *:
         ur_call call;
         struct pollfd polled[2];
         const struct timespec rest = {0, r->rest_ns};
-        const struct timespec breath = {0, r->rest_ns < UR_BREATH_NS ? r->rest_ns : UR_BREATH_NS};
         size_t per_call = r->ring / (r->most + 2);
         int got, turns;
         if (per_call > UR_MESSAGES) per_call = UR_MESSAGES;
         polled[0].fd = r->fd; polled[0].events = POLLIN;
         polled[1].fd = r->halt; polled[1].events = POLLIN;
         for (;;) {
-            if (poll(polled, 2, -1) < 0 && errno != EINTR) break;
+            int ready = poll(polled, 2, 0);
+            if (ready == 0) {
+                pthread_mutex_lock(&r->lock);
+                ur_tell(r);
+                pthread_mutex_unlock(&r->lock);
+                ready = poll(polled, 2, -1);
+            }
+            if (ready < 0 && errno != EINTR) break;
             if (polled[1].revents) break;
             if (!polled[0].revents) continue;
             got = ur_read(r, &call, (int)per_call);
             if (got < 0 && poll(&polled[1], 1, 100) > 0) break;
-            if (got >= 0 && got < (int)per_call) nanosleep(got < UR_FEW ? &rest : &breath, NULL);
+            if (got >= 0 && got < (int)per_call) nanosleep(&rest, NULL);
         }
         for (turns = 0; turns < UR_LAST_READS && ur_read(r, &call, (int)per_call) > 0; turns++) {}
         return NULL;
@@ -249,6 +259,7 @@ cdef extern from *:
         was = r->filling;
         r->filling = r->taken;
         r->filling.used = r->filling.count = 0;
+        r->told = 0;
         r->taken = was;
         pthread_cond_signal(&r->space);
         pthread_mutex_unlock(&r->lock);
