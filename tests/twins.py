@@ -8,7 +8,7 @@ from types import ModuleType
 
 from cadtwist.kernels import active
 
-__all__ = ["python_twin", "native_twin", "NATIVE_EXPECTED"]
+__all__ = ["NATIVE_EXPECTED", "native_twin", "python_twin"]
 
 NATIVE_EXPECTED = os.environ.get("CADTWIST_PURE") != "1"
 

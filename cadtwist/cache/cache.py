@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from cadtwist.flow import Gate
 from cadtwist.interfaces import IHolder, ISink
+from cadtwist.kernels.active import columns
 from cadtwist.model.batch import Batch, Floats, Ids
 from cadtwist.model.writejob import (
     BAD_NAME,
@@ -105,7 +106,7 @@ class Cache:
         self._gate = gate
         self._journal = journal
         self._on_new = on_new
-        self._known = np.zeros(0, np.bool_)
+        self._known = np.zeros(0, np.uint8)
         account.held = lambda: points.points
         account.gauge("size", lambda: float(points.points))
         account.gauge("queues", lambda: float(points.metrics))
@@ -147,12 +148,8 @@ class Cache:
         if self._journal is not None and not refused.all():
             self._journal.append(batch.select(refused == 0))
 
-    def _append(
-        self, batch: Batch, segment: int, room: int, refused_rows: npt.NDArray[np.uint8] | None = None
-    ) -> None:
-        merged, refused, _ = self.points.append(
-            batch.ids, batch.timestamps, batch.values, segment, room, refused_rows
-        )
+    def _append(self, batch: Batch, segment: int, room: int, refused_rows: npt.NDArray[np.uint8] | None = None) -> None:
+        merged, refused, _ = self.points.append(batch.ids, batch.timestamps, batch.values, segment, room, refused_rows)
         self.account.merged += merged
         if refused:
             self.account.drop(FULL, refused)
@@ -161,19 +158,19 @@ class Cache:
 
     def _meet(self, ids: Ids) -> None:
         """Tell of ids that come for the first time."""
+        if columns.all_set(self._known, ids):
+            return
         if len(self._known) < self._names.capacity:
-            grown = np.zeros(self._names.capacity + self._names.capacity // 4, np.bool_)
+            grown = np.zeros(self._names.capacity + self._names.capacity // 4, np.uint8)
             grown[: len(self._known)] = self._known
             self._known = grown
-        fresh = ~self._known[ids]
-        if fresh.any():
-            new = np.sort(ids[fresh])
-            first = np.ones(len(new), np.bool_)
-            np.not_equal(new[1:], new[:-1], out=first[1:])
-            new = new[first]
-            self._known[new] = True
-            if self._on_new is not None:
-                self._on_new(new)
+        new = np.sort(ids[self._known[ids] == 0])
+        first = np.ones(len(new), np.bool_)
+        np.not_equal(new[1:], new[:-1], out=first[1:])
+        new = new[first]
+        self._known[new] = 1
+        if self._on_new is not None:
+            self._on_new(new)
 
     # limits
 
@@ -217,8 +214,12 @@ class Cache:
         schemas = self._schema_of(taken)
         return WriteJob(taken, names, name_offsets, schemas, offsets, timestamps, values, may_create, now)
 
-    def confirm(self, job: WriteJob, statuses: Statuses) -> None:
-        """Settle each metric of `job`: written points go, those that could not be written are pending again."""
+    def confirm(self, job: WriteJob, statuses: Statuses, late: int = 0) -> None:
+        """Settle each metric of `job`: written points go, those that could not be written are pending again.
+
+        `late` points of the job found no place in their files, those of the metrics that are TOO_OLD as a whole
+        included.
+        """
         sizes = np.diff(job.offsets)
         totals = np.bincount(statuses, sizes, len(STATUS_NAMES)).astype(np.int64).tolist()
         metrics = np.bincount(statuses, minlength=len(STATUS_NAMES)).tolist()
@@ -228,6 +229,9 @@ class Cache:
         if waits.any():
             account.merged += self.points.requeue(job.ids[waits])
         written = totals[WRITTEN] + totals[CREATED]
+        late = min(written, max(0, late - totals[TOO_OLD]))
+        written -= late
+        totals[TOO_OLD] += late
         account.out += written
         account.count("committed_points", written)
         account.count("updates", metrics[WRITTEN] + metrics[CREATED])
@@ -254,6 +258,6 @@ class Cache:
         lost = self.points.forget(ids)
         if lost:
             self.account.drop("forgotten", lost)
-        self._known[ids[ids < len(self._known)]] = False
+        self._known[ids[ids < len(self._known)]] = 0
         if self._journal is not None:
             self._journal.forget(ids)

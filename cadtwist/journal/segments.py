@@ -13,8 +13,8 @@ and goes on with frames::
 `crc32` (zlib's) covers the 20 bytes before it and the payload.  The epoch grows with each opening of the folder, the
 sequence by one with each frame of an epoch.  24 zeros end a segment; they are written with the frames before them and
 written over by the next.  A spare still holds frames of its former life: they never have the epoch and sequence that
-a reader expects, so they are never taken for new ones.  Blocks of a spare are written before its use, so that
-fdatasync has data to write and no metadata.
+a reader expects, so they are never taken for new ones.  Blocks of a spare are reserved before its use, so that
+fdatasync never has to find room.
 
 A crash at any moment leaves whole frames followed by a torn one or by old bytes: readers stop there and go on with
 the next segment.
@@ -240,11 +240,11 @@ class SegmentLog:
             return False
         if self.size == HEADER_BYTES or self._written == self.size:
             return True
-        data = self._buffer + _END
+        self._buffer += _END
         try:
             if self._fd < 0:
                 self._fd = self._open()
-            self._disk.write(self._fd, data, self._written)
+            self._disk.write(self._fd, self._buffer, self._written)
         except OSError:
             self._refused()
             return False

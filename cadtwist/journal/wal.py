@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cadtwist.journal.segments import FRAME_BYTES, SegmentLog
+from cadtwist.kernels.active import columns
 from cadtwist.model.batch import BATCH_POINTS, NO_ID, Batch, Floats, Ids
 from cadtwist.telemetry import Account
 
@@ -97,7 +98,8 @@ class Wal:
 
     `account` counts `logged` (written to the file), `unlogged` (accepted although the log could not be written) and
     `relogged` datapoints; its gauge `failing` is 1 while the disk refuses.  `min_bytes` is what the log may always
-    take; beyond, it is bounded by twice what is pending and one segment.
+    take; beyond, it is bounded by twice what is pending and one segment.  While `replaying` no segment goes: nobody pins
+    those that are not read yet.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class Wal:
         self._turn_points = 0
         self._again: Ids = np.zeros(0, np.uint32)
         self._failed = False
+        self.replaying = False
         self._spoilt = 0
         self._marks: deque[tuple[int, int]] = deque()
         account.gauge("failing", lambda: float(self._failed))
@@ -172,10 +175,10 @@ class Wal:
 
     def _unnamed(self, ids: Ids) -> tuple[Ids, bytes, Ids] | None:
         """Return those ids whose names the current segment does not have, with their names."""
-        new = self._named[ids] != np.uint32(self._log.serial)
-        if not new.any():
+        serial = self._log.serial & 0xFFFFFFFF
+        if columns.all_are(self._named, ids, serial):
             return None
-        missing = np.sort(ids[new])
+        missing = np.sort(ids[self._named[ids] != np.uint32(serial)])
         first = np.ones(len(missing), np.bool_)
         np.not_equal(missing[1:], missing[:-1], out=first[1:])
         missing = missing[first]
@@ -204,7 +207,7 @@ class Wal:
 
     def turn_ended(self) -> None:
         """Write what the turn logged, with one call of the system; go on making room.  Bounded in time."""
-        if self._settle(self._log.write()):
+        if self._settle(self._log.write()) and not self.replaying:
             self.make_room()
 
     def sync(self) -> None:

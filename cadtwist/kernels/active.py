@@ -10,9 +10,9 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
-__all__ = ["KERNELS", "NATIVE", "index", "picklepoints", "points", "table", "udpread", "whisperfile"]
+__all__ = ["KERNELS", "NATIVE", "columns", "index", "picklepoints", "points", "table", "udpread", "whisperfile"]
 
-KERNELS = ("table", "picklepoints", "points", "index", "whisperfile", "udpread")
+KERNELS = ("table", "columns", "picklepoints", "points", "index", "whisperfile", "udpread")
 
 
 def _native_is_complete() -> bool:
@@ -30,6 +30,7 @@ NATIVE: bool = _native_is_complete()
 """True when the native twins serve."""
 
 if TYPE_CHECKING:
+    from cadtwist.kernels import columns_py as columns
     from cadtwist.kernels import index_py as index
     from cadtwist.kernels import picklepoints_py as picklepoints
     from cadtwist.kernels import points_py as points
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from cadtwist.kernels import whisperfile_py as whisperfile
 else:
     _suffix = "" if NATIVE else "_py"
-    index, picklepoints, points, table, udpread, whisperfile = (
+    columns, index, picklepoints, points, table, udpread, whisperfile = (
         importlib.import_module(f"cadtwist.kernels.{name}{_suffix}")
-        for name in ("index", "picklepoints", "points", "table", "udpread", "whisperfile")
+        for name in ("columns", "index", "picklepoints", "points", "table", "udpread", "whisperfile")
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BATCH_POINTS", "NO_ID", "Batch", "Columns", "Ids", "Floats", "Spans"]
+__all__ = ["BATCH_POINTS", "NO_ID", "Batch", "Columns", "Floats", "Ids", "Spans"]
 
 BATCH_POINTS = 8192
 """The most datapoints that one Batch carries."""

@@ -10,10 +10,16 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 
-__all__ = ["MAX_ALTERNATIVES", "MAX_PARTS", "expand_braces", "is_pattern", "parse_pattern", "tagged_path"]
+__all__ = ["MAX_ALTERNATIVES", "MAX_CHARACTERS", "MAX_PARTS", "MAX_PATTERN", "expand_braces", "is_pattern", "parse_pattern", "tagged_path"]
 
 MAX_ALTERNATIVES = 1000
 """The most texts that the braces of one component may stand for."""
+
+MAX_CHARACTERS = 1 << 20
+"""The most characters that expanding the braces of one component may write."""
+
+MAX_PATTERN = 1 << 16
+"""The most characters of a query."""
 
 MAX_PARTS = 63
 """The most components of a pattern with wildcards."""
@@ -33,9 +39,9 @@ def is_pattern(query: str) -> bool:
 def expand_braces(text: str) -> list[str]:
     """Return the texts that `{a,b}` groups of one component stand for, each once, in their order.
 
-    Unbalanced braces stay as they are.  Raises ValueError for more than MAX_ALTERNATIVES.
+    Unbalanced braces stay as they are.  Raises ValueError for more than MAX_ALTERNATIVES or MAX_CHARACTERS.
     """
-    waiting, done = [text], dict[str, None]()
+    waiting, done, written = [text], dict[str, None](), 0
     while waiting:
         current = waiting.pop()
         group = _INNERMOST.search(current)
@@ -43,6 +49,9 @@ def expand_braces(text: str) -> list[str]:
             done[current] = None
         else:
             choices = group[1].split(",")
+            written += (len(current) - len(group[0])) * len(choices) + len(group[1])
+            if len(choices) > MAX_ALTERNATIVES or written > MAX_CHARACTERS:
+                raise ValueError(f"braces stand for more than {MAX_ALTERNATIVES} alternatives or too much text")
             waiting += [current[: group.start()] + choice + current[group.end() :] for choice in reversed(choices)]
         if len(waiting) + len(done) > MAX_ALTERNATIVES:
             raise ValueError(f"braces stand for more than {MAX_ALTERNATIVES} alternatives")
@@ -53,8 +62,10 @@ def parse_pattern(query: str) -> tuple[tuple[bytes, ...], ...] | None:
     """Return the components of a query, each with its alternatives, for `NameIndex.find`.
 
     None for a query that can match nothing: an empty component or a slash in it.  A dot that leads is ignored.
-    Raises ValueError for too many components or alternatives.
+    Raises ValueError for too many characters, components or alternatives.
     """
+    if len(query) > MAX_PATTERN:
+        raise ValueError(f"a pattern has at most {MAX_PATTERN} characters")
     parts = query.removeprefix(".").split(".")
     if len(parts) > MAX_PARTS:
         raise ValueError(f"a pattern has at most {MAX_PARTS} components")

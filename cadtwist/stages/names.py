@@ -141,10 +141,10 @@ class NameMap:
     def accept(self, batch: Batch) -> None:
         """Pass on what the rules let through, under its new names; a Batch of which all passes is not copied."""
         self._account.received += len(batch)
-        decided = self._decisions.lookup(batch.ids)
-        if (decided == PASS).all():
+        if self._decisions.all_are(batch.ids, PASS):
             self._pass_on(batch)
             return
+        decided = self._decisions.lookup(batch.ids)
         kept = decided > UNKNOWN
         if not kept.all():
             self._count_drops(decided[~kept])

@@ -1,0 +1,26 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""One pass over columns where NumPy would need several: the native twin of `columns_py`."""
+
+from libc.stdint cimport uint8_t, uint32_t
+
+__all__ = ["all_are", "all_set"]
+
+
+def all_are(const uint32_t[::1] numbers, const uint32_t[::1] ids, uint32_t wanted):
+    """Return whether `numbers[id] == wanted` for every id; an id beyond the end is not."""
+    cdef Py_ssize_t i, n = ids.shape[0]
+    cdef uint32_t end = <uint32_t>numbers.shape[0]
+    for i in range(n):
+        if ids[i] >= end or numbers[ids[i]] != wanted:
+            return False
+    return True
+
+
+def all_set(const uint8_t[::1] flags, const uint32_t[::1] ids):
+    """Return whether `flags[id]` is not zero for every id; an id beyond the end is not."""
+    cdef Py_ssize_t i, n = ids.shape[0]
+    cdef uint32_t end = <uint32_t>flags.shape[0]
+    for i in range(n):
+        if ids[i] >= end or not flags[ids[i]]:
+            return False
+    return True

@@ -1,0 +1,66 @@
+"""Questions about columns: both twins."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.twins import native_twin, python_twin
+
+NATIVE = native_twin("columns")
+
+
+class ColumnsContract:
+    """What each twin answers."""
+
+    kernel: ModuleType
+    assertTrue: Any
+    assertFalse: Any
+    assertEqual: Any
+
+    def test_all_are(self) -> None:
+        numbers = np.array([7, 1, 7], np.uint32)
+        ids = np.array([0, 2, 0], np.uint32)
+        self.assertTrue(self.kernel.all_are(numbers, ids, 7))
+        self.assertFalse(self.kernel.all_are(numbers, np.array([0, 1], np.uint32), 7))
+        self.assertFalse(self.kernel.all_are(numbers, np.array([3], np.uint32), 7))
+        self.assertTrue(self.kernel.all_are(numbers, np.zeros(0, np.uint32), 9))
+
+    def test_all_set(self) -> None:
+        flags = np.array([1, 0, 2], np.uint8)
+        self.assertTrue(self.kernel.all_set(flags, np.array([0, 2], np.uint32)))
+        self.assertFalse(self.kernel.all_set(flags, np.array([0, 1], np.uint32)))
+        self.assertFalse(self.kernel.all_set(flags, np.array([0, 0xFFFFFFFF], np.uint32)))
+
+    def test_against_a_loop(self) -> None:
+        @settings(max_examples=100, deadline=None, database=None)
+        @given(st.lists(st.integers(0, 3), max_size=8), st.lists(st.integers(0, 9), max_size=8), st.integers(0, 3))
+        def check(numbers: list[int], ids: list[int], wanted: int) -> None:
+            inside = [i < len(numbers) for i in ids]
+            same = all(inside) and all(numbers[i] == wanted for i in ids)
+            found = self.kernel.all_are(np.array(numbers, np.uint32), np.array(ids, np.uint32), wanted)
+            self.assertEqual(found, same)
+            full = all(inside) and all(numbers[i] for i in ids)
+            self.assertEqual(self.kernel.all_set(np.array(numbers, np.uint8), np.array(ids, np.uint32)), full)
+
+        check()
+
+
+class PythonColumnsTests(ColumnsContract, SynchronousTestCase):
+    """The readable twin."""
+
+    kernel = python_twin("columns")
+
+
+class NativeColumnsTests(ColumnsContract, SynchronousTestCase):
+    """The compiled twin."""
+
+    if NATIVE is None:
+        skip = "the native kernel is not built"
+    else:
+        kernel = NATIVE
