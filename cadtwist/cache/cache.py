@@ -249,6 +249,10 @@ class Cache:
         """Return (offsets, timestamps, values) of what is held of `ids`, in flight or not."""
         return self.points.peek_many(ids)
 
+    def unmeet(self, ids: Ids) -> None:
+        """Let `on_new` hear of `ids` again when their next datapoints come."""
+        self._known[ids[ids < len(self._known)]] = False
+
     def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Return True where datapoints are held."""
         return self.points.holds(ids)

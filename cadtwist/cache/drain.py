@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,7 +66,7 @@ class Drain:
     """Jobs of at most `job_metrics` metrics and about `job_points` datapoints for `lanes` writers; reactor thread.
 
     Lane k gets only ids with id % lanes == k, so two writers never meet in a file.  `now` must be one clock's seconds
-    in all calls, the epoch's where `timesorted` is used.
+    in all calls, the epoch's where `timesorted` is used.  `on_sorted(metrics)` hears of each snapshot made.
     """
 
     def __init__(
@@ -79,8 +79,10 @@ class Drain:
         job_metrics: int = 1024,
         job_points: int = 65536,
         seed: int = 0,
+        on_sorted: Callable[[int], object] | None = None,
     ) -> None:
         self.rates = rates
+        self._on_sorted = on_sorted
         self._cache = cache
         self._points = cache.points
         self._order = STRATEGIES[strategy]
@@ -161,12 +163,12 @@ class Drain:
             wait_s = min(wait_s, max(0.0, self._retries[0][0] - now))
         return wait_s
 
-    def confirm(self, job: WriteJob, statuses: Statuses, now: float) -> None:
-        """Settle each metric of `job` by its status."""
+    def confirm(self, job: WriteJob, statuses: Statuses, now: float, late: int = 0) -> None:
+        """Settle each metric of `job` by its status; `late` points of it found no place in their files."""
         created = int(np.count_nonzero(statuses == CREATED))
         waiting = job.ids[statuses == WAITS_FOR_CREATE]
         failed = job.ids[statuses == RETRY]
-        self._cache.confirm(job, statuses)
+        self._cache.confirm(job, statuses, late)
         self._creates.spend(created - job.may_create)
         self._updates.spend(-len(waiting))
         self._hold_states(job.ids)
@@ -241,6 +243,8 @@ class Drain:
             return False
         lane.making = None
         lane.taken_at = now
+        if self._on_sorted is not None:
+            self._on_sorted(len(order))
         if len(self._lanes) > 1:
             order = order[order % np.uint32(len(self._lanes)) == number]
         if len(order):

@@ -258,6 +258,7 @@ _OURS = (
     _ours("WAL_MAX_BYTES", "int", "wal.max_bytes"),
     _ours("WRITER_THREADS", "int", "writer.threads"),
     _ours("MAX_OPEN_FILES", "int", "storage.max_open_files"),
+    _ours("FILES_RESCAN_INTERVAL", "float", "storage.rescan_s"),
     _ours("TAG_TIMEOUT", "float", "tags.timeout_s"),
     _ours("CARBON_METRIC_HOST", "text", "self_metrics.host"),
     _ours("LOCAL_STATS_INTERVAL", "float", "local_stats.interval_s"),

@@ -166,7 +166,10 @@ class WriterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where series live.  All but `kind` and `root` concern whisper files."""
+    """Where series live.  All but `kind` and `root` concern whisper files.
+
+    Every `rescan_s` (0 = never) the folders are looked through for files that others made or removed.
+    """
 
     kind: Literal["whisper", "memory"] = "whisper"
     root: str = "var/whisper"
@@ -177,6 +180,7 @@ class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     fadvise_random: bool = False
     hash_tagged_names: bool = True
     max_open_files: int = 20_000
+    rescan_s: float = 3600.0
 
 
 class TagsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -208,13 +212,12 @@ class WebConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class SelfMetricsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Our own metrics, fed to ourselves every `interval_s` (0 = off).
 
-    `scheme` `carbon` names them `<prefix>.agents.<host>-<instance>.<metric>`; `host` empty = this machine's short name.
+    They are named `<prefix>.agents.<host>-<instance>.<metric>`; `host` empty = this machine's short name.
     """
 
     interval_s: float = 60.0
     prefix: str = "carbon"
     host: str = ""
-    scheme: Literal["carbon"] = "carbon"
 
 
 class LocalStatsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

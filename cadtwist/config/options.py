@@ -100,7 +100,21 @@ OPTIONS: tuple[Option, ...] = (
     Option("storage.lock_writes", "flock each file while it is written"),
     Option("storage.fadvise_random", "tell the kernel that files are read at random"),
     Option("storage.hash_tagged_names", "file names of tagged series are hashes"),
-    Option("storage.max_open_files", "descriptors kept open for writing", "", 0, 1_000_000),
+    Option(
+        "storage.max_open_files",
+        "descriptors kept open for writing; less where the process may not have so many",
+        "",
+        0,
+        1_000_000,
+    ),
+    Option(
+        "storage.rescan_s",
+        "seconds between looks for files that others made or removed; 0 = only at start",
+        "s",
+        0,
+        86400 * 365,
+        reloadable=True,
+    ),
     Option("schemas", "which metrics are kept how long; the first match wins, none = 60 s for 7 days", reloadable=True),
     Option("aggregation", "how metrics are consolidated in time; the first match wins", reloadable=True),
     Option("tags.enabled", "tell the tag database of new and updated series", reloadable=True),
@@ -119,7 +133,6 @@ OPTIONS: tuple[Option, ...] = (
     Option("self_metrics.interval_s", "seconds between our own metrics; 0 = off", "s", 0, 86400, reloadable=True),
     Option("self_metrics.prefix", "first part of the names of our own metrics", reloadable=True),
     Option("self_metrics.host", "host part of the names of our own metrics; empty = this machine's", reloadable=True),
-    Option("self_metrics.scheme", "way of naming our own metrics: <prefix>.agents.<host>-<instance>.<metric>"),
     Option(
         "local_stats.interval_s", "seconds between figures of this machine; 0 = off", "s", 0, 86400, reloadable=True
     ),

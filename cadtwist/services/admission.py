@@ -69,6 +69,8 @@ class Admission(Service):
 
     def _open(self, _: object) -> None:
         self._daemon.replaying = False
+        if self._daemon.wal is not None:
+            self._daemon.wal.replaying = False
         if not self.running:
             return
         try:

@@ -16,10 +16,11 @@ import os
 import secrets
 import socket
 import time
+from functools import partial
 from typing import Any
 
 from twisted.application.service import IService
-from twisted.logger import globalLogPublisher
+from twisted.logger import Logger, globalLogPublisher
 
 from cadtwist import __version__
 from cadtwist.cache.cache import Cache, Limits
@@ -39,8 +40,9 @@ from cadtwist.query.index import MetricIndex
 from cadtwist.query.owner import LocalOwner, SchemaInfo
 from cadtwist.services.admission import Admission
 from cadtwist.services.agent import agent_stats
+from cadtwist.services.descriptors import file_limit, files_to_keep
 from cadtwist.services.doors import CacheAnswers, Doors
-from cadtwist.services.known import KnownNames
+from cadtwist.services.known import KnownNames, ScannedNames
 from cadtwist.services.localstats import LocalStats
 from cadtwist.services.logs import CarbonLogs
 from cadtwist.services.scan import FileScan
@@ -63,6 +65,7 @@ __all__ = ["Daemon", "cache_limits", "name_rules", "writer_rates"]
 SWEEP_S = 1.0
 _SWEEP_SHARE = 256
 _LEAST_SWEEP = 4096
+_NAMED = 100
 
 
 def name_rules(config: Config) -> list[NameRule]:
@@ -97,6 +100,8 @@ class Daemon:
     `ready_waits` names what is still waited for: nothing when the daemon is ready.
     """
 
+    _log = Logger()
+
     def __init__(self, reactor: Any, config: Config) -> None:
         if config.cache is None:
             raise ConfigError([f"{config.program}: there is no cache in this configuration, so nothing to do"])
@@ -118,23 +123,28 @@ class Daemon:
     def _build_names(self) -> None:
         self.table = active.table.MetricTable(secrets.randbits(64), self.config.names.max_bytes)
         self.keys = KeySpace(self.table)
-        self.index = MetricIndex(secrets.randbits(64), self.config.storage.hash_tagged_names)
-        self.known = KnownNames(self.index, self.table)
+        self.known = KnownNames(self._empty_index, self.table)
+        self.index = self.known.index
         account = self.telemetry.account("metric names")
         account.gauge("live", lambda: len(self.table))
         account.gauge("bytes", lambda: self.table.used_bytes)
         account.gauge("retired", lambda: self.keys.retired)
         account.gauge("index_names", lambda: len(self.index))
 
+    def _empty_index(self) -> MetricIndex:
+        config = self.config
+        return MetricIndex(secrets.randbits(64), config.storage.hash_tagged_names, config.names.max_bytes)
+
     def _build_store(self) -> None:
         storage = self.config.storage
+        files = self.telemetry.account("files")
         self.schemas = SchemaTable(self.config.schemas, self.config.aggregation)
         if storage.kind == "memory":
             self.store: Any = MemoryStore(self.schemas)
             return
         allocation = "reserved" if storage.fallocate_create else "sparse" if storage.sparse_create else "zeros"
         options = WhisperOptions(
-            max_open_files=max(self.config.writer.threads, storage.max_open_files),
+            max_open_files=max(self.config.writer.threads, self._files_to_keep()),
             allocation=allocation,
             lock=storage.lock_writes,
             flush=storage.autoflush,
@@ -142,6 +152,18 @@ class Daemon:
             hash_tagged=storage.hash_tagged_names,
         )
         self.store = WhisperStore(storage.root, self.schemas, options, self.config.writer.threads)
+        for what in self.store.counters():
+            files.gauge(what, partial(_counted, self.store, what))
+
+    def _files_to_keep(self) -> int:
+        wanted, limit = self.config.storage.max_open_files, file_limit()
+        allowed = files_to_keep(wanted, limit, self.config.limits.max_connections)
+        if allowed < wanted:
+            self._log.warn(
+                "storage.max_open_files: {wanted} is lowered to {allowed}, as this process may open {limit:.0f} files",
+                wanted=wanted, allowed=allowed, limit=limit,
+            )  # fmt: skip
+        return allowed
 
     def _build_cache(self) -> None:
         config = self.config
@@ -153,6 +175,7 @@ class Daemon:
             self.log = SegmentLog(config.wal.directory, config.wal.segment_bytes)
             account = self.telemetry.account("write-ahead log")
             self.wal = Wal(self.log, self.table, self.points, account, config.wal.max_bytes)
+            self.wal.replaying = True
         self.cache = Cache(
             self.table,
             self.points,
@@ -164,7 +187,10 @@ class Daemon:
             self.known.met,
         )
         now = self.reactor.seconds()
-        self.drain = Drain(self.cache, config.writer.strategy, writer_rates(config), now, config.writer.threads)
+        self.drain = Drain(
+            self.cache, config.writer.strategy, writer_rates(config), now, config.writer.threads,
+            on_sorted=self._queue_sorted,
+        )  # fmt: skip
         self.names = NameMap(name_rules(config), self.table, self.cache, self.telemetry.account("names"))
         for holder in (self.names, self.cache, self.schema_numbers, self.known, self.drain):
             self.keys.hold(holder)
@@ -199,7 +225,7 @@ class Daemon:
         )
         self.writer = WriterService(
             reactor, _Jobs(self.drain, self.keys), self.store, self.telemetry.account("writer"), config.writer.threads,
-            after,
+            after, self._late_points,
         )  # fmt: skip
         self.scan = self._file_scan()
         self.syncer: Syncer | None = None
@@ -249,9 +275,12 @@ class Daemon:
         return TagPoster(self.reactor, post, tags.url, account, tags.batch_series, tags.max_queue_series)
 
     def _file_scan(self) -> FileScan | None:
-        if self.config.storage.kind != "whisper" or not os.path.isdir(self.config.storage.root):
+        storage = self.config.storage
+        if storage.kind != "whisper":
             return None
-        return FileScan(self.reactor, self.config.storage.root, self.known.on_disk)
+        return FileScan(
+            self.reactor, storage.root, ScannedNames(self.reactor, self.known, self.cache), storage.rescan_s
+        )
 
     def _reading_services(self) -> list[IService]:
         """Return what answers HTTP: web processes behind TCP listeners, this process behind all others."""
@@ -306,6 +335,14 @@ class Daemon:
     def _hurry(self) -> None:
         self.drain.shutdown(self.config.writer.on_shutdown_updates_per_second)
 
+    def _queue_sorted(self, metrics: int) -> None:
+        if self.config.log.queue_sorts:
+            self._log.info("sorted {metrics} cache queues", metrics=metrics, log_file="cache")
+
+    def _late_points(self, lane: int) -> int:
+        """Return how many points the store found too old in a lane; in that lane's thread."""
+        return int(self.store.writer(lane).counters()["late"]) if self.config.storage.kind == "whisper" else 0
+
     def _schema_info(self, name: str) -> SchemaInfo:
         schema = self.schemas.schema(self.schemas.decide(name))
         return SchemaInfo(tuple((one.step, one.points) for one in schema.archives), schema.method, schema.xff)
@@ -333,10 +370,15 @@ class Daemon:
             "index_names": len(self.index),
             "pending_points": self.points.points,
             "pending_metrics": self.points.metrics,
+            "files_of_other_schema": self.store.mismatched()[:_NAMED] if self.config.storage.kind == "whisper" else [],
             "unbalanced": {
                 account.name: account.balance() for account in self.telemetry.accounts.values() if account.balance()
             },
         }
+
+
+def _counted(store: WhisperStore, what: str) -> float:
+    return store.counters()[what]
 
 
 def _is_plain(door: Listener) -> bool:
@@ -379,6 +421,6 @@ class _Jobs:
             self._numbers[id(job)] = self._keys.job_started()
         return job
 
-    def confirm(self, job: WriteJob, statuses: Statuses, now: float) -> None:
-        self._drain.confirm(job, statuses, now)
+    def confirm(self, job: WriteJob, statuses: Statuses, now: float, late: int) -> None:
+        self._drain.confirm(job, statuses, now, late)
         self._keys.jobs_done(self._numbers.pop(id(job)))

@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 from twisted.application.service import Service
+from twisted.internet.defer import maybeDeferred, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,6 +24,9 @@ from twisted.python.failure import Failure
 from cadtwist.storage.tree import walk_tree
 
 __all__ = ["FileScan", "encode_names", "main"]
+
+TURN_S = 0.02
+"""How long names are taken in one reactor turn."""
 
 _HEAD = struct.Struct("<II")
 Take = Callable[[bytes, npt.NDArray[np.uint32]], object]
@@ -37,70 +42,154 @@ def encode_names(names: Iterable[str]) -> bytes:
 
 
 class _Frames(ProcessProtocol):
-    def __init__(self, take: Take, ended: Callable[[Failure], object]) -> None:
+    """Cuts frames out of what the scanning process writes, for at most `TURN_S` of a reactor turn."""
+
+    def __init__(self, clock: Any, take: Take, ended: Callable[[Failure], object]) -> None:
+        self._clock = clock
         self._take = take
         self._ended = ended
         self._held = bytearray()
+        self._call: IDelayedCall | None = None
 
     def outReceived(self, data: bytes) -> None:
         self._held += data
-        while len(self._held) >= _HEAD.size:
-            count, size = _HEAD.unpack_from(self._held)
-            begin = _HEAD.size + 4 * (count + 1)
-            if len(self._held) < begin + size:
+        if self._call is None:
+            self._take_some()
+
+    def _take_some(self) -> None:
+        """Take whole frames; with no time left, stop reading and go on in the next turn."""
+        self._call = None
+        until = self._clock.seconds() + TURN_S
+        while self._take_one():
+            if self._clock.seconds() >= until:
+                self._call = self._clock.callLater(0, self._go_on)
+                self._reading("pauseProducing")
                 return
-            offsets = np.frombuffer(bytes(self._held[_HEAD.size : begin]), np.uint32)
-            self._take(bytes(self._held[begin : begin + size]), offsets)
-            del self._held[: begin + size]
+
+    def _go_on(self) -> None:
+        self._reading("resumeProducing")
+        self._take_some()
+
+    def _take_one(self) -> bool:
+        if len(self._held) < _HEAD.size:
+            return False
+        count, size = _HEAD.unpack_from(self._held)
+        begin = _HEAD.size + 4 * (count + 1)
+        if len(self._held) < begin + size:
+            return False
+        offsets = np.frombuffer(bytes(self._held[_HEAD.size : begin]), np.uint32)
+        self._take(bytes(self._held[begin : begin + size]), offsets)
+        del self._held[: begin + size]
+        return True
+
+    def _reading(self, method: str) -> None:
+        pipe = getattr(self.transport, "pipes", {}).get(1)
+        if pipe is not None:
+            getattr(pipe, method)()
 
     def processEnded(self, reason: Failure) -> None:
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        while self._take_one():
+            pass
         self._ended(reason)
 
 
 class FileScan(Service):
-    """Scans `root` once when it starts; `take(blob, offsets)` gets the names as they are found.
+    """Scans `root` when it starts, and again `rescan_s` seconds (0: never) after each scan's end.
 
-    `done` tells whether the scan has ended; a scan that fails is logged, and names are then found as they are written.
+    The first scan gives its names to `names.on_disk` as they are found.  Each later one is put between
+    `names.begin_scan()` and, at its end, `names.end_scan(whole)`, with `whole` false for a scan that failed; what it
+    returns, a Deferred perhaps, is waited for.  `done` tells whether the first scan has ended.
     """
 
     name = "file scan"
     _log = Logger()
 
-    def __init__(self, reactor: Any, root: str, take: Take, command: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, reactor: Any, root: str, names: Any, rescan_s: float = 0.0, command: tuple[str, ...] = ()
+    ) -> None:
         self._reactor = reactor
+        self._root = root
         self._command = [*(command or (sys.executable, "-m", "cadtwist.services.scan")), root]
-        self._take = take
+        self._names = names
+        self._rescan_s = rescan_s
         self._process: Any = None
+        self._call: IDelayedCall | None = None
         self.done = False
 
+    @property
+    def rescan_s(self) -> float:
+        """Seconds between the end of a scan and the next one; a new value counts at once."""
+        return self._rescan_s
+
+    @rescan_s.setter
+    def rescan_s(self, seconds: float) -> None:
+        changed, self._rescan_s = seconds != self._rescan_s, seconds
+        if changed and self.running and self.done and self._process is None:
+            self._wait()
+
     def startService(self) -> None:
-        """Begin the scan."""
+        """Begin the first scan; where there is no folder yet, there is nothing to wait for."""
         super().startService()
-        package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        path = os.pathsep.join(filter(None, (package_root, os.environ.get("PYTHONPATH"))))
-        self._process = self._reactor.spawnProcess(
-            _Frames(self._take, self._end), self._command[0], self._command, env={**os.environ, "PYTHONPATH": path}
-        )
+        if os.path.isdir(self._root):
+            self._spawn()
+        else:
+            self.done = True
+            self._wait()
 
     def stopService(self) -> None:
         """Give up a scan that is under way."""
         super().stopService()
+        self._cancel()
         if self._process is not None:
             self._process.signalProcess("KILL")
 
+    def rescan(self) -> None:
+        """Scan again now, unless a scan is under way."""
+        self._cancel()
+        if self._process is None:
+            self._names.begin_scan()
+            self._spawn()
+
+    def _spawn(self) -> None:
+        package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        path = os.pathsep.join(filter(None, (package_root, os.environ.get("PYTHONPATH"))))
+        frames = _Frames(self._reactor, self._names.on_disk, self._end)
+        self._process = self._reactor.spawnProcess(
+            frames, self._command[0], self._command, env={**os.environ, "PYTHONPATH": path}
+        )
+
     def _end(self, reason: Failure) -> None:
         self._process = None
-        self.done = True
-        if self.running and getattr(reason.value, "exitCode", 0):
+        whole = not getattr(reason.value, "exitCode", 1)
+        if self.running and not whole:
             self._log.error("the scan of existing files failed: {why}", why=reason.getErrorMessage())
+        first, self.done = not self.done, True
+        settled = succeed(None) if first else maybeDeferred(self._names.end_scan, whole and self.running)
+        settled.addErrback(lambda failure: self._log.failure("the names index cannot be renewed", failure))
+        settled.addCallback(lambda _: self._wait())
+
+    def _wait(self) -> None:
+        self._cancel()
+        if self.running and self._rescan_s:
+            self._call = self._reactor.callLater(self._rescan_s, self.rescan)
+
+    def _cancel(self) -> None:
+        call, self._call = self._call, None
+        if call is not None and call.active():
+            call.cancel()
 
 
 def main(root: str, output: BinaryIO) -> None:
-    """Write the names below `root` to `output`."""
+    """Write the names below `root` to `output`; raises OSError where `root` cannot be read at all."""
+    os.scandir(root).close()
     for names in walk_tree(root):
         output.write(encode_names(names))
         output.flush()
 
 
 if __name__ == "__main__":
+    os.nice(10)
     main(sys.argv[1], sys.stdout.buffer)

@@ -8,7 +8,8 @@ job; all bookkeeping happens in the reactor thread.
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,14 @@ IDLE_WAIT_S = 1.0
 Statuses = npt.NDArray[np.uint8]
 
 
+class _Outcome(NamedTuple):
+    """What came of a job."""
+
+    statuses: Statuses
+    late: int
+    seconds: float
+
+
 class JobSource(Protocol):
     """Where jobs come from: the cache with its strategy and rates.  Reactor thread."""
 
@@ -38,8 +47,8 @@ class JobSource(Protocol):
     def wait_s(self, now: float) -> float:
         """Return after how many seconds it is worth asking again."""
 
-    def confirm(self, job: WriteJob, statuses: Statuses, now: float) -> None:
-        """Settle each metric of `job` by its status."""
+    def confirm(self, job: WriteJob, statuses: Statuses, now: float, late: int) -> None:
+        """Settle each metric of `job` by its status; `late` points of it were too old for their files."""
 
     @property
     def is_empty(self) -> bool:
@@ -57,7 +66,8 @@ class WriterService(Service):
     """Keeps `lanes` threads busy with jobs until it is stopped; stopping drains the source first.
 
     `on_written(job, statuses)` is told of each finished job (creates log, tags).  `account` gets `update_seconds`
-    as microseconds of thread time, `jobs` and `failed_jobs`.
+    as microseconds of thread time, `jobs` and `failed_jobs`.  `late_points(lane)`, asked in the lane's thread, is how
+    many points the store has found too old in that lane so far.
     """
 
     name = "writer"
@@ -71,6 +81,7 @@ class WriterService(Service):
         account: Account,
         lanes: int = 1,
         on_written: Any = None,
+        late_points: Callable[[int], int] = lambda _: 0,
     ) -> None:
         self._reactor = reactor
         self._source = source
@@ -78,6 +89,7 @@ class WriterService(Service):
         self._account = account
         self._lanes = lanes
         self._on_written = on_written
+        self._late_points = late_points
         self._pools: list[ThreadPool] = []
         self._busy: list[bool] = [False] * lanes
         self._wakes: list[IDelayedCall | None] = [None] * lanes
@@ -125,29 +137,30 @@ class WriterService(Service):
             self._wakes[lane] = self._reactor.callLater(wait_s, self.wake, lane)
             return
         self._busy[lane] = True
-        written = deferToThreadPool(self._reactor, self._pools[lane], self._write, job)
+        written = deferToThreadPool(self._reactor, self._pools[lane], self._write, lane, job)
         written.addErrback(self._failed, job)
         written.addCallback(self._written, lane, job)
         written.addErrback(lambda failure: self._log.failure("writing: internal error", failure))
 
-    def _write(self, job: WriteJob) -> tuple[Statuses, float]:
+    def _write(self, lane: int, job: WriteJob) -> _Outcome:
         """Run in the lane's thread."""
         began = time.perf_counter()
+        late = self._late_points(lane)
         statuses = self._store.write(job)
-        return statuses, time.perf_counter() - began
+        return _Outcome(statuses, self._late_points(lane) - late, time.perf_counter() - began)
 
-    def _failed(self, failure: Failure, job: WriteJob) -> tuple[Statuses, float]:
+    def _failed(self, failure: Failure, job: WriteJob) -> _Outcome:
         """Treat a store that raises as one that could write nothing: the points stay and are tried again."""
         self._log.failure("a write job failed and will be tried again", failure)
         self._account.count("failed_jobs")
-        return np.full(len(job.ids), RETRY, np.uint8), 0.0
+        return _Outcome(np.full(len(job.ids), RETRY, np.uint8), 0, 0.0)
 
-    def _written(self, result: tuple[Statuses, float], lane: int, job: WriteJob) -> None:
-        statuses, seconds = result
+    def _written(self, result: _Outcome, lane: int, job: WriteJob) -> None:
+        statuses, late, seconds = result
         self._busy[lane] = False
         self._account.count("jobs")
         self._account.count("update_microseconds", int(seconds * 1e6))
-        self._source.confirm(job, statuses, self._reactor.seconds())
+        self._source.confirm(job, statuses, self._reactor.seconds(), late)
         try:
             if self._on_written is not None:
                 self._on_written(job, statuses)

@@ -25,7 +25,7 @@ class TableTests(SynchronousTestCase):
     def test_the_model_is_in_reach_of_carbon_conf(self) -> None:
         targets = {row.target for row in CARBON_OPTIONS.values()}
         own = {"program", "instance", "schemas", "aggregation", "storage.kind", "stages.normalise_tags"}
-        effects = {"stages.blacklist", "stages.whitelist", "wal.directory", "log.directory", "self_metrics.scheme"}
+        effects = {"stages.blacklist", "stages.whitelist", "wal.directory", "log.directory"}
         missing = {
             row.path for row in OPTIONS if row.path not in targets | own | effects and "listeners" not in row.path
         }
