@@ -3,7 +3,8 @@
 Format: `cadtwist.codec.frames`; the payload is a list or tuple of `(name, (timestamp, value))`, or
 `(name, (timestamp, value), (timestamp, value), ...)` as go-carbon sends it, in any pickle protocol.  Frames as clients
 write them are read by the kernel; any other by the restricted decoder, element by element: what cannot be a datapoint
-is refused alone, and nothing is ever executed.
+is refused alone, and nothing is ever executed.  A frame yields at most as many datapoints as it has bytes, although
+a pickle may name one list a thousand times.
 """
 
 from __future__ import annotations
@@ -61,29 +62,52 @@ class PickleCodec(FrameCodec):
         if not isinstance(found, (list, tuple)):
             bad(BadInput("frame", _shown(found)), 1)
             return
+        faults = _Faults()
+        left = end - start
         for element in found:
-            self._element(element, now, bad)
+            left -= len(element) if isinstance(element, (list, tuple)) else 1
+            if left < 0:
+                faults.add("frame", "more datapoints than bytes")
+                break
+            self._element(element, now, faults, bad)
+        faults.tell(bad)
 
-    def _element(self, element: object, now: float, bad: BadSink) -> None:
+    def _element(self, element: object, now: float, faults: _Faults, bad: BadSink) -> None:
         """Take one `(name, (timestamp, value), ...)`, whatever it may really be."""
         if not isinstance(element, (list, tuple)) or len(element) < 2:
-            bad(BadInput("fields", _shown(element)), 1)
+            faults.add("fields", element)
             return
-        if not isinstance(element[0], str):
-            bad(BadInput("name", _shown(element[0])), 1)
+        name = element[0]
+        if not isinstance(name, str):
+            faults.add("name", name)
             return
         points: list[tuple[float, float]] = []
         for pair in element[1:]:
             if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-                bad(BadInput("fields", _shown(element[0])), 1)
+                faults.add("fields", name)
                 continue
             timestamp, value = _number(pair[0]), _number(pair[1])
             if timestamp is None or value is None:
-                bad(BadInput("value" if value is None else "timestamp", _shown(element[0])), 1)
+                faults.add("value" if value is None else "timestamp", name)
                 continue
             points.append((timestamp, value))
         if points:
-            self.keep(_raw(element[0]), points, now, bad)
+            self.keep(_raw(name), points, now, bad)
+
+
+class _Faults:
+    """What is wrong with one payload: of each kind the first example and how many, for one report."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[object, int]] = {}
+
+    def add(self, kind: str, example: object) -> None:
+        first, items = self._found.get(kind, (example, 0))
+        self._found[kind] = first, items + 1
+
+    def tell(self, bad: BadSink) -> None:
+        for kind, (example, items) in self._found.items():
+            bad(BadInput(kind, _shown(example)), items)
 
 
 def _report(wrong: list[tuple[int, bytes]], bad: BadSink) -> None:

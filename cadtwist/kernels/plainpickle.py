@@ -19,6 +19,7 @@ __all__ = ["PlainPickleError", "read_plain"]
 _MOST_DIGITS = 400
 _LEAST_CONTAINERS = 65_536
 _SCALARS = (str, bytes, int, float, type(None))
+_LARGEST_KEY = 1 << 60  # Python hashes numbers modulo 2^61 - 1: beyond, thousands can be made to collide
 _DOUBLE, _U16, _U32, _U64, _I32 = (struct.Struct(form).unpack_from for form in (">d", "<H", "<I", "<Q", "<i"))
 
 
@@ -193,6 +194,8 @@ def _set_items(machine: _Machine, flat: list[Any]) -> None:
     for key, value in zip(flat[::2], flat[1::2], strict=True):
         if type(key) not in _SCALARS:
             raise PlainPickleError("a key that is no plain scalar")
+        if type(key) is int and abs(key) >= _LARGEST_KEY:
+            raise PlainPickleError("a key that is too large a number")
         target[key] = value
 
 

@@ -10,7 +10,16 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 
-__all__ = ["MAX_ALTERNATIVES", "MAX_CHARACTERS", "MAX_PARTS", "MAX_PATTERN", "expand_braces", "is_pattern", "parse_pattern", "tagged_path"]
+__all__ = [
+    "MAX_ALTERNATIVES",
+    "MAX_CHARACTERS",
+    "MAX_PARTS",
+    "MAX_PATTERN",
+    "expand_braces",
+    "is_pattern",
+    "parse_pattern",
+    "tagged_path",
+]
 
 MAX_ALTERNATIVES = 1000
 """The most texts that the braces of one component may stand for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 
 from cadtwist.errors import CadtwistError
 from cadtwist.model.pattern import is_pattern, parse_pattern
@@ -11,6 +12,11 @@ from cadtwist.query.index import BRANCH, LEAF, MetricIndex
 __all__ = ["FindBudget", "FindLimits", "Match", "TooBroad", "find", "find_leaves"]
 
 _WORK_PER_NODE = 64
+_WORK_PER_QUERY = 6_000  # a unit is about a nanosecond
+_WORK_PER_ALTERNATIVE = 1_000
+_MANY_GLOBS = 4
+_SHOWN = 200
+_path_of = itemgetter(0)
 
 Match = tuple[str, int]
 """(path, LEAF | BRANCH)"""
@@ -22,10 +28,13 @@ class TooBroad(CadtwistError):  # noqa: N818 (as the other errors are named)
 
 @dataclass(frozen=True)
 class FindLimits:
-    """What the queries of one request may cost: `matches` names found, `nodes` of the tree looked at."""
+    """What the queries of one request may cost: `matches` names found, `nodes` of the tree looked at.
+
+    The defaults keep the owner of the index, who does nothing else meanwhile, busy for about a tenth of a second.
+    """
 
     matches: int = 100_000
-    nodes: int = 5_000_000
+    nodes: int = 1_500_000
 
     def budget(self) -> FindBudget:
         """Return what a request may spend."""
@@ -66,17 +75,39 @@ def find_leaves(index: MetricIndex, query: str, budget: FindBudget) -> list[str]
 
 
 def _search(index: MetricIndex, query: str, budget: FindBudget) -> list[Match]:
+    _spend(budget, query, _WORK_PER_QUERY)
     try:
         parts = parse_pattern(query)
     except ValueError as error:
-        raise TooBroad(f"Query {query[:200]}: {error}") from None
+        raise TooBroad(f"Query {_shown(query)}: {error}") from None
     if parts is None:
         return []
-    matches, outcome, work = index.names.find(parts, budget.matches, budget.work)
+    _spend(budget, query, _WORK_PER_ALTERNATIVE * (sum(map(len, parts)) - len(parts)))
+    weight = 2 if any(_globs(part) > _MANY_GLOBS for part in parts) else 1
+    matches, outcome, work = index.names.find(parts, budget.matches, budget.work // weight)
     budget.matches -= len(matches)
-    budget.work -= work
+    budget.work -= work * weight
     if outcome:
-        limits = budget.limits
-        bound = f"{limits.matches} matches" if outcome == 1 else f"{limits.nodes} nodes looked at"
-        raise TooBroad(f"Query {query} yields too many results and failed (the limit is {bound})")
-    return sorted((path.decode("utf-8", "replace"), kind) for path, kind in matches)
+        raise _too_broad(query, budget.limits, outcome)
+    matches.sort(key=_path_of)
+    return [(path.decode("utf-8", "replace"), kind) for path, kind in matches]
+
+
+def _globs(part: tuple[bytes, ...]) -> int:
+    """Return how many alternatives must be compared with each name: they cost twice what a look at a node does."""
+    return sum(b"*" in text or b"?" in text or b"[" in text for text in part) if len(part) > _MANY_GLOBS else 0
+
+
+def _spend(budget: FindBudget, query: str, work: int) -> None:
+    budget.work -= work
+    if budget.work < 0:
+        raise _too_broad(query, budget.limits, 2)
+
+
+def _too_broad(query: str, limits: FindLimits, outcome: int) -> TooBroad:
+    bound = f"{limits.matches} matches" if outcome == 1 else f"{limits.nodes} nodes looked at"
+    return TooBroad(f"Query {_shown(query)} yields too many results and failed (the limit is {bound})")
+
+
+def _shown(query: str) -> str:
+    return query if len(query) <= _SHOWN else f"{query[:_SHOWN]}..."

@@ -69,6 +69,14 @@ class PickleCodecContract:
     def of(self, value: object, protocol: int = 2) -> Feeding:
         return self.feeding().feed(frame(pickle.dumps(value, protocol)))
 
+    def test_one_list_named_a_thousand_times(self) -> None:
+        """What a frame costs is bounded by its length, however often it refers to the same list."""
+        for pair in ((1, 2), (1,), ("x", "y"), None):
+            element = ["a", *[pair] * 5000]
+            frame_bytes = frame(pickle.dumps([element] * 5000, 2))
+            feeding = self.feeding(1024).feed(frame_bytes)
+            self.assertLess(len(feeding.found) + sum(feeding.bad.values()), len(frame_bytes))
+
     def test_recordings(self) -> None:
         for case in RECORDED:
             feeding = self.feeding().feed(bytes.fromhex(case["hex"]))

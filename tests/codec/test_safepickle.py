@@ -16,12 +16,13 @@ QUICK = settings(max_examples=200, deadline=None, database=None)
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=8), st.binary(max_size=300)
 )
+small = st.integers(-(1 << 60) + 1, (1 << 60) - 1)
 plain = st.recursive(
     scalars,
     lambda inner: st.one_of(
         st.lists(inner, max_size=5),
         st.lists(inner, max_size=5).map(tuple),
-        st.dictionaries(st.one_of(st.text(max_size=5), st.integers(), st.none()), inner, max_size=3),
+        st.dictionaries(st.one_of(st.text(max_size=5), small, st.none()), inner, max_size=3),
     ),
     max_leaves=30,
 )
@@ -71,6 +72,13 @@ class SafePickleTests(SynchronousTestCase):
             except PlainPickleError as error:
                 known = f"{ord(opcode.code):#04x} is not for plain" not in str(error)
             self.assertEqual(known, opcode.name not in REFUSED, opcode.name)
+
+    def test_keys_that_collide(self) -> None:
+        """Numbers are hashed without a seed: large ones could be made to meet in one slot of a dictionary."""
+        modulus = (1 << 61) - 1
+        self.assertEqual(read(pickle.dumps({1: "a", -7: "b"})), {1: "a", -7: "b"})
+        with self.assertRaises(PlainPickleError):
+            read(pickle.dumps({modulus * number: None for number in range(3)}))
 
     def test_a_part_of_the_bytes(self) -> None:
         data = write([1, "a"])

@@ -47,6 +47,14 @@ class PatternTests(SynchronousTestCase):
         with self.assertRaises(ValueError):
             parse_pattern(".".join("a" * 64))
 
+    def test_too_much_text(self):
+        for query in ("{a,b}" * 9 + "x" * 60_000, "{" + "," * 2000 + "}", "a" * 70_000, "{a,b}" * 12):
+            with self.assertRaises(ValueError):
+                parse_pattern(query)
+        hosts = [f"host{number}.example" for number in range(900)]
+        parts = parse_pattern("{" + ",".join(host.replace(".", "_") for host in hosts) + "}")
+        self.assertEqual(len(parts[0]), 900)
+
     def test_is_pattern(self):
         self.assertTrue(all(map(is_pattern, ("a*", "a?", "a[b]", "{a}"))))
         self.assertFalse(is_pattern("a.b;c=d"))
