@@ -35,13 +35,13 @@ class Outcome(NamedTuple):
 
 
 class NameRule(Protocol):
-    """A pure function of a metric name; `label` is how people know it."""
+    """A pure function of a metric name; `label` is how people know it.  None: the name passes as it is."""
 
     @property
     def label(self) -> str:
         """The rule's name in explanations."""
 
-    def __call__(self, name: str) -> Outcome:
+    def __call__(self, name: str) -> Outcome | None:
         """Return what becomes of `name`."""
 
 
@@ -53,12 +53,12 @@ class BlacklistRule:
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = [re.compile(pattern) for pattern in patterns]
 
-    def __call__(self, name: str) -> Outcome:
+    def __call__(self, name: str) -> Outcome | None:
         """Return what becomes of `name`."""
         for pattern in self._patterns:
             if pattern.search(name):
                 return Outcome((), "blacklist")
-        return Outcome((name,))
+        return None
 
 
 class WhitelistRule:
@@ -69,10 +69,10 @@ class WhitelistRule:
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = [re.compile(pattern) for pattern in patterns]
 
-    def __call__(self, name: str) -> Outcome:
+    def __call__(self, name: str) -> Outcome | None:
         """Return what becomes of `name`."""
         if not self._patterns or any(pattern.search(name) for pattern in self._patterns):
-            return Outcome((name,))
+            return None
         return Outcome((), "whitelist")
 
 
@@ -81,12 +81,13 @@ class NormaliseTags:
 
     label = "tags"
 
-    def __call__(self, name: str) -> Outcome:
+    def __call__(self, name: str) -> Outcome | None:
         """Return what becomes of `name`."""
         try:
-            return Outcome((canonical(name),))
+            known_as = canonical(name)
         except ValueError:
             return Outcome((name,), "unparsable_tags")
+        return None if known_as == name else Outcome((known_as,))
 
 
 class Rewrite:
@@ -97,11 +98,14 @@ class Rewrite:
     def __init__(self, rules: Iterable[RewriteRule]) -> None:
         self._rules = [(re.compile(rule.pattern), rule.replacement) for rule in rules]
 
-    def __call__(self, name: str) -> Outcome:
+    def __call__(self, name: str) -> Outcome | None:
         """Return what becomes of `name`."""
+        written = name
         for pattern, replacement in self._rules:
-            name = pattern.sub(replacement, name)
-        return Outcome((name,)) if name else Outcome((), "name")
+            written = pattern.sub(replacement, written)
+        if written == name:
+            return None
+        return Outcome((written,)) if written else Outcome((), "name")
 
 
 def _joined(outcomes: list[Outcome]) -> Outcome:
@@ -167,14 +171,21 @@ class NameMap:
 
     def decide(self, name: str) -> Outcome:
         """Return what becomes of `name`.  Pure."""
-        outcome = Outcome((name,))
+        return self._decide(name) or Outcome((name,))
+
+    def _decide(self, name: str) -> Outcome | None:
+        """Return what becomes of `name`, None where no rule touches it: so it is for most names."""
+        outcome: Outcome | None = None
         for rule in self.rules:
-            before, remark = outcome
-            outcome = rule(before[0]) if len(before) == 1 else _joined([rule(each) for each in before])
-            if not outcome.names:
+            if outcome is None:
+                outcome = rule(name)
+            else:
+                before, remark = outcome
+                outcome = _joined([rule(each) or Outcome((each,)) for each in before])
+                if outcome.names and remark and not outcome.reason:
+                    outcome = Outcome(outcome.names, remark)
+            if outcome is not None and not outcome.names:
                 break
-            if remark and not outcome.reason:
-                outcome = Outcome(outcome.names, remark)
         return outcome
 
     def explain(self, name: str) -> str:
@@ -195,7 +206,10 @@ class NameMap:
 
     def _decide_id(self, number: int) -> int:
         name = self._table.name(number).decode("utf-8")
-        outcome = self.decide(name)
+        decided = self._decide(name)
+        if decided is None and self._admit is None:
+            return PASS
+        outcome = decided or Outcome((name,))
         reason = outcome.reason
         if outcome.names and self._admit is not None:
             refused = self._admit(number, name)
