@@ -103,9 +103,9 @@ class Rewrite:
         written = name
         for pattern, replacement in self._rules:
             written = pattern.sub(replacement, written)
-        if written == name:
-            return None
-        return Outcome((written,)) if written else Outcome((), "name")
+        if not written:
+            return Outcome((), "name")
+        return None if written == name else Outcome((written,))
 
 
 def _joined(outcomes: list[Outcome]) -> Outcome:
