@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from math import inf, isfinite
+from math import isfinite
 from pathlib import Path
 
 __all__ = ["Row", "as_json", "as_table", "machine"]
@@ -28,8 +28,8 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """Figure ÷ bar; None without a bar."""
-        return None if self.bar is None else self.figure / self.bar if self.bar else inf
+        """Figure ÷ bar; None without a bar, or where the bar is nothing at all."""
+        return self.figure / self.bar if self.bar else None
 
     @property
     def passed(self) -> bool | None:

@@ -144,6 +144,14 @@ class Cadtwistd(Process):
         """Return how many datapoints wait for their file."""
         return int(self.ledger()["cache"]["held"])
 
+    def written(self) -> int:
+        """Return how many datapoints went to files since the start."""
+        return int(self.ledger()["cache"]["out"])
+
+    def replayed(self) -> int:
+        """Return how many datapoints the cache got from the write-ahead log."""
+        return int(self.ledger()["cache"]["made"])
+
     def received(self) -> int:
         """Return how many datapoints came into the cache since the start."""
         return int(self.ledger()["cache"]["received"])
