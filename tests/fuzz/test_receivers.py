@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import pickle
 import random
-import resource
 import struct
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import psutil
 from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -106,9 +106,9 @@ class Fuzzing(SynchronousTestCase):
         return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
 
     def remember_memory(self, case: int, cases: int) -> None:
-        """Compare the most memory ever used after a tenth of the cases with that after the last."""
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        if case <= max(100, cases // 10):
+        """Compare the memory after the first look, or after a tenth of the cases, with that of each later look."""
+        used = psutil.Process().memory_info().rss
+        if not self.after_warm_up or case <= cases // 10:
             self.after_warm_up = used
         self.assertLess(used - self.after_warm_up, MORE_MEMORY)
 
