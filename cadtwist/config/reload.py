@@ -13,9 +13,13 @@ from cadtwist.config.assemble import assembled, value_at
 from cadtwist.config.model import Config
 from cadtwist.config.options import OPTIONS
 
-__all__ = ["Change", "Difference", "difference", "merged", "rules_of"]
+__all__ = ["LISTS", "SCHEMAS", "Change", "Difference", "difference", "merged", "rules_of"]
 
-RULES = ("schemas", "aggregation", "stages.blacklist", "stages.whitelist")
+SCHEMAS = ("schemas", "aggregation")
+"""What the files of schemas hold."""
+
+LISTS = ("stages.blacklist", "stages.whitelist")
+"""What the files of black and white lists hold."""
 
 
 class Change(Struct, frozen=True):
@@ -56,9 +60,9 @@ def merged(old: Config, new: Config) -> Config:
     return assembled(old, {change.path: change.new for change in difference(old, new).changes})
 
 
-def rules_of(old: Config, new: Config) -> Config:
-    """Return `old` with the rules of `new`: what the periodic look at the rule files takes."""
-    return assembled(old, {path: value_at(new, path) for path in RULES})
+def rules_of(old: Config, new: Config, paths: tuple[str, ...] = SCHEMAS + LISTS) -> Config:
+    """Return `old` with the rules of `new` at `paths`: what the periodic look at rule files takes."""
+    return assembled(old, {path: value_at(new, path) for path in paths})
 
 
 def _rows() -> dict[str, bool]:

@@ -36,19 +36,23 @@ class Admission(Service):
     def startService(self) -> None:
         """Begin with the log; without one the doors open at once."""
         super().startService()
-        if self._daemon.log is None:
+        daemon = self._daemon
+        if daemon.log is None:
             self._doors.startService()
             return
-        daemon = self._daemon
         self._cooperator = Cooperator(scheduler=lambda work: daemon.reactor.callLater(0, work))
         self._task = self._cooperator.cooperate(self._replayed())
         self._task.whenDone().addCallbacks(self._open, self._not_replayed)
 
     def stopService(self) -> Deferred[Any]:
-        """Close the doors, hand over what has been received, write it to the log."""
+        """Close the doors, hand over what has been received, write it to the log.
+
+        A stop while the log is read leaves everything in the log: the next start reads it again.
+        """
         super().stopService()
         if self._task is not None and self._daemon.replaying:
             self._cooperator.stop()
+            self._daemon.writer.leave()
         closed = self._doors.stopService()
         closed.addCallback(lambda _: self._hand_over())
         return closed
@@ -75,11 +79,10 @@ class Admission(Service):
             return
         try:
             self._doors.startService()
-        except Exception:  # noqa: BLE001 (whatever it is, we cannot serve)
-            self._log.failure("a listener cannot be opened, so we stop")
-            self._daemon.reactor.stop()
+        except Exception as error:  # noqa: BLE001 (whatever it is, we cannot serve)
+            self._daemon.fail(f"a listener cannot be opened, so we stop: {error}")
 
     def _not_replayed(self, failure: Any) -> None:
         if self.running:
-            self._log.failure("the write-ahead log cannot be read, so we stop", failure)
-            self._daemon.reactor.stop()
+            self._log.failure("reading the write-ahead log", failure)
+            self._daemon.fail(f"the write-ahead log cannot be read, so we stop: {failure.getErrorMessage()}")

@@ -16,6 +16,7 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -111,6 +112,8 @@ class Daemon:
         self.gate = Gate()
         self.turn = Turn(reactor)
         self.replaying = config.wal.enabled
+        self._hurried = False
+        self.on_fault: Callable[[str], object] = self._stop_for
         self._build_names()
         self._build_store()
         self._build_cache()
@@ -237,7 +240,7 @@ class Daemon:
         parts: list[IService | None] = [
             CarbonLogs(config.log.directory, config.log.rotate, globalLogPublisher) if config.log.directory else None,
             Step("store", None, getattr(self.store, "close", None)),
-            Step("log", None, self.wal.close) if self.wal is not None else None,
+            Step("log", None, self._close_log) if self.wal is not None else None,
             self.syncer,
             *self._reading_services(),
             self.scan,
@@ -324,6 +327,10 @@ class Daemon:
             )
         return timers
 
+    def _stop_for(self, text: str) -> None:
+        self._log.critical("{text}", text=text)
+        self.reactor.stop()
+
     # while it runs
 
     def _sweep(self, now: float) -> None:
@@ -334,6 +341,32 @@ class Daemon:
 
     def _hurry(self) -> None:
         self.drain.shutdown(self.config.writer.on_shutdown_updates_per_second)
+
+    def _close_log(self) -> None:
+        """Keep the log for the next start; with all of it in files there is nothing to keep."""
+        if self.wal is not None and self.log is not None:
+            everything_written = not self.points.points and not self.replaying
+            self.wal.close()
+            if everything_written:
+                self.log.discard()
+
+    def leave(self) -> None:
+        """Stop without waiting for files: the log has what is pending.  Without one, hurry; leave when asked again."""
+        points = self.points.points
+        if self.wal is not None or self._hurried:
+            self.writer.leave()
+            where = "stay in the log" if self.wal is not None else "are lost"
+            self._log.warn("{points} datapoints {where}", points=points, where=where)
+        else:
+            self._hurried = True
+            self.drain.shutdown(math.inf)
+            self.writer.wake_all()
+            self._log.warn("{points} datapoints are not in files; ask again to lose them", points=points)
+
+    def fail(self, text: str) -> None:
+        """Give up, telling people why: what was read from the log stays there."""
+        self.writer.leave()
+        self.on_fault(text)
 
     def _queue_sorted(self, metrics: int) -> None:
         if self.config.log.queue_sorts:

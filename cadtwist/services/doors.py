@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,6 +42,7 @@ from cadtwist.telemetry import Telemetry
 
 __all__ = ["CacheAnswers", "Doors"]
 
+LAST_READS_S = 0.1
 Emit = Callable[[Batch], None]
 
 
@@ -113,10 +116,31 @@ class Doors:
         return [self._service(door) for door in self.config.listeners if door.protocol != "http"]
 
     def disconnect(self) -> None:
-        """Close every connection; what was received is handed over first."""
+        """Close every connection; what was received, be it still in the kernel, is handed over first.
+
+        Reading it may take `LAST_READS_S` altogether.
+        """
+        until = self.reactor.seconds() + LAST_READS_S
         for factory in self.factories:
+            for connection in list(getattr(factory, "connections", ())):
+                self._read_last(connection.transport, until)
             factory.disconnect()
         self.flush()
+
+    def _read_last(self, transport: Any, until: float) -> None:
+        """Read what a connection's socket has; not of one that is paused as the cache is full."""
+        while hasattr(transport, "transport"):
+            transport = transport.transport
+        if not hasattr(transport, "doRead") or not self.gate.open:
+            return
+        while self.reactor.seconds() < until and _has_bytes(transport):
+            if transport.doRead() is not None:
+                return
+
+    def _limit_port(self, port: Any) -> None:
+        """Let the bound of connections pause a port; not every endpoint's can be paused."""
+        if hasattr(port, "stopReading"):
+            self._limit.add_port(port)
 
     def _service(self, door: Listener) -> IService:
         if door.transport == "udp":
@@ -127,15 +151,15 @@ class Doors:
         """Return the service that listens at `door` for `factory`."""
         name = f"{door.protocol} {door.address}"
         hooks: dict[str, Any] = {}
-        if door.protocol in ("line", "pickle", "protobuf") and door.transport == "tcp":
-            hooks = {"on_open": self._limit.add_port, "on_close": self._limit.remove_port}
+        if door.protocol in ("line", "pickle", "protobuf"):
+            hooks = {"on_open": self._limit_port, "on_close": self._limit.remove_port}
         if door.tls is not None:
             context = server_context(door.tls.certificate, door.tls.key, door.tls.client_authority)
             factory = wrapped(factory, context)
         if door.proxy_protocol:
             factory = _behind_proxy(factory)
         if door.transport == "unix":
-            return UnixListener(name, self.reactor, factory, door.path)
+            return UnixListener(name, self.reactor, factory, door.path, **hooks)
         if door.transport == "endpoint":
             return EndpointListener(name, self.reactor, factory, door.endpoint, **hooks)
         tcp = self.config.tcp
@@ -198,6 +222,16 @@ class Doors:
         if door.protocol == "protobuf":
             return lambda emit: ProtobufCodec(table, Columns(), emit, resolution)
         return lambda emit: LineCodec(table, Columns(), emit, longest, resolution)
+
+
+def _has_bytes(transport: Any) -> bool:
+    """Tell whether bytes wait in the kernel for a socket's transport."""
+    told = bytearray(4)
+    try:
+        fcntl.ioctl(transport.fileno(), termios.FIONREAD, told)
+    except (OSError, ValueError):
+        return False
+    return any(told)
 
 
 @implementer(IStreamServerEndpoint)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import pwd
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, Service
+from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.usage import Options, UsageError
 
 from cadtwist.config.load import Loaded, load
 from cadtwist.errors import CadtwistError, ConfigError
 from cadtwist.services.build import Daemon
+from cadtwist.services.descriptors import raise_file_limit
 from cadtwist.services.reload import Reloader
 
 __all__ = ["EXIT_CONFIG", "EXIT_LEGACY", "CarbonOptions", "DaemonService", "NativeOptions", "loader", "make"]
@@ -82,6 +87,13 @@ def make(load_again: Load, options: Any, status: int) -> IService:
     return DaemonService(reactor, loaded, load_again, status)
 
 
+def _exit_with(status: int) -> None:
+    """End the process with `status`: the reactor's end knows no other than zero."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 def _become(options: Any, user: str) -> None:
     """Tell twistd to become `user` after it wrote its pid file, as carbon's option USER does."""
     if user and getattr(options, "parent", None) is not None and options.parent.get("uid") is None:
@@ -93,7 +105,8 @@ class DaemonService(Service):
     """Builds the parts when it starts (as the user whom twistd became then) and runs them.
 
     What keeps a part from being built (a log that another process uses, a port that is taken) is printed, and the
-    process exits with `status`.
+    process exits with `status`; so it does when that turns out only after the log has been read.  SIGTERM and SIGINT
+    while it stops make it leave what is pending in the log.
     """
 
     _log = Logger()
@@ -110,14 +123,43 @@ class DaemonService(Service):
         super().startService()
         for remark in (*self.loaded.warnings, *self.loaded.notices):
             self._log.warn("{remark}", remark=remark)
+        raise_file_limit()
         try:
-            self.daemon = Daemon(self._reactor, self.loaded.config)
-            Reloader(self._reactor, self.daemon, self._load_again).setServiceParent(self.daemon.service)
-            self.daemon.service.startService()
+            daemon = Daemon(self._reactor, self.loaded.config)
         except (CadtwistError, OSError) as error:
             fail_with([str(error)], self._status)
+        self.daemon = daemon
+        daemon.on_fault = self._fault
+        Reloader(self._reactor, daemon, self._load_again).setServiceParent(daemon.service)
+        try:
+            daemon.service.startService()
+        except (CadtwistError, OSError, CannotListenError) as error:
+            daemon.fail(str(error))
+
+    def _fault(self, text: str) -> None:
+        """Print why, stop in order (threads and processes run by now), and exit with our status."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 (whoever started us reads it)
+        atexit.register(_exit_with, self._status)
+        self._reactor.callWhenRunning(self._stop_reactor)
+
+    def _stop_reactor(self) -> None:
+        with contextlib.suppress(ReactorNotRunning):
+            self._reactor.stop()
 
     def stopService(self) -> Any:
         """Stop everything in order; the Deferred fires when all is written."""
         super().stopService()
-        return self.daemon.service.stopService() if self.daemon is not None else None
+        if self.daemon is None:
+            return None
+        old = [(number, signal.signal(number, self._impatient)) for number in (signal.SIGTERM, signal.SIGINT)]
+
+        def restore(result: Any) -> Any:
+            for number, handler in old:
+                signal.signal(number, handler)
+            return result
+
+        return self.daemon.service.stopService().addBoth(restore)
+
+    def _impatient(self, *_: object) -> None:
+        if self.daemon is not None:
+            self._reactor.callFromThread(self.daemon.leave)

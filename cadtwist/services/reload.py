@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.service import Service
@@ -13,7 +15,7 @@ from twisted.logger import Logger
 
 from cadtwist.config.load import Loaded
 from cadtwist.config.model import Config
-from cadtwist.config.reload import difference, merged, rules_of
+from cadtwist.config.reload import LISTS, SCHEMAS, difference, merged, rules_of
 from cadtwist.errors import ConfigError
 from cadtwist.services.build import Daemon, cache_limits, name_rules, writer_rates
 
@@ -21,12 +23,45 @@ __all__ = ["Reloader"]
 
 _SLICE = 2000
 Load = Callable[[], Loaded]
+FileStates = tuple[tuple[int, int, int] | None, ...]
+
+
+def file_states(paths: tuple[str, ...]) -> FileStates:
+    """Return what tells whether a file was changed (inode, size, time), None for one that is not there."""
+    found: list[tuple[int, int, int] | None] = []
+    for path in paths:
+        try:
+            told = os.stat(path)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((told.st_ino, told.st_size, told.st_mtime_ns))
+    return tuple(found)
+
+
+@dataclass
+class _Look:
+    """A regular look at the files behind `paths` of the Config."""
+
+    paths: tuple[str, ...]
+    interval_s: Callable[[Config], float]
+    state: FileStates | None = None
+    call: IDelayedCall | None = None
+
+
+def _lists_s(config: Config) -> float:
+    return config.reload.lists_s
+
+
+def _schemas_s(config: Config) -> float:
+    return config.reload.schemas_s
 
 
 class Reloader(Service):
     """SIGHUP reads all files again; between, the rule files are looked at as often as the configuration says.
 
-    `load()` returns the configuration anew or raises ConfigError.  Reactor thread.
+    A look reads nothing unless a file has changed since the last one of its kind.  `load()` returns the configuration
+    anew or raises ConfigError.  Reactor thread.
     """
 
     name = "reload"
@@ -37,10 +72,11 @@ class Reloader(Service):
         self._daemon = daemon
         self._load = load
         self._account = daemon.telemetry.account("configuration")
-        self._call: IDelayedCall | None = None
+        self._looks = (_Look(SCHEMAS, _schemas_s), _Look(LISTS, _lists_s))
         self._priming: CooperativeTask[Any] | None = None
         self._old_handler: Any = None
         self._complaint: list[str] = []
+        self._files: tuple[str, ...] = ()
 
     def startService(self) -> None:
         """Listen to SIGHUP and start the timer."""
@@ -50,13 +86,14 @@ class Reloader(Service):
         self._schedule()
 
     def stopService(self) -> None:
-        """Look at no file any more."""
+        """Look at no file any more; rules that are being prepared come to nothing."""
         super().stopService()
         if self._old_handler is not None:
             signal.signal(signal.SIGHUP, self._old_handler)
             self._old_handler = None
-        if self._call is not None and self._call.active():
-            self._call.cancel()
+        self._cancel()
+        if self._priming is not None:
+            self._priming.stop()
 
     def reload_all(self) -> bool:
         """Read everything again and take what a running process can take; False when nothing was taken."""
@@ -72,11 +109,12 @@ class Reloader(Service):
         self._account.count("reloads")
         return True
 
-    def reload_rules(self) -> None:
-        """Look at schemas, aggregation, black and white lists only."""
+    def reload_rules(self, paths: tuple[str, ...]) -> None:
+        """Read again what the Config has at `paths` (SCHEMAS or LISTS), and no more."""
         loaded = self._loaded()
         if loaded is not None:
-            self.apply(rules_of(self._daemon.config, loaded.config))
+            self._files = loaded.files
+            self.apply(rules_of(self._daemon.config, loaded.config, paths))
 
     def _loaded(self) -> Loaded | None:
         """Return the configuration, or None after logging each fault that was not logged the last time."""
@@ -94,16 +132,26 @@ class Reloader(Service):
         return loaded
 
     def _schedule(self) -> None:
-        reload = self._daemon.config.reload
-        wanted = [seconds for seconds in (reload.schemas_s, reload.lists_s) if seconds]
-        if wanted and self.running:
-            self._call = self._reactor.callLater(min(wanted), self._look)
+        """Plan each look anew."""
+        self._cancel()
+        for look in self._looks:
+            seconds = look.interval_s(self._daemon.config)
+            if seconds and self.running:
+                look.call = self._reactor.callLater(seconds, self._look, look)
 
-    def _look(self) -> None:
-        try:
-            self.reload_rules()
-        finally:
-            self._schedule()
+    def _cancel(self) -> None:
+        for look in self._looks:
+            if look.call is not None and look.call.active():
+                look.call.cancel()
+            look.call = None
+
+    def _look(self, look: _Look) -> None:
+        seconds = look.interval_s(self._daemon.config)
+        look.call = self._reactor.callLater(seconds, self._look, look) if seconds else None
+        state = file_states(self._files)
+        if not self._files or state != look.state:
+            self.reload_rules(look.paths)
+            look.state = state
 
     def apply(self, new: Config) -> None:
         """Run on with `new`, which differs only in what can be taken."""
@@ -111,6 +159,10 @@ class Reloader(Service):
         if new == old:
             return
         daemon.config = new
+        if new.reload != old.reload:
+            self._schedule()
+        if daemon.scan is not None:
+            daemon.scan.rescan_s = new.storage.rescan_s
         if (new.schemas, new.aggregation) != (old.schemas, old.aggregation):
             daemon.schemas.reload(new.schemas, new.aggregation)
             daemon.schema_numbers.ask_again()

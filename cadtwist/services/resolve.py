@@ -123,11 +123,14 @@ class OwnerSide(FrameProtocol):
 class RemoteOwner(FrameProtocol):
     """The owner, seen from a web process: each method returns a Deferred.
 
-    `greeted` fires once with the greeting, `gone` once when the connection ends.
+    `greeted` fires once with the greeting, `gone` once when the connection ends.  An answer that does not come within
+    `patience_s` seconds of `clock` (None: endless) fails with ConnectionLost.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Any = None) -> None:
         super().__init__()
+        self.patience_s: float | None = None
+        self._clock = clock
         self.greeted: Deferred[bytes] = Deferred()
         self.gone: Deferred[None] = Deferred()
         self._is_greeted = False
@@ -155,10 +158,18 @@ class RemoteOwner(FrameProtocol):
         if self._is_gone:
             return fail(ConnectionLost("the owner is gone"))
         self._numbers += 1
+        number = self._numbers
         answer: Deferred[Any] = Deferred()
+        if self.patience_s is not None and self._clock is not None:
+            late = ConnectionLost(f"no answer from the owner of the names within {self.patience_s:g} s")
+            answer.addTimeout(self.patience_s, self._clock, lambda _failure, _s: self._give_up(number, late))
         self._waiting[self._numbers] = (answer, kind)
         self.send_frame(msgspec.msgpack.encode((self._numbers, method, arguments)))
         return answer
+
+    def _give_up(self, number: int, late: ConnectionLost) -> Failure:
+        self._waiting.pop(number, None)
+        return Failure(late)
 
     def frameReceived(self, frame: bytes) -> None:
         """Give an answer to who asked; one who cancelled is not told."""

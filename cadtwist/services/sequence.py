@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -16,8 +16,8 @@ __all__ = ["Every", "Sequence", "Step"]
 class Sequence(MultiService):
     """A MultiService whose children stop one after the other, last one first, each waited for.
 
-    One child's failure to stop is logged and never keeps the others from stopping: what comes last in the sequence
-    (closing the log and the files) must happen.
+    A child that was not started is not stopped.  One child's failure to stop is logged and never keeps the others
+    from stopping: what comes last in the sequence (closing the log and the files) must happen.
     """
 
     _log = Logger()
@@ -30,6 +30,8 @@ class Sequence(MultiService):
             yield self._stop_one(child)
 
     def _stop_one(self, child: IService) -> Deferred[Any]:
+        if not getattr(child, "running", True):
+            return succeed(None)
         stopped = maybeDeferred(child.stopService)
         stopped.addErrback(
             lambda failure: self._log.failure("stopping {name} failed", failure, name=getattr(child, "name", child))

@@ -63,9 +63,11 @@ def listening_socket(interface: str, port: int) -> socket.socket:
         door.bind((interface, port))
         door.listen(_BACKLOG)
         door.setblocking(False)
-    except OSError:
+    except OSError as error:
         door.close()
-        raise
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, f"cannot listen on {interface or '*'}:{port}: {os.strerror(error.errno)}") from None
     return door
 
 
@@ -271,6 +273,7 @@ def _environment() -> dict[str, str]:
 
 def _serve(reactor: Any, owner: RemoteOwner, greeting: bytes) -> None:
     config = msgspec.msgpack.decode(greeting, type=WorkerConfig)
+    owner.patience_s = config.web.find_timeout_s
     site = web_site(reactor, owner, reading_store(config.storage), config.web, inline=False)
     for fd, family in config.listeners:
         reactor.adoptStreamPort(fd, family, site)
@@ -282,7 +285,7 @@ def main(reactor: Any) -> None:
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
-    owner = RemoteOwner()
+    owner = RemoteOwner(reactor)
     reactor.adoptStreamConnection(OWNER_FD, socket.AF_UNIX, _factory(owner))
     os.close(OWNER_FD)
     owner.greeted.addCallback(lambda greeting: _serve(reactor, owner, greeting))

@@ -65,6 +65,7 @@ class JobStore(Protocol):
 class WriterService(Service):
     """Keeps `lanes` threads busy with jobs until it is stopped; stopping drains the source first.
 
+    After `leave` it does not drain.
     `on_written(job, statuses)` is told of each finished job (creates log, tags).  `account` gets `update_seconds`
     as microseconds of thread time, `jobs` and `failed_jobs`.  `late_points(lane)`, asked in the lane's thread, is how
     many points the store has found too old in that lane so far.
@@ -94,6 +95,7 @@ class WriterService(Service):
         self._busy: list[bool] = [False] * lanes
         self._wakes: list[IDelayedCall | None] = [None] * lanes
         self._drained: Deferred[None] | None = None
+        self._leaving = False
 
     def startService(self) -> None:
         """Start the threads and ask for jobs."""
@@ -113,6 +115,12 @@ class WriterService(Service):
             self.wake(lane)
         return drained
 
+    def leave(self) -> None:
+        """Begin no more jobs: what is pending stays where it is.  Jobs under way are waited for by `stopService`."""
+        self._leaving = True
+        if self._drained is not None:
+            self.wake_all()
+
     def wake_all(self) -> None:
         """Look for jobs now rather than at the next look."""
         for lane in range(self._lanes):
@@ -130,6 +138,8 @@ class WriterService(Service):
     def _pump(self, lane: int) -> None:
         now = self._reactor.seconds()
         if self._drained is not None and self._finished():
+            return
+        if self._leaving:
             return
         job = self._source.next_job(now, lane)
         if job is None:
@@ -168,7 +178,7 @@ class WriterService(Service):
             self._pump(lane)
 
     def _finished(self) -> bool:
-        if any(self._busy) or not self._source.is_empty:
+        if any(self._busy) or not (self._leaving or self._source.is_empty):
             return False
         drained, self._drained = self._drained, None
         if drained is not None:

@@ -126,10 +126,8 @@ class DaemonTests(TestCase):
         return ensureDeferred(run())
 
     async def die(self, daemon: Daemon) -> None:
-        """Take the daemon's threads, timers and sockets away without letting it write anything."""
-        daemon.drain.next_job = lambda now, lane=0: None  # type: ignore[method-assign]
-        daemon.points = type(daemon.points)()
-        daemon.drain._points = daemon.points
+        """Take the daemon's threads, timers and sockets away without letting it write anything more."""
+        daemon.writer.leave()
         await daemon.service.stopService()
 
     def test_a_stop_drains_to_the_files(self) -> Any:
