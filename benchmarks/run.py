@@ -7,6 +7,7 @@ Prints one Markdown table and writes the same as JSON.  Exit code 1 when a bar i
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -56,8 +57,13 @@ def _arguments() -> argparse.Namespace:
     return given
 
 
+def _end(_number: int, _frame: object) -> None:
+    raise SystemExit("stopped")
+
+
 def main() -> int:
-    """Run the groups; return the exit code."""
+    """Run the groups; return the exit code.  SIGTERM ends it in order: no daemon stays behind."""
+    signal.signal(signal.SIGTERM, _end)
     given = _arguments()
     only = tuple(peer for peer in given.peers.split(",") if peer)
     bench = Bench(given.scale, given.seconds, given.repeat, only, given.work)
