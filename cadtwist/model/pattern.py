@@ -15,6 +15,7 @@ __all__ = [
     "MAX_CHARACTERS",
     "MAX_PARTS",
     "MAX_PATTERN",
+    "MAX_TOTAL",
     "expand_braces",
     "is_pattern",
     "parse_pattern",
@@ -26,6 +27,9 @@ MAX_ALTERNATIVES = 1000
 
 MAX_CHARACTERS = 1 << 20
 """The most characters that expanding the braces of one component may write."""
+
+MAX_TOTAL = 5 * MAX_ALTERNATIVES
+"""The most alternatives of all components of a query."""
 
 MAX_PATTERN = 1 << 16
 """The most characters of a query."""
@@ -80,7 +84,13 @@ def parse_pattern(query: str) -> tuple[tuple[bytes, ...], ...] | None:
         raise ValueError(f"a pattern has at most {MAX_PARTS} components")
     if "/" in query or "" in parts:
         return None
-    return tuple(_alternatives(part) for part in parts)
+    found, left = [], MAX_TOTAL
+    for part in parts:
+        found.append(_alternatives(part))
+        left -= len(found[-1])
+        if left < 0:
+            raise ValueError(f"braces stand for more than {MAX_TOTAL} alternatives")
+    return tuple(found)
 
 
 def _alternatives(part: str) -> tuple[bytes, ...]:

@@ -13,7 +13,8 @@ __all__ = ["FindBudget", "FindLimits", "Match", "TooBroad", "find", "find_leaves
 
 _WORK_PER_NODE = 64
 _WORK_PER_QUERY = 6_000  # a unit is about a nanosecond
-_WORK_PER_ALTERNATIVE = 1_000
+_WORK_PER_ALTERNATIVE = 4_000
+_WORK_PER_ESCAPED = 250
 _MANY_GLOBS = 4
 _SHOWN = 200
 _path_of = itemgetter(0)
@@ -75,7 +76,7 @@ def find_leaves(index: MetricIndex, query: str, budget: FindBudget) -> list[str]
 
 
 def _search(index: MetricIndex, query: str, budget: FindBudget) -> list[Match]:
-    _spend(budget, query, _WORK_PER_QUERY)
+    _spend(budget, query, _WORK_PER_QUERY + (_WORK_PER_ESCAPED * len(query) if "\\" in query else 0))
     try:
         parts = parse_pattern(query)
     except ValueError as error:

@@ -10,7 +10,7 @@ from twisted.web.server import Request
 
 from cadtwist.web.params import Params
 
-__all__ = ["Answer", "CrossOrigin", "json_answer", "send"]
+__all__ = ["Answer", "CrossOrigin", "header", "json_answer", "send"]
 
 _WORTH_ZIPPING = 200
 _ALLOWED_HEADERS = (
@@ -64,15 +64,21 @@ def json_answer(params: Params, value: object, escaped: bool, headers: dict[str,
     return Answer(text.encode("utf-8", "replace"), kind, headers=headers or {})
 
 
+def header(request: Request, name: bytes) -> str | None:
+    """Return a header of a request, None where it is missing; bytes that are no text are replaced."""
+    value: bytes | None = request.getHeader(name)
+    return None if value is None else value.decode("utf-8", "replace")
+
+
 def send(request: Request, answer: Answer, cross_origin: CrossOrigin) -> None:
     """Write the answer and end the request."""
     body = answer.body
     headers = {"Content-Type": answer.content_type, **answer.headers}
-    origin = request.getHeader("origin")
+    origin = header(request, b"origin")
     headers.update(cross_origin.headers(origin))
     if len(body) >= _WORTH_ZIPPING:
         headers["Vary"] = "Accept-Encoding"
-        if "gzip" in (request.getHeader("accept-encoding") or ""):
+        if "gzip" in (header(request, b"accept-encoding") or ""):
             zipped = gzip.compress(body, 5, mtime=0)
             if len(zipped) < len(body):
                 body, headers["Content-Encoding"] = zipped, "gzip"

@@ -14,7 +14,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from cadtwist.query.find import TooBroad
 from cadtwist.web import admin, graphite
-from cadtwist.web.answers import Answer, send
+from cadtwist.web.answers import Answer, header, send
 from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, PLAIN, RefusedError
 from cadtwist.web.params import Params, parse_params
@@ -63,7 +63,7 @@ class Doors(Resource):
 
     def render(self, request: Request) -> int:
         """Answer any method like GET; a cross-origin preflight gets its headers only."""
-        if request.method == b"OPTIONS" and request.getHeader("access-control-request-method"):
+        if request.method == b"OPTIONS" and header(request, b"access-control-request-method"):
             send(request, Answer(b"", PLAIN), self._context.cross_origin)
             return NOT_DONE_YET
         path = request.path.decode("utf-8", "replace")
@@ -82,8 +82,8 @@ class Doors(Resource):
     async def _enter(self, door: Door, request: Request) -> Answer:
         query = request.uri.partition(b"?")[2]
         body = b"" if request.content is None else request.content.read()
-        kind = request.getHeader("content-type") or ""
-        return await door(self._context, parse_params(query, body, kind, request.getHeader("accept")))
+        kind = header(request, b"content-type") or ""
+        return await door(self._context, parse_params(query, body, kind, header(request, b"accept")))
 
     def _refuse(self, failure: Failure, request: Request) -> Answer | Failure:
         """Turn an error into the answer that tells it."""

@@ -77,6 +77,14 @@ def make(
 
 
 class RenderTests(SynchronousTestCase):
+    def test_headers_that_are_no_text(self):
+        """The bytes of a header may be anything."""
+        site, clock = make()
+        for name in (b"Content-Type", b"Accept", b"Accept-Encoding", b"Origin"):
+            client = Client(site, clock)
+            client.send(b"GET /metrics/find?query=* HTTP/1.0\r\n" + name + b": \xff\x82\r\n\r\n")
+            self.assertEqual(client.reply().status, 200, name)
+
     def test_points_in_memory(self):
         reply = get(*make(), "/render", target="a.*", **{"from": "-3min"}, format="json")
         self.assertEqual(
