@@ -19,6 +19,7 @@ from cadtwist.errors import ConfigError
 from cadtwist.kernels.whisperformat import CorruptFileError, relative_path
 from cadtwist.model.retention import Archive
 from cadtwist.services.build import name_rules
+from cadtwist.stages.names import Outcome
 from cadtwist.storage.schemas import SchemaTable
 
 __all__ = ["Step", "explain", "run"]
@@ -57,7 +58,7 @@ def explain(config: Config, name: str) -> Iterator[Step]:
     """Yield what happens to metric `name` under `config`, in the order of the data's walk."""
     names = [name]
     for rule in name_rules(config):
-        outcomes = {each: rule(each) for each in names}
+        outcomes = {each: rule(each) or Outcome((each,)) for each in names}
         for each, outcome in outcomes.items():
             yield Step(rule.label, each, _shown_outcome(each, outcome.names, outcome.reason))
         names = [result for outcome in outcomes.values() for result in outcome.names]
