@@ -167,7 +167,7 @@ class FileScan(Service):
         if self.running and not whole:
             self._log.error("the scan of existing files failed: {why}", why=reason.getErrorMessage())
         first, self.done = not self.done, True
-        settled = succeed(None) if first else maybeDeferred(self._names.end_scan, whole and self.running)
+        settled = succeed(None) if first else maybeDeferred(self._names.end_scan, whole and bool(self.running))
         settled.addErrback(lambda failure: self._log.failure("the names index cannot be renewed", failure))
         settled.addCallback(lambda _: self._wait())
 
