@@ -44,6 +44,7 @@ SOURCES_TO_COMPILE := $(wildcard cadtwist/kernels/*.pyx cadtwist/kernels/*.pxd c
 
 $(VENV)/.run: pyproject.toml setup.py twisted/plugins/cadtwist_plugin.py $(SOURCES_TO_COMPILE) | $(BIN)/python
 	$(call install,.,)
+	@if $(IS_NATIVE); then touch $(VENV)/.kernels; fi
 
 $(VENV)/.test: pyproject.toml setup.py twisted/plugins/cadtwist_plugin.py | $(BIN)/python
 	$(call install,.[test],CADTWIST_PURE=1)
@@ -60,21 +61,28 @@ comma := ,
 HAS_COMPILER = printf '\043include <Python.h>\n' | $${CC:-cc} -I"$$($(BIN)/python -c 'import sysconfig; \
   print(sysconfig.get_path("include"))')" -x c -fsyntax-only - >/dev/null 2>&1
 
+IS_NATIVE = $(BIN)/python -c 'import sys; from cadtwist.kernels.active import NATIVE; sys.exit(not NATIVE)' 2>/dev/null
+COMPILED = [ -e $(VENV)/.kernels ] && [ -z "$$(find setup.py cadtwist/kernels \
+  \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name setup.py \) -newer $(VENV)/.kernels)" ] && $(IS_NATIVE)
+
+# Compiled anew only when a source is newer than the last time, or when what is there does not load.
 kernels: $(VENV)/.test
 	@if [ "$$CADTWIST_PURE" = 1 ]; then \
 	  echo "cadtwist: CADTWIST_PURE=1, the Python twins serve"; \
+	elif $(COMPILED); then \
+	  :; \
 	elif $(HAS_COMPILER); then \
-	  echo "cadtwist: compiling the native kernels"; \
-	  CADTWIST_REQUIRE_NATIVE=1 $(BIN)/python -W ignore setup.py --quiet build_ext --inplace; \
+	  echo "cadtwist: compiling the native kernels (a minute or two)"; \
+	  CADTWIST_REQUIRE_NATIVE=1 $(BIN)/python -W ignore setup.py --quiet build_ext --inplace && touch $(VENV)/.kernels; \
 	else \
-	  echo "cadtwist: no C compiler with Python's headers, the Python twins serve. On Debian: apt install gcc python3-dev"; \
+	  echo "cadtwist: no C compiler with Python's headers, the Python twins serve. On Debian: apt install gcc libc6-dev python3-dev"; \
 	fi
 
 # --- what people ask for ---------------------------------------------------------------------------------------
 
 run: $(VENV)/.run
 	@$(BIN)/cadtwist --version
-	@$(HAS_COMPILER) || echo "cadtwist: for native speed: apt install gcc python3-dev, then make distclean run"
+	@$(HAS_COMPILER) || echo "cadtwist: for native speed: apt install gcc libc6-dev python3-dev, then make distclean run"
 	@mkdir -p var
 	@printf '%s\n' '' \
 	  'Web page and API   http://127.0.0.1:18011/' \

@@ -24,7 +24,12 @@ def give_up(error):
 
 
 class optional_build_ext(build_ext):  # noqa: N801 (setuptools looks commands up by such names)
-    """Compiles what can be compiled and goes on with the Python twins where it cannot."""
+    """Compiles what can be compiled, on up to four processors, and goes on with the Python twins where it cannot."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        if self.parallel is None:
+            self.parallel = min(4, os.cpu_count() or 1)
 
     def run(self):
         try:
