@@ -32,6 +32,12 @@ def made(name: str, issuer: Any = None, issuer_key: Any = None) -> tuple[Any, An
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.timezone.utc)
+    signer = issuer_key if issuer_key is not None else key
+    usage = dict.fromkeys(
+        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only",
+         "decipher_only"), False,
+    )  # fmt: skip
+    ca = issuer is None
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -41,9 +47,12 @@ def made(name: str, issuer: Any = None, issuer_key: Any = None) -> tuple[Any, An
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(x509.KeyUsage(digital_signature=True, key_cert_sign=ca, crl_sign=ca, **usage), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )
-    return builder.sign(issuer_key if issuer_key is not None else key, hashes.SHA256()), key
+    return builder.sign(signer, hashes.SHA256()), key
 
 
 def pem(certificate: Any = None, key: Any = None) -> bytes:
