@@ -13,6 +13,9 @@ from twisted.logger import Logger
 __all__ = ["Every", "Sequence", "Step"]
 
 
+_NEARLY = 0.001
+
+
 class Sequence(MultiService):
     """A MultiService whose children stop one after the other, last one first, each waited for.
 
@@ -88,13 +91,19 @@ class Every(Service):
             self._call.cancel()
 
     def _schedule(self) -> None:
-        """Wait for the next multiple of the interval since the epoch, so that nothing drifts."""
+        """Wait for the next multiple of the interval since the epoch, so that nothing drifts.
+
+        One that is (nearly) now is the one that was just told, by a clock that is a little behind.
+        """
         now = self._clock.seconds()
-        self._call = self._clock.callLater(self._interval_s - now % self._interval_s, self._due)
+        wait_s = self._interval_s - now % self._interval_s
+        if wait_s < _NEARLY * self._interval_s:
+            wait_s += self._interval_s
+        self._call = self._clock.callLater(wait_s, self._due)
 
     def _due(self) -> None:
         try:
-            self._job(self._clock.seconds())
+            self._job(round(self._clock.seconds(), 3))
         except Exception:  # noqa: BLE001 (one failure must not end a timer)
             self._log.failure("{name} failed", name=self.name)
         if self.running:
