@@ -116,25 +116,23 @@ class LocalOwner:
         if len(timestamps) > self.limits.points:
             raise TooBroad(f"The request means {len(timestamps)} points in memory, too many")
         schemas: dict[SchemaInfo, int] = {}
-        metrics = []
-        for row, name in enumerate(flat):
-            schema = self.schema(name)
-            number = schemas.setdefault(schema, len(schemas))
-            low, high = offsets[row], offsets[row + 1]
-            if low == high:
-                metrics.append(HotMetric(name, number))
-                continue
-            slack = schema.archives[-1][0]
-            times = timestamps[low:high]
-            near = (times >= start - slack) & (times <= end + slack)
-            metrics.append(HotMetric(name, number, times[near].tobytes(), values[low:high][near].tobytes()))
+        numbers = [schemas.setdefault(self.schema(name), len(schemas)) for name in flat]
+        slacks = np.array([schema.archives[-1][0] for schema in schemas], np.float64)
+        slack = np.repeat(slacks[numbers], np.diff(offsets)) if len(timestamps) else slacks[:0]
+        near = (timestamps >= start - slack) & (timestamps <= end + slack)
+        bounds = (8 * np.concatenate(([0], np.cumsum(near)))[offsets]).tolist()
+        times, what = timestamps[near].tobytes(), values[near].tobytes()
+        metrics = [
+            HotMetric(name, number, times[low:high], what[low:high])
+            for name, number, low, high in zip(flat, numbers, bounds, bounds[1:], strict=False)
+        ]
         grouped = iter(metrics)
         return Resolution([[next(grouped) for _ in found] for found in names], list(schemas))
 
-    def _hot_points(self, ids: npt.NDArray[np.uint32], n: int) -> tuple[list[int], Floats, Floats]:
+    def _hot_points(self, ids: npt.NDArray[np.uint32], n: int) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
         """Return offsets of all rows, with nothing for rows without an id, and the columns."""
         known = ids != NO_ID
         offsets, timestamps, values = self.hot(ids[known])
         counts = np.zeros(n + 1, np.int64)
         counts[1:][known] = np.diff(offsets.astype(np.int64))
-        return np.cumsum(counts).tolist(), timestamps, values
+        return np.cumsum(counts), timestamps, values
