@@ -65,6 +65,9 @@ class _Lane:
 class Drain:
     """Jobs of at most `job_metrics` metrics and about `job_points` datapoints for `lanes` writers; reactor thread.
 
+    While jobs find nothing but files that may not be created yet, they grow beyond the allowance of updates, which is
+    given back; should one of them update files after all, the next waits for longer.
+
     Lane k gets only ids with id % lanes == k, so two writers never meet in a file.  `now` must be one clock's seconds
     in all calls, the epoch's where `timesorted` is used.  `on_sorted(metrics)` hears of each snapshot made.
     """
@@ -97,6 +100,7 @@ class Drain:
         self._retries: deque[tuple[float, Ids]] = deque()
         self._retry_s = 1.0
         self._wait_s = 0.0
+        self._reach = 1
         self._set_rates(rates)
         self._creates.spend(-(1 << 30))
         self._updates.spend(-(1 << 30))
@@ -144,6 +148,7 @@ class Drain:
         if budget < self._least:
             self._wait_s = self._updates.wait_s(self._least)
             return None
+        budget = max(budget, self._reach)
         may_create = self._creates.available(now, self._job_metrics)
         ids = self._to_create(mine, min(budget, may_create))
         if len(ids) < budget:
@@ -171,6 +176,7 @@ class Drain:
         self._cache.confirm(job, statuses, late)
         self._creates.spend(created - job.may_create)
         self._updates.spend(-len(waiting))
+        self._reach = min(self._job_metrics, 2 * self._reach) if len(waiting) == len(job) else 1
         self._hold_states(job.ids)
         if len(waiting):
             self._states[waiting] = _AWAITS_CREATE

@@ -95,6 +95,32 @@ class DrainTests(SynchronousTestCase):
         job = drain.next_job(2.0)
         self.assertEqual((job.ids.tolist(), job.may_create), ([15], 0))
 
+    def test_looking_for_files_that_may_not_be_made_takes_few_jobs(self) -> None:
+        kit = Kit(names=5000)
+        fill(kit, 5000)
+        drain = drain_of(kit, updates_per_second=1, creates_per_minute=0)
+        sizes = []
+        while (job := drain.next_job(0.0)) is not None:
+            sizes.append(len(job))
+            drain.confirm(job, answer(job, WAITS_FOR_CREATE), 0.0)
+        self.assertEqual(sum(sizes), 5000)
+        self.assertLess(len(sizes), 20)
+        self.assertEqual(drain.awaiting_create, 5000)
+
+    def test_updates_beyond_the_allowance_are_paid_back(self) -> None:
+        kit = Kit(names=200)
+        fill(kit, 200)
+        drain = drain_of(kit, updates_per_second=1, creates_per_minute=0)
+        for _ in range(5):
+            job = drain.next_job(0.0)
+            drain.confirm(job, answer(job, WAITS_FOR_CREATE), 0.0)
+        job = drain.next_job(0.0)
+        self.assertEqual(len(job), 32)
+        drain.confirm(job, answer(job, WRITTEN), 0.0)
+        self.assertIsNone(drain.next_job(1.0))
+        self.assertGreater(drain.wait_s(1.0), 29.0)
+        self.assertEqual(len(drain.next_job(33.0)), 1)
+
     def test_retries_back_off(self) -> None:
         kit = Kit()
         fill(kit, 4)
