@@ -19,6 +19,7 @@ __all__ = ["PlainPickleError", "read_plain"]
 _MOST_DIGITS = 400
 _LEAST_CONTAINERS = 65_536
 _SCALARS = (str, bytes, int, float, type(None))
+_DEEPEST = 1000
 _LARGEST_KEY = 1 << 60  # Python hashes numbers modulo 2^61 - 1: beyond, thousands can be made to collide
 _DOUBLE, _U16, _U32, _U64, _I32 = (struct.Struct(form).unpack_from for form in (">d", "<H", "<I", "<Q", "<i"))
 
@@ -114,6 +115,8 @@ class _Machine:
         return found
 
     def mark(self) -> None:
+        if len(self.marked) >= _DEEPEST:
+            raise PlainPickleError("nested too deeply")
         self.marked.append(self.stack)
         self.stack = []
         self.container([])
