@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CONF ?= conf/quickstart.toml
 FUZZ_CASES ?= 1000000
 
-.PHONY: help run test fast pure system check bench fuzz kernels clean distclean
+.PHONY: help run test fast pure system check lint types architecture bench fuzz kernels clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -103,10 +103,16 @@ pure: $(VENV)/.test
 system: kernels
 	@$(BIN)/python tests/lanes.py system
 
-check: $(VENV)/.dev
+check: lint types architecture
+
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
 	$(BIN)/mypy
-	$(BIN)/python -m twisted.trial --reporter=text tests.test_architecture
+
+architecture: $(VENV)/.dev
+	$(BIN)/python -m twisted.trial --reporter=text --temp-directory=_trial_temp_architecture tests.test_architecture
 
 bench: kernels
 	$(BIN)/python benchmarks/run.py $(BENCH)

@@ -30,6 +30,11 @@ LANES: dict[str, tuple[list[str], dict[str, str]]] = {
     "system": (["tests.system", "tests.test_packaging"], {"CADTWIST_SYSTEM": "1"}),
 }
 
+ALONE = ("system",)
+"""Lanes whose tests need the machine for themselves; the others run in as many processes as there are processors."""
+
+MOST_PROCESSES = 4
+
 LIMITS_S = {"native": 900.0, "pure": 900.0, "system": 3600.0}
 """A lane that takes longer is ended, showing where it was, and counted as failed."""
 
@@ -81,6 +86,9 @@ def run(lane: str) -> Outcome:
     print(f"\n=== {lane}: trial {' '.join([*targets, *(f'{k}={v}' for k, v in extra.items())])}", flush=True)
     started = time.monotonic()
     options = ["--reporter=text", f"--temp-directory=_trial_temp_{lane}"]
+    processes = min(MOST_PROCESSES, os.cpu_count() or 1)
+    if lane not in ALONE and processes > 1:
+        options.append(f"--jobs={processes}")
     command = [sys.executable, "-X", "faulthandler", "-m", "twisted.trial", *options, *targets]
     tail = b""
     with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as trial:

@@ -98,8 +98,8 @@ class Wal:
 
     `account` counts `logged` (written to the file), `unlogged` (accepted although the log could not be written) and
     `relogged` datapoints; its gauge `failing` is 1 while the disk refuses.  `min_bytes` is what the log may always
-    take; beyond, it is bounded by twice what is pending and one segment.  While `replaying` no segment goes: nobody pins
-    those that are not read yet.
+    take; beyond, it is bounded by twice what is pending and one segment.  While `replaying` no segment goes: nobody
+    pins those that are not read yet.
     """
 
     def __init__(
