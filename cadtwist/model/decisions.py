@@ -44,7 +44,7 @@ class Decisions:
             self._grow(int(ids.max()) + 1)
             found = self._numbers[ids]
         if not found.all():
-            unknown = np.unique(ids[found == UNKNOWN])
+            unknown = _distinct(ids[found == UNKNOWN])
             self._numbers[unknown] = [self._decide(number) for number in unknown.tolist()]
             found = self._numbers[ids]
         return found
@@ -74,3 +74,14 @@ class Decisions:
         numbers = np.zeros(capacity + capacity // 4 + 1024, np.int32)
         numbers[: len(self._numbers)] = self._numbers
         self._numbers = numbers
+
+
+def _distinct(ids: Ids) -> Ids:
+    """Return `ids` in order, each once.
+
+    `numpy.unique` imports modules when it is called first: without a free descriptor it fails, and the Batch is lost.
+    """
+    ordered = np.sort(ids)
+    first = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
