@@ -6,6 +6,7 @@ import contextlib
 import os
 import pickle
 import random
+import resource
 import socket
 import struct
 import time
@@ -96,6 +97,19 @@ class HostileTests(SystemTestCase):
         self.attack_with_cache_queries()
         self.attack_with_queries()
         self.attack_with_requests()
+
+    def test_no_descriptors_left(self) -> None:
+        """More clients than the process may open files: those who got in are heard, and all is written afterwards."""
+        resource.prlimit(self.daemon.pid, resource.RLIMIT_NOFILE, (300, 300))
+        crowd = [self.to(port) for port in (self.daemon.line, self.daemon.query) * 200]
+        for wire in crowd[::2]:
+            with contextlib.suppress(OSError):
+                wire.sendall(b"crowd.m0 1 %d\n" % self.now)
+        self.daemon.until("somebody is heard", lambda: self.daemon.counted() > self.goods)
+        for wire in crowd:
+            wire.close()
+        self.good_lines()
+        self.daemon.until("all is written", lambda: not self.daemon.pending(), 40)
 
     # --- good items ------------------------------------------------------------------------------------------------
 
