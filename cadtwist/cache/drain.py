@@ -54,7 +54,7 @@ class _Lane:
         self.taken_at = -math.inf
         self.making: Iterator[Ids | None] | None = None
         self.empty_until = -math.inf
-        self.creates: deque[int] = deque()
+        self.creates: deque[Ids] = deque()
 
     @property
     def left(self) -> int:
@@ -180,8 +180,10 @@ class Drain:
         self._hold_states(job.ids)
         if len(waiting):
             self._states[waiting] = _AWAITS_CREATE
-            for one in waiting.tolist():
-                self._lanes[one % len(self._lanes)].creates.append(one)
+            for number, lane in enumerate(self._lanes):
+                mine = waiting[waiting % np.uint32(len(self._lanes)) == number]
+                if len(mine):
+                    lane.creates.append(mine)
         if len(failed):
             self._states[failed] = _AWAITS_RETRY
             self._retries.append((now + self._retry_s, failed))
@@ -213,13 +215,17 @@ class Drain:
 
     def _to_create(self, lane: _Lane, most: int) -> Ids:
         """Return at most `most` ids that waited for a creation, the longest first."""
-        found: list[int] = []
-        while lane.creates and len(found) < most:
-            one = lane.creates.popleft()
-            if self._states[one] == _AWAITS_CREATE:
-                self._states[one] = _FREE
-                found.append(one)
-        return np.array(found, np.uint32)
+        found = [_NO_IDS]
+        while lane.creates and most > 0:
+            ids = lane.creates.popleft()
+            ids = ids[self._states[ids] == _AWAITS_CREATE]
+            if len(ids) > most:
+                lane.creates.appendleft(ids[most:])
+                ids = ids[:most]
+            self._states[ids] = _FREE
+            found.append(ids)
+            most -= len(ids)
+        return np.concatenate(found)
 
     def _from_snapshot(self, lane: _Lane, number: int, now: float, most: int) -> Ids:
         """Return at most `most` ids by the strategy; none while a snapshot is being made or nothing is due."""
