@@ -3,91 +3,23 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
-from twisted.internet import reactor as real_reactor
 from twisted.internet.defer import ensureDeferred
-from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
 
 from cadtwist.config.load import Loaded
-from cadtwist.config.model import (
-    CacheConfig,
-    Config,
-    Listener,
-    ReloadConfig,
-    StagesConfig,
-    StorageConfig,
-    WalConfig,
-    WebConfig,
-    WriterConfig,
-)
+from cadtwist.config.model import Config, ReloadConfig, StagesConfig, WriterConfig
 from cadtwist.errors import ConfigError
 from cadtwist.services.build import Daemon
 from cadtwist.services.reload import Reloader
-
-reactor: Any = real_reactor
-DEADLINE_S = 10.0
+from tests.services.daemons import DaemonCase, reactor, until
 
 
-async def until(condition: Any) -> None:
-    """Let the reactor run until `condition()` holds."""
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError("it does not come true")
-        await deferLater(reactor, 0.005, lambda: None)
-
-
-class DaemonTests(TestCase):
-    """Each test builds its own daemon in a folder of its own."""
-
-    timeout = 60
-
-    def setUp(self) -> None:
-        self.folder = os.path.relpath(self.mktemp())
-        os.makedirs(self.folder)
-        self.door = os.path.join(self.folder, "line.sock")
-        self.daemons: list[Daemon] = []
-
-    def tearDown(self) -> Any:
-        return ensureDeferred(self.stop_all())
-
-    async def stop_all(self) -> None:
-        for daemon in self.daemons:
-            await daemon.service.stopService()
-        self.daemons = []
-
-    def config(self, **changes: Any) -> Config:
-        base = Config(
-            listeners=(Listener(protocol="line", transport="unix", path=self.door),),
-            cache=CacheConfig(),
-            wal=WalConfig(directory=os.path.join(self.folder, "wal"), segment_bytes=1 << 20, max_bytes=4 << 20),
-            storage=StorageConfig(root=os.path.join(self.folder, "whisper"), sparse_create=True),
-            web=WebConfig(workers=0),
-            writer=WriterConfig(max_updates_per_second=float("inf")),
-        )
-        return replace(base, **changes)
-
-    async def start(self, config: Config) -> Daemon:
-        daemon = Daemon(reactor, config)
-        daemon.service.startService()
-        self.daemons.append(daemon)
-        await until(lambda: not daemon.ready_waits() and os.path.exists(self.door))
-        return daemon
-
-    async def send(self, data: bytes) -> None:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(self.door)
-            client.sendall(data)
-
-    def balanced(self, daemon: Daemon) -> None:
-        unbalanced = {a.name: a.snapshot() for a in daemon.telemetry.accounts.values() if a.balance()}
-        self.assertEqual(unbalanced, {})
+class DaemonTests(DaemonCase):
+    """Each test builds its own daemon."""
 
     def test_a_point_goes_into_its_file_and_out_to_a_query(self) -> Any:
         async def run() -> None:
@@ -124,11 +56,6 @@ class DaemonTests(TestCase):
             self.balanced(again)
 
         return ensureDeferred(run())
-
-    async def die(self, daemon: Daemon) -> None:
-        """Take the daemon's threads, timers and sockets away without letting it write anything more."""
-        daemon.writer.leave()
-        await daemon.service.stopService()
 
     def test_a_stop_drains_to_the_files(self) -> Any:
         async def run() -> None:
@@ -169,6 +96,46 @@ class DaemonTests(TestCase):
             self.assertFalse(reloader.reload_all())
             self.assertEqual(daemon.config.stages.blacklist, ("^evil",))
             self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_points_that_are_too_old_are_dropped(self) -> Any:
+        """Also where others of the same metric were written."""
+
+        async def run() -> None:
+            daemon = await self.start(self.config())
+            now = int(time.time())
+            await self.send(b"late.a 1 %d\nlate.a 2 %d\nlate.a 3 1000000\n" % (now, now - 60))
+            cache = daemon.telemetry.account("cache")
+            await until(lambda: cache.received == 3 and not daemon.points.points)
+            self.assertEqual((cache.out, cache.dropped, cache.counters["committed_points"]), (2, {"too_old": 1}, 2))
+            self.assertEqual(daemon.telemetry.account("files").gauges["created"](), 1)
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_a_big_log_is_read_in_small_slices(self) -> Any:
+        """While it is read the process goes on answering, and no segment goes; a stop leaves it as it was."""
+        held_back = WriterConfig(max_updates_per_second=0.001, max_creates_per_minute=0)
+
+        async def run() -> None:
+            daemon = await self.start(self.config(writer=held_back))
+            for start in range(0, 200_000, 20_000):
+                await self.send(b"".join(b"big.m%d 1 1700000000\n" % n for n in range(start, start + 20_000)))
+            logged = daemon.telemetry.account("write-ahead log").counters
+            await until(lambda: logged.get("logged") == 200_000)
+            await self.die(self.daemons.pop())
+            again = Daemon(reactor, self.config(writer=held_back))
+            again.service.startService()
+            for _ in range(3):
+                await until(lambda: True)
+                again.turn.end()
+            await again.service.stopService()
+            self.assertTrue(again.replaying, "stopped while it was reading")
+            third = await self.start(self.config(writer=held_back))
+            self.assertEqual(third.points.points, 200_000)
+            self.balanced(third)
+            await self.die(self.daemons.pop())
 
         return ensureDeferred(run())
 

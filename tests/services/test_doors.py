@@ -1,0 +1,155 @@
+"""Doors of every kind with real sockets: unix, IPv6, TLS, PROXY, endpoint texts; limits and last bytes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import time
+from typing import Any
+
+from msgspec.structs import replace
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.threads import deferToThread
+
+from cadtwist.config.model import LimitsConfig, Listener, TlsConfig, WriterConfig
+from cadtwist.net.tls import TLS_AVAILABLE
+from cadtwist.services.build import Daemon
+from tests.net.test_tls import made, pem
+from tests.services.daemons import DaemonCase, until
+
+
+def free_port(family: int = socket.AF_INET, host: str = "127.0.0.1") -> int:
+    """Return a port that nobody has."""
+    with socket.socket(family) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+class DoorTests(DaemonCase):
+    """A line through each kind of door arrives."""
+
+    async def start_with(self, *doors: Listener, **limits: Any) -> Daemon:
+        config = replace(self.config(), writer=WriterConfig(max_updates_per_second=float("inf")))
+        listeners = (*config.listeners, *doors)
+        return await self.start(replace(config, listeners=listeners, limits=LimitsConfig(**limits)))
+
+    async def arrives(self, daemon: Daemon, points: int = 1) -> None:
+        await until(lambda: daemon.telemetry.account("cache").received == points)
+        self.balanced(daemon)
+
+    def test_ipv6(self) -> Any:
+        async def run() -> None:
+            port = free_port(socket.AF_INET6, "::1")
+            daemon = await self.start_with(Listener(protocol="line", interface="::1", port=port))
+            with socket.create_connection(("::1", port)) as client:
+                client.sendall(b"six 1 -1\n")
+                await self.arrives(daemon)
+
+        return ensureDeferred(run())
+
+    def test_ipv6_datagrams(self) -> Any:
+        async def run() -> None:
+            port = free_port(socket.AF_INET6, "::1")
+            daemon = await self.start_with(Listener(protocol="line", transport="udp", interface="::1", port=port))
+            with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
+                client.sendto(b"six.u 1 -1\nsix.v 2 -1\n", ("::1", port))
+                await self.arrives(daemon, 2)
+
+        return ensureDeferred(run())
+
+    def test_endpoint_text(self) -> Any:
+        async def run() -> None:
+            path = os.path.join(self.folder, "e.sock")
+            daemon = await self.start_with(Listener(protocol="line", transport="endpoint", endpoint=f"unix:{path}"))
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(path)
+                client.sendall(b"end.point 1 -1\n")
+                await self.arrives(daemon)
+
+        return ensureDeferred(run())
+
+    def test_proxy_header(self) -> Any:
+        async def run() -> None:
+            port = free_port()
+            daemon = await self.start_with(
+                Listener(protocol="line", interface="127.0.0.1", port=port, proxy_protocol=True)
+            )
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 2003\r\nbehind.proxy 1 -1\n")
+                await self.arrives(daemon)
+
+        return ensureDeferred(run())
+
+    def test_tls(self) -> Any:
+        if not TLS_AVAILABLE:
+            self.skipTest("cadtwist[tls] is not installed")
+
+        async def run() -> None:
+            certificate, key = made("localhost")
+            path = os.path.join(self.folder, "own.pem")
+            with open(path, "wb") as file:
+                file.write(pem(certificate, key))
+            port = free_port()
+            door = Listener(protocol="line", interface="127.0.0.1", port=port, tls=TlsConfig(certificate=path))
+            daemon = await self.start_with(door)
+
+            def say() -> None:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                with socket.create_connection(("127.0.0.1", port)) as plain, context.wrap_socket(plain) as client:
+                    client.sendall(b"secret 1 -1\n")
+
+            await deferToThread(say)
+            await self.arrives(daemon)
+
+        return ensureDeferred(run())
+
+    def test_one_bound_for_all_doors(self) -> Any:
+        """At the bound the unix door stops accepting too: the next client waits, and is heard later."""
+
+        async def run() -> None:
+            port = free_port()
+            daemon = await self.start_with(
+                Listener(protocol="line", interface="127.0.0.1", port=port), max_connections=1
+            )
+            with socket.socket(socket.AF_UNIX) as waiting:
+                with socket.create_connection(("127.0.0.1", port)) as first:
+                    first.sendall(b"first 1 -1\n")
+                    await self.arrives(daemon, 1)
+                    waiting.connect(self.door)
+                    waiting.sendall(b"second 2 -1\n")
+                    await self.some_turns()
+                    self.assertEqual(daemon.telemetry.account("cache").received, 1)
+                await self.arrives(daemon, 2)
+
+        return ensureDeferred(run())
+
+    async def some_turns(self) -> None:
+        """Let some turns go by."""
+        turns = iter(range(10))
+        await until(lambda: next(turns) == 9)
+
+    def test_what_the_kernel_has_at_a_stop_is_read(self) -> Any:
+        """Megabytes that were sent before the stop began arrive, of a TCP and of a unix connection."""
+
+        async def run() -> None:
+            port = free_port()
+            daemon = await self.start_with(Listener(protocol="line", interface="127.0.0.1", port=port))
+            now = int(time.time())
+            with socket.create_connection(("127.0.0.1", port)) as one, socket.socket(socket.AF_UNIX) as two:
+                two.connect(self.door)
+                for client in (one, two):
+                    client.sendall(b"hello 1 -1\n")
+                await until(lambda: daemon.telemetry.account("cache").received == 2)
+                sent = 0
+                for number, client in enumerate((one, two)):
+                    lines = b"".join(b"last.c%d.m%d 1 %d\n" % (number, n, now) for n in range(3000))
+                    client.setblocking(False)
+                    taken = client.send(lines)
+                    sent += lines[:taken].count(b"\n")
+                await self.daemons.pop().service.stopService()
+                self.assertEqual(daemon.telemetry.account("cache").received, 2 + sent)
+                self.balanced(daemon)
+
+        return ensureDeferred(run())
