@@ -54,7 +54,7 @@ class _Lane:
         self.taken_at = -math.inf
         self.making: Iterator[Ids | None] | None = None
         self.empty_until = -math.inf
-        self.creates: deque[Ids] = deque()
+        self.create_hand = 0
 
     @property
     def left(self) -> int:
@@ -101,6 +101,7 @@ class Drain:
         self._retry_s = 1.0
         self._wait_s = 0.0
         self._reach = 1
+        self._some_await = False
         self._set_rates(rates)
         self._creates.spend(-(1 << 30))
         self._updates.spend(-(1 << 30))
@@ -150,7 +151,7 @@ class Drain:
             return None
         budget = max(budget, self._reach)
         may_create = self._creates.available(now, self._job_metrics)
-        ids = self._to_create(mine, min(budget, may_create))
+        ids = self._to_create(mine, lane, min(budget, may_create))
         if len(ids) < budget:
             ids = np.concatenate((ids, self._from_snapshot(mine, lane, now, budget - len(ids))))
         may_create = min(may_create, len(ids))
@@ -180,10 +181,7 @@ class Drain:
         self._hold_states(job.ids)
         if len(waiting):
             self._states[waiting] = _AWAITS_CREATE
-            for number, lane in enumerate(self._lanes):
-                mine = waiting[waiting % np.uint32(len(self._lanes)) == number]
-                if len(mine):
-                    lane.creates.append(mine)
+            self._some_await = True
         if len(failed):
             self._states[failed] = _AWAITS_RETRY
             self._retries.append((now + self._retry_s, failed))
@@ -213,19 +211,19 @@ class Drain:
             for lane in self._lanes:
                 lane.empty_until = -math.inf
 
-    def _to_create(self, lane: _Lane, most: int) -> Ids:
-        """Return at most `most` ids that waited for a creation, the longest first."""
-        found = [_NO_IDS]
-        while lane.creates and most > 0:
-            ids = lane.creates.popleft()
-            ids = ids[self._states[ids] == _AWAITS_CREATE]
-            if len(ids) > most:
-                lane.creates.appendleft(ids[most:])
-                ids = ids[:most]
+    def _to_create(self, lane: _Lane, number: int, most: int) -> Ids:
+        """Return at most `most` ids that wait for a creation; all have their turn."""
+        if most < 1 or not self._some_await:
+            return _NO_IDS
+        awaiting = np.flatnonzero(self._states == _AWAITS_CREATE).astype(np.uint32)
+        self._some_await = len(awaiting) > 0
+        mine = awaiting[awaiting % np.uint32(len(self._lanes)) == number]
+        begin = int(np.searchsorted(mine, lane.create_hand))
+        ids = np.concatenate((mine[begin : begin + most], mine[: min(begin, max(0, most - len(mine) + begin))]))
+        if len(ids):
+            lane.create_hand = int(ids[-1]) + 1
             self._states[ids] = _FREE
-            found.append(ids)
-            most -= len(ids)
-        return np.concatenate(found)
+        return ids
 
     def _from_snapshot(self, lane: _Lane, number: int, now: float, most: int) -> Ids:
         """Return at most `most` ids by the strategy; none while a snapshot is being made or nothing is due."""
@@ -241,6 +239,8 @@ class Drain:
         points = np.cumsum(self._points.counts(ids), dtype=np.int64)
         ids = ids[: max(1, int(np.searchsorted(points, self._job_points, "right")))]
         lane.at += len(ids)
+        if not lane.left:
+            lane.order, lane.at = _NO_IDS, 0
         self._wait_s = 0.0
         return ids
 

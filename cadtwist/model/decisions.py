@@ -32,7 +32,7 @@ class Decisions:
 
     def __init__(self, decide: Callable[[int], int]) -> None:
         self._decide = decide
-        self._numbers: Numbers = np.zeros(1024, np.int32)
+        self._numbers: Numbers = np.zeros(0, np.int32)
 
     def lookup(self, ids: Ids) -> Numbers:
         """Return the decision of each id (a new array)."""
