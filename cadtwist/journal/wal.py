@@ -118,7 +118,8 @@ class Wal:
         self._min_bytes = min_bytes
         self._slice_points = slice_points
         self._smallest_segment = log.segment_bytes
-        self._named: Ids = np.zeros(0, np.uint32)
+        self._named = np.zeros(0, np.uint8)
+        self._named_in = 0
         self._segment_names = 0
         self._names_seen = 1
         self._names_bytes = _GUESSED_NAME
@@ -152,7 +153,7 @@ class Wal:
 
     def _append(self, ids: Ids, timestamps: Floats, values: Floats) -> bool:
         if len(self._named) < self._names.capacity:
-            grown = np.zeros(self._names.capacity + self._names.capacity // 4, np.uint32)
+            grown = np.zeros(self._names.capacity + self._names.capacity // 4, np.uint8)
             grown[: len(self._named)] = self._named
             self._named = grown
         names = self._unnamed(ids)
@@ -160,13 +161,12 @@ class Wal:
         if self._log.size + need > self._log.segment_bytes:
             self._roll()
             names = self._unnamed(ids)
-        serial = self._log.serial
         count = _COUNT.pack(len(ids))
         if names is not None:
             new, blob, offsets = names
             if not self._log.append(NAMES, _COUNT.pack(len(new)), _bytes(new), _bytes(offsets), blob, roll=False):
                 return False
-            self._named[new] = serial
+            self._named[new] = 1
             self._segment_names += len(blob) + _NAME_BYTES * len(new)
             self._names_seen += len(new)
             self._names_bytes += len(blob)
@@ -175,10 +175,12 @@ class Wal:
 
     def _unnamed(self, ids: Ids) -> tuple[Ids, bytes, Ids] | None:
         """Return those ids whose names the current segment does not have, with their names."""
-        serial = self._log.serial & 0xFFFFFFFF
-        if columns.all_are(self._named, ids, serial):
+        if self._named_in != self._log.serial:
+            self._named_in = self._log.serial
+            self._named.fill(0)
+        if columns.all_set(self._named, ids):
             return None
-        missing = np.sort(ids[self._named[ids] != np.uint32(serial)])
+        missing = np.sort(ids[self._named[ids] == 0])
         first = np.ones(len(missing), np.bool_)
         np.not_equal(missing[1:], missing[:-1], out=first[1:])
         missing = missing[first]

@@ -23,16 +23,25 @@ PASS = 1
 FIRST_ROW = 2
 """Decisions from here on are rows of a `FanTable`; those below 0 are drops, -1 - the number of the reason."""
 
+_LARGEST_SMALL = 0x7FFF
+
 
 class Decisions:
     """Decisions by id.  `decide(id)` is asked the first time that an id is looked up, and after `forget`.
 
-    It may answer UNKNOWN to be asked again.  4 bytes per id.  Reactor thread.
+    It may answer UNKNOWN to be asked again.  4 bytes per id, or 2 while the numbers of a `small` one allow it.
+    `all_pass(ids)` is asked first: it may know at once that all of them PASS.  Reactor thread.
     """
 
-    def __init__(self, decide: Callable[[int], int]) -> None:
+    def __init__(
+        self,
+        decide: Callable[[int], int],
+        small: bool = False,
+        all_pass: Callable[[Ids], bool] = lambda _: False,
+    ) -> None:
         self._decide = decide
-        self._numbers: Numbers = np.zeros(0, np.int32)
+        self._all_pass = all_pass
+        self._numbers: npt.NDArray[np.int32] | npt.NDArray[np.int16] = np.zeros(0, np.int16 if small else np.int32)
 
     def lookup(self, ids: Ids) -> Numbers:
         """Return the decision of each id (a new array)."""
@@ -44,13 +53,21 @@ class Decisions:
             self._grow(int(ids.max()) + 1)
             found = self._numbers[ids]
         if not found.all():
-            unknown = _distinct(ids[found == UNKNOWN])
-            self._numbers[unknown] = [self._decide(number) for number in unknown.tolist()]
+            self._ask(_distinct(ids[found == UNKNOWN]))
             found = self._numbers[ids]
-        return found
+        return found.astype(np.int32, copy=False)
+
+    def _ask(self, unknown: Ids) -> None:
+        if self._all_pass(unknown):
+            self._numbers[unknown] = PASS
+            return
+        numbers = np.array([self._decide(number) for number in unknown.tolist()], np.int32)
+        if self._numbers.dtype == np.int16 and int(numbers.max()) > _LARGEST_SMALL:
+            self._numbers = self._numbers.astype(np.int32)
+        self._numbers[unknown] = numbers
 
     def all_are(self, ids: Ids, decision: int) -> bool:
-        """Return whether `decision` is known of every id: the usual case, in one pass and without a copy."""
+        """Return whether `decision` is known of every id: the usual case, in one pass (not of a small one)."""
         return columns.all_are(self._numbers.view(np.uint32), ids, decision)
 
     def known(self, ids: Ids) -> Numbers:
@@ -71,7 +88,7 @@ class Decisions:
         return max(0, len(unknown) - budget)
 
     def _grow(self, capacity: int) -> None:
-        numbers = np.zeros(capacity + capacity // 4 + 1024, np.int32)
+        numbers = np.zeros(capacity + capacity // 4 + 1024, self._numbers.dtype)
         numbers[: len(self._numbers)] = self._numbers
         self._numbers = numbers
 

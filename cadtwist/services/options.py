@@ -18,6 +18,7 @@ from twisted.python.usage import Options, UsageError
 
 from cadtwist.config.load import Loaded, load
 from cadtwist.errors import CadtwistError, ConfigError
+from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.build import Daemon
 from cadtwist.services.descriptors import raise_file_limit
 from cadtwist.services.reload import Reloader
@@ -123,6 +124,7 @@ class DaemonService(Service):
         super().startService()
         for remark in (*self.loaded.warnings, *self.loaded.notices):
             self._log.warn("{remark}", remark=remark)
+        settle_allocator()
         raise_file_limit()
         try:
             daemon = Daemon(self._reactor, self.loaded.config)

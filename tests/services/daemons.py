@@ -20,7 +20,7 @@ from cadtwist.services.build import Daemon
 __all__ = ["DaemonCase", "reactor", "until"]
 
 reactor: Any = real_reactor
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 async def until(condition: Any) -> None:
@@ -35,7 +35,7 @@ async def until(condition: Any) -> None:
 class DaemonCase(TestCase):
     """Each test builds its own daemon in a folder of its own."""
 
-    timeout = 60
+    timeout = 120
 
     def setUp(self) -> None:
         self.folder = os.path.relpath(self.mktemp())

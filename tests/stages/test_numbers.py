@@ -31,3 +31,10 @@ class NameNumbersTests(SynchronousTestCase):
         numbers.ask_again()
         numbers(ids)
         self.assertEqual(asked, ["a", "bbb", "cc", "cc", "bbb"])
+
+    def test_large_numbers_are_kept_as_well(self) -> None:
+        numbers = NameNumbers(lambda number: b"%d" % number, lambda name: int(name) * 10_000)
+        first = np.array([0, 1, 2], np.uint32)
+        self.assertEqual(numbers(first).tolist(), [0, 10_000, 20_000])
+        self.assertEqual(numbers(np.array([7, 1], np.uint32)).tolist(), [70_000, 10_000])
+        self.assertEqual(numbers(first).tolist(), [0, 10_000, 20_000])
