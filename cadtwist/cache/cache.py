@@ -14,6 +14,7 @@ from cadtwist.flow import Gate
 from cadtwist.interfaces import IHolder, ISink
 from cadtwist.kernels.active import columns
 from cadtwist.model.batch import Batch, Floats, Ids
+from cadtwist.model.table import Names
 from cadtwist.model.writejob import (
     BAD_NAME,
     CREATED,
@@ -31,7 +32,7 @@ from cadtwist.telemetry import Account
 if TYPE_CHECKING:
     from cadtwist.kernels.active import points as pointstores
 
-__all__ = ["Cache", "Journal", "Limits", "Names"]
+__all__ = ["Cache", "Journal", "Limits"]
 
 FULL = "cache_full"
 """The reason of the gate and of the drops."""
@@ -40,17 +41,6 @@ _UNBOUNDED = 1 << 60
 _LOW = 0.95
 _HARD = 1.05
 _POINT_BYTES = 20
-
-
-class Names(Protocol):
-    """What is asked of the table of metric names."""
-
-    @property
-    def capacity(self) -> int:
-        """1 + the highest id ever given."""
-
-    def blob(self, ids: Ids, /) -> tuple[bytes, Ids]:
-        """Return the names of `ids`, one after the other, and their n + 1 offsets."""
 
 
 class Journal(Protocol):

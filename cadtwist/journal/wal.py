@@ -27,9 +27,10 @@ import numpy.typing as npt
 from cadtwist.journal.segments import FRAME_BYTES, SegmentLog
 from cadtwist.kernels.active import columns
 from cadtwist.model.batch import BATCH_POINTS, NO_ID, Batch, Floats, Ids
+from cadtwist.model.table import Names
 from cadtwist.telemetry import Account
 
-__all__ = ["CELLS", "NAMES", "POINTS", "LoggedPoints", "Names", "Wal", "replay"]
+__all__ = ["CELLS", "NAMES", "POINTS", "LoggedPoints", "Wal", "replay"]
 
 NAMES = 1
 POINTS = 2
@@ -42,17 +43,6 @@ _ID_LIMIT = 1 << 26
 _GUESSED_NAME = 64
 _LARGEST_SEGMENT = 512 << 20
 _SHARE = 6
-
-
-class Names(Protocol):
-    """What is asked of the table of metric names."""
-
-    @property
-    def capacity(self) -> int:
-        """1 + the highest id ever given."""
-
-    def blob(self, ids: Ids, /) -> tuple[bytes, Ids]:
-        """Return the names of `ids`, one after the other, and their n + 1 offsets."""
 
 
 class Interned(Protocol):

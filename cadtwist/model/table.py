@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,23 @@ from cadtwist.model.batch import Ids
 if TYPE_CHECKING:
     from cadtwist.kernels.active import table as tables
 
-__all__ = ["TIGHT_IDLE_S", "KeySpace"]
+__all__ = ["TIGHT_IDLE_S", "KeySpace", "Names"]
 
 TIGHT_IDLE_S = 60
 """When the table is nearly full, names unseen for so many seconds go, if nobody claims them."""
 
 _TIGHT = 0.875
+
+
+class Names(Protocol):
+    """What is asked of the table of metric names."""
+
+    @property
+    def capacity(self) -> int:
+        """1 + the highest id ever given."""
+
+    def blob(self, ids: Ids, /) -> tuple[bytes, Ids]:
+        """Return the names of `ids`, one after the other, and their n + 1 offsets."""
 
 
 class _Rest(NamedTuple):
