@@ -4,7 +4,7 @@
 The thread waits in poll and recvmmsg, never touches Python and shares two buffers with `take` under a mutex: it fills
 one while the other is handed out.  A full buffer makes the thread wait, so that what is too much stays in the
 socket's own buffer and is then dropped, and counted, by the kernel (SO_RXQ_OVFL).  An eventfd wakes the reactor when the
-buffer was empty before.  After a read that took all there was, the thread rests for up to 5 ms: a lone datagram is not
+buffer was empty before.  After a read that took all there was, the thread rests for up to 10 ms: a lone datagram is not
 delayed, many are read together.
 """
 
@@ -38,11 +38,12 @@ cdef extern from *:
 
     #define UR_MESSAGES 64
     #define UR_CONTROL 64
-    /* The rest between two reads that left nothing behind, so that reads are fewer and longer: as long as half of the
-       socket's buffer can take a burst of 300,000 datagrams a second (each costs it some 2,300 bytes), at most 5 ms. */
-    #define UR_REST_NS 5000000
-    #define UR_NS_PER_BYTE 0.72
-    #define UR_TELL_BYTES 524288         /* the reactor is woken when all is read, or when so much waits */
+    /* The rest between two reads that left nothing behind, so that reads are fewer and longer: as long as
+       three quarters of the socket's buffer can take a burst of 300,000 datagrams a second (each costs it some 2,300
+       bytes), at most 10 ms. */
+    #define UR_REST_NS 10000000
+    #define UR_NS_PER_BYTE 1.1
+    #define UR_TELL_BYTES 1572864        /* the reactor is woken when all is read, or when so much waits */
     #define UR_LAST_READS 1024           /* a stopping reader takes what has come, but no endless stream */
 
     typedef struct { uint32_t start; uint16_t family; uint8_t address[16]; } ur_peer;
