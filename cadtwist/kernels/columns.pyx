@@ -1,13 +1,17 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """One pass over columns where NumPy would need several: the native twin of `columns_py`."""
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+ctypedef fused number_t:
+    uint16_t
+    uint32_t
 
 __all__ = ["all_are", "all_set"]
 
 
-def all_are(const uint32_t[::1] numbers, const uint32_t[::1] ids, uint32_t wanted):
-    """Return whether `numbers[id] == wanted` for every id; an id beyond the end is not."""
+def all_are(const number_t[::1] numbers, const uint32_t[::1] ids, uint32_t wanted):
+    """Return whether `numbers[id] == wanted` (u16 or u32) for every id; an id beyond the end is not."""
     cdef Py_ssize_t i, n = ids.shape[0]
     cdef uint32_t end = <uint32_t>numbers.shape[0]
     for i in range(n):

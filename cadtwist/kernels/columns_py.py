@@ -10,10 +10,10 @@ __all__ = ["all_are", "all_set"]
 Ids = npt.NDArray[np.uint32]
 
 
-def all_are(numbers: Ids, ids: Ids, wanted: int) -> bool:
-    """Return whether `numbers[id] == wanted` for every id; an id beyond the end is not."""
+def all_are(numbers: Ids | npt.NDArray[np.uint16], ids: Ids, wanted: int) -> bool:
+    """Return whether `numbers[id] == wanted` (u16 or u32) for every id; an id beyond the end is not."""
     try:
-        return bool((numbers[ids] == np.uint32(wanted)).all())
+        return bool((numbers[ids] == wanted).all())
     except IndexError:
         return False
 

@@ -239,7 +239,7 @@ cdef class NameIndex:
         cdef uint32_t *old = self.child_slots
         cdef uint32_t *grown
         cdef uint32_t size = self.child_size, i
-        if <uint64_t> (self.child_count + 1) * 4 <= <uint64_t> size * 3:
+        if <uint64_t> (self.child_count + 1) * 5 <= <uint64_t> size * 4:
             return True
         if size >= 0x80000000u or not self._allows(<uint64_t> size * 4):
             return False

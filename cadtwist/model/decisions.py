@@ -1,4 +1,4 @@
-"""What has been decided about each metric: one int32 by id, so that Python decides once and NumPy carries it out."""
+"""What has been decided about each metric: one number by id, so that Python decides once and NumPy carries it out."""
 
 from __future__ import annotations
 
@@ -29,19 +29,18 @@ _LARGEST_SMALL = 0x7FFF
 class Decisions:
     """Decisions by id.  `decide(id)` is asked the first time that an id is looked up, and after `forget`.
 
-    It may answer UNKNOWN to be asked again.  4 bytes per id, or 2 while the numbers of a `small` one allow it.
+    It may answer UNKNOWN to be asked again.  2 bytes per id while the numbers are small, else 4.
     `all_pass(ids)` is asked first: it may know at once that all of them PASS.  Reactor thread.
     """
 
     def __init__(
         self,
         decide: Callable[[int], int],
-        small: bool = False,
         all_pass: Callable[[Ids], bool] = lambda _: False,
     ) -> None:
         self._decide = decide
         self._all_pass = all_pass
-        self._numbers: npt.NDArray[np.int32] | npt.NDArray[np.int16] = np.zeros(0, np.int16 if small else np.int32)
+        self._numbers: npt.NDArray[np.int32] | npt.NDArray[np.int16] = np.zeros(0, np.int16)
 
     def lookup(self, ids: Ids) -> Numbers:
         """Return the decision of each id (a new array)."""
@@ -67,7 +66,9 @@ class Decisions:
         self._numbers[unknown] = numbers
 
     def all_are(self, ids: Ids, decision: int) -> bool:
-        """Return whether `decision` is known of every id: the usual case, in one pass (not of a small one)."""
+        """Return whether `decision` (0 or more) is known of every id: the usual case, in one pass."""
+        if self._numbers.dtype == np.int16:
+            return columns.all_are(self._numbers.view(np.uint16), ids, decision)
         return columns.all_are(self._numbers.view(np.uint32), ids, decision)
 
     def known(self, ids: Ids) -> Numbers:

@@ -1,4 +1,4 @@
-"""A small number for each metric (of its schema, of its route): decided by name once, kept in 4 bytes."""
+"""A small number for each metric (of its schema, of its route): decided by name once, kept in 2 bytes or 4."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NameNumbers:
     def __init__(self, name: Callable[[int], bytes], decide: Callable[[str], int]) -> None:
         self._name = name
         self._decide = decide
-        self._decisions = Decisions(self._number, small=True)
+        self._decisions = Decisions(self._number)
 
     def __call__(self, ids: Ids) -> npt.NDArray[np.int32]:
         """Return the number of each id."""
@@ -34,7 +34,7 @@ class NameNumbers:
 
     def ask_again(self) -> None:
         """Forget every decision: the rules have changed."""
-        self._decisions = Decisions(self._number, small=True)
+        self._decisions = Decisions(self._number)
 
     def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Nothing here must not be lost."""

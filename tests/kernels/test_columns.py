@@ -30,6 +30,8 @@ class ColumnsContract:
         self.assertFalse(self.kernel.all_are(numbers, np.array([0, 1], np.uint32), 7))
         self.assertFalse(self.kernel.all_are(numbers, np.array([3], np.uint32), 7))
         self.assertTrue(self.kernel.all_are(numbers, np.zeros(0, np.uint32), 9))
+        self.assertTrue(self.kernel.all_are(numbers.astype(np.uint16), ids, 7))
+        self.assertFalse(self.kernel.all_are(numbers.astype(np.uint16), ids, 1))
 
     def test_all_set(self) -> None:
         flags = np.array([1, 0, 2], np.uint8)
