@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from benchmarks.bench import Bench
 from benchmarks.load import STEP_S, blast, floor, wait_for_files
-from benchmarks.peers import OURS, RATIO, Measured
+from benchmarks.peers import OURS, RATIO, Measured, Tuning
 from benchmarks.report import Row
 
 __all__ = ["cache", "create"]
@@ -19,6 +19,7 @@ NAMES = {100: 5_000, 10: 10_000, 1: 10_000}
 PHASES = {100: 1, 10: 2, 1: 5}
 """How often that many points are sent and waited for: few points per file make short phases."""
 CREATE_ABOVE_FLOOR_US = 60.0
+SPARSE = Tuning(options=(("WHISPER_SPARSE_CREATE", "True"),))
 WAIT_S = 120.0
 
 
@@ -92,14 +93,14 @@ def _reference(found: dict[str, dict[str, float]], key: str) -> tuple[float | No
 
 
 def create(bench: Bench) -> Iterator[Row]:
-    """CPU of creating a file, above what plain C needs in the same interleaved run."""
+    """CPU of creating a file, above what plain C needs in the same interleaved run; both make sparse files."""
     names = bench.scaled(10_000)
     ts0 = int(time.time()) // STEP_S * STEP_S - STEP_S * 4
 
     def measure(peer: str) -> dict[str, float]:
         with bench.folder() as plain:
             least = floor("create", plain / "floor", names)
-        with bench.peer(peer) as running:
+        with bench.peer(peer, SPARSE if peer == OURS else Tuning()) as running:
             figures = _phase(running, names, range(1), ts0)
         return {"cpu_us": figures["cpu_us"], "floor_us": least, "missing": figures["missing"]}
 
