@@ -114,7 +114,7 @@ class DaemonTests(DaemonCase):
 
         return ensureDeferred(run())
 
-    def test_a_big_log_is_read_in_small_slices(self) -> Any:
+    def test_a_big_log_survives_a_stop_while_it_is_read(self) -> Any:
         """While it is read the process goes on answering, and no segment goes; a stop leaves it as it was."""
         held_back = WriterConfig(max_updates_per_second=0.001, max_creates_per_minute=0)
 
