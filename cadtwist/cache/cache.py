@@ -12,8 +12,8 @@ from zope.interface import implementer
 
 from cadtwist.flow import Gate
 from cadtwist.interfaces import IHolder, ISink
-from cadtwist.kernels.active import columns
 from cadtwist.model.batch import Batch, Floats, Ids
+from cadtwist.model.idflags import IdFlags
 from cadtwist.model.table import Names
 from cadtwist.model.writejob import (
     BAD_NAME,
@@ -96,7 +96,7 @@ class Cache:
         self._gate = gate
         self._journal = journal
         self._on_new = on_new
-        self._known = np.zeros(0, np.uint8)
+        self._known = IdFlags()
         account.held = lambda: points.points
         account.gauge("size", lambda: float(points.points))
         account.gauge("queues", lambda: float(points.metrics))
@@ -148,17 +148,10 @@ class Cache:
 
     def _meet(self, ids: Ids) -> None:
         """Tell of ids that come for the first time."""
-        if columns.all_set(self._known, ids):
+        new = self._known.unset(ids)
+        if new is None:
             return
-        if len(self._known) < self._names.capacity:
-            grown = np.zeros(self._names.capacity + self._names.capacity // 4, np.uint8)
-            grown[: len(self._known)] = self._known
-            self._known = grown
-        new = np.sort(ids[self._known[ids] == 0])
-        first = np.ones(len(new), np.bool_)
-        np.not_equal(new[1:], new[:-1], out=first[1:])
-        new = new[first]
-        self._known[new] = 1
+        self._known.set(new)
         if self._on_new is not None:
             self._on_new(new)
 
@@ -241,7 +234,7 @@ class Cache:
 
     def unmeet(self, ids: Ids) -> None:
         """Let `on_new` hear of `ids` again when their next datapoints come."""
-        self._known[ids[ids < len(self._known)]] = False
+        self._known.forget(ids)
 
     def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Return True where datapoints are held."""
@@ -252,6 +245,6 @@ class Cache:
         lost = self.points.forget(ids)
         if lost:
             self.account.drop("forgotten", lost)
-        self._known[ids[ids < len(self._known)]] = 0
+        self._known.forget(ids)
         if self._journal is not None:
             self._journal.forget(ids)

@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cadtwist.journal.segments import FRAME_BYTES, SegmentLog
-from cadtwist.kernels.active import columns
 from cadtwist.model.batch import BATCH_POINTS, NO_ID, Batch, Floats, Ids
+from cadtwist.model.idflags import IdFlags
 from cadtwist.model.table import Names
 from cadtwist.telemetry import Account
 
@@ -108,7 +108,7 @@ class Wal:
         self._min_bytes = min_bytes
         self._slice_points = slice_points
         self._smallest_segment = log.segment_bytes
-        self._named = np.zeros(0, np.uint8)
+        self._named = IdFlags()
         self._named_in = 0
         self._segment_names = 0
         self._names_seen = 1
@@ -142,10 +142,6 @@ class Wal:
         return self._log.serial
 
     def _append(self, ids: Ids, timestamps: Floats, values: Floats) -> bool:
-        if len(self._named) < self._names.capacity:
-            grown = np.zeros(self._names.capacity + self._names.capacity // 4, np.uint8)
-            grown[: len(self._named)] = self._named
-            self._named = grown
         names = self._unnamed(ids)
         need = _POINT_BYTES * len(ids) + 4 * FRAME_BYTES + (len(names[1]) + 8 * len(names[0]) if names else 0)
         if self._log.size + need > self._log.segment_bytes:
@@ -156,7 +152,7 @@ class Wal:
             new, blob, offsets = names
             if not self._log.append(NAMES, _COUNT.pack(len(new)), _bytes(new), _bytes(offsets), blob, roll=False):
                 return False
-            self._named[new] = 1
+            self._named.set(new)
             self._segment_names += len(blob) + _NAME_BYTES * len(new)
             self._names_seen += len(new)
             self._names_bytes += len(blob)
@@ -167,14 +163,9 @@ class Wal:
         """Return those ids whose names the current segment does not have, with their names."""
         if self._named_in != self._log.serial:
             self._named_in = self._log.serial
-            self._named.fill(0)
-        if columns.all_set(self._named, ids):
-            return None
-        missing = np.sort(ids[self._named[ids] == 0])
-        first = np.ones(len(missing), np.bool_)
-        np.not_equal(missing[1:], missing[:-1], out=first[1:])
-        missing = missing[first]
-        return missing, *self._names.blob(missing)
+            self._named.clear()
+        missing = self._named.unset(ids)
+        return None if missing is None else (missing, *self._names.blob(missing))
 
     def _roll(self) -> None:
         """Go on in a new segment."""
@@ -192,7 +183,7 @@ class Wal:
         self._account.count("logged" if written else "unlogged", self._turn_points)
         self._turn_points = 0
         if not written:
-            self._named.fill(0)
+            self._named.clear()
             self._spoilt = self._log.serial
         self._failed = not written
         return written
@@ -251,8 +242,7 @@ class Wal:
 
     def forget(self, ids: Ids) -> None:
         """The ids may come back with other names."""
-        known = ids[ids < len(self._named)]
-        self._named[known] = 0
+        self._named.forget(ids)
 
     def close(self) -> None:
         """Write what waits and let go of the folder; the log stays for the next start."""

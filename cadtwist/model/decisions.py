@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from cadtwist.kernels.active import columns
 from cadtwist.model.batch import Ids
+from cadtwist.model.idflags import distinct
 
 __all__ = ["FIRST_ROW", "PASS", "UNKNOWN", "Decisions", "Numbers"]
 
@@ -52,7 +53,7 @@ class Decisions:
             self._grow(int(ids.max()) + 1)
             found = self._numbers[ids]
         if not found.all():
-            self._ask(_distinct(ids[found == UNKNOWN]))
+            self._ask(distinct(ids[found == UNKNOWN]))
             found = self._numbers[ids]
         return found.astype(np.int32, copy=False)
 
@@ -92,14 +93,3 @@ class Decisions:
         numbers = np.zeros(capacity + capacity // 4 + 1024, self._numbers.dtype)
         numbers[: len(self._numbers)] = self._numbers
         self._numbers = numbers
-
-
-def _distinct(ids: Ids) -> Ids:
-    """Return `ids` in order, each once.
-
-    `numpy.unique` imports modules when it is called first: without a free descriptor it fails, and the Batch is lost.
-    """
-    ordered = np.sort(ids)
-    first = np.ones(len(ordered), np.bool_)
-    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
-    return ordered[first]

@@ -31,10 +31,6 @@ _TIGHT = 0.875
 class Names(Protocol):
     """What is asked of the table of metric names."""
 
-    @property
-    def capacity(self) -> int:
-        """1 + the highest id ever given."""
-
     def blob(self, ids: Ids, /) -> tuple[bytes, Ids]:
         """Return the names of `ids`, one after the other, and their n + 1 offsets."""
 
