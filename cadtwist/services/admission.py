@@ -36,11 +36,10 @@ class Admission(Service):
     def startService(self) -> None:
         """Begin with the log; without one the doors open at once."""
         super().startService()
-        daemon = self._daemon
-        if daemon.log is None:
+        if self._daemon.kept.log is None:
             self._doors.startService()
             return
-        self._cooperator = Cooperator(scheduler=lambda work: daemon.reactor.callLater(0, work))
+        self._cooperator = Cooperator(scheduler=lambda work: self._daemon.reactor.callLater(0, work))
         self._task = self._cooperator.cooperate(self._replayed())
         self._task.whenDone().addCallbacks(self._open, self._not_replayed)
 
@@ -50,9 +49,9 @@ class Admission(Service):
         A stop while the log is read leaves everything in the log: the next start reads it again.
         """
         super().stopService()
-        if self._task is not None and self._daemon.replaying:
+        if self._task is not None and self._daemon.kept.replaying:
             self._cooperator.stop()
-            self._daemon.writer.leave()
+            self._daemon.kept.writer.leave()
         closed = self._doors.stopService()
         closed.addCallback(lambda _: self._hand_over())
         return closed
@@ -62,19 +61,20 @@ class Admission(Service):
         self._daemon.turn.end()
 
     def _replayed(self) -> Iterator[None]:
-        daemon = self._daemon
-        account = daemon.telemetry.account("write-ahead log")
+        kept = self._daemon.kept
+        account = self._daemon.telemetry.account("write-ahead log")
         points = 0
-        for more in replay(daemon.log, daemon.table, daemon.cache.restore, account, int(daemon.reactor.seconds())):
+        for more in replay(kept.log, kept.table, kept.cache.restore, account, int(kept.reactor.seconds())):
             points += more
             yield None
         if points:
             self._log.info("{points} datapoints are back from the write-ahead log", points=points)
 
     def _open(self, _: object) -> None:
-        self._daemon.replaying = False
-        if self._daemon.wal is not None:
-            self._daemon.wal.replaying = False
+        kept = self._daemon.kept
+        kept.replaying = False
+        if kept.wal is not None:
+            kept.wal.replaying = False
         if not self.running:
             return
         try:

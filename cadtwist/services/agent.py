@@ -15,9 +15,8 @@ __all__ = ["agent_stats"]
 RECEIVERS = ("line ", "pickle ", "protobuf ")
 
 
-def agent_stats(daemon: Any, prefix: str) -> AgentStats:
-    """Return the metrics of a `services.build.Daemon` under `prefix`, named as carbon-cache names its own."""
-    telemetry: Telemetry = daemon.telemetry
+def agent_stats(telemetry: Telemetry, points: Any, prefix: str) -> AgentStats:
+    """Return the metrics of a cache (`points` its PointStore) under `prefix`, named as carbon-cache names its own."""
     cache, names = telemetry.account("cache"), telemetry.account("names")
     writer = telemetry.account("writer")
     process = psutil.Process()
@@ -63,8 +62,8 @@ def agent_stats(daemon: Any, prefix: str) -> AgentStats:
         {
             "activeConnections": connections,
             "memUsage": lambda: process.memory_info().rss,
-            "cache.size": lambda: daemon.points.points,
-            "cache.queues": lambda: daemon.points.metrics,
+            "cache.size": lambda: points.points,
+            "cache.queues": lambda: points.metrics,
         },
         cpu_seconds,
         lambda: writer.counters.get("update_microseconds", 0) / 1e6,

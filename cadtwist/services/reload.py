@@ -17,7 +17,7 @@ from cadtwist.config.load import Loaded
 from cadtwist.config.model import Config
 from cadtwist.config.reload import LISTS, SCHEMAS, difference, merged, rules_of
 from cadtwist.errors import ConfigError
-from cadtwist.services.build import Daemon, cache_limits, name_rules, writer_rates
+from cadtwist.services.build import Daemon, name_rules
 
 __all__ = ["Reloader"]
 
@@ -155,24 +155,12 @@ class Reloader(Service):
 
     def apply(self, new: Config) -> None:
         """Run on with `new`, which differs only in what can be taken."""
-        daemon, old = self._daemon, self._daemon.config
+        old = self._daemon.config
         if new == old:
             return
-        daemon.config = new
+        self._daemon.change(new)
         if new.reload != old.reload:
             self._schedule()
-        if daemon.scan is not None:
-            daemon.scan.rescan_s = new.storage.rescan_s
-        if (new.schemas, new.aggregation) != (old.schemas, old.aggregation):
-            daemon.schemas.reload(new.schemas, new.aggregation)
-            daemon.schema_numbers.ask_again()
-        daemon.cache.limits = cache_limits(new)
-        daemon.drain.change(new.writer.strategy, writer_rates(new))
-        daemon.doors.change(new)
-        if daemon.syncer is not None:
-            daemon.syncer.interval_s = new.wal.sync_s
-        if (new.self_metrics, new.local_stats, new.tags) != (old.self_metrics, old.local_stats, old.tags):
-            daemon.restart_tellers()
         if new.stages != old.stages:
             self._replace_names(new)
 
@@ -182,19 +170,20 @@ class Reloader(Service):
         if self._priming is not None:
             self._priming.stop()
         fresh = daemon.names.replaced(name_rules(new))
-        daemon.keys.hold(fresh)
+        keys, table = daemon.space.keys, daemon.space.table
+        keys.hold(fresh)
         cooperator = Cooperator(scheduler=lambda work: self._reactor.callLater(0, work))
-        self._priming = cooperator.cooperate(iter(lambda: fresh.prime(daemon.table.live(), _SLICE), 0))
+        self._priming = cooperator.cooperate(iter(lambda: fresh.prime(table.live(), _SLICE), 0))
         primed = self._priming.whenDone()
 
         def swap(_: object) -> None:
             self._priming = None
             daemon.doors.replace_sink(fresh)
-            daemon.keys.release(daemon.names)
+            keys.release(daemon.names)
             daemon.names = fresh
             self._log.info("the new rules for names are in force")
 
         def give_up(_: object) -> None:
-            daemon.keys.release(fresh)
+            keys.release(fresh)
 
         primed.addCallbacks(swap, give_up)

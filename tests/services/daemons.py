@@ -85,5 +85,5 @@ class DaemonCase(TestCase):
 
     async def die(self, daemon: Daemon) -> None:
         """Take the daemon's threads, timers and sockets away without letting it write anything more."""
-        daemon.writer.leave()
+        daemon.kept.writer.leave()
         await daemon.service.stopService()
