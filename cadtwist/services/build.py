@@ -75,7 +75,11 @@ class Daemon:
         self.turn = Turn(reactor)
         self.on_fault: Callable[[str], object] = self._stop_for
         self.space = Space("metric names", config.names.max_bytes, self.telemetry)
-        reports = {"status": self.status, "ledger": self.telemetry.ledger, "waits": self.ready_waits}
+        reports: dict[str, Callable[[], object]] = {
+            "status": self.status,
+            "ledger": self.telemetry.ledger,
+            "waits": self.ready_waits,
+        }
         self.kept = CacheGraph(reactor, config, self.telemetry, self.gate, self.turn, self.space, reports)
         self._build_names()
         self._build_doors()
