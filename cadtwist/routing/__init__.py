@@ -1,1 +1,1 @@
-"""Where a metric goes."""
+"""Where a metric goes: hashes, rings, shard maps and routers.  Pure: names in, keys of destinations out."""
