@@ -48,6 +48,14 @@ class Frames:
         """Bytes that wait for the rest of their frame."""
         return len(self._have)
 
+    def unread(self) -> tuple[bytes, bool]:
+        """Return the bytes of the frame that is not complete, and whether the framing is lost."""
+        return bytes(self._have), self.lost
+
+    def skip(self) -> None:
+        """Take the framing for lost."""
+        self.lost = True
+
     def feed(self, data: bytes) -> tuple[bytes, list[tuple[int, int]]]:
         """Return (bytes, spans): each span (start, end) is one complete payload within the bytes."""
         have = self._have

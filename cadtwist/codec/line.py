@@ -39,6 +39,14 @@ class Tail:
         """Return the bytes kept."""
         return 0 if self.held is None else len(self.held)
 
+    def unread(self) -> tuple[bytes, bool]:
+        """Return the bytes of the line that is not complete, and whether its rest is to be skipped."""
+        return bytes(self.held or b""), self.skipping
+
+    def skip(self) -> None:
+        """Skip up to the next line."""
+        self.skipping = True
+
 
 class LineCodec:
     """Fills `columns` from lines and hands them to `emit` as lent Batches.  Reactor thread; never raises for data.

@@ -197,4 +197,3 @@ class PointStore:
                 self._pins[i] = segment
             if i in self._flights:
                 self._flights[i] = (self._flights[i][0], segment)
-

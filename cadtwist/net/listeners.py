@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from cadtwist.net.handover import Passed, detached
 from cadtwist.net.keepalive import KeepAlive
 
 __all__ = ["BACKLOG", "EndpointListener", "Listener", "TCPListener", "UDPListener", "UnixListener", "bind_udp"]
@@ -33,10 +34,12 @@ class Listener(Service):
     """A door that is open from `startService` to `stopService`; reactor thread.
 
     `on_open` and `on_close` hear of its port (a `ConnectionLimit` pauses ports).  `address` is what it is bound to,
-    None while it is closed.  Subclasses give `open_port`.
+    None while it is closed.  `inherited` is the listening socket of a former process, used in place of a new one.
+    Subclasses give `open_port`.
     """
 
     log = Logger()
+    inherited: socket.socket | None = None
 
     def __init__(self, name: str, on_open: PortHook | None = None, on_close: PortHook | None = None) -> None:
         self.setName(name)
@@ -75,6 +78,28 @@ class Listener(Service):
         if self._on_close is not None:
             self._on_close(port)
         return maybeDeferred(port.stopListening).addCallback(lambda _: self.closed())
+
+    def pass_on(self) -> list[Passed]:
+        """Close the door here without closing it for the world: its socket is returned, for another process.
+
+        Nothing is returned by a door that is not open, or whose port is none of the reactor's own.
+        """
+        port, self.port = self.port, None
+        if port is None or not hasattr(port, "fileno"):
+            self.port = port
+            return []
+        self._wanted = False
+        if self._on_close is not None:
+            self._on_close(port)
+        return [Passed(kind="listener", key=str(self.name), fd=detached(port))]
+
+    def adopted(self, reactor: Any, factory: Factory[Any]) -> Deferred[IListeningPort] | None:
+        """Return the port over the inherited socket, None where nothing was inherited."""
+        given, self.inherited = self.inherited, None
+        if given is None:
+            return None
+        with given:
+            return succeed(reactor.adoptStreamPort(given.fileno(), given.family, factory))
 
     def closed(self) -> None:
         """The port is closed."""
@@ -122,6 +147,9 @@ class TCPListener(Listener):
 
     def open_port(self) -> Deferred[IListeningPort]:
         """Bind and listen."""
+        adopted = self.adopted(self._reactor, self._factory)
+        if adopted is not None:
+            return adopted
         with _bound(self._address, socket.SOCK_STREAM, self._reuse_port) as bound:
             if self._keepalive is not None:
                 self._keepalive.apply(bound)
@@ -153,6 +181,9 @@ class UnixListener(Listener):
 
     def open_port(self) -> Deferred[IListeningPort]:
         """Bind and listen."""
+        adopted = self.adopted(self._reactor, self._factory)
+        if adopted is not None:
+            return adopted
         _remove_stale(self._path)
         return succeed(self._reactor.listenUNIX(self._path, self._factory, backlog=self._backlog, mode=self._mode))
 
@@ -181,9 +212,13 @@ class EndpointListener(Listener):
 
 
 class UDPListener(Service):
-    """A bound UDP socket with its reader, which `make_reader` builds: an object with `start()` and `stop()`."""
+    """A bound UDP socket with its reader, which `make_reader` builds: an object with `start()` and `stop()`.
+
+    `inherited` is the socket of a former process, used in place of a new one.
+    """
 
     log = Logger()
+    inherited: socket.socket | None = None
 
     def __init__(
         self,
@@ -217,7 +252,8 @@ class UDPListener(Service):
         """Bind and read; raises OSError."""
         super().startService()
         interface, port = self._where
-        self._bound = bind_udp(interface, port, self._receive_bytes, self._reuse_port)
+        given, self.inherited = self.inherited, None
+        self._bound = given or bind_udp(interface, port, self._receive_bytes, self._reuse_port)
         try:
             self._reader = self._make_reader(self._bound)
             self._reader.start()
@@ -226,6 +262,14 @@ class UDPListener(Service):
             self._bound = None
             raise
         self.log.info("{name} listens on {address}", name=self.name, address=self.address)
+
+    def pass_on(self) -> list[Passed]:
+        """Take what the socket has and stop reading; the socket itself is returned, for another process."""
+        if self._bound is None:
+            return []
+        fd = os.dup(self._bound.fileno())
+        self.stopService()
+        return [Passed(kind="datagrams", key=str(self.name), fd=fd)]
 
     def stopService(self) -> None:
         """Take what the socket still has, then close it."""

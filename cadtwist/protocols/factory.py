@@ -146,6 +146,13 @@ class Connection(Protocol):
             self._idle_call = None
         self.listener.closed(self, self._address(), reason)
 
+    def take_up(self, unread: bytes, skipping: bool) -> None:
+        """Go on where the client's connection to a former process was: what its `state.unread()` told."""
+        if skipping:
+            self.state.skip()
+        elif unread:
+            self.dataReceived(unread)
+
     def resume(self) -> None:
         """Read again: the gate is open."""
         if self._paused:

@@ -37,7 +37,7 @@ class Admission(Service):
         """Begin with the log; without one the doors open at once."""
         super().startService()
         if self._daemon.kept.log is None:
-            self._doors.startService()
+            self._open_doors()
             return
         self._cooperator = Cooperator(scheduler=lambda work: self._daemon.reactor.callLater(0, work))
         self._task = self._cooperator.cooperate(self._replayed())
@@ -78,9 +78,16 @@ class Admission(Service):
         if not self.running:
             return
         try:
-            self._doors.startService()
+            self._open_doors()
         except Exception as error:  # noqa: BLE001 (whatever it is, we cannot serve)
             self._daemon.fail(f"a listener cannot be opened, so we stop: {error}")
+
+    def _open_doors(self) -> None:
+        self._doors.startService()
+        for left in self._daemon.inherited.close():
+            self._log.warn(
+                "{kind} {key} of the former process is closed: nobody wants it", kind=left.kind, key=left.key
+            )
 
     def _not_replayed(self, failure: Any) -> None:
         if self.running:

@@ -25,6 +25,7 @@ from cadtwist.errors import ConfigError
 from cadtwist.flow import Gate
 from cadtwist.kernels import active
 from cadtwist.model.rules import PatternList
+from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.services.admission import Admission
 from cadtwist.services.agent import agent_stats
 from cadtwist.services.cachegraph import CacheGraph
@@ -60,20 +61,23 @@ def name_rules(config: Config) -> list[NameRule]:
 class Daemon:
     """All parts of a running process and the service that starts and stops them.  Reactor thread.
 
-    `ready_waits` names what is still waited for: nothing when the daemon is ready.
+    `ready_waits` names what is still waited for: nothing when the daemon is ready.  `inherited` is what a former
+    process has passed on.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, config: Config) -> None:
+    def __init__(self, reactor: Any, config: Config, inherited: Inheritance | None = None) -> None:
         if config.cache is None:
             raise ConfigError([f"{config.program}: there is no cache in this configuration, so nothing to do"])
         self.reactor = reactor
         self.config = config
+        self.inherited = inherited or Inheritance()
         self.telemetry = Telemetry()
         self.gate = Gate()
         self.turn = Turn(reactor)
         self.on_fault: Callable[[str], object] = self._stop_for
+        self._web_sockets: dict[str, socket.socket] = {}
         self.space = Space("metric names", config.names.max_bytes, self.telemetry)
         reports: dict[str, Callable[[], object]] = {
             "status": self.status,
@@ -97,8 +101,9 @@ class Daemon:
         kept = self.kept
         answers = CacheAnswers(kept.table, kept.cache, kept.store)
         self.doors = Doors(
-            self.reactor, self.config, self.telemetry, kept.table, self.names, self.gate, self.turn, answers
-        )
+            self.reactor, self.config, self.telemetry, kept.table, self.names, self.gate, self.turn, answers,
+            self.inherited,
+        )  # fmt: skip
         self.emitter = Emitter(self.telemetry.account("own metrics"), kept.cache, kept.table.intern)
         self.turn.add(self.doors.flush)
         if kept.wal is not None:
@@ -147,13 +152,19 @@ class Daemon:
         shared = [door for door in doors if config.web.workers and _is_plain(door)]
         services: list[IService] = []
         if shared:
-            sockets = [listening_socket(door.interface, door.port) for door in shared]
-            services.append(WebWorkers(self.reactor, sockets, kept.owner, config.web, config.storage))
+            self._web_sockets = {f"http {door.address}": self._web_socket(door) for door in shared}
+            services.append(
+                WebWorkers(self.reactor, list(self._web_sockets.values()), kept.owner, config.web, config.storage)
+            )
         inline = [door for door in doors if door not in shared]
         if inline:
             site = web_site(self.reactor, kept.owner, kept.store, config.web, inline=True)
             services += [self.doors.open(door, site) for door in inline]
         return services
+
+    def _web_socket(self, door: Listener) -> socket.socket:
+        inherited = self.inherited.socket("listener", f"http {door.address}")
+        return inherited or listening_socket(door.interface, door.port)
 
     def _timers(self) -> list[IService]:
         own, local = self.config.self_metrics, self.config.local_stats
@@ -200,6 +211,17 @@ class Daemon:
         """Recycle idle names; let the log make room even when nothing comes."""
         self.space.sweep(now, int(self.config.names.idle_s))
         self.turn.begin()
+
+    def pass_on(self) -> list[Passed]:
+        """Stop reading and give the sockets away; what was received is handed over first."""
+        web = [Passed(kind="listener", key=name, fd=os.dup(door.fileno())) for name, door in self._web_sockets.items()]
+        passed = web + self.doors.pass_on()
+        self.turn.end()
+        return passed
+
+    def remains(self) -> list[Passed]:
+        """Return what still waits in memory when the service has stopped."""
+        return []
 
     def leave(self) -> None:
         """Stop without waiting for what is slow: what is pending stays in the log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import socket
 import termios
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from cadtwist.flow import Gate
 from cadtwist.interfaces import ISink
 from cadtwist.kernels import active
 from cadtwist.model.batch import NO_ID, Batch, Columns, Floats
+from cadtwist.net import listeners
+from cadtwist.net.handover import Inheritance, Passed, detached
 from cadtwist.net.keepalive import KeepAlive
 from cadtwist.net.listeners import EndpointListener, TCPListener, UDPListener, UnixListener
 from cadtwist.net.tls import server_context, wrapped
@@ -86,8 +89,11 @@ class Doors:
     gate: Gate
     turn: Turn
     answers: CacheAnswers
+    inherited: Inheritance = field(default_factory=Inheritance)
     intakes: list[Intake] = field(default_factory=list)
     factories: list[Any] = field(default_factory=list)
+    opened: list[listeners.Listener | UDPListener] = field(default_factory=list)
+    receivers: dict[str, ReceiverFactory] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._limit = ConnectionLimit(self.config.limits.max_connections)
@@ -149,15 +155,24 @@ class Doors:
 
     def open(self, door: Listener, factory: Any) -> IService:
         """Return the service that listens at `door` for `factory`."""
-        name = f"{door.protocol} {door.address}"
+        name = _name(door)
         hooks: dict[str, Any] = {}
-        if door.protocol in ("line", "pickle", "protobuf"):
-            hooks = {"on_open": self._limit_port, "on_close": self._limit.remove_port}
+        if isinstance(factory, ReceiverFactory):
+            hooks = {"on_open": partial(self._receive_at, name), "on_close": self._limit.remove_port}
+            if door.tls is None and not door.proxy_protocol:
+                self.receivers[name] = factory
         if door.tls is not None:
             context = server_context(door.tls.certificate, door.tls.key, door.tls.client_authority)
             factory = wrapped(factory, context)
         if door.proxy_protocol:
             factory = _behind_proxy(factory)
+        service = self._listener(door, factory, hooks)
+        service.inherited = self.inherited.socket("listener", name)
+        self.opened.append(service)
+        return service
+
+    def _listener(self, door: Listener, factory: Any, hooks: dict[str, Any]) -> listeners.Listener:
+        name = _name(door)
         if door.transport == "unix":
             return UnixListener(name, self.reactor, factory, door.path, **hooks)
         if door.transport == "endpoint":
@@ -165,6 +180,31 @@ class Doors:
         tcp = self.config.tcp
         keepalive = KeepAlive(tcp.keepalive, tcp.keepalive_idle_s, tcp.keepalive_interval_s, tcp.keepalive_count)
         return TCPListener(name, self.reactor, factory, door.interface, door.port, keepalive=keepalive, **hooks)
+
+    def _receive_at(self, name: str, port: Any) -> None:
+        """Begin to receive at an open port: with the connections that a former process had there."""
+        self._limit_port(port)
+        for passed in self.inherited.take("connection", name):
+            with socket.socket(fileno=passed.fd) as given:
+                transport = self.reactor.adoptStreamConnection(given.fileno(), given.family, self.receivers[name])
+            if transport is not None:
+                transport.protocol.take_up(passed.data, passed.skipping)
+
+    def pass_on(self) -> list[Passed]:
+        """Stop reading everywhere and let go of sockets and plain connections without closing them for the world.
+
+        What was received up to then is handed over first; what comes later waits in the kernel for the next process.
+        """
+        found: list[Passed] = []
+        for listener in self.opened:
+            found += listener.pass_on()
+        for name, factory in self.receivers.items():
+            for connection in list(factory.connections):
+                unread, skipping = connection.state.unread()
+                fd = detached(connection.transport, connection)
+                found.append(Passed(kind="connection", key=name, data=unread, skipping=skipping, fd=fd))
+        self.flush()
+        return found
 
     def _factory(self, door: Listener) -> Any:
         limits, log = self.config.limits, self.config.log
@@ -196,8 +236,11 @@ class Doors:
         def reader(bound: Any) -> DatagramReader:
             return DatagramReader(self.reactor, bound, intake, limits.udp_ring_bytes)
 
-        name = f"{door.protocol} {door.address}"
-        return UDPListener(name, reader, door.interface, door.port, receive_bytes=limits.udp_receive_bytes)
+        name = _name(door)
+        service = UDPListener(name, reader, door.interface, door.port, receive_bytes=limits.udp_receive_bytes)
+        service.inherited = self.inherited.socket("datagrams", name)
+        self.opened.append(service)
+        return service
 
     def _intake(self, door: Listener, kind: type[Intake]) -> Any:
         made = kind(
@@ -205,7 +248,7 @@ class Doors:
             self._codec(door),
             sink=self.sink,
             gate=self.gate,
-            account=self.telemetry.account(f"{door.protocol} {door.address}"),
+            account=self.telemetry.account(_name(door)),
             bad_log=self._bad_log,
             now=self.reactor.seconds,
             begin=self.turn.begin,
@@ -222,6 +265,11 @@ class Doors:
         if door.protocol == "protobuf":
             return lambda emit: ProtobufCodec(table, Columns(), emit, resolution)
         return lambda emit: LineCodec(table, Columns(), emit, longest, resolution)
+
+
+def _name(door: Listener) -> str:
+    """Return what people, counters and the next process know a listener by."""
+    return f"{door.protocol} {door.address}"
 
 
 def _has_bytes(transport: Any) -> bool:

@@ -21,6 +21,7 @@ from cadtwist.errors import CadtwistError, ConfigError
 from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.build import Daemon
 from cadtwist.services.descriptors import raise_file_limit
+from cadtwist.services.handover import Handover, predecessor, spawner
 from cadtwist.services.reload import Reloader
 
 __all__ = ["EXIT_CONFIG", "EXIT_LEGACY", "CarbonOptions", "DaemonService", "NativeOptions", "loader", "make"]
@@ -118,6 +119,7 @@ class DaemonService(Service):
         self._reactor = reactor
         self._load_again = load_again
         self._status = status
+        self._handover: Handover | None = None
 
     def startService(self) -> None:
         """Build and start everything."""
@@ -126,17 +128,28 @@ class DaemonService(Service):
             self._log.warn("{remark}", remark=remark)
         settle_allocator()
         raise_file_limit()
+        former = predecessor(os.environ)
         try:
-            daemon = Daemon(self._reactor, self.loaded.config)
+            daemon = Daemon(self._reactor, self.loaded.config, former.inherited if former is not None else None)
         except (CadtwistError, OSError) as error:
             fail_with([str(error)], self._status)
         self.daemon = daemon
         daemon.on_fault = self._fault
         Reloader(self._reactor, daemon, self._load_again).setServiceParent(daemon.service)
+        spawn = spawner(self._reactor, sys.argv[1:], os.environ)
+        self._handover = Handover(self._reactor, daemon, spawn, self._has_passed)
         try:
             daemon.service.startService()
         except (CadtwistError, OSError, CannotListenError) as error:
             daemon.fail(str(error))
+        if former is not None:
+            former.watch(self._reactor)
+        self._handover.startService()
+
+    def _has_passed(self) -> None:
+        """The next process has everything: our service has stopped, so there is nothing left to do."""
+        self.daemon = None
+        self._stop_reactor()
 
     def _fault(self, text: str) -> None:
         """Print why, stop in order (threads and processes run by now), and exit with our status."""
@@ -153,6 +166,8 @@ class DaemonService(Service):
         super().stopService()
         if self.daemon is None:
             return None
+        if self._handover is not None:
+            self._handover.stopService()
         old = [(number, signal.signal(number, self._impatient)) for number in (signal.SIGTERM, signal.SIGINT)]
 
         def restore(result: Any) -> Any:

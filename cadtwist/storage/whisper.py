@@ -84,9 +84,7 @@ class WhisperStore:
     by any thread.  Writers and readers share nothing but files and counters.
     """
 
-    def __init__(
-        self, root: str, schemas: SchemaTable, options: WhisperOptions | None = None, lanes: int = 1
-    ) -> None:
+    def __init__(self, root: str, schemas: SchemaTable, options: WhisperOptions | None = None, lanes: int = 1) -> None:
         options = options or WhisperOptions()
         if options.allocation not in ALLOCATIONS:
             raise ValueError(f"allocation must be one of {', '.join(ALLOCATIONS)}")

@@ -83,9 +83,7 @@ async def info(context: WebContext, params: Params) -> Answer:
     now = int(context.clock())
     resolution: Resolution = await answered(context.owner.resolve(targets, now, now))
     found = [
-        _info(metric.name, resolution.schemas[metric.schema])
-        for metrics in resolution.patterns
-        for metric in metrics
+        _info(metric.name, resolution.schemas[metric.schema]) for metrics in resolution.patterns for metric in metrics
     ]
     if not found:
         raise RefusedError(404, "Metric not found")

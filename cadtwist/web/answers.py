@@ -13,9 +13,7 @@ from cadtwist.web.params import Params
 __all__ = ["Answer", "CrossOrigin", "header", "json_answer", "send"]
 
 _WORTH_ZIPPING = 200
-_ALLOWED_HEADERS = (
-    "origin, authorization, accept, content-type, x-dashboard-id, x-panel-id, x-grafana-org-id"
-)
+_ALLOWED_HEADERS = "origin, authorization, accept, content-type, x-dashboard-id, x-panel-id, x-grafana-org-id"
 
 
 @dataclass(frozen=True)

@@ -116,9 +116,7 @@ class CarbonCommandTests(SynchronousTestCase):
     def test_status(self) -> None:
         self.assertEqual(self.command("status"), (1, ["carbon-cache (instance a) is not running"]))
         self.running(os.getpid())
-        self.assertEqual(
-            self.command("status"), (0, [f"carbon-cache (instance a) is running with pid {os.getpid()}"])
-        )
+        self.assertEqual(self.command("status"), (0, [f"carbon-cache (instance a) is running with pid {os.getpid()}"]))
         self.assertEqual(self.command("--instance=b", "status"), (1, ["carbon-cache (instance b) is not running"]))
 
     def test_stop_without_pid_file(self) -> None:

@@ -208,9 +208,7 @@ class NativePointStore(PointStoreContract, SynchronousTestCase):
 
 METRICS = 6
 TIMES = st.one_of(st.integers(0, 40).map(float), st.integers(0, 4000).map(float), st.just(-0.0), st.just(float("inf")))
-POINTS = st.lists(
-    st.tuples(st.integers(0, METRICS), TIMES, st.integers(0, 9).map(float)), min_size=1, max_size=60
-)
+POINTS = st.lists(st.tuples(st.integers(0, METRICS), TIMES, st.integers(0, 9).map(float)), min_size=1, max_size=60)
 SOME = st.lists(st.integers(0, METRICS + 2), max_size=6)
 
 

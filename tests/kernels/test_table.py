@@ -195,9 +195,7 @@ class ParseContract:
 
     def test_numbers_of_bad_kinds_agree_with_the_model(self) -> None:
         names = words("fields value timestamp encoding empty nan name table_full")
-        self.assertEqual(
-            [BAD_KINDS[getattr(graphiteline, "BAD_" + name.upper())] for name in names], names
-        )
+        self.assertEqual([BAD_KINDS[getattr(graphiteline, "BAD_" + name.upper())] for name in names], names)
         self.assertEqual(graphiteline.NO_ID, NO_ID)
 
     def test_reads_lines_and_their_spans(self) -> None:

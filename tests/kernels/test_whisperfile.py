@@ -213,9 +213,7 @@ class OracleMixin:
             st.lists(
                 st.tuples(
                     st.integers(0, 90),
-                    st.lists(
-                        st.tuples(st.integers(-3, 1300), st.floats(-1e300, 1e300)), min_size=1, max_size=25
-                    ),
+                    st.lists(st.tuples(st.integers(-3, 1300), st.floats(-1e300, 1e300)), min_size=1, max_size=25),
                 ),
                 min_size=1,
                 max_size=8,
@@ -392,9 +390,7 @@ class WriterMixin:
         writer.write({"a": [(NOW, 1.0)]}, ids=[7])
         writer.write({"b": [(NOW, 2.0)]}, ids=[7])
         writer.write({"a": [(NOW + 60, 3.0)]}, ids=[9])
-        self.assertEqual(
-            archives_of(Path(os.fsdecode(self.file("a.wsp"))).read_bytes()), [{NOW: 1.0, NOW + 60: 3.0}]
-        )
+        self.assertEqual(archives_of(Path(os.fsdecode(self.file("a.wsp"))).read_bytes()), [{NOW: 1.0, NOW + 60: 3.0}])
         self.assertEqual(archives_of(Path(os.fsdecode(self.file("b.wsp"))).read_bytes()), [{NOW: 2.0}])
 
     def test_zero_byte_files_are_healed_and_damaged_ones_quarantined(self) -> None:
@@ -466,9 +462,7 @@ class WriterMixin:
             found = archives_of(Path(os.fsdecode(self.file("full/a.wsp"))).read_bytes())
             self.assertEqual(found[0][NOW], 0.0 if len(found[0]) > 1 else 1.0)
             self.assertEqual(writer.write({"full.a": points}), [0])
-            self.assertEqual(
-                archives_of(Path(os.fsdecode(self.file("full/a.wsp"))).read_bytes()), [dict(points)]
-            )
+            self.assertEqual(archives_of(Path(os.fsdecode(self.file("full/a.wsp"))).read_bytes()), [dict(points)])
             self.assertEqual(writer.inner.counters()["retried"], 2)
             shutil.rmtree(self.file("full"))
 
@@ -476,9 +470,7 @@ class WriterMixin:
         writer = self.writer(THREE, lock=True, flush=True, random=True)
         self.assertEqual(writer.write({"a": [(NOW, 1.0)]}), [1])
         self.assertEqual(writer.write({"a": [(NOW + 1, 2.0)]}), [0])
-        self.assertEqual(
-            archives_of(Path(os.fsdecode(self.file("a.wsp"))).read_bytes())[0], {NOW: 1.0, NOW + 1: 2.0}
-        )
+        self.assertEqual(archives_of(Path(os.fsdecode(self.file("a.wsp"))).read_bytes())[0], {NOW: 1.0, NOW + 1: 2.0})
 
     def test_a_changed_method_is_obeyed(self) -> None:
         writer = self.writer([(1, 60), (10, 30)])

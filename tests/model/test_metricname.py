@@ -39,7 +39,7 @@ class NameTests(unittest.SynchronousTestCase):
         self.assertFalse(is_tagged("a.b"))
 
     @settings(max_examples=200, deadline=None, database=None, print_blob=True)
-    @given(st.text("ab;={}\"\\~,!^. ", max_size=24))
+    @given(st.text('ab;={}"\\~,!^. ', max_size=24))
     def test_a_canonical_name_stays_as_it_is(self, text: str) -> None:
         try:
             name = canonical(text)

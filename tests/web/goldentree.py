@@ -72,9 +72,7 @@ def unpack(root: str) -> MetricIndex:
 def context(root: str, **changes) -> WebContext:
     with open(os.path.join(DATA, "tree.json")) as file:
         now = json.load(file)["now"]
-    owner = LocalOwner(
-        unpack(root), lambda _: NO_ID, no_hot_points, lambda _: SchemaInfo(((60, 120),), "average", 0.0)
-    )
+    owner = LocalOwner(unpack(root), lambda _: NO_ID, no_hot_points, lambda _: SchemaInfo(((60, 120),), "average", 0.0))
     return WebContext(**{"owner": owner, "store": LibraryStore(root), "clock": lambda: float(now), **changes})
 
 

@@ -63,16 +63,12 @@ def make(
     telemetry = Telemetry()
     telemetry.account("cache").count("flushes", 3)
     telemetry.account("cache").received = 7
-    telemetry.account("cache").drop("full \"disk\"", 7)
+    telemetry.account("cache").drop('full "disk"', 7)
     reports = {"ledger": telemetry.ledger, "waits": lambda: list(waits), "status": lambda: {"pid": 5}}
     limits = limits or QueryLimits()
-    local = LocalOwner(
-        index, lambda name: 1 if name in names else NO_ID, hot, lambda name: SCHEMA, reports, limits
-    )
+    local = LocalOwner(index, lambda name: 1 if name in names else NO_ID, hot, lambda name: SCHEMA, reports, limits)
     clock = Clock()
-    context = WebContext(
-        owner or local, MemoryStore(SchemaTable()), now, limits, CrossOrigin(tuple(cors)), **more
-    )
+    context = WebContext(owner or local, MemoryStore(SchemaTable()), now, limits, CrossOrigin(tuple(cors)), **more)
     return ApiSite(context, max_body, reactor=clock), clock
 
 

@@ -1,0 +1,173 @@
+"""What one process leaves to the next: listening sockets, datagram sockets, connections and what waits in memory.
+
+The two talk over a pair of unix sockets (`SOCK_SEQPACKET`, so that descriptors stay with their message).  The new one
+says READY when it has loaded everything and only waits; the old one stops reading, sends all that it has, closes
+its files and ends.  Meanwhile clients meet the kernel's buffers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+
+__all__ = ["READY", "FdChannel", "Inheritance", "Passed", "detached", "receive_all", "send_all"]
+
+READY = b"ready"
+_END = b"end"
+_PIECE_BYTES = 32 << 10
+_LONGEST = 256 << 20
+_MOST_FDS = 8
+_MORE, _LAST = b"+", b"."
+
+Kind = Literal["listener", "datagrams", "connection", "chunk"]
+
+
+class Passed(msgspec.Struct, kw_only=True):
+    """One thing that is passed on.
+
+    `key` is the name of its listener or destination.  A connection brings in `data` the bytes of the item that is not
+    complete, and `skipping` if the rest of that item is to be thrown away; a chunk brings what waits for a destination
+    with its number of `points`.  `fd` is -1 for a chunk; whoever holds a Passed owns its descriptor.
+    """
+
+    kind: Kind
+    key: str
+    data: bytes = b""
+    points: int = 0
+    skipping: bool = False
+    fd: int = -1
+
+
+class FdChannel:
+    """Messages with descriptors over one end of a `SOCK_SEQPACKET` pair.  Blocks; raises OSError.
+
+    A message has at most 256 MiB and travels in pieces of 32 KiB, its descriptors with the last.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        end.setblocking(True)
+
+    def fileno(self) -> int:
+        """Return the descriptor of our end."""
+        return self._end.fileno()
+
+    def send(self, message: bytes, fds: Sequence[int] = ()) -> None:
+        """Send one message."""
+        if len(message) > _LONGEST or len(fds) > _MOST_FDS:
+            raise ValueError("too much for one message")
+        place = 0
+        while len(message) - place > _PIECE_BYTES:
+            self._end.send(_MORE + message[place : place + _PIECE_BYTES])
+            place += _PIECE_BYTES
+        socket.send_fds(self._end, [_LAST + message[place:]], list(fds))
+
+    def receive(self) -> tuple[bytes, list[int]] | None:
+        """Return the next message with its descriptors, None when the other end is gone."""
+        message = bytearray()
+        while True:
+            try:
+                piece, fds, _, _ = socket.recv_fds(self._end, _PIECE_BYTES + 1, _MOST_FDS)
+            except ConnectionResetError:
+                return None
+            if not piece:
+                return None
+            for fd in fds:
+                os.set_inheritable(fd, False)
+            message += piece[1:]
+            if piece[:1] == _LAST:
+                return bytes(message), fds
+            if len(message) > _LONGEST:
+                raise OSError("the other process sends a message longer than allowed")
+
+    def close(self) -> None:
+        """Close our end."""
+        self._end.close()
+
+
+def send_all(channel: FdChannel, things: Iterable[Passed]) -> None:
+    """Send everything and the end mark; the descriptors sent are closed on our side."""
+    for thing in things:
+        fds = [thing.fd] if thing.fd >= 0 else []
+        try:
+            channel.send(msgspec.msgpack.encode(thing), fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+    channel.send(_END)
+
+
+def receive_all(channel: FdChannel) -> list[Passed] | None:
+    """Wait for everything; None when the old process ended without having sent all of it (then nothing is passed)."""
+    found: list[Passed] = []
+    while True:
+        try:
+            received = channel.receive()
+        except OSError:
+            received = None
+        if received is None:
+            _close(found)
+            return None
+        message, fds = received
+        if message == _END:
+            return found
+        thing = msgspec.msgpack.decode(message, type=Passed)
+        thing.fd = fds[0] if fds else -1
+        found.append(thing)
+
+
+class Inheritance:
+    """What was passed to this process, until somebody takes it.  Reactor thread."""
+
+    def __init__(self, things: Iterable[Passed] = ()) -> None:
+        self._things = list(things)
+
+    def take(self, kind: Kind, key: str) -> list[Passed]:
+        """Return what is there of `kind` for `key`; it is the caller's from then on."""
+        taken = [thing for thing in self._things if (thing.kind, thing.key) == (kind, key)]
+        self._things = [thing for thing in self._things if (thing.kind, thing.key) != (kind, key)]
+        return taken
+
+    def socket(self, kind: Kind, key: str) -> socket.socket | None:
+        """Return the socket that was passed for `key`, None if there is none."""
+        taken = self.take(kind, key)
+        _close(taken[1:])
+        return socket.socket(fileno=taken[0].fd) if taken else None
+
+    def close(self) -> list[Passed]:
+        """Close what nobody took (the configuration has changed) and return it, for the counters."""
+        left, self._things = self._things, []
+        _close(left)
+        return left
+
+
+def detached(transport: Any, protocol: Any = None) -> int:
+    """Take the descriptor of a connection or listening port out of Twisted's hands: a copy of it, which is ours.
+
+    Nothing is said to the peer.  Twisted itself would shut the socket down, which concerns every copy; here its own
+    copy is only closed.  `protocol` hears that its connection is over.
+    """
+    fd = os.dup(transport.fileno())
+    transport.stopReading()
+    if hasattr(transport, "stopWriting"):
+        transport.stopWriting()
+    transport.socket.close()
+    transport.connected = False
+    transport.disconnected = True
+    if protocol is not None:
+        protocol.connectionLost(Failure(ConnectionDone("passed to the next process")))
+    return fd
+
+
+def _close(things: Iterable[Passed]) -> None:
+    for thing in things:
+        if thing.fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(thing.fd)

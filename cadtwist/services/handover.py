@@ -1,0 +1,230 @@
+"""A new process takes the place of this one without a gap: SIGUSR2.
+
+The new process is started with our command line, loads code and configuration and waits.  Then this one stops
+reading, hands over what it received, closes its logs, passes its sockets and ends; the new one replays the logs and
+goes on reading.  Clients notice nothing: what they send meanwhile waits in the kernel.  A new process that cannot
+start changes nothing here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from cadtwist.net.handover import READY, FdChannel, Inheritance, Passed, receive_all, send_all
+from cadtwist.services.pidfile import PidFile
+
+__all__ = ["Handover", "Predecessor", "command_line", "predecessor", "spawner"]
+
+HANDOVER_FD = "CADTWIST_HANDOVER_FD"
+HANDOVER_PIDFILE = "CADTWIST_HANDOVER_PIDFILE"
+_CHILD_FD = 3
+_LOADING_S = 120.0
+_RUN_TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
+
+
+def command_line(arguments: Sequence[str]) -> tuple[list[str], str]:
+    """Return the command that starts the daemon again, and the pid file that twistd wrote for this one.
+
+    `arguments` are twistd's.  The new process must not look at the pid file, which names us; it writes it later.
+    """
+    kept: list[str] = []
+    path = "twistd.pid"
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        if argument == "--pidfile" and waiting:
+            path = waiting.pop(0)
+        elif argument.startswith("--pidfile="):
+            path = argument.partition("=")[2]
+        else:
+            kept.append(argument)
+    return [sys.executable, "-c", _RUN_TWISTD, "--pidfile=", *kept], path and os.path.abspath(path)
+
+
+def spawner(reactor: Any, arguments: Sequence[str], environ: MutableMapping[str, str]) -> Callable[[int], Any]:
+    """Return what starts the next process with the descriptor of its end of the channel."""
+
+    def spawn(fd: int) -> Any:
+        command, pid_path = command_line(arguments)
+        env = {**environ, HANDOVER_FD: str(_CHILD_FD), HANDOVER_PIDFILE: pid_path}
+        child_fds: dict[int, Any] = {0: 0, 1: 1, 2: 2, _CHILD_FD: fd}
+        return reactor.spawnProcess(ProcessProtocol(), command[0], command, env=env, childFDs=child_fds)
+
+    return spawn
+
+
+@implementer(IReadDescriptor)
+class _Watch:
+    """Tells `readable()` when the other end of a channel says something, or ends."""
+
+    def __init__(self, channel: FdChannel, readable: Callable[[], object]) -> None:
+        self.fileno = channel.fileno
+        self._readable = readable
+
+    def doRead(self) -> None:
+        """There is something to read."""
+        self._readable()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor ends."""
+
+    def logPrefix(self) -> str:
+        """Return what the reactor calls us."""
+        return "hand-over"
+
+
+class Handover(Service):
+    """Starts the next process at SIGUSR2, and gives it everything when it is ready.  Reactor thread.
+
+    `daemon` gives `pass_on()` (sockets; nothing is read after it), `leave()`, `service`, and `remains()` (what waits in
+    memory when the service has stopped).  `passed()` is called when all is gone; whoever gave it ends the process.
+    """
+
+    name = "hand-over"
+    _log = Logger()
+
+    def __init__(self, reactor: Any, daemon: Any, spawn: Callable[[int], Any], passed: Callable[[], object]) -> None:
+        self._reactor = reactor
+        self._daemon = daemon
+        self._spawn = spawn
+        self._passed = passed
+        self._channel: FdChannel | None = None
+        self._watch: _Watch | None = None
+        self._late: IDelayedCall | None = None
+        self._old_handler: Any = None
+
+    def startService(self) -> None:
+        """Listen to SIGUSR2."""
+        super().startService()
+        self._old_handler = signal.signal(signal.SIGUSR2, lambda *_: self._reactor.callFromThread(self.begin))
+
+    def stopService(self) -> None:
+        """Begin nothing any more; a next process that waits ends."""
+        super().stopService()
+        if self._old_handler is not None:
+            signal.signal(signal.SIGUSR2, self._old_handler)
+            self._old_handler = None
+        self._give_up()
+
+    def begin(self) -> None:
+        """Start the next process, unless one is starting."""
+        if self._channel is not None:
+            self._log.warn("a new process is starting already")
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channel = FdChannel(ours)
+        try:
+            self._spawn(theirs.fileno())
+        except OSError as error:
+            self._log.error("a new process cannot be started: {error}", error=error)
+            self._give_up()
+            return
+        finally:
+            theirs.close()
+        self._watch = _Watch(self._channel, self._heard)
+        self._reactor.addReader(self._watch)
+        self._late = self._reactor.callLater(_LOADING_S, self._too_late)
+        self._log.info("a new process is starting, to take our place")
+
+    def _heard(self) -> None:
+        """The next process is ready, or it ended."""
+        if self._channel is None:
+            return
+        received = self._channel.receive()
+        if received is None or received[0] != READY:
+            self._log.error("the new process did not start, so we go on")
+            self._give_up()
+            return
+        channel = self._channel
+        self._unwatch()
+        passed: list[Passed] = self._daemon.pass_on()
+        self._daemon.leave()
+        stopped = self._daemon.service.stopService()
+        stopped.addBoth(lambda _: self._send(channel, passed + self._daemon.remains()))
+
+    def _send(self, channel: FdChannel, passed: list[Passed]) -> None:
+        try:
+            send_all(channel, passed)
+        except OSError as error:
+            self._log.critical(
+                "the new process is gone, {count} things with it: {error}", count=len(passed), error=error
+            )
+        else:
+            self._log.info("passed {count} sockets and chunks to the new process", count=len(passed))
+        self._passed()
+
+    def _too_late(self) -> None:
+        self._log.error("the new process is not ready after {seconds} s, so we go on", seconds=_LOADING_S)
+        self._give_up()
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._reactor.removeReader(self._watch)
+            self._watch = None
+        if self._late is not None and self._late.active():
+            self._late.cancel()
+        self._late = None
+
+    def _give_up(self) -> None:
+        self._unwatch()
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+
+class Predecessor:
+    """The process whose place we take: blocks until it has passed everything on.
+
+    `inherited` is empty when it died instead: then we start as if there had been nobody.
+    """
+
+    _log = Logger()
+
+    def __init__(self, channel: FdChannel, pid_path: str) -> None:
+        self._channel = channel
+        self._pid_path = pid_path
+        self._watch: _Watch | None = None
+        channel.send(READY)
+        self.inherited = Inheritance(receive_all(channel) or ())
+
+    def watch(self, reactor: Any) -> None:
+        """Write twistd's pid file when the former process, which removes it, has gone."""
+
+        def gone() -> None:
+            reactor.removeReader(self._watch)
+            self._channel.close()
+            if self._pid_path:
+                PidFile(self._pid_path).write()
+
+        tell_systemd(os.environ, f"MAINPID={os.getpid()}\nREADY=1")
+        self._watch = _Watch(self._channel, gone)
+        reactor.addReader(self._watch)
+
+
+def predecessor(environ: MutableMapping[str, str]) -> Predecessor | None:
+    """Return the process that started us to take its place, None if nobody did."""
+    fd, pid_path = environ.pop(HANDOVER_FD, ""), environ.pop(HANDOVER_PIDFILE, "")
+    if not fd.isdigit():
+        return None
+    return Predecessor(FdChannel(socket.socket(fileno=int(fd))), pid_path)
+
+
+def tell_systemd(environ: MutableMapping[str, str], text: str) -> None:
+    """Tell the service manager, where one wants to hear (sd_notify(3)): without this it takes our end for a failure."""
+    path = environ.get("NOTIFY_SOCKET", "")
+    if path:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, contextlib.suppress(OSError):
+            manager.sendto(text.encode(), "\0" + path[1:] if path.startswith("@") else path)

@@ -1,0 +1,195 @@
+"""The hand-over with a next process that is a test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from cadtwist.net.handover import READY, FdChannel, Passed, receive_all
+from cadtwist.services.handover import HANDOVER_FD, Handover, command_line, predecessor, tell_systemd
+from cadtwist.services.pidfile import PidFile
+
+
+class Reactor(Clock):
+    """A clock that remembers what is watched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[Any] = []
+
+    def addReader(self, reader: Any) -> None:
+        self.readers.append(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        self.readers.remove(reader)
+
+
+class Daemon:
+    """Tells what happens to it."""
+
+    def __init__(self, events: list[str]) -> None:
+        self.events = events
+        self.service = self
+        self.stopped: Deferred[None] = Deferred()
+
+    def pass_on(self) -> list[Passed]:
+        self.events.append("passes on")
+        return [Passed(kind="chunk", key="first", data=b"1", points=1)]
+
+    def leave(self) -> None:
+        self.events.append("leaves")
+
+    def stopService(self) -> Deferred[None]:
+        self.events.append("stops")
+        return self.stopped
+
+    def remains(self) -> list[Passed]:
+        self.events.append("remains")
+        return [Passed(kind="chunk", key="last", data=b"22", points=2)]
+
+
+class HandoverTests(SynchronousTestCase):
+    """From the signal to the end."""
+
+    def setUp(self) -> None:
+        self.reactor = Reactor()
+        self.events: list[str] = []
+        self.daemon = Daemon(self.events)
+        self.handover = Handover(self.reactor, self.daemon, self.spawn, lambda: self.events.append("passed"))
+        self.next: FdChannel | None = None
+        self.addCleanup(self.handover.stopService)
+
+    def spawn(self, fd: int) -> None:
+        self.events.append("spawns")
+        self.next = FdChannel(socket.socket(fileno=os.dup(fd)))
+        self.addCleanup(self.next.close)
+
+    def channel(self) -> FdChannel:
+        assert self.next is not None
+        return self.next
+
+    def test_everything_is_passed_once_all_is_closed(self) -> None:
+        self.handover.begin()
+        self.handover.begin()
+        self.assertEqual(self.events, ["spawns"])
+        self.channel().send(READY)
+        self.reactor.readers[0].doRead()
+        self.assertEqual(self.events[1:], ["passes on", "leaves", "stops"])
+        self.assertEqual((self.reactor.readers, self.reactor.getDelayedCalls()), ([], []))
+        self.daemon.stopped.callback(None)
+        self.assertEqual(self.events[4:], ["remains", "passed"])
+        found = receive_all(self.channel())
+        assert found is not None
+        self.assertEqual(
+            [(thing.key, thing.data, thing.points) for thing in found], [("first", b"1", 1), ("last", b"22", 2)]
+        )
+
+    def test_a_next_process_that_ends_changes_nothing(self) -> None:
+        self.handover.begin()
+        self.channel().close()
+        self.reactor.readers[0].doRead()
+        self.assertEqual(self.events, ["spawns"])
+        self.handover.begin()
+        self.assertEqual(self.events, ["spawns", "spawns"], "another try")
+
+    def test_a_next_process_that_is_slow_is_given_up(self) -> None:
+        self.handover.begin()
+        self.reactor.advance(121)
+        self.assertEqual((self.reactor.readers, self.channel().receive()), ([], None))
+
+    def test_one_that_cannot_be_started(self) -> None:
+        def refuse(_: int) -> None:
+            raise OSError("no more processes")
+
+        handover = Handover(self.reactor, self.daemon, refuse, lambda: None)
+        handover.begin()
+        self.assertEqual((self.reactor.readers, self.events), ([], []))
+
+    def test_a_next_process_that_dies_at_the_last_moment(self) -> None:
+        """What it was to get is lost with it; that is said, and this process ends all the same."""
+        self.daemon.stopped = succeed(None)
+        self.handover.begin()
+        self.channel().send(READY)
+        self.channel().close()
+        self.reactor.readers[0].doRead()
+        self.assertEqual(self.events[-1], "passed")
+
+    def test_the_signal(self) -> None:
+        before = signal.getsignal(signal.SIGUSR2)
+        self.handover.startService()
+        self.assertNotEqual(signal.getsignal(signal.SIGUSR2), before)
+        self.handover.stopService()
+        self.assertEqual(signal.getsignal(signal.SIGUSR2), before)
+
+
+class PredecessorTests(SynchronousTestCase):
+    """The other side."""
+
+    def test_nobody(self) -> None:
+        self.assertIsNone(predecessor({}))
+        self.assertIsNone(predecessor({HANDOVER_FD: "nonsense"}))
+
+    def test_one_that_died_leaves_nothing(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.shutdown(socket.SHUT_WR)
+        environ = {HANDOVER_FD: str(theirs.detach())}
+        former = predecessor(environ)
+        assert former is not None
+        self.assertEqual((former.inherited.close(), environ, ours.recv(10)), ([], {}, b"." + READY))
+        reactor = Reactor()
+        former.watch(reactor)
+        ours.close()
+        reactor.readers[0].doRead()
+        self.assertEqual(reactor.readers, [])
+
+    def test_the_command_line_without_the_pid_file(self) -> None:
+        for arguments in (
+            ["-n", "--pidfile=/x/y.pid", "relay", "--config=c"],
+            ["-n", "--pidfile", "/x/y.pid", "relay", "--config=c"],
+        ):
+            command, path = command_line(arguments)
+            self.assertEqual(
+                (command[0], command[3:], path),
+                (sys.executable, ["--pidfile=", "-n", "relay", "--config=c"], "/x/y.pid"),
+            )
+        self.assertEqual(command_line(["--pidfile=", "cache"])[1], "")
+        self.assertEqual(command_line(["cache"])[1], os.path.abspath("twistd.pid"))
+
+
+class PidFileTests(SynchronousTestCase):
+    """Who serves now."""
+
+    def test_it_is_written_and_removed(self) -> None:
+        path = self.mktemp()
+        with open(path, "w", encoding="ascii") as file:
+            file.write("1234567890123\n")
+        PidFile(path).write()
+        with open(path, encoding="ascii") as file:
+            self.assertEqual(file.read(), f"{os.getpid()}\n")
+        PidFile(path).remove()
+        self.assertFalse(os.path.exists(path))
+
+    def test_another_ones_is_left_alone(self) -> None:
+        path = self.mktemp()
+        with open(path, "w", encoding="ascii") as file:
+            file.write("1\n")
+        PidFile(path).remove()
+        self.assertTrue(os.path.exists(path))
+
+    def test_a_path_that_cannot_be_written_stops_nothing(self) -> None:
+        PidFile(os.path.join(self.mktemp(), "x.pid")).write()
+
+    def test_systemd_hears_who_serves(self) -> None:
+        path = os.path.relpath(self.mktemp())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(path)
+            tell_systemd({"NOTIFY_SOCKET": path}, "MAINPID=7")
+            self.assertEqual(manager.recv(100), b"MAINPID=7")
+        tell_systemd({}, "nobody hears")
