@@ -10,9 +10,20 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
-__all__ = ["KERNELS", "NATIVE", "columns", "index", "picklepoints", "points", "table", "udpread", "whisperfile"]
+__all__ = [
+    "KERNELS",
+    "NATIVE",
+    "buckets",
+    "columns",
+    "index",
+    "picklepoints",
+    "points",
+    "table",
+    "udpread",
+    "whisperfile",
+]
 
-KERNELS = ("table", "columns", "picklepoints", "points", "index", "whisperfile", "udpread")
+KERNELS = ("table", "columns", "buckets", "picklepoints", "points", "index", "whisperfile", "udpread")
 
 
 def _native_is_complete() -> bool:
@@ -30,6 +41,7 @@ NATIVE: bool = _native_is_complete()
 """True when the native twins serve."""
 
 if TYPE_CHECKING:
+    from cadtwist.kernels import buckets_py as buckets
     from cadtwist.kernels import columns_py as columns
     from cadtwist.kernels import index_py as index
     from cadtwist.kernels import picklepoints_py as picklepoints
@@ -39,7 +51,7 @@ if TYPE_CHECKING:
     from cadtwist.kernels import whisperfile_py as whisperfile
 else:
     _suffix = "" if NATIVE else "_py"
-    columns, index, picklepoints, points, table, udpread, whisperfile = (
+    buckets, columns, index, picklepoints, points, table, udpread, whisperfile = (
         importlib.import_module(f"cadtwist.kernels.{name}{_suffix}")
-        for name in ("columns", "index", "picklepoints", "points", "table", "udpread", "whisperfile")
+        for name in ("buckets", "columns", "index", "picklepoints", "points", "table", "udpread", "whisperfile")
     )
