@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+import msgspec
+
 from cadtwist.config.model import Config, Listener
+from cadtwist.config.relaychecks import Place, pattern_fault, relay_faults
 
 __all__ = ["faults"]
 
-Place = tuple[str | int, ...]
-_NEEDED = {"tcp": "port", "udp": "port", "unix": "path", "endpoint": "endpoint"}
+_NEEDED = {"tcp": "port", "udp": "port", "unix": "path", "endpoint": "endpoint", "http": "port"}
+_METRICS = ("line", "pickle", "protobuf")
 
 
 def faults(config: Config) -> Iterator[tuple[Place, str]]:
@@ -18,7 +20,7 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
     doors: dict[str, Listener] = {}
     for number, listener in enumerate(config.listeners):
         fault = _listener_fault(listener)
-        other = doors.setdefault(listener.address, listener)
+        other = doors.setdefault(_socket(listener), listener)
         if fault is not None:
             yield ("listeners", number), fault
         elif other is not listener:
@@ -26,7 +28,7 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
             yield ("listeners", number), text
     for name in ("blacklist", "whitelist"):
         for pattern in getattr(config.stages, name):
-            fault = _pattern_fault(pattern)
+            fault = pattern_fault(pattern)
             if fault is not None:
                 yield ("stages", name), fault
     if config.tags.enabled and not config.tags.url.startswith(("http://", "https://")):
@@ -34,20 +36,29 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
     wal = config.wal
     if wal.enabled and wal.max_bytes < 2 * wal.segment_bytes:
         yield ("wal", "max_bytes"), f"{wal.max_bytes} is less than two segments of {wal.segment_bytes}"
+    for name in ("rewrite", "post_rewrite"):
+        for number, rule in enumerate(getattr(config.stages, name)):
+            fault = rule.fault()
+            if fault is not None:
+                yield ("stages", name, number), f"{rule.pattern!r} to {rule.replacement!r} is not usable: {fault}"
+    yield from relay_faults(config)
 
 
-def _pattern_fault(pattern: str) -> str | None:
-    try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        return f"{pattern!r} is not a regular expression: {error}"
-    return None
+def _socket(listener: Listener) -> str:
+    """Return what two listeners cannot share."""
+    if listener.transport != "http":
+        return listener.address
+    return msgspec.structs.replace(listener, transport="tcp").address
 
 
 def _listener_fault(listener: Listener) -> str | None:
     needed = _NEEDED[listener.transport]
     if not getattr(listener, needed):
         return f"a listener of transport {listener.transport} needs {needed}"
+    if listener.to and listener.protocol not in _METRICS:
+        return f"{listener.protocol} brings no datapoints: `to` has no meaning"
+    if listener.transport == "http" and listener.protocol != "line":
+        return f"{listener.protocol} is not spoken over http"
     if listener.transport != "udp":
         return None
     if listener.protocol != "line":

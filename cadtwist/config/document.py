@@ -23,7 +23,8 @@ __all__ = ["carbon_sample", "main", "native_sample", "options_document"]
 
 _WIDTH = 110
 _DEFAULTS = Config(cache=CacheConfig())
-_LISTS = ("listeners", "schemas", "aggregation")
+_LISTS = ("listeners", "schemas", "aggregation", "relays", "destinations")
+_UNSHOWN = (*_LISTS, "health_metrics", "stages.rewrite", "stages.post_rewrite")
 _DIFFERENT = (
     "",
     "Where a default differs from carbon's code:",
@@ -95,6 +96,35 @@ pattern = '\\.count$'
 xff = 0.0
 method = "sum"
 
+# [[stages.rewrite]]                # names are rewritten before anything else is decided about them
+# pattern = '^old\\.'
+# replacement = "new."
+
+# [[destinations]]                  # where a relay sends to
+# name = "a"
+# host = "10.0.0.1"
+# port = 2004
+# instance = "a"
+# protocol = "pickle"
+# queue = { policy = "block", spool_bytes = 1073741824 }
+
+# [[destinations]]
+# name = "b"
+# host = "10.0.0.2"
+# port = 2004
+# protocol = "pickle"
+
+# [[relays]]                        # what is received goes through the filters to each of the groups
+# name = "main"
+# [[relays.filters]]
+# kind = "prefix"
+# pattern = "debug."
+# action = "reject"
+# [[relays.groups]]                 # carbon's ring, two copies
+# method = "carbon"
+# members = ["a", "b"]
+# replication = 2
+
 # [files]                           # carbon's rule files; their rules come behind those above
 # schemas = "storage-schemas.conf"
 # aggregation = "storage-aggregation.conf"
@@ -114,7 +144,7 @@ def native_sample() -> str:
     group = ""
     for path, _, default in leaves():
         head, _, name = path.rpartition(".")
-        if head.split(".")[0] in _LISTS or path in _LISTS:
+        if path.startswith(_UNSHOWN):
             continue
         if head != group:
             group = head
@@ -194,9 +224,10 @@ def options_document() -> str:
         "## Native TOML",
         "",
         "`twistd cadtwist -c FILE`.  An unknown key is an error.  `inf` is a number without limit.  The keys of",
-        "`[[listeners]]` are shown as `listeners.*`; `[[schemas]]` has `name`, `pattern`, `retentions`, `priority`;",
-        "`[[aggregation]]` has `name`, `pattern`, `xff`, `method`.  `[files]` may name `schemas`, `aggregation`,",
-        "`whitelist` and `blacklist` files in carbon's form, relative to the configuration's folder.",
+        "lists such as `[[listeners]]` are shown as `listeners.*`; `[[schemas]]` has `name`, `pattern`, `retentions`,",
+        "`priority`; `[[aggregation]]` has `name`, `pattern`, `xff`, `method`; `[[stages.rewrite]]` has `pattern`,",
+        "`replacement`.  `[files]` may name `schemas`, `aggregation`, `whitelist` and `blacklist` files in carbon's",
+        "form, relative to the configuration's folder.",
         "",
         "| option | type | default | range | reload | meaning |",
         "|---|---|---|---|---|---|",

@@ -5,8 +5,8 @@ by value and survive `config.native.to_toml` and back.  The units are in the nam
 `_points` datapoints.  `inf` means that there is no limit.  Paths are kept as the loader settled them (carbon.conf:
 absolute; native: as written, relative to the working directory).
 
-What an option is called in each dialect, its range and whether a running process takes a new value is in the tables
-`config.options` and `config.carbonoptions`.
+The parts of relays are in `config.relaymodel`.  What an option is called in each dialect, its range and whether a
+running process takes a new value is in the tables `config.options` and `config.carbonoptions`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,18 @@ from typing import Literal
 
 from msgspec import Struct
 
+from cadtwist.config.relaymodel import (
+    DestinationConfig,
+    HealthConfig,
+    HealthMetricsConfig,
+    OpsConfig,
+    ProcessesConfig,
+    RelayConfig,
+    SpoolConfig,
+    StatsdEmissionConfig,
+)
 from cadtwist.model.retention import AggregationRule, SchemaRule
+from cadtwist.model.rules import RewriteRule
 
 __all__ = [
     "AggregationRule",
@@ -29,6 +40,7 @@ __all__ = [
     "NamesConfig",
     "Protocol",
     "ReloadConfig",
+    "RewriteRule",
     "SchemaRule",
     "SelfMetricsConfig",
     "StagesConfig",
@@ -43,8 +55,8 @@ __all__ = [
     "WriterConfig",
 ]
 
-Protocol = Literal["line", "pickle", "protobuf", "cachequery", "http"]
-Transport = Literal["tcp", "udp", "unix", "endpoint"]
+Protocol = Literal["line", "pickle", "protobuf", "cachequery", "http", "ops", "proxyadmin"]
+Transport = Literal["tcp", "udp", "unix", "endpoint", "http"]
 Strategy = Literal["sorted", "timesorted", "max", "bucketmax", "naive", "random"]
 
 
@@ -61,7 +73,9 @@ class Listener(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `transport` tells which of the address fields counts: `tcp`, `udp`: `interface` (an IPv4 or IPv6 address, empty =
     every IPv4 one) and `port` (1..65535; a door with port 0 is never in a Config); `unix`: `path`; `endpoint`: a
-    Twisted server endpoint text such as `systemd:domain=INET:index=0`.
+    Twisted server endpoint text such as `systemd:domain=INET:index=0`; `http` (lines as bodies of requests):
+    `interface`, `port` and `path`, the URL's path.  `to` names the relays that get what comes in, `cache` the cache;
+    empty = the cache where there is one, else the first relay.
     """
 
     protocol: Protocol
@@ -72,6 +86,7 @@ class Listener(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     endpoint: str = ""
     tls: TlsConfig | None = None
     proxy_protocol: bool = False
+    to: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
@@ -81,6 +96,8 @@ class Listener(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.transport == "endpoint":
             return self.endpoint
         host = f"[{self.interface}]" if ":" in self.interface else self.interface
+        if self.transport == "http":
+            return f"http://{host}:{self.port}{self.path or '/'}"
         return f"{self.transport}:{host}:{self.port}"
 
 
@@ -118,14 +135,18 @@ class NamesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class StagesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What happens to a datapoint between its receiver and the cache.
+    """What happens to a datapoint between its receiver and the cache or relay.
 
     The patterns are regular expressions searched anywhere in the name; a datapoint passes when no `blacklist` entry
-    matches and, where there is a `whitelist`, one of it does.  `min_resolution_s` rounds timestamps down (0 = off).
+    matches and, where there is a `whitelist`, one of it does.  `rewrite` rules then change the name, each the result
+    of the one before; `post_rewrite` rules change the names that an aggregator makes or passes on.
+    `min_resolution_s` rounds timestamps down (0 = off).
     """
 
     blacklist: tuple[str, ...] = ()
     whitelist: tuple[str, ...] = ()
+    rewrite: tuple[RewriteRule, ...] = ()
+    post_rewrite: tuple[RewriteRule, ...] = ()
     normalise_tags: bool = True
     min_resolution_s: int = 0
 
@@ -251,7 +272,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything one process needs to know.
 
     `program` and `instance` name it in self-metrics, logs and pid files.  `user` empty = stay who we are.  `cache`
-    None = datapoints are not kept here (then wal, writer, storage, schemas and aggregation are not read).
+    None = datapoints are not kept here (then wal, writer, storage, schemas and aggregation are not read).  `relays`
+    send datapoints on to `destinations`.  `health_metrics` None = off.
     """
 
     program: str = "cadtwist"
@@ -275,6 +297,14 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     local_stats: LocalStatsConfig = LocalStatsConfig()
     log: LogConfig = LogConfig()
     reload: ReloadConfig = ReloadConfig()
+    relays: tuple[RelayConfig, ...] = ()
+    destinations: tuple[DestinationConfig, ...] = ()
+    spool: SpoolConfig = SpoolConfig()
+    health: HealthConfig = HealthConfig()
+    health_metrics: HealthMetricsConfig | None = None
+    statsd_emission: StatsdEmissionConfig = StatsdEmissionConfig()
+    ops: OpsConfig = OpsConfig()
+    processes: ProcessesConfig = ProcessesConfig()
 
     def listeners_of(self, protocol: Protocol) -> tuple[Listener, ...]:
         """Return the doors that speak `protocol`, in their order."""

@@ -1,9 +1,9 @@
 """Native TOML: one to one with `config.model.Config`, strict, and written back by `to_toml`.
 
 Every table of the text is a group of the Config (`[writer]`, `[cache]` ...), every key one of its values;
-`[[listeners]]`, `[[schemas]]` and `[[aggregation]]` are lists.  Beside them `[files]` may name carbon's rule files
-(`schemas`, `aggregation`, `whitelist`, `blacklist`; relative to the configuration's folder), whose rules come behind
-those of the text.  An unknown key is an error with its line.  Pure.
+`[[listeners]]`, `[[schemas]]`, `[[relays]]`, `[[relays.groups]]` ... are lists.  Beside them `[files]` may name
+carbon's rule files (`schemas`, `aggregation`, `whitelist`, `blacklist`; relative to the configuration's folder),
+whose rules come behind those of the text.  An unknown key is an error with its line.  Pure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from msgspec.structs import fields, replace
 
 from cadtwist.config.checks import faults
 from cadtwist.config.errors import Problems
-from cadtwist.config.model import AggregationRule, Config, SchemaRule, StagesConfig
+from cadtwist.config.model import AggregationRule, Config, RewriteRule, SchemaRule, StagesConfig
 from cadtwist.config.options import fault_of, struct_of, type_name
 from cadtwist.config.rules import (
     aggregation_rule,
@@ -67,8 +67,9 @@ def load_native(text: str, path: str, read: Read, problems: Problems, instance: 
         return Config()
     for where, fault in faults(config):
         decoder.error(where, fault)
-    if "cache" not in tree:
-        problems.warning(path, 0, "cache", "there is no [cache]: datapoints are received and kept nowhere")
+    if "cache" not in tree and "relays" not in tree:
+        text = "there is neither [cache] nor [[relays]]: datapoints are received and kept nowhere"
+        problems.warning(path, 0, "cache", text)
     return _Files(path, decoder, read, problems).added(config, files)
 
 
@@ -85,7 +86,10 @@ class _Decoder:
         self._problems.error(self._path, line_of(self._lines, path), _dotted(path), text)
 
     def struct(self, kind: type[Struct], tree: Any, path: KeyPath) -> Struct | None:
-        """Return a `kind` made of the table `tree`, or None after noting why not."""
+        """Return a `kind` made of the table `tree`; None where it lacks what it must have.
+
+        A value that is noted as a fault counts as not given, so that what refers to this one is not a fault as well.
+        """
         if not isinstance(tree, dict):
             self.error(path, "a table is expected")
             return None
@@ -97,7 +101,7 @@ class _Decoder:
             here = (*path, field.name)
             if field.name in tree:
                 value = self._value(hints[field.name], tree[field.name], here)
-                whole = whole and value is not NODEFAULT
+                whole = whole and (value is not NODEFAULT or field.default is not NODEFAULT)
                 if value is not NODEFAULT:
                     values[field.name] = value
             elif field.default is NODEFAULT:
@@ -118,6 +122,8 @@ class _Decoder:
             return self._rules(value, path, self._schema)
         if hint == tuple[AggregationRule, ...]:
             return self._rules(value, path, self._aggregation)
+        if hint == tuple[RewriteRule, ...]:
+            return self._rules(value, path, self._rewrite)
         inner = struct_of(hint)
         if inner is None:
             return self._leaf(hint, value, path)
@@ -143,7 +149,7 @@ class _Decoder:
             self.error(path, "a list of tables is expected, each begun by [[...]]")
             return NODEFAULT
         found = [one(tree, (*path, number)) for number, tree in enumerate(value)]
-        return NODEFAULT if None in found else tuple(found)
+        return tuple(entry for entry in found if entry is not None)
 
     def _schema(self, tree: Any, path: KeyPath) -> SchemaRule | None:
         row = self.struct(_Schema, tree, path)
@@ -165,6 +171,17 @@ class _Decoder:
             self.error(path, str(error))
             return None
 
+    def _rewrite(self, tree: Any, path: KeyPath) -> RewriteRule | None:
+        row = self.struct(_Rewrite, tree, path)
+        if not isinstance(row, _Rewrite):
+            return None
+        rule = RewriteRule(row.pattern, row.replacement)
+        fault = rule.fault()
+        if fault is not None:
+            self.error(path, f"{row.pattern!r} to {row.replacement!r} is not usable: {fault}")
+            return None
+        return rule
+
 
 class _Schema(Struct, frozen=True, kw_only=True):
     """One `[[schemas]]`."""
@@ -182,6 +199,13 @@ class _Aggregation(Struct, frozen=True, kw_only=True):
     pattern: str
     xff: float | None = None
     method: str | None = None
+
+
+class _Rewrite(Struct, frozen=True, kw_only=True):
+    """One `[[stages.rewrite]]`."""
+
+    pattern: str
+    replacement: str = ""
 
 
 class _Files:

@@ -15,51 +15,36 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
 from cadtwist.config.model import Config
+from cadtwist.config.optionrow import GIB, PORT_MAX, Option
+from cadtwist.config.relayoptions import RELAY_OPTIONS
 
 __all__ = ["OPTIONS", "Option", "default_of", "fault_of", "leaves", "option", "struct_of", "type_name"]
 
-
-class Option(Struct, frozen=True):
-    """One option.
-
-    `path` is its place in the Config (`writer.threads`); `low` and `high` are inclusive.  `reloadable`: a running
-    process takes a new value; otherwise it needs a restart.
-    """
-
-    path: str
-    doc: str
-    unit: str = ""
-    low: float = -inf
-    high: float = inf
-    reloadable: bool = False
-
-
-_GIB = 1 << 30
-_PORT = 65535
 
 OPTIONS: tuple[Option, ...] = (
     Option("program", "name of the service in logs, pid files and own metrics"),
     Option("instance", "name of this instance, for several on one machine"),
     Option("user", "user to become after the listeners are open; empty = stay"),
     Option("pid_directory", "folder of the pid file of the legacy commands; empty = none"),
-    Option("listeners.protocol", "what is spoken: line, pickle, protobuf, cachequery or http"),
-    Option("listeners.transport", "tcp, udp (line only), unix or endpoint"),
-    Option("listeners.interface", "IPv4 or IPv6 address to listen on (tcp, udp)"),
-    Option("listeners.port", "port to listen on (tcp, udp)", "port", 0, _PORT),
-    Option("listeners.path", "path of the unix socket (unix)"),
+    Option("listeners.protocol", "what is spoken"),
+    Option("listeners.transport", "tcp, udp (line only), unix, endpoint, or http (line only: POST)"),
+    Option("listeners.interface", "IPv4 or IPv6 address to listen on (tcp, udp, http)"),
+    Option("listeners.port", "port to listen on (tcp, udp, http)", "port", 0, PORT_MAX),
+    Option("listeners.path", "path of the unix socket (unix) or of the URL (http)"),
     Option("listeners.endpoint", "Twisted server endpoint text (endpoint)"),
     Option("listeners.tls.certificate", "PEM file with certificate (and chain)"),
     Option("listeners.tls.key", "PEM file with the private key; empty = in the certificate's file"),
     Option("listeners.tls.client_authority", "PEM file: clients must show a certificate of this authority"),
     Option("listeners.proxy_protocol", "expect a PROXY protocol header (v1 or v2) on each connection"),
+    Option("listeners.to", "names of the relays that get it, or cache; empty = the cache, else the first relay"),
     Option("limits.max_connections", "metric connections open at once, over all listeners", "", 1, reloadable=True),
     Option("limits.idle_timeout_s", "close a connection that brought no metric for so long", "s", 1, reloadable=True),
     Option("limits.max_line_bytes", "longest line; a longer one is skipped and counted", "bytes", 64, 1 << 24),
-    Option("limits.max_pickle_bytes", "largest pickle frame; a larger one ends the connection", "bytes", 64, _GIB),
-    Option("limits.max_protobuf_bytes", "largest protobuf frame; a larger one ends the connection", "bytes", 64, _GIB),
-    Option("limits.max_query_bytes", "largest cache query frame; a larger one ends the connection", "bytes", 64, _GIB),
-    Option("limits.udp_ring_bytes", "datagrams held per UDP socket until they are parsed", "bytes", 1 << 16, _GIB),
-    Option("limits.udp_receive_bytes", "kernel receive buffer asked for per UDP socket", "bytes", 0, _GIB),
+    Option("limits.max_pickle_bytes", "largest pickle frame; a larger one ends the connection", "bytes", 64, GIB),
+    Option("limits.max_protobuf_bytes", "largest protobuf frame; a larger one ends the connection", "bytes", 64, GIB),
+    Option("limits.max_query_bytes", "largest cache query frame; a larger one ends the connection", "bytes", 64, GIB),
+    Option("limits.udp_ring_bytes", "datagrams held per UDP socket until they are parsed", "bytes", 1 << 16, GIB),
+    Option("limits.udp_receive_bytes", "kernel receive buffer asked for per UDP socket", "bytes", 0, GIB),
     Option("limits.flow_control", "stop reading from stream clients when the cache is full (off: drop)"),
     Option("tcp.keepalive", "send keep-alives on accepted connections"),
     Option("tcp.keepalive_idle_s", "idle seconds before the first keep-alive", "s", 1, 32767),
@@ -69,6 +54,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("names.idle_s", "forget a name unseen for so long, once nothing holds it", "s", 60, reloadable=True),
     Option("stages.blacklist", "patterns; a metric in which one is found is dropped", reloadable=True),
     Option("stages.whitelist", "patterns; if any, a metric in which none is found is dropped", reloadable=True),
+    Option("stages.rewrite", "each match of `pattern` in a name becomes `replacement`, in order", reloadable=True),
+    Option("stages.post_rewrite", "the same for names that an aggregator makes or passes on", reloadable=True),
     Option("stages.normalise_tags", "sort the tags of tagged names, so that each series has one name"),
     Option("stages.min_resolution_s", "round timestamps down to multiples of this; 0 = off", "s", 0, 86400),
     Option("cache.max_points", "pending datapoints held", "points", 1, reloadable=True),
@@ -126,7 +113,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("tags.timeout_s", "patience with the tag database", "s", 0.1, 600, reloadable=True),
     Option("web.workers", "processes that answer render; 0 = the receiving process does", "", 0, 64),
     Option("web.cors_origins", "origins whose pages may ask; * = all"),
-    Option("web.max_request_bytes", "largest request body", "bytes", 1024, _GIB),
+    Option("web.max_request_bytes", "largest request body", "bytes", 1024, GIB),
     Option("web.max_series", "series in one answer", "", 1, 10_000_000),
     Option("web.max_points", "datapoints in one answer", "points", 1, 10**10),
     Option("web.find_timeout_s", "patience of a web worker with the owner of the names", "s", 0.1, 3600),
@@ -161,6 +148,7 @@ OPTIONS: tuple[Option, ...] = (
         86400,
         reloadable=True,
     ),
+    *RELAY_OPTIONS,
 )
 
 

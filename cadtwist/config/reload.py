@@ -22,6 +22,9 @@ LISTS = ("stages.blacklist", "stages.whitelist")
 """What the files of black and white lists hold."""
 
 
+_WHOLE = ("listeners", "relays", "destinations", "health_metrics")
+
+
 class Change(Struct, frozen=True):
     """One value that differs; `path` is its place in the Config."""
 
@@ -30,7 +33,7 @@ class Change(Struct, frozen=True):
     new: Any
 
     def __str__(self) -> str:
-        if isinstance(self.new, tuple) or isinstance(self.old, tuple):
+        if isinstance(self.new, (tuple, Struct)) or isinstance(self.old, (tuple, Struct)):
             return f"{self.path}: changed"
         return f"{self.path}: {self.old!r} becomes {self.new!r}"
 
@@ -66,9 +69,10 @@ def rules_of(old: Config, new: Config, paths: tuple[str, ...] = SCHEMAS + LISTS)
 
 
 def _rows() -> dict[str, bool]:
-    """Return reloadable by path; the values of a list's entries stand for the list."""
+    """Return reloadable by path; what stands in lists, and in what may be None, counts as a whole."""
     rows: dict[str, bool] = {}
     for row in OPTIONS:
-        path = "listeners" if row.path.startswith("listeners.") else row.path
+        first = row.path.partition(".")[0]
+        path = first if first in _WHOLE else row.path
         rows[path] = row.reloadable
     return rows

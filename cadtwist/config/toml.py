@@ -8,39 +8,50 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import fields
 
-from cadtwist.config.model import AggregationRule, Config, SchemaRule
+from cadtwist.config.model import AggregationRule, Config, Listener, RewriteRule, SchemaRule
+from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, RelayConfig
 from cadtwist.config.rules import retentions_text
 
 __all__ = ["to_toml", "toml_value"]
 
 _ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
-_ALWAYS = ("protocol", "transport", "interface")
+_ALWAYS: dict[type, tuple[str, ...]] = {
+    Listener: ("protocol", "transport", "interface"),
+    RelayConfig: ("name",),
+    GroupConfig: ("method",),
+    DestinationConfig: ("transport",),
+}
+"""What is written within lists though it has its default."""
 
 
 def to_toml(config: Config) -> str:
-    """Return the whole of `config` as text, defaults included but for listeners; what is None is left out."""
+    """Return the whole of `config` as text, defaults included but within lists; what is None is left out."""
     scalars: list[str] = []
     tables: list[str] = []
     for name, value in _items(config):
         if isinstance(value, Struct):
-            tables.append("\n".join(_table(f"[{name}]", name, value)))
+            tables.append("\n".join(_table(f"[{name}]", name, dict(_items(value)), False)))
         elif isinstance(value, tuple):
-            tables.extend("\n".join(_table(f"[[{name}]]", name, _row(entry))) for entry in value)
+            tables.extend("\n".join(_table(f"[[{name}]]", name, _row(entry), True)) for entry in value)
         else:
             scalars.append(f"{name} = {toml_value(value)}")
     return "\n\n".join(("\n".join(scalars), *tables)) + "\n"
 
 
-def _table(header: str, path: str, value: Struct | dict[str, Any]) -> Iterator[str]:
+def _table(header: str, path: str, values: dict[str, Any], brief: bool) -> Iterator[str]:
+    """Yield the lines of one table and of those within; `brief`: what those have by default is left out."""
     yield header
-    inner: list[tuple[str, Struct]] = []
-    for name, entry in value.items() if isinstance(value, dict) else _items(value):
+    inner: list[tuple[str, str, dict[str, Any], bool]] = []
+    for name, entry in values.items():
+        deeper = f"{path}.{name}"
         if isinstance(entry, Struct):
-            inner.append((f"{path}.{name}", entry))
+            inner.append((f"[{deeper}]", deeper, _row(entry) if brief else dict(_items(entry)), brief))
+        elif isinstance(entry, tuple) and entry and not isinstance(entry[0], str):
+            inner.extend((f"[[{deeper}]]", deeper, _row(one), True) for one in entry)
         else:
             yield f"{name} = {toml_value(entry)}"
-    for deeper, entry in inner:
-        yield from _table(f"[{deeper}]", deeper, entry)
+    for table in inner:
+        yield from _table(*table)
 
 
 def _items(value: Struct) -> Iterator[tuple[str, Any]]:
@@ -51,6 +62,7 @@ def _items(value: Struct) -> Iterator[tuple[str, Any]]:
 
 
 def _row(entry: Any) -> dict[str, Any]:
+    """Return what one entry of a list is written as."""
     if isinstance(entry, SchemaRule):
         row: dict[str, Any] = {"name": entry.name, "pattern": entry.pattern.pattern}
         row["retentions"] = retentions_text(entry.archives)
@@ -58,8 +70,10 @@ def _row(entry: Any) -> dict[str, Any]:
     if isinstance(entry, AggregationRule):
         row = {"name": entry.name, "pattern": entry.pattern.pattern, "xff": entry.xff, "method": entry.method}
         return {name: value for name, value in row.items() if value is not None}
+    if isinstance(entry, RewriteRule):
+        return {"pattern": entry.pattern, "replacement": entry.replacement}
     shown = ((field.name, getattr(entry, field.name), field.default) for field in fields(entry))
-    return {name: value for name, value, default in shown if name in _ALWAYS or value != default}
+    return {name: value for name, value, default in shown if name in _ALWAYS.get(type(entry), ()) or value != default}
 
 
 def toml_value(value: Any) -> str:

@@ -9,10 +9,26 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 from msgspec import Struct
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 
-from cadtwist.config.model import AggregationRule, Config, Listener, SchemaRule, TlsConfig, WalConfig
-from cadtwist.config.options import option
+from cadtwist.config.model import AggregationRule, Config, Listener, RewriteRule, SchemaRule, TlsConfig, WalConfig
+from cadtwist.config.options import option, struct_of
+from cadtwist.config.relaymodel import (
+    ELTERS,
+    HASHES,
+    DestinationConfig,
+    FilterRule,
+    FloodConfig,
+    GroupConfig,
+    HealthConfig,
+    HealthMetricsConfig,
+    LineConfig,
+    Method,
+    RelayConfig,
+    RouteRule,
+    SamplingConfig,
+    SpoolConfig,
+)
 from cadtwist.model.consolidation import METHODS
 from cadtwist.model.retention import checked_archives
 
@@ -38,7 +54,8 @@ _AGGREGATIONS = st.builds(
     method=st.one_of(st.none(), st.sampled_from(METHODS)),
 )
 _TLS = st.builds(TlsConfig, certificate=_WORDS, key=_WORDS, client_authority=_WORDS)
-_PROTOCOLS = st.sampled_from(["line", "pickle", "protobuf", "cachequery", "http"])
+_PROTOCOLS = st.sampled_from(["line", "pickle", "protobuf", "cachequery", "http", "ops", "proxyadmin"])
+_REWRITES = st.builds(RewriteRule, pattern=_PATTERNS, replacement=st.sampled_from(["", "a.b", r"\g<0>x", "é\n"]))
 _LISTENERS = st.one_of(
     st.builds(
         Listener,
@@ -51,6 +68,14 @@ _LISTENERS = st.one_of(
     st.builds(
         Listener, protocol=st.just("line"), transport=st.just("udp"), interface=_WORDS, port=st.integers(1, 65535)
     ),
+    st.builds(
+        Listener,
+        protocol=st.just("line"),
+        transport=st.just("http"),
+        interface=_WORDS,
+        port=st.integers(1, 65535),
+        path=_WORDS,
+    ),
     st.builds(Listener, protocol=_PROTOCOLS, transport=st.just("unix"), path=st.text(min_size=1, max_size=9)),
     st.builds(Listener, protocol=_PROTOCOLS, transport=st.just("endpoint"), endpoint=st.text(min_size=1, max_size=9)),
 )
@@ -62,23 +87,81 @@ _WAL = st.builds(
     segment_bytes=st.integers(1 << 16, 1 << 31),
     max_bytes=st.integers(1 << 32, 1 << 50),
 )
+_SPOOL = st.builds(
+    SpoolConfig,
+    directory=st.just("spool é"),
+    max_bytes=st.integers(1 << 32, 1 << 50),
+    segment_bytes=st.integers(1 << 16, 1 << 31),
+    sync_s=st.floats(0, 3600),
+)
+_HEALTH = st.builds(
+    HealthConfig,
+    interval_s=st.one_of(st.just(0.0), st.floats(60, 86400)),
+    timeout_s=st.floats(0.01, 60),
+    failures=st.integers(0, 9),
+    retry_checks=st.integers(1, 99),
+)
+_REGEX = st.sampled_from(["", r"^a\.(b)", "é'\""])
+_FLOOD = st.builds(FloodConfig, threshold=st.integers(-1, 9), window_s=st.integers(1, 9), cardinality=st.integers(0, 9))
+_SPECIAL: dict[str, st.SearchStrategy[Any]] = {
+    "tags.url": _WORDS.map("http://{}".format),
+    "statsd_emission.server": st.sampled_from(["", "localhost:8125", "[::1]:9"]),
+    "relays.lines": st.builds(
+        LineConfig,
+        format=st.just("regex"),
+        regex=st.just(r"(?P<Key>\S+) (?P<Timestamp>\d+)"),
+        time_layout=_WORDS,
+        cleaning=st.sampled_from(["none", "cadent", "c_relay"]),
+        point_tag_regex=st.sampled_from(["", "(x)"]),
+        validate_tags=st.booleans(),
+        strict=st.booleans(),
+        status_commands=st.booleans(),
+    ),
+    "relays.groups.sampling": st.builds(
+        SamplingConfig,
+        counters=_FLOOD,
+        timers=_FLOOD,
+        gauges=_FLOOD,
+        timer_flush_min_max=st.booleans(),
+        reservoir_size=st.integers(9, 99),
+        old_rate_form=st.booleans(),
+    ),
+    "relays.groups.input_filter": _REGEX,
+    "relays.groups.input_blacklist": _REGEX,
+    "destinations.check": st.sampled_from(["", "http://h/x", "statsd://h:8126", "unix:///run/x", "tcp://[::1]:1"]),
+}
+
+
+def _socket(listener: Listener) -> str:
+    family = "udp" if listener.transport == "udp" else "tcp"
+    path = listener.path if listener.transport == "unix" else ""
+    return f"{family}:{listener.interface}:{listener.port}{listener.endpoint}{path}"
+
+
+_TYPES: dict[Any, st.SearchStrategy[Any]] = {
+    tuple[SchemaRule, ...]: st.lists(_SCHEMAS, max_size=2).map(tuple),
+    tuple[AggregationRule, ...]: st.lists(_AGGREGATIONS, max_size=2).map(tuple),
+    tuple[Listener, ...]: st.lists(_LISTENERS, max_size=3, unique_by=_socket).map(tuple),
+    tuple[RewriteRule, ...]: st.lists(_REWRITES, max_size=2).map(tuple),
+    WalConfig: _WAL,
+    SpoolConfig: _SPOOL,
+    HealthConfig: _HEALTH,
+    HealthConfig | None: st.one_of(st.none(), _HEALTH),
+    HealthMetricsConfig | None: st.none(),
+}
 
 
 def _of(hint: Any, path: str) -> st.SearchStrategy[Any]:
-    if hint == tuple[SchemaRule, ...]:
-        return st.lists(_SCHEMAS, max_size=2).map(tuple)
-    if hint == tuple[AggregationRule, ...]:
-        return st.lists(_AGGREGATIONS, max_size=2).map(tuple)
-    if hint == tuple[Listener, ...]:
-        return st.lists(_LISTENERS, max_size=3, unique_by=lambda listener: listener.address).map(tuple)
-    if hint is WalConfig:
-        return _WAL
+    if hint in _TYPES:
+        return _TYPES[hint]
+    if path in _SPECIAL:
+        return _SPECIAL[path]
     if get_origin(hint) is Literal:
         return st.sampled_from(get_args(hint))
     if get_origin(hint) in (Union, UnionType):
         return st.one_of(*(st.none() if part is type(None) else _of(part, path) for part in get_args(hint)))
-    if path == "tags.url":
-        return _WORDS.map("http://{}".format)
+    if get_origin(hint) is tuple and struct_of(hint) is not None:
+        return st.just(())
     if path.startswith("stages.") and get_origin(hint) is tuple:
         return st.lists(_PATTERNS, max_size=3).map(tuple)
     if get_origin(hint) is tuple:
@@ -104,6 +187,77 @@ def _struct(kind: type[Struct], prefix: str) -> st.SearchStrategy[Any]:
     return st.builds(kind, **{field.name: _of(hints[field.name], f"{prefix}{field.name}") for field in fields(kind)})
 
 
-def configs() -> st.SearchStrategy[Config]:
+@st.composite
+def _destinations(draw: st.DrawFn) -> tuple[DestinationConfig, ...]:
+    found = []
+    for number in range(draw(st.integers(0, 3))):
+        drawn: DestinationConfig = draw(_struct(DestinationConfig, "destinations."))
+        drawn = replace(
+            drawn,
+            name=f"{number}{drawn.name}",
+            host=drawn.host or "h",
+            port=drawn.port or 1,
+            path="https://h/x" if drawn.transport == "http" else drawn.path or "/run/x",
+            protocol=drawn.protocol if drawn.transport in ("tcp", "unix") else "line",
+            tls=drawn.tls if drawn.transport in ("tcp", "http") else None,
+            queue=replace(drawn.queue, spool_bytes=drawn.queue.spool_bytes << 16 & (1 << 50) - 1),
+            reconnect=replace(drawn.reconnect, max_s=max(drawn.reconnect.initial_s, drawn.reconnect.max_s)),
+        )
+        found.append(drawn)
+    return tuple(found)
+
+
+@st.composite
+def _group(draw: st.DrawFn, names: list[str]) -> GroupConfig:
+    method = draw(st.sampled_from(get_args(Method)))
+    members = tuple(draw(st.lists(st.sampled_from(names), min_size=1, unique=method != "shards", max_size=4)))
+    keys = tuple(f"{number}" for number, _ in enumerate(members))
+    group: GroupConfig = draw(_struct(GroupConfig, "relays.groups."))
+    rules = tuple(
+        RouteRule(name=draw(_WORDS), pattern=draw(_PATTERNS), destinations=members, continues=draw(st.booleans()))
+        for _ in range(draw(st.integers(0, 2)))
+    )
+    return replace(
+        group,
+        method=method,
+        members=members,
+        hash=draw(st.sampled_from(("", *HASHES.get(method, ())))),
+        elter=draw(st.sampled_from(ELTERS)),
+        hash_keys=keys if draw(st.booleans()) else (),
+        rules=(*rules, RouteRule(name="default", destinations=members)) if method == "rules" else (),
+    )
+
+
+@st.composite
+def _relays(draw: st.DrawFn, names: list[str]) -> tuple[RelayConfig, ...]:
+    found: list[RelayConfig] = []
+    for number in range(draw(st.integers(0, 2))):
+        relay: RelayConfig = draw(_struct(RelayConfig, "relays."))
+        onward = [earlier.name for earlier in found]
+        filters = [FilterRule(kind="noop"), FilterRule(kind="regex", pattern="(é|a)", action="reject")]
+        filters += [FilterRule(kind="prefix", pattern="a'\\b", action="redirect", relay=name) for name in onward]
+        relay = replace(
+            relay,
+            name=f"{number}{relay.name}",
+            filters=tuple(draw(st.lists(st.sampled_from(filters), max_size=3))),
+            default_relay=draw(st.sampled_from(["", *onward])),
+            groups=tuple(draw(st.lists(_group(names), max_size=2))) if names else (),
+        )
+        found.append(relay)
+    return tuple(found)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
     """Any usable Config."""
-    return _struct(Config, "")
+    config: Config = draw(_struct(Config, ""))
+    destinations = draw(_destinations())
+    names = [destination.name for destination in destinations]
+    relays = draw(_relays(names))
+    metrics = draw(st.one_of(st.none(), st.builds(HealthMetricsConfig, group=_group(names)))) if names else None
+    to = tuple(relay.name for relay in relays) + (("cache",) if config.cache is not None else ())
+    listeners = tuple(
+        replace(listener, to=to) if listener.protocol in ("line", "pickle") else listener
+        for listener in config.listeners
+    )
+    return replace(config, destinations=destinations, relays=relays, health_metrics=metrics, listeners=listeners)

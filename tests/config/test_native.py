@@ -36,7 +36,7 @@ class LoadNativeTests(SynchronousTestCase):
         self.assertEqual(config, Config())
         self.assertEqual(
             [str(report) for report in problems.reports],
-            ["conf/x.toml: cache: there is no [cache]: datapoints are received and kept nowhere"],
+            ["conf/x.toml: cache: there is neither [cache] nor [[relays]]: datapoints are received and kept nowhere"],
         )
 
     def test_reads_groups_lists_and_whole_numbers_as_numbers(self) -> None:

@@ -37,7 +37,7 @@ class OptionsTests(SynchronousTestCase):
     def test_types_are_told_in_words(self) -> None:
         hints = {path: type_name(hint) for path, hint, _ in leaves()}
         self.assertEqual(hints["writer.on_shutdown_updates_per_second"], "number")
-        self.assertEqual(hints["listeners.transport"], "tcp | udp | unix | endpoint")
+        self.assertEqual(hints["listeners.transport"], "tcp | udp | unix | endpoint | http")
         self.assertEqual(hints["stages.blacklist"], "list of texts")
         self.assertEqual(hints["schemas"], "list of tables")
         self.assertIs(struct_of(tuple[Listener, ...]), Listener)
