@@ -1,4 +1,4 @@
-"""Chunks of 1, 2, 4 or 8 points in pages of 256 KiB, and the sorting of points: the memory of `points.pyx`.
+"""Chunks of 1, 2, 4 or 8 points in pages of 256 KiB, indexes and sorting of points: the memory of `points.pyx`.
 
 A chunk is named by page << 14 | slot.  A page holds the points of its chunks first, then their `next` numbers; freed
 chunks of a page make a list, an empty page goes back to the system (a few are kept).  Inline functions only: they
@@ -6,7 +6,7 @@ become part of the module that imports them.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 cdef extern from *:
@@ -207,6 +207,58 @@ cdef inline uint64_t mixed(double ts, const void *seed) noexcept nogil:
     h ^= h >> 32
     h *= <uint64_t>0xD6E8FEB86659FD93
     return h ^ (h >> 29)
+
+
+ctypedef struct Index:
+    double newest
+    uint64_t mask
+    uint64_t n
+    uint64_t *places   # 1 + (chunk << 3 | position), 0 when empty; NULL: the Index is free
+    uint32_t tail      # the last chunk; of a free one: 1 + the next one that is free
+
+
+cdef inline void index_put(Index *index, double ts, uint64_t place) noexcept nogil:
+    cdef uint64_t at = mixed(ts, index.places) & index.mask
+    while index.places[at]:
+        at = (at + 1) & index.mask
+    index.places[at] = place + 1
+    index.n += 1
+    if ts > index.newest:
+        index.newest = ts
+
+
+cdef inline bint index_room(Pool *pool, Index *index, uint64_t *index_bytes) noexcept nogil:
+    """Have room for one more point; False when there is no memory."""
+    cdef uint64_t *old = index.places
+    cdef uint64_t cap = index.mask + 1, i, at
+    if 2 * (index.n + 1) <= cap:
+        return True
+    index.places = <uint64_t *>calloc(2 * cap, 8)
+    if index.places == NULL:
+        index.places = old
+        return False
+    index.mask = 2 * cap - 1
+    index.n = 0
+    index_bytes[0] += cap * 8
+    for i in range(cap):
+        if old[i]:
+            at = old[i] - 1
+            index_put(index, points_at(pool, <uint32_t>(at >> 3))[2 * (at & 7)], at)
+    free(old)
+    return True
+
+
+cdef inline double *index_find(Pool *pool, Index *index, double ts) noexcept nogil:
+    """Return where the point of time ts stands, or NULL."""
+    cdef uint64_t at = mixed(ts, index.places) & index.mask, place
+    cdef double *point
+    while index.places[at]:
+        place = index.places[at] - 1
+        point = points_at(pool, <uint32_t>(place >> 3)) + 2 * (place & 7)
+        if point[0] == ts:
+            return point
+        at = (at + 1) & index.mask
+    return NULL
 
 
 cdef inline void merge_sorted(double *ts, double *values, uint32_t n, double *spare) noexcept nogil:

@@ -1,15 +1,16 @@
 # cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """The datapoints that wait to be written, by metric id: the native twin of `points_py`, which tells the contract.
 
-A metric's pending points stand, in order of arrival, in a ring of chunks: the metric's record (24 bytes) names the
+A metric's pending points stand, in order of arrival, in a ring of chunks: the metric's record (16 bytes) names the
 last chunk, whose `next` is the first.  Chunks hold 1, 2, 4 or 8 points; which, follows from the number of points
 before, so a chunk needs no header beside its `next`: 16 bytes a point and 4 a chunk.  Chunks of one size share pages
 of 256 KiB; an empty page goes back to the system (a few are kept), so memory follows the load down again.
 
 Points in flight are the very arrays that `take` returned; a metric's record then names a row of the flight table.
 
-An equal timestamp is looked for only when a point is not newer than all that are pending.  A long series that is out
-of order gets an index of its timestamps (16 to 32 bytes a point), so a backfill never costs a scan per point.
+An equal timestamp is looked for only when a point is not newer than all that are pending: in a series that came in
+order, than the last one.  A long series that is out of order gets an index of its timestamps (16 to 32 bytes a point),
+so a backfill never costs a scan per point.
 """
 
 from libc.math cimport INFINITY
@@ -20,8 +21,8 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from cadtwist.kernels.chunks cimport (
-    NIL, PAGE_BYTES, Pool, begin_pool, class_of, end_pool, found_at, free_chunk, merge_sorted, mixed, new_chunk,
-    next_of, place_of, points_at,
+    NIL, PAGE_BYTES, Index, Pool, begin_pool, class_of, end_pool, found_at, free_chunk, index_find, index_put,
+    index_room, merge_sorted, new_chunk, next_of, place_of, points_at,
 )
 
 cdef extern from *:
@@ -47,8 +48,7 @@ cdef enum:
     AHEAD_POINT = 12
 
 ctypedef struct Meta:
-    double newest      # of the pending points; the address of the Index when INDEXED
-    uint32_t tail      # the last chunk; valid while points are pending
+    uint32_t tail      # the last chunk, the number of the Index when INDEXED; valid while points are pending
     uint32_t count     # of pending points, and flags
     uint32_t flight    # 1 + row of the flight table, 0 when none is in flight
     uint32_t pin       # oldest segment of the pending points
@@ -65,12 +65,6 @@ ctypedef struct Job:
     const uint32_t *offsets
     uint32_t left
 
-ctypedef struct Index:
-    double newest
-    uint64_t mask
-    uint64_t n
-    uint64_t *places   # 1 + (chunk << 3 | position), 0 when empty
-
 
 cdef class PointStore:
     """Pending datapoints and those in flight; see the Python twin.  The GIL is its lock."""
@@ -80,6 +74,8 @@ cdef class PointStore:
     cdef Pool pool
     cdef uint32_t *queue
     cdef uint32_t n_queue, room_queue
+    cdef Index *indexes
+    cdef uint32_t n_indexes, free_index
     cdef Flight *flights
     cdef uint32_t n_flights, room_flights, free_flight
     cdef Job *jobs
@@ -97,9 +93,9 @@ cdef class PointStore:
 
     def __dealloc__(self):
         cdef uint32_t i
-        for i in range(self.n_metas):
-            if self.metas[i].count & INDEXED:
-                self.drop_index(&self.metas[i])
+        for i in range(self.n_indexes):
+            free(self.indexes[i].places)
+        free(self.indexes)
         end_pool(&self.pool)
         free(self.metas)
         free(self.queue)
@@ -141,9 +137,21 @@ cdef class PointStore:
 
     # the series of one metric
 
-    cdef bint push(self, Meta *m, double ts, double value) noexcept nogil:
+    cdef inline uint32_t tail_of(self, Meta *m) noexcept nogil:
+        return self.indexes[m.tail].tail if m.count & INDEXED else m.tail
+
+    cdef inline bint is_newest(self, Meta *m, double ts) noexcept nogil:
+        """Whether ts is known to be newer than all pending points."""
+        cdef uint32_t n = m.count & COUNT_MASK
+        if m.count & INDEXED:
+            return ts > self.indexes[m.tail].newest
+        if m.count & UNORDERED:
+            return False
+        return n == 0 or ts > points_at(&self.pool, m.tail)[2 * place_of(n - 1)]
+
+    cdef bint push(self, Meta *m, double ts, double value, bint newest) noexcept nogil:
         """Add a point behind all others; False when there is no memory."""
-        cdef uint32_t n = m.count & COUNT_MASK, cls = class_of(n), place = place_of(n), ref
+        cdef uint32_t n = m.count & COUNT_MASK, cls = class_of(n), place = place_of(n), ref, tail = self.tail_of(m)
         cdef double *points
         if n == COUNT_MASK:
             return False
@@ -154,32 +162,25 @@ cdef class PointStore:
             if n == 0:
                 next_of(&self.pool, ref)[0] = ref
             else:
-                next_of(&self.pool, ref)[0] = next_of(&self.pool, m.tail)[0]
-                next_of(&self.pool, m.tail)[0] = ref
-            m.tail = ref
-        points = points_at(&self.pool, m.tail) + 2 * place
+                next_of(&self.pool, ref)[0] = next_of(&self.pool, tail)[0]
+                next_of(&self.pool, tail)[0] = ref
+            tail = ref
+            if m.count & INDEXED:
+                self.indexes[m.tail].tail = tail
+            else:
+                m.tail = tail
+        points = points_at(&self.pool, tail) + 2 * place
         points[0] = ts
         points[1] = value
         if m.count & INDEXED:
-            if not self.index_add(m, ts, m.tail, place):
+            if not index_room(&self.pool, &self.indexes[m.tail], &self.index_bytes):
                 self.drop_index(m)
-        if n == 0 or ts > self.newest_of(m):
-            self.set_newest(m, ts)
-        else:
+            else:
+                index_put(&self.indexes[m.tail], ts, <uint64_t>tail << 3 | place)
+        if not newest:
             m.count |= UNORDERED
         m.count += 1
         return True
-
-    cdef inline double newest_of(self, Meta *m) noexcept nogil:
-        if m.count & INDEXED:
-            return self.index_of(m).newest
-        return m.newest
-
-    cdef inline void set_newest(self, Meta *m, double ts) noexcept nogil:
-        if m.count & INDEXED:
-            self.index_of(m).newest = ts
-        else:
-            m.newest = ts
 
     cdef double *find(self, Meta *m, double ts) noexcept nogil:
         """Return where the pending point of time ts stands, or NULL."""
@@ -187,12 +188,12 @@ cdef class PointStore:
         cdef double *points
         if n == 0:
             return NULL
-        points = points_at(&self.pool, m.tail) + 2 * place_of(n - 1)
+        points = points_at(&self.pool, self.tail_of(m)) + 2 * place_of(n - 1)
         if points[0] == ts:
             return points
         if n >= LONG_SERIES:
             if m.count & INDEXED or self.build_index(m):
-                return self.index_find(m, ts)
+                return index_find(&self.pool, &self.indexes[m.tail], ts)
         ref = next_of(&self.pool, m.tail)[0]
         k = 0
         while k < n:
@@ -212,7 +213,7 @@ cdef class PointStore:
         cdef double *points
         if n == 0:
             return
-        ref = next_of(&self.pool, m.tail)[0]
+        ref = next_of(&self.pool, self.tail_of(m))[0]
         while k < n:
             size = 1 << class_of(k)
             if size > n - k:
@@ -228,7 +229,7 @@ cdef class PointStore:
         """Free the chunks and index; the count becomes 0, LISTED stays."""
         cdef uint32_t n = m.count & COUNT_MASK, ref, after, k = 0
         if n:
-            ref = next_of(&self.pool, m.tail)[0]
+            ref = next_of(&self.pool, self.tail_of(m))[0]
             while k < n:
                 after = next_of(&self.pool, ref)[0]
                 k += 1 << class_of(k)
@@ -240,92 +241,70 @@ cdef class PointStore:
 
     # the index of a long series that is out of order
 
-    cdef inline Index *index_of(self, Meta *m) noexcept nogil:
-        cdef Index *found
-        memcpy(&found, &m.newest, sizeof(found))
-        return found
-
     cdef void drop_index(self, Meta *m) noexcept nogil:
-        cdef Index *index = self.index_of(m)
-        cdef double newest = index.newest
+        cdef uint32_t number = m.tail
+        cdef Index *index = &self.indexes[number]
         self.index_bytes -= (index.mask + 1) * 8 + sizeof(Index)
         free(index.places)
-        free(index)
-        m.newest = newest
+        index.places = NULL
+        m.tail = index.tail
         m.count &= ~<uint32_t>INDEXED
+        index.tail = self.free_index
+        self.free_index = number + 1
+
+    cdef bint new_index(self, uint32_t *number) noexcept nogil:
+        """Find a free Index; False when there is no memory."""
+        cdef uint32_t room = self.n_indexes + self.n_indexes // 2 + 8, i
+        cdef Index *grown
+        if self.free_index == 0:
+            grown = <Index *>realloc(self.indexes, room * sizeof(Index))
+            if grown == NULL:
+                return False
+            self.indexes = grown
+            for i in range(self.n_indexes, room):
+                grown[i].places = NULL
+                grown[i].tail = self.free_index
+                self.free_index = i + 1
+            self.n_indexes = room
+        number[0] = self.free_index - 1
+        self.free_index = self.indexes[number[0]].tail
+        return True
 
     cdef bint build_index(self, Meta *m) noexcept nogil:
         """Index all pending points; False when there is no memory."""
-        cdef uint32_t n = m.count & COUNT_MASK, ref, k = 0, size, j
+        cdef uint32_t n = m.count & COUNT_MASK, ref, k = 0, size, j, number
         cdef uint64_t cap = 256
+        cdef uint64_t *places
         cdef double *points
-        cdef Index *index = <Index *>malloc(sizeof(Index))
-        if index == NULL:
-            return False
+        cdef Index *index
         while cap < 2 * <uint64_t>n + 2:
             cap *= 2
-        index.places = <uint64_t *>calloc(cap, 8)
-        if index.places == NULL:
-            free(index)
+        places = <uint64_t *>calloc(cap, 8)
+        if places == NULL:
             return False
+        if not self.new_index(&number):
+            free(places)
+            return False
+        index = &self.indexes[number]
+        index.places = places
         index.mask = cap - 1
         index.n = 0
-        index.newest = m.newest
-        memcpy(&m.newest, &index, sizeof(index))
+        index.newest = -INFINITY
+        index.tail = m.tail
+        m.tail = number
         m.count |= INDEXED
         self.index_bytes += cap * 8 + sizeof(Index)
-        ref = next_of(&self.pool, m.tail)[0]
+        ref = next_of(&self.pool, index.tail)[0]
         while k < n:
             size = 1 << class_of(k)
             if size > n - k:
                 size = n - k
             points = points_at(&self.pool, ref)
             for j in range(size):
-                self.index_put(index, points[2 * j], <uint64_t>ref << 3 | j)
+                index_put(index, points[2 * j], <uint64_t>ref << 3 | j)
             k += size
             ref = next_of(&self.pool, ref)[0]
         return True
-
-    cdef inline void index_put(self, Index *index, double ts, uint64_t place) noexcept nogil:
-        cdef uint64_t at = mixed(ts, index) & index.mask
-        while index.places[at]:
-            at = (at + 1) & index.mask
-        index.places[at] = place + 1
-        index.n += 1
-
-    cdef bint index_add(self, Meta *m, double ts, uint32_t ref, uint32_t place) noexcept nogil:
-        """Index one point; False when there is no memory."""
-        cdef Index *index = self.index_of(m)
-        cdef uint64_t *old = index.places
-        cdef uint64_t cap = index.mask + 1, i, at
-        if 2 * (index.n + 1) > cap:
-            index.places = <uint64_t *>calloc(2 * cap, 8)
-            if index.places == NULL:
-                index.places = old
-                return False
-            index.mask = 2 * cap - 1
-            index.n = 0
-            self.index_bytes += cap * 8
-            for i in range(cap):
-                at = old[i]
-                if at:
-                    at -= 1
-                    self.index_put(index, points_at(&self.pool, <uint32_t>(at >> 3))[2 * (at & 7)], at)
-            free(old)
-        self.index_put(index, ts, <uint64_t>ref << 3 | place)
-        return True
-
-    cdef double *index_find(self, Meta *m, double ts) noexcept nogil:
-        cdef Index *index = self.index_of(m)
-        cdef uint64_t at = mixed(ts, index) & index.mask, place
-        cdef double *point
-        while index.places[at]:
-            place = index.places[at] - 1
-            point = points_at(&self.pool, <uint32_t>(place >> 3)) + 2 * (place & 7)
-            if point[0] == ts:
-                return point
-            at = (at + 1) & index.mask
-        return NULL
 
     # room
 
@@ -420,7 +399,7 @@ cdef class PointStore:
         cdef int64_t left, pinned = 0
         cdef double *point
         cdef Meta *m
-        cdef bint took
+        cdef bint took, newest
         if ts.shape[0] != n or values.shape[0] != n:
             raise ValueError("columns of different lengths")
         if refused_rows is not None and refused_rows.shape[0] < n:
@@ -440,7 +419,7 @@ cdef class PointStore:
             if i + AHEAD_POINT < n and ids[i + AHEAD_POINT] < self.n_metas:
                 m = &self.metas[ids[i + AHEAD_POINT]]
                 if m.count & COUNT_MASK:
-                    tail = m.tail
+                    tail = self.tail_of(m)
                     PREFETCH_W(points_at(&self.pool, tail) + 2 * place_of((m.count & COUNT_MASK) - 1))
                     if place_of(m.count & COUNT_MASK) == 0:
                         PREFETCH_W(next_of(&self.pool, tail))
@@ -448,13 +427,14 @@ cdef class PointStore:
             took = False
             if one < ID_LIMIT and ts[i] == ts[i]:
                 m = &self.metas[one]
-                if m.count & COUNT_MASK and not ts[i] > self.newest_of(m):
+                newest = self.is_newest(m, ts[i])
+                if not newest:
                     point = self.find(m, ts[i])
                     if point != NULL:
                         point[1] = values[i]
                         merged += 1
                         continue
-                if left > 0 and self.push(m, ts[i], values[i]):
+                if left > 0 and self.push(m, ts[i], values[i], newest):
                     took = True
                     left -= 1
                     self.n_points += 1
@@ -515,15 +495,15 @@ cdef class PointStore:
             if i + 24 < n and ids[i + 24] < self.n_metas:
                 PREFETCH_R(&self.metas[ids[i + 24]])
             if i + 16 < n and ids[i + 16] < self.n_metas and self.metas[ids[i + 16]].count & COUNT_MASK:
-                PREFETCH_R(next_of(&self.pool, self.metas[ids[i + 16]].tail))
+                PREFETCH_R(next_of(&self.pool, self.tail_of(&self.metas[ids[i + 16]])))
             if i + 8 < n and ids[i + 8] < self.n_metas and self.metas[ids[i + 8]].count & COUNT_MASK:
-                PREFETCH_R(points_at(&self.pool, next_of(&self.pool, self.metas[ids[i + 8]].tail)[0]))
+                PREFETCH_R(points_at(&self.pool, next_of(&self.pool, self.tail_of(&self.metas[ids[i + 8]]))[0]))
             least = INFINITY
             if ids[i] < self.n_metas:
                 m = &self.metas[ids[i]]
                 count = m.count & COUNT_MASK
                 if count:
-                    ref = next_of(&self.pool, m.tail)[0]
+                    ref = next_of(&self.pool, self.tail_of(m))[0]
                     least = points_at(&self.pool, ref)[0]
                     if m.count & UNORDERED:
                         k = 0
@@ -596,9 +576,9 @@ cdef class PointStore:
         offsets[0] = 0
         for i in range(rows):
             if i + 12 < rows:
-                PREFETCH_R(next_of(&self.pool, self.metas[ids[i + 12]].tail))
+                PREFETCH_R(next_of(&self.pool, self.tail_of(&self.metas[ids[i + 12]])))
             if i + 6 < rows:
-                PREFETCH_R(points_at(&self.pool, next_of(&self.pool, self.metas[ids[i + 6]].tail)[0]))
+                PREFETCH_R(points_at(&self.pool, next_of(&self.pool, self.tail_of(&self.metas[ids[i + 6]]))[0]))
             m = &self.metas[ids[i]]
             count = m.count & COUNT_MASK
             self.copy_out(m, &ts[at], &values[at])
@@ -730,7 +710,7 @@ cdef class PointStore:
             self.empty(m)
         m.pin = pin
         for i in range(total):
-            if not self.push(m, self.scratch[i], self.scratch[older + newer + i]):
+            if not self.push(m, self.scratch[i], self.scratch[older + newer + i], self.is_newest(m, self.scratch[i])):
                 fits = False
                 break
         self.land(m, older)
@@ -788,9 +768,9 @@ cdef class PointStore:
         o[0] = 0
         for i in range(n):
             if i + 12 < n and ids[i + 12] < self.n_metas and self.metas[ids[i + 12]].count & COUNT_MASK:
-                PREFETCH_R(next_of(&self.pool, self.metas[ids[i + 12]].tail))
+                PREFETCH_R(next_of(&self.pool, self.tail_of(&self.metas[ids[i + 12]])))
             if i + 6 < n and ids[i + 6] < self.n_metas and self.metas[ids[i + 6]].count & COUNT_MASK:
-                PREFETCH_R(points_at(&self.pool, next_of(&self.pool, self.metas[ids[i + 6]].tail)[0]))
+                PREFETCH_R(points_at(&self.pool, next_of(&self.pool, self.tail_of(&self.metas[ids[i + 6]]))[0]))
             if ids[i] < self.n_metas:
                 at += self.seen(&self.metas[ids[i]], &t[at], &v[at])
             o[i + 1] = <uint32_t>at

@@ -193,7 +193,7 @@ class NativePointStore(PointStoreContract, SynchronousTestCase):
         ids = np.arange(50000, dtype=np.uint32)
         for t in range(40):
             self.store.append(ids, np.full(50000, float(t)), np.zeros(50000), 1, ROOM)
-            spent = self.store.bytes - 28 * 50000
+            spent = self.store.bytes - 20 * 50000
             if t in (0, 1, 3, 7, 9, 19, 33, 39):
                 self.assertLess(spent, 1.25 * 16 * self.store.points + 200000, t)
 
