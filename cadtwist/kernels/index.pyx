@@ -1,27 +1,38 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Native twin of `index_py`: metric names in a trie of components.
 
-Memory: a node is 21 bytes (five uint32 links and a byte of flags), found by (parent, component) in one open-addressing
-table; a component's text stands once, counted, in an arena whose freed entries are used again by size.  No Python
-object is kept per name.  Both tables hash with the seed, so that senders cannot aim at one slot.
+Memory: a node is 17 bytes (four uint32 and a byte of flags); a component's text stands once, counted, in an arena
+whose freed entries are used again by size.  The children of a node are a list.  A family of more than FEW children is
+also in a table, by (parent, component), with each child's predecessor, so that finding one and taking it out never
+follow a long list; in the usual tree nearly no node has so many.  Both tables grow in small shards and hash with the
+seed, so that senders cannot aim at one place.  No Python object is kept per name.
 
 All of it keeps the GIL, which is its lock.  Names are bounded by `MAX_NAME_BYTES` and `MAX_DEPTH`, a search by the
-matches and by the work that its caller allows.
+matches and by the work that its caller allows.  A search may rest between slices while names come and go: nodes that
+go are not used again as long as any search rests, so what it stands on stays a list.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcmp, memcpy
 
 import numpy as np
+
+from cadtwist.kernels.shards cimport (
+    sh_begin, sh_cost, sh_end, sh_find, sh_put, sh_remove, sh_room, sh_shard, sh_table,
+)
 
 cdef extern from *:
     """
     #include <stdint.h>
     #include <string.h>
 
-    typedef struct { uint32_t comp, parent, first, next, prev; } ix_node;
+    typedef struct { uint32_t comp, parent, first, next; } ix_node;
+    typedef struct { ix_node *nodes; uint64_t seed; } ix_home;
+    /* Where a search stands among the children of a node: at one of them, or at an alternative of a part of literals. */
+    typedef struct { uint64_t states; uint32_t node, at, length; int literals; } ix_frame;
     typedef struct { const uint8_t *text; uint32_t len; int kind; } ix_alt;   /* kind 0 literal, 1 glob, 2 anything */
     typedef struct { uint32_t first, count; int kind; } ix_part;              /* kind 0 literals, 1 globs, 2 double star */
 
@@ -29,7 +40,7 @@ cdef extern from *:
         __uint128_t m = (__uint128_t)a * b;
         return (uint64_t)m ^ (uint64_t)(m >> 64);
     }
-    static uint64_t ix_hash_text(const uint8_t *p, size_t n, uint64_t seed) {
+    static uint32_t ix_hash_text(const uint8_t *p, size_t n, uint64_t seed) {
         uint64_t h = seed ^ (n * 0x9E3779B97F4A7C15ULL), w;
         size_t left = n;
         while (left >= 8) {
@@ -40,11 +51,20 @@ cdef extern from *:
         w = 0;
         memcpy(&w, p, left);
         h = ix_mix(h ^ w ^ 0xA0761D6478BD642FULL, 0xE7037ED1A0B428DBULL ^ seed);
-        return ix_mix(h, 0x8EBC6AF09C88C6E3ULL);
+        h = ix_mix(h, 0x8EBC6AF09C88C6E3ULL);
+        return (uint32_t)(h ^ (h >> 32));
     }
-    static uint64_t ix_hash_child(uint32_t parent, uint32_t comp, uint64_t seed) {
-        return ix_mix((((uint64_t)parent << 32) | comp) ^ seed, 0x9E3779B97F4A7C15ULL);
+    static uint32_t ix_hash_child(uint32_t parent, uint32_t comp, uint64_t seed) {
+        uint64_t h = ix_mix((((uint64_t)parent << 32) | comp) ^ seed, 0x9E3779B97F4A7C15ULL);
+        return (uint32_t)(h ^ (h >> 32));
     }
+    /* Cells of the table of children are (node, its predecessor), those of texts (text, its hash). */
+    static uint32_t ix_hash_of_child(const void *user, const uint32_t *cell) {
+        const ix_home *home = (const ix_home *)user;
+        const ix_node *node = &home->nodes[cell[0]];
+        return ix_hash_child(node->parent, node->comp, home->seed);
+    }
+    static uint32_t ix_hash_of_text(const void *user, const uint32_t *cell) { (void)user; return cell[1]; }
     static size_t ix_char(const uint8_t *s, size_t i, size_t n, uint32_t *out) {
         uint8_t c = s[i];
         size_t len = c < 0xC0 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4, k;
@@ -103,7 +123,9 @@ cdef extern from *:
         uint32_t parent
         uint32_t first
         uint32_t next
-        uint32_t prev
+    ctypedef struct ix_home:
+        ix_node *nodes
+        uint64_t seed
     ctypedef struct ix_alt:
         const uint8_t *text
         uint32_t len
@@ -112,11 +134,22 @@ cdef extern from *:
         uint32_t first
         uint32_t count
         int kind
-    uint64_t ix_hash_text(const uint8_t *p, size_t n, uint64_t seed) noexcept nogil
-    uint64_t ix_hash_child(uint32_t parent, uint32_t comp, uint64_t seed) noexcept nogil
+    ctypedef struct ix_frame:
+        uint64_t states
+        uint32_t node
+        uint32_t at
+        uint32_t length
+        int literals
+    uint32_t ix_hash_text(const uint8_t *p, size_t n, uint64_t seed) noexcept nogil
+    uint32_t ix_hash_child(uint32_t parent, uint32_t comp, uint64_t seed) noexcept nogil
+    uint32_t ix_hash_of_child(const void *user, const uint32_t *cell) noexcept nogil
+    uint32_t ix_hash_of_text(const void *user, const uint32_t *cell) noexcept nogil
     int ix_glob(const uint8_t *p, size_t pn, const uint8_t *s, size_t sn, uint64_t *work) noexcept nogil
 
-__all__ = ["ABSENT", "HAS_FILE", "HOT", "LEAF", "BRANCH", "MAX_DEPTH", "MAX_NAME_BYTES", "MAX_PARTS", "NameIndex"]
+__all__ = [
+    "ABSENT", "HAS_FILE", "HOT", "LEAF", "BRANCH", "COMPLETE", "MAX_DEPTH", "MAX_NAME_BYTES", "MAX_PARTS", "TOO_MANY",
+    "TOO_MUCH_WORK", "NameIndex", "Search",
+]
 
 HAS_FILE = 1
 HOT = 2
@@ -136,60 +169,51 @@ cdef enum:
     DEPTH_LIMIT = 512
     PART_LIMIT = 63
     SIZE_CLASSES = NAME_LIMIT // 4 + 4
+    FEW = 16
     FLAG_FREE = 0x80
+    FLAG_WIDE = 0x40       # the children are in the table
     FLAG_MASK = 0x03
+    WORK_PER_NODE = 64
+    LEAF_KIND = 1
+    BRANCH_KIND = 2
 
 
 cdef class NameIndex:
     """See `index_py.NameIndex`, whose contract this keeps."""
 
-    cdef ix_node *nodes
+    cdef ix_home home
     cdef uint8_t *node_flags
     cdef uint32_t node_cap, node_top, node_free, node_count
-    cdef uint32_t *child_slots
-    cdef uint32_t child_size, child_count
-    cdef uint32_t *comp_slots
-    cdef uint32_t comp_size, comp_count
+    cdef uint32_t resting      # nodes that went while a search rested, by their `parent`
+    cdef uint32_t searches
+    cdef sh_table children, comps
     cdef uint32_t *arena
     cdef uint32_t arena_cap, arena_top
     cdef uint32_t *free_texts
-    cdef uint64_t seed, max_bytes, leaf_count
+    cdef uint64_t max_bytes, leaf_count
     cdef readonly object refused
-    # one search
-    cdef ix_alt *alts
-    cdef ix_part *parts
-    cdef int n_parts
-    cdef uint64_t work, max_work
-    cdef Py_ssize_t max_matches
-    cdef char *path
-    cdef list matches
 
     def __cinit__(self, seed, max_bytes=0):
-        self.seed = (<uint64_t> (int(seed) & 0xFFFFFFFFFFFFFFFF)) | 1
+        self.home.seed = (<uint64_t> (int(seed) & 0xFFFFFFFFFFFFFFFF)) | 1
         self.max_bytes = max_bytes
         self.refused = 0
         self.node_cap, self.node_top = 64, 1
-        self.child_size = self.comp_size = 64
         self.arena_cap, self.arena_top = 256, 1
-        self.nodes = <ix_node *> calloc(self.node_cap, sizeof(ix_node))
+        self.home.nodes = <ix_node *> calloc(self.node_cap, sizeof(ix_node))
         self.node_flags = <uint8_t *> calloc(self.node_cap, 1)
-        self.child_slots = <uint32_t *> calloc(self.child_size, 4)
-        self.comp_slots = <uint32_t *> calloc(self.comp_size, 4)
         self.arena = <uint32_t *> calloc(self.arena_cap, 4)
         self.free_texts = <uint32_t *> calloc(SIZE_CLASSES, 4)
-        self.path = <char *> malloc(NAME_LIMIT + 2)
-        if (self.nodes == NULL or self.node_flags == NULL or self.child_slots == NULL or self.comp_slots == NULL
-                or self.arena == NULL or self.free_texts == NULL or self.path == NULL):
+        if (self.home.nodes == NULL or self.node_flags == NULL or self.arena == NULL or self.free_texts == NULL
+                or not sh_begin(&self.children, 2) or not sh_begin(&self.comps, 2)):
             raise MemoryError
 
     def __dealloc__(self):
-        free(self.nodes)
+        free(self.home.nodes)
         free(self.node_flags)
-        free(self.child_slots)
-        free(self.comp_slots)
+        sh_end(&self.children)
+        sh_end(&self.comps)
         free(self.arena)
         free(self.free_texts)
-        free(self.path)
 
     def __len__(self):
         return self.leaf_count
@@ -210,11 +234,11 @@ cdef class NameIndex:
     # ---- sizes
 
     cdef uint64_t _used(self) noexcept:
-        return (<uint64_t> self.node_cap * (sizeof(ix_node) + 1) + <uint64_t> self.child_size * 4
-                + <uint64_t> self.comp_size * 4 + <uint64_t> self.arena_cap * 4 + SIZE_CLASSES * 4)
+        return (<uint64_t> self.node_cap * (sizeof(ix_node) + 1) + self.children.bytes + self.comps.bytes
+                + <uint64_t> self.arena_cap * 4 + SIZE_CLASSES * 4)
 
     cdef bint _allows(self, uint64_t more) noexcept:
-        return self.max_bytes == 0 or self._used() + more <= self.max_bytes
+        return more == 0 or self.max_bytes == 0 or self._used() + more <= self.max_bytes
 
     cdef bint _room_for_node(self) noexcept:
         cdef uint32_t cap
@@ -224,10 +248,10 @@ cdef class NameIndex:
         cap = self.node_cap + (self.node_cap >> 2) + 64
         if cap < self.node_cap or not self._allows(<uint64_t> (cap - self.node_cap) * (sizeof(ix_node) + 1)):
             return False
-        grown = realloc(self.nodes, <size_t> cap * sizeof(ix_node))
+        grown = realloc(self.home.nodes, <size_t> cap * sizeof(ix_node))
         if grown == NULL:
             return False
-        self.nodes = <ix_node *> grown
+        self.home.nodes = <ix_node *> grown
         grown = realloc(self.node_flags, cap)
         if grown == NULL:
             return False
@@ -235,43 +259,9 @@ cdef class NameIndex:
         self.node_cap = cap
         return True
 
-    cdef bint _room_for_child(self) noexcept:
-        cdef uint32_t *old = self.child_slots
-        cdef uint32_t *grown
-        cdef uint32_t size = self.child_size, i
-        if <uint64_t> (self.child_count + 1) * 5 <= <uint64_t> size * 4:
-            return True
-        if size >= 0x80000000u or not self._allows(<uint64_t> size * 4):
-            return False
-        grown = <uint32_t *> calloc(<size_t> size * 2, 4)
-        if grown == NULL:
-            return False
-        self.child_slots = grown
-        self.child_size = size * 2
-        for i in range(size):
-            if old[i]:
-                self._place_child(old[i])
-        free(old)
-        return True
-
-    cdef bint _room_for_comp(self) noexcept:
-        cdef uint32_t *old = self.comp_slots
-        cdef uint32_t *grown
-        cdef uint32_t size = self.comp_size, i
-        if <uint64_t> (self.comp_count + 1) * 4 <= <uint64_t> size * 3:
-            return True
-        if size >= 0x80000000u or not self._allows(<uint64_t> size * 4):
-            return False
-        grown = <uint32_t *> calloc(<size_t> size * 2, 4)
-        if grown == NULL:
-            return False
-        self.comp_slots = grown
-        self.comp_size = size * 2
-        for i in range(size):
-            if old[i]:
-                self._place_comp(old[i])
-        free(old)
-        return True
+    cdef bint _room_for_child(self, uint32_t hash) noexcept:
+        return self._allows(sh_cost(&self.children, hash)) and sh_room(
+            &self.children, hash, ix_hash_of_child, &self.home)
 
     # ---- texts of components: arena[comp] references, then uint16 length and the bytes
 
@@ -280,39 +270,26 @@ cdef class NameIndex:
         length[0] = at[0] | (<uint32_t> at[1] << 8)
         return at + 2
 
-    cdef inline uint64_t _comp_home(self, uint32_t comp) noexcept:
-        cdef uint32_t length
-        cdef const uint8_t *text = self._text(comp, &length)
-        return ix_hash_text(text, length, self.seed) & (self.comp_size - 1)
-
-    cdef void _place_comp(self, uint32_t comp) noexcept:
-        cdef uint64_t at = self._comp_home(comp)
-        while self.comp_slots[at]:
-            at = (at + 1) & (self.comp_size - 1)
-        self.comp_slots[at] = comp
-
-    cdef uint32_t _find_comp(self, const uint8_t *text, uint32_t length) noexcept:
-        cdef uint64_t at = ix_hash_text(text, length, self.seed) & (self.comp_size - 1)
-        cdef uint32_t comp, known, i
+    cdef uint32_t _find_comp(self, const uint8_t *text, uint32_t length, uint32_t hash) noexcept:
+        cdef sh_shard *shard = &self.comps.shards[hash >> 24]
+        cdef uint32_t at = hash & shard.mask, known
+        cdef const uint32_t *cell
         cdef const uint8_t *other
         while True:
-            comp = self.comp_slots[at]
-            if comp == 0:
+            cell = shard.cells + 2 * <size_t> at
+            if cell[0] == 0:
                 return 0
-            other = self._text(comp, &known)
-            if known == length:
-                i = 0
-                while i < length and other[i] == text[i]:
-                    i += 1
-                if i == length:
-                    return comp
-            at = (at + 1) & (self.comp_size - 1)
+            if cell[1] == hash:
+                other = self._text(cell[0], &known)
+                if known == length and memcmp(other, text, length) == 0:
+                    return cell[0]
+            at = (at + 1) & shard.mask
 
-    cdef uint32_t _new_comp(self, const uint8_t *text, uint32_t length) noexcept:
+    cdef uint32_t _new_comp(self, const uint8_t *text, uint32_t length, uint32_t hash) noexcept:
         cdef uint32_t units = 1 + (length + 5) // 4, comp, cap
         cdef void *grown
         cdef uint8_t *at
-        if not self._room_for_comp():
+        if not self._allows(sh_cost(&self.comps, hash)) or not sh_room(&self.comps, hash, ix_hash_of_text, NULL):
             return 0
         comp = self.free_texts[units]
         if comp:
@@ -336,124 +313,158 @@ cdef class NameIndex:
         at[0] = length & 0xFF
         at[1] = length >> 8
         memcpy(at + 2, text, length)
-        self._place_comp(comp)
-        self.comp_count += 1
+        sh_put(&self.comps, hash, comp, hash)
         return comp
 
     cdef void _drop_comp(self, uint32_t comp) noexcept:
-        """One reference less; the last one frees the text and closes the gap in its table."""
-        cdef uint64_t mask = self.comp_size - 1, hole, at, home
+        """One reference less; the last one frees the text."""
+        cdef const uint8_t *text
         cdef uint32_t length, units
         if self.arena[comp] > 1:
             self.arena[comp] -= 1
             return
-        hole = self._comp_home(comp)
-        while self.comp_slots[hole] != comp:
-            hole = (hole + 1) & mask
-        at = hole
-        while True:
-            at = (at + 1) & mask
-            if self.comp_slots[at] == 0:
-                break
-            home = self._comp_home(self.comp_slots[at])
-            if ((at - home) & mask) >= ((at - hole) & mask):
-                self.comp_slots[hole] = self.comp_slots[at]
-                hole = at
-        self.comp_slots[hole] = 0
-        self.comp_count -= 1
-        self._text(comp, &length)
+        text = self._text(comp, &length)
+        sh_remove(&self.comps, ix_hash_text(text, length, self.home.seed), comp, ix_hash_of_text, NULL)
         units = 1 + (length + 5) // 4
         self.arena[comp + 1] = self.free_texts[units]
         self.free_texts[units] = comp
 
     # ---- nodes
 
-    cdef void _place_child(self, uint32_t node) noexcept:
-        cdef uint64_t mask = self.child_size - 1
-        cdef uint64_t at = ix_hash_child(self.nodes[node].parent, self.nodes[node].comp, self.seed) & mask
-        while self.child_slots[at]:
-            at = (at + 1) & mask
-        self.child_slots[at] = node
+    cdef inline uint32_t _hash_of(self, uint32_t node) noexcept:
+        cdef ix_node *at = &self.home.nodes[node]
+        return ix_hash_child(at.parent, at.comp, self.home.seed)
 
-    cdef inline uint32_t _find_child(self, uint32_t parent, uint32_t comp) noexcept:
-        cdef uint64_t mask = self.child_size - 1
-        cdef uint64_t at = ix_hash_child(parent, comp, self.seed) & mask
-        cdef uint32_t node
+    cdef uint32_t _find_child(self, uint32_t parent, uint32_t comp) noexcept:
+        cdef ix_node *nodes = self.home.nodes
+        cdef uint32_t node, hash, at
+        cdef sh_shard *shard
+        if not self.node_flags[parent] & FLAG_WIDE:
+            node = nodes[parent].first
+            while node and nodes[node].comp != comp:
+                node = nodes[node].next
+            return node
+        hash = ix_hash_child(parent, comp, self.home.seed)
+        shard = &self.children.shards[hash >> 24]
+        at = hash & shard.mask
         while True:
-            node = self.child_slots[at]
-            if node == 0 or (self.nodes[node].parent == parent and self.nodes[node].comp == comp):
+            node = shard.cells[2 * <size_t> at]
+            if node == 0 or (nodes[node].parent == parent and nodes[node].comp == comp):
                 return node
-            at = (at + 1) & mask
+            at = (at + 1) & shard.mask
+
+    cdef bint _is_full(self, uint32_t parent) noexcept:
+        """Whether a list of children is as long as a list may be that is not in the table."""
+        cdef uint32_t child = self.home.nodes[parent].first, n = 0
+        while child and n < FEW:
+            child = self.home.nodes[child].next
+            n += 1
+        return n == FEW
+
+    cdef bint _widen(self, uint32_t parent) noexcept:
+        """Put a family into the table; False, and nothing done, when there is no room."""
+        cdef uint32_t child = self.home.nodes[parent].first, before = 0, undone
+        while child:
+            if not self._room_for_child(self._hash_of(child)):
+                undone = self.home.nodes[parent].first
+                while undone != child:
+                    sh_remove(&self.children, self._hash_of(undone), undone, ix_hash_of_child, &self.home)
+                    undone = self.home.nodes[undone].next
+                return False
+            sh_put(&self.children, self._hash_of(child), child, before)
+            before = child
+            child = self.home.nodes[child].next
+        self.node_flags[parent] |= FLAG_WIDE
+        return True
 
     cdef uint32_t _new_child(self, uint32_t parent, uint32_t comp) noexcept:
-        cdef uint32_t node
+        cdef uint32_t node, hash = ix_hash_child(parent, comp, self.home.seed)
+        cdef bint wide = (self.node_flags[parent] & FLAG_WIDE) != 0
         cdef ix_node *at
-        if not self._room_for_node() or not self._room_for_child():
+        if not self._room_for_node():
+            return 0
+        if not wide and self._is_full(parent):
+            wide = self._widen(parent)
+            if not wide:
+                return 0
+        if wide and not self._room_for_child(hash):
             return 0
         node = self.node_free
         if node:
-            self.node_free = self.nodes[node].next
+            self.node_free = self.home.nodes[node].next
         else:
             node = self.node_top
             self.node_top += 1
-        at = &self.nodes[node]
+        at = &self.home.nodes[node]
         at.comp = comp
         at.parent = parent
         at.first = 0
-        at.prev = 0
-        at.next = self.nodes[parent].first
-        if at.next:
-            self.nodes[at.next].prev = node
-        self.nodes[parent].first = node
+        at.next = self.home.nodes[parent].first
+        if wide:
+            if at.next:
+                sh_find(&self.children, self._hash_of(at.next), at.next)[1] = node
+            sh_put(&self.children, hash, node, 0)
+        self.home.nodes[parent].first = node
         self.node_flags[node] = 0
         self.arena[comp] += 1
-        self._place_child(node)
-        self.child_count += 1
         self.node_count += 1
         return node
 
     cdef void _drop_node(self, uint32_t node) noexcept:
-        cdef uint64_t mask = self.child_size - 1, hole, at, home
-        cdef ix_node *gone = &self.nodes[node]
-        cdef ix_node *other
-        hole = ix_hash_child(gone.parent, gone.comp, self.seed) & mask
-        while self.child_slots[hole] != node:
-            hole = (hole + 1) & mask
-        at = hole
-        while True:
-            at = (at + 1) & mask
-            if self.child_slots[at] == 0:
-                break
-            other = &self.nodes[self.child_slots[at]]
-            home = ix_hash_child(other.parent, other.comp, self.seed) & mask
-            if ((at - home) & mask) >= ((at - hole) & mask):
-                self.child_slots[hole] = self.child_slots[at]
-                hole = at
-        self.child_slots[hole] = 0
-        self.child_count -= 1
-        if gone.prev:
-            self.nodes[gone.prev].next = gone.next
+        cdef ix_node *gone = &self.home.nodes[node]
+        cdef ix_node *parent = &self.home.nodes[gone.parent]
+        cdef uint32_t before = 0, hash
+        if self.node_flags[gone.parent] & FLAG_WIDE:
+            hash = self._hash_of(node)
+            before = sh_find(&self.children, hash, node)[1]
+            if gone.next:
+                sh_find(&self.children, self._hash_of(gone.next), gone.next)[1] = before
+            sh_remove(&self.children, hash, node, ix_hash_of_child, &self.home)
+        elif parent.first != node:
+            before = parent.first
+            while self.home.nodes[before].next != node:
+                before = self.home.nodes[before].next
+        if before:
+            self.home.nodes[before].next = gone.next
         else:
-            self.nodes[gone.parent].first = gone.next
-        if gone.next:
-            self.nodes[gone.next].prev = gone.prev
+            parent.first = gone.next
+            if parent.first == 0:
+                self.node_flags[gone.parent] &= ~FLAG_WIDE
         self._drop_comp(gone.comp)
         self.node_flags[node] = FLAG_FREE
-        gone.next = self.node_free
-        self.node_free = node
         self.node_count -= 1
+        if self.searches:
+            gone.parent = self.resting
+            self.resting = node
+        else:
+            gone.next = self.node_free
+            self.node_free = node
+
+    cdef void _search_ends(self) noexcept:
+        """Nodes that went meanwhile may be used again when no search is left that could stand on one."""
+        cdef uint32_t node, after
+        self.searches -= 1
+        if self.searches:
+            return
+        node = self.resting
+        self.resting = 0
+        while node:
+            after = self.home.nodes[node].parent
+            self.home.nodes[node].next = self.node_free
+            self.node_free = node
+            node = after
 
     cdef void _prune(self, uint32_t node) noexcept:
         """Take away `node` and the branches above it as long as nothing is left in them."""
         cdef uint32_t parent
-        while node and self.nodes[node].first == 0 and self.node_flags[node] == 0:
-            parent = self.nodes[node].parent
+        while node and self.home.nodes[node].first == 0 and self.node_flags[node] & FLAG_MASK == 0:
+            parent = self.home.nodes[node].parent
             self._drop_node(node)
             node = parent
 
     cdef uint32_t _walk(self, const uint8_t *name, Py_ssize_t length, bint create) noexcept:
         """The node of `name`, 0 if there is none (or, with `create`, no room for it)."""
-        cdef uint32_t node = 0, child, comp, part
+        cdef uint32_t node = 0, child, comp, part, hash
         cdef const uint8_t *at = name
         cdef const uint8_t *end = name + length
         cdef const uint8_t *dot
@@ -468,13 +479,14 @@ cdef class NameIndex:
                 if create:
                     self._prune(node)
                 return 0
-            comp = self._find_comp(at, part)
+            hash = ix_hash_text(at, part, self.home.seed)
+            comp = self._find_comp(at, part, hash)
             child = self._find_child(node, comp) if comp else 0
             if child == 0:
                 if not create:
                     return 0
                 if comp == 0:
-                    comp = self._new_comp(at, part)
+                    comp = self._new_comp(at, part, hash)
                 child = self._new_child(node, comp) if comp else 0
                 if child == 0:
                     if comp and self.arena[comp] == 0:
@@ -488,17 +500,16 @@ cdef class NameIndex:
 
     cdef int _add(self, const uint8_t *name, Py_ssize_t length, uint8_t flags) except -1:
         cdef uint32_t node = 0
+        cdef bint new
         if 0 < length <= NAME_LIMIT:
             node = self._walk(name, length, True)
         if node == 0:
             self.refused += 1
             return 0
-        if self.node_flags[node] == 0:
-            self.node_flags[node] = flags
-            self.leaf_count += 1
-            return 1
+        new = self.node_flags[node] & FLAG_MASK == 0
         self.node_flags[node] |= flags
-        return 0
+        self.leaf_count += new
+        return new
 
     def add(self, bytes name not None, int flags=1):
         """Set `flags` on a name; True when the name is new."""
@@ -525,17 +536,17 @@ cdef class NameIndex:
         if not 0 < PyBytes_GET_SIZE(name) <= NAME_LIMIT:
             return ABSENT
         node = self._walk(<const uint8_t *> PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), False)
-        return self.node_flags[node] if node else ABSENT
+        return self.node_flags[node] & FLAG_MASK if node else ABSENT
 
     def remove(self, bytes name not None, int flags=3):
         """Clear `flags` of a name; True when nothing is left of it, so that it went."""
         cdef uint32_t node = 0
         if 0 < PyBytes_GET_SIZE(name) <= NAME_LIMIT:
             node = self._walk(<const uint8_t *> PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), False)
-        if node == 0 or self.node_flags[node] == 0:
+        if node == 0 or self.node_flags[node] & FLAG_MASK == 0:
             return False
-        self.node_flags[node] &= ~flags & FLAG_MASK
-        if self.node_flags[node]:
+        self.node_flags[node] &= ~(flags & FLAG_MASK)
+        if self.node_flags[node] & FLAG_MASK:
             return False
         self.leaf_count -= 1
         self._prune(node)
@@ -544,34 +555,62 @@ cdef class NameIndex:
     def leaves(self, Py_ssize_t start, Py_ssize_t budget):
         """Return names of a slice of at most `budget` nodes from cursor `start`, and the next cursor (0: the end)."""
         cdef list found = []
+        cdef char[NAME_LIMIT + 1] text
         cdef Py_ssize_t node = max(start, 1), end = min(node + max(budget, 1), <Py_ssize_t> self.node_top)
         while node < end:
-            if self.node_flags[node] and not self.node_flags[node] & FLAG_FREE:
-                found.append(self._name(<uint32_t> node))
+            if self.node_flags[node] & FLAG_MASK:
+                found.append(self._name(<uint32_t> node, text))
             node += 1
         return found, (node if node < self.node_top else 0)
 
-    cdef bytes _name(self, uint32_t node):
+    cdef bytes _name(self, uint32_t node, char *room):
         cdef Py_ssize_t at = NAME_LIMIT + 1
         cdef uint32_t length
         cdef const uint8_t *text
         while node:
-            text = self._text(self.nodes[node].comp, &length)
+            text = self._text(self.home.nodes[node].comp, &length)
             at -= length
-            memcpy(self.path + at, text, length)
-            node = self.nodes[node].parent
+            memcpy(room + at, text, length)
+            node = self.home.nodes[node].parent
             if node:
                 at -= 1
-                self.path[at] = b'.'
-        return PyBytes_FromStringAndSize(self.path + at, NAME_LIMIT + 1 - at)
+                room[at] = b'.'
+        return PyBytes_FromStringAndSize(room + at, NAME_LIMIT + 1 - at)
 
-    # ---- search
+    def search(self, parts, max_matches, max_work):
+        """Return a Search for `parts`, not begun yet: see `index_py.NameIndex.search`."""
+        return Search(self, parts, max_matches, max_work)
 
     def find(self, parts, max_matches, max_work):
-        """Return (matches, outcome, work): see `index_py.NameIndex.find`."""
+        """Return (matches, outcome, work) of a search in one go: see `index_py.NameIndex.find`."""
+        search = Search(self, parts, max_matches, max_work)
+        while not search.run(max_work):
+            pass
+        return search.matches(), search.outcome, search.work
+
+
+@cython.no_gc_clear     # an index is told of the end of each search
+cdef class Search:
+    """See `index_py.Search`, whose contract this keeps."""
+
+    cdef NameIndex index
+    cdef list texts_of_parts       # keeps the bytes of the alternatives
+    cdef ix_alt *alts
+    cdef ix_part *parts
+    cdef int n_parts, depth
+    cdef ix_frame *frames
+    cdef char *path
+    cdef char *texts
+    cdef size_t texts_used, texts_room
+    cdef uint32_t *ends
+    cdef uint8_t *kinds
+    cdef Py_ssize_t n, room, max_matches
+    cdef uint64_t done_work, max_work
+    cdef readonly int outcome
+
+    def __cinit__(self, NameIndex index not None, parts, max_matches, max_work):
         cdef tuple alternatives
-        cdef bytes text
-        cdef Py_ssize_t total = 0, i, k
+        cdef Py_ssize_t total = 0
         cdef list kept = []
         if not 0 < len(parts) <= PART_LIMIT:
             raise ValueError("a pattern has 1 to 63 parts")
@@ -581,87 +620,126 @@ cdef class NameIndex:
                 raise ValueError("a part without alternatives")
             kept.append(alternatives)
             total += len(alternatives)
+        self.texts_of_parts = kept
+        self.max_matches = max_matches
+        self.max_work = max_work
+        self.n_parts = <int> len(kept)
         self.alts = <ix_alt *> malloc(total * sizeof(ix_alt))
         self.parts = <ix_part *> malloc(len(kept) * sizeof(ix_part))
-        try:
-            if self.alts == NULL or self.parts == NULL:
-                raise MemoryError
-            total = 0
-            for i in range(len(kept)):
-                alternatives = kept[i]
-                self.parts[i].first = <uint32_t> total
-                self.parts[i].count = <uint32_t> len(alternatives)
-                self.parts[i].kind = 0
-                for k in range(len(alternatives)):
-                    text = alternatives[k]
-                    self.alts[total].text = <const uint8_t *> PyBytes_AS_STRING(text)
-                    self.alts[total].len = <uint32_t> PyBytes_GET_SIZE(text)
-                    self.alts[total].kind = 0
-                    if text == b"**":
-                        self.parts[i].kind = 2
-                    elif b"*" in text or b"?" in text or b"[" in text:
-                        self.alts[total].kind = 2 if text == b"*" else 1
-                        if self.parts[i].kind == 0:
-                            self.parts[i].kind = 1
-                    total += 1
-            self.n_parts = <int> len(kept)
-            self.max_matches = max_matches
-            self.max_work = max_work
-            self.work = 0
-            self.matches = found = []
-            outcome = self._descend(0, 1, 0)
-            return found, outcome, self.work
-        finally:
-            free(self.alts)
-            free(self.parts)
-            self.alts = NULL
-            self.parts = NULL
-            self.matches = None
+        self.frames = <ix_frame *> malloc((DEPTH_LIMIT + 1) * sizeof(ix_frame))
+        self.path = <char *> malloc(NAME_LIMIT + 2)
+        if self.alts == NULL or self.parts == NULL or self.frames == NULL or self.path == NULL:
+            raise MemoryError
+        self._compile()
+        self.index = index
+        index.searches += 1
+        self._enter(0, 1, 0)
 
-    cdef int _descend(self, uint32_t node, uint64_t states, Py_ssize_t length) except -1:
-        """Visit the children of `node`; bit i of `states`: the first i parts of the pattern led here."""
-        cdef uint32_t child, comp, k
-        cdef ix_part *part
+    def __dealloc__(self):
+        if self.index is not None:
+            self.index._search_ends()
+        free(self.alts)
+        free(self.parts)
+        free(self.frames)
+        free(self.path)
+        free(self.texts)
+        free(self.ends)
+        free(self.kinds)
+
+    cdef int _compile(self) except -1:
+        cdef Py_ssize_t total = 0, i, k
+        cdef tuple alternatives
+        cdef bytes text
+        for i in range(self.n_parts):
+            alternatives = self.texts_of_parts[i]
+            self.parts[i].first = <uint32_t> total
+            self.parts[i].count = <uint32_t> len(alternatives)
+            self.parts[i].kind = 0
+            for k in range(len(alternatives)):
+                text = alternatives[k]
+                self.alts[total].text = <const uint8_t *> PyBytes_AS_STRING(text)
+                self.alts[total].len = <uint32_t> PyBytes_GET_SIZE(text)
+                self.alts[total].kind = 0
+                if text == b"**":
+                    self.parts[i].kind = 2
+                elif b"*" in text or b"?" in text or b"[" in text:
+                    self.alts[total].kind = 2 if text == b"*" else 1
+                    if self.parts[i].kind == 0:
+                        self.parts[i].kind = 1
+                total += 1
+        return 0
+
+    @property
+    def work(self):
+        """The work done so far."""
+        return self.done_work
+
+    def __len__(self):
+        return self.n
+
+    def run(self, budget):
+        """Go on for about `budget` of work; True when the search has ended, as `outcome` tells."""
+        cdef uint64_t stop = self.done_work + min(max(budget, 1), 1 << 62)
+        cdef ix_frame *frame
+        cdef uint32_t child, comp
+        cdef uint64_t states
         cdef ix_alt *alt
-        cdef int i, outcome
-        states = self._closed(states)
+        while self.depth:
+            if self.done_work >= stop:
+                return False
+            frame = &self.frames[self.depth - 1]
+            if frame.literals >= 0:
+                if frame.at == self.parts[frame.literals].count:
+                    self.depth -= 1
+                    continue
+                alt = &self.alts[self.parts[frame.literals].first + frame.at]
+                frame.at += 1
+                comp = self.index._find_comp(alt.text, alt.len, ix_hash_text(alt.text, alt.len, self.index.home.seed))
+                child = self.index._find_child(frame.node, comp) if comp else 0
+                states = <uint64_t> 1 << (frame.literals + 1)
+            else:
+                child = frame.at
+                if child == 0:
+                    self.depth -= 1
+                    continue
+                frame.at = self.index.home.nodes[child].next
+                if self.index.node_flags[child] & FLAG_FREE:
+                    continue
+                states = self._step(child, frame.states)
+            self.done_work += WORK_PER_NODE
+            if self.done_work > self.max_work:
+                self.outcome = TOO_MUCH_WORK
+                self.depth = 0
+            elif child and states:
+                self._visit(child, states, frame.length)
+        return True
+
+    cdef void _enter(self, uint32_t node, uint64_t states, uint32_t length) noexcept:
+        """Stand before the children of `node`; bit i of `states`: the first i parts of the pattern led here."""
+        cdef ix_frame *frame = &self.frames[self.depth]
+        cdef int i
+        for i in range(self.n_parts - 1):
+            # a double star in the middle may stand for nothing
+            if (states >> i) & 1 and self.parts[i].kind == 2:
+                states |= <uint64_t> 1 << (i + 1)
+        frame.node = node
+        frame.states = states
+        frame.length = length
+        frame.literals = -1
+        frame.at = self.index.home.nodes[node].first
         if states & (states - 1) == 0:
             i = 0
             while not (states >> i) & 1:
                 i += 1
-            part = &self.parts[i]
-            if part.kind == 0:
-                for k in range(part.count):
-                    alt = &self.alts[part.first + k]
-                    self.work += 64
-                    comp = self._find_comp(alt.text, alt.len)
-                    child = self._find_child(node, comp) if comp else 0
-                    if child:
-                        outcome = self._visit(child, <uint64_t> 1 << (i + 1), length)
-                        if outcome:
-                            return outcome
-                return COMPLETE
-        child = self.nodes[node].first
-        while child:
-            self.work += 64
-            outcome = self._visit(child, self._step(child, states), length)
-            if outcome:
-                return outcome
-            child = self.nodes[child].next
-        return COMPLETE
-
-    cdef uint64_t _closed(self, uint64_t states) noexcept:
-        """A double star in the middle may stand for nothing."""
-        cdef int i
-        for i in range(self.n_parts - 1):
-            if (states >> i) & 1 and self.parts[i].kind == 2:
-                states |= <uint64_t> 1 << (i + 1)
-        return states
+            if self.parts[i].kind == 0:
+                frame.literals = i
+                frame.at = 0
+        self.depth += 1
 
     cdef uint64_t _step(self, uint32_t child, uint64_t states) noexcept:
         cdef uint64_t reached = 0
         cdef uint32_t length
-        cdef const uint8_t *text = self._text(self.nodes[child].comp, &length)
+        cdef const uint8_t *text = self.index._text(self.index.home.nodes[child].comp, &length)
         cdef int i
         for i in range(self.n_parts):
             if not (states >> i) & 1:
@@ -675,49 +753,87 @@ cdef class NameIndex:
         return reached
 
     cdef bint _matches(self, int i, const uint8_t *text, uint32_t length) noexcept:
-        cdef uint32_t k, n
+        cdef uint32_t k
         cdef ix_alt *alt
         for k in range(self.parts[i].count):
             alt = &self.alts[self.parts[i].first + k]
-            self.work += 1
+            self.done_work += 1
             if alt.kind == 2:
                 if length:
                     return True
             elif alt.kind == 1:
-                if length and ix_glob(alt.text, alt.len, text, length, &self.work):
+                if length and ix_glob(alt.text, alt.len, text, length, &self.done_work):
                     return True
-            elif alt.len == length:
-                n = 0
-                while n < length and alt.text[n] == text[n]:
-                    n += 1
-                if n == length:
-                    return True
+            elif alt.len == length and memcmp(alt.text, text, length) == 0:
+                return True
         return False
 
-    cdef int _visit(self, uint32_t node, uint64_t states, Py_ssize_t length) except -1:
+    cdef int _visit(self, uint32_t node, uint64_t states, uint32_t length) except -1:
         cdef uint32_t part
-        cdef const uint8_t *text
+        cdef const uint8_t *text = self.index._text(self.index.home.nodes[node].comp, &part)
         cdef uint64_t done = <uint64_t> 1 << self.n_parts
-        if self.work > self.max_work:
-            return TOO_MUCH_WORK
-        if states == 0:
-            return COMPLETE
-        text = self._text(self.nodes[node].comp, &part)
-        if length:
+        if self.depth > 1:
             self.path[length] = b'.'
             length += 1
-        elif self.nodes[node].parent:
-            # the component above has no text: the name begins with a dot
-            self.path[0] = b'.'
-            length = 1
         memcpy(self.path + length, text, part)
         length += part
         if states & done:
-            if len(self.matches) >= self.max_matches:
-                return TOO_MANY
-            self.matches.append((PyBytes_FromStringAndSize(self.path, length),
-                                 (LEAF if self.node_flags[node] else 0) | (BRANCH if self.nodes[node].first else 0)))
+            if self.n >= self.max_matches:
+                self.outcome = TOO_MANY
+                self.depth = 0
+                return 0
+            self._keep(length, (LEAF_KIND if self.index.node_flags[node] & FLAG_MASK else 0)
+                       | (BRANCH_KIND if self.index.home.nodes[node].first else 0))
             states &= ~done
-        if states and self.nodes[node].first:
-            return self._descend(node, states, length)
-        return COMPLETE
+        if states and self.index.home.nodes[node].first:
+            self._enter(node, states, length)
+        return 0
+
+    cdef int _keep(self, uint32_t length, uint8_t kind) except -1:
+        """Keep the path as a match."""
+        cdef size_t texts_room = self.texts_room
+        cdef Py_ssize_t room
+        cdef void *grown
+        if self.texts_used + length > texts_room:
+            texts_room = 2 * texts_room + length + 1024
+            if texts_room > 0xFFFFFFFFu:
+                raise MemoryError("more than 4 GiB of matches")
+            grown = realloc(self.texts, texts_room)
+            if grown == NULL:
+                raise MemoryError
+            self.texts = <char *> grown
+            self.texts_room = texts_room
+        if self.n == self.room:
+            room = 2 * self.room + 64
+            grown = realloc(self.ends, <size_t> room * 4)
+            if grown == NULL:
+                raise MemoryError
+            self.ends = <uint32_t *> grown
+            grown = realloc(self.kinds, room)
+            if grown == NULL:
+                raise MemoryError
+            self.kinds = <uint8_t *> grown
+            self.room = room
+        memcpy(self.texts + self.texts_used, self.path, length)
+        self.texts_used += length
+        self.done_work += length
+        self.ends[self.n] = <uint32_t> self.texts_used
+        self.kinds[self.n] = kind
+        self.n += 1
+        return 0
+
+    def columns(self):
+        """Return what was found: the paths one after the other, their ends (uint32 each) and kinds (a byte each)."""
+        return (PyBytes_FromStringAndSize(self.texts, self.texts_used),
+                PyBytes_FromStringAndSize(<char *> self.ends, 4 * self.n),
+                PyBytes_FromStringAndSize(<char *> self.kinds, self.n))
+
+    def matches(self):
+        """Return what was found as a list of (path, LEAF | BRANCH)."""
+        cdef list found = []
+        cdef Py_ssize_t i
+        cdef size_t begin = 0
+        for i in range(self.n):
+            found.append((PyBytes_FromStringAndSize(self.texts + begin, self.ends[i] - begin), self.kinds[i]))
+            begin = self.ends[i]
+        return found

@@ -7,16 +7,30 @@ bracket is a literal.  `**` alone stands for any number of branches and, at the 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from fnmatch import translate
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ABSENT", "BRANCH", "HAS_FILE", "HOT", "LEAF", "MAX_DEPTH", "MAX_NAME_BYTES", "MAX_PARTS", "NameIndex"]
+from cadtwist.kernels.globparts import MAX_PARTS, Part, step
+
+__all__ = [
+    "ABSENT",
+    "BRANCH",
+    "COMPLETE",
+    "HAS_FILE",
+    "HOT",
+    "LEAF",
+    "MAX_DEPTH",
+    "MAX_NAME_BYTES",
+    "MAX_PARTS",
+    "TOO_MANY",
+    "TOO_MUCH_WORK",
+    "NameIndex",
+    "Search",
+]
 
 HAS_FILE = 1
 """Flag of a name: a file of it exists."""
@@ -30,7 +44,6 @@ BRANCH = 2
 """Bit of a match: other names continue it."""
 MAX_NAME_BYTES = 16384
 MAX_DEPTH = 512
-MAX_PARTS = 63
 
 COMPLETE = 0
 """Outcome of a search: all matches are there."""
@@ -123,68 +136,88 @@ class NameIndex:
         following = start + len(found)
         return found, following if following < len(self._flags) else 0
 
-    def find(
-        self, parts: Sequence[Iterable[bytes]], max_matches: int, max_work: int
-    ) -> tuple[list[tuple[bytes, int]], int, int]:
-        """Return each match once as (path, LEAF | BRANCH), in any order, the outcome and the work done.
+    def search(self, parts: Sequence[Iterable[bytes]], max_matches: int, max_work: int) -> Search:
+        """Return a Search for a pattern, not begun yet.
 
         `parts` are the components of the pattern, each with its alternatives; braces are expanded by the caller.
         `max_work` counts about 64 for a node that is looked at.  ValueError for no part or more than MAX_PARTS.
         """
-        wanted = [_Part(tuple(part)) for part in parts]
-        if not 0 < len(wanted) <= MAX_PARTS:
+        return Search(self, parts, max_matches, max_work)
+
+    def find(
+        self, parts: Sequence[Iterable[bytes]], max_matches: int, max_work: int
+    ) -> tuple[list[tuple[bytes, int]], int, int]:
+        """Return (matches, outcome, work) of a `search` in one go."""
+        search = Search(self, parts, max_matches, max_work)
+        while not search.run(max_work):
+            pass
+        return search.matches(), search.outcome, search.work
+
+    def tree(self) -> _Tree:
+        """Return the root of the tree, for a search."""
+        return self._root
+
+
+class Search:
+    """One search, in slices: names that come or go between two of them may be found or not, all others are.
+
+    `outcome` is COMPLETE, or which limit was met, once `run` has told the end; `work` is what was done.
+    """
+
+    def __init__(self, index: NameIndex, parts: Sequence[Iterable[bytes]], max_matches: int, max_work: int) -> None:
+        self._parts = [Part(tuple(part)) for part in parts]
+        if not 0 < len(self._parts) <= MAX_PARTS:
             raise ValueError("a pattern has 1 to 63 parts")
-        found: list[tuple[bytes, int]] = []
-        outcome = COMPLETE
-        work = 0
-        waiting: list[tuple[tuple[bytes, ...], _Tree, frozenset[int]]] = [((), self._root, frozenset([0]))]
-        while waiting and outcome == COMPLETE:
+        self._index = index
+        self._max_matches = max_matches
+        self._max_work = max_work
+        self._found: list[tuple[bytes, int]] = []
+        self._steps = self._walk((), index.tree(), frozenset([0]))
+        self.outcome = COMPLETE
+        self.work = 0
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def run(self, budget: int) -> bool:
+        """Go on for about `budget` of work; True when the search has ended, as `outcome` tells."""
+        stop = self.work + max(budget, 1)
+        for _ in self._steps:
+            if self.work > self._max_work:
+                self.outcome = TOO_MUCH_WORK
+            elif len(self._found) > self._max_matches:
+                self._found.pop()
+                self.outcome = TOO_MANY
+            if self.outcome != COMPLETE:
+                self._steps = iter(())
+                return True
+            if self.work >= stop:
+                return False
+        return True
+
+    def columns(self) -> tuple[bytes, bytes, bytes]:
+        """Return what was found: the paths one after the other, their ends (uint32 each) and kinds (a byte each)."""
+        ends = np.cumsum([len(path) for path, _ in self._found], dtype=np.uint32)
+        return b"".join(path for path, _ in self._found), ends.tobytes(), bytes(kind for _, kind in self._found)
+
+    def matches(self) -> list[tuple[bytes, int]]:
+        """Return each match once as (path, LEAF | BRANCH), in any order."""
+        return list(self._found)
+
+    def _walk(self, path: tuple[bytes, ...], tree: _Tree, states: frozenset[int]) -> Iterator[None]:
+        """Look at what is below `path`, one node at each step; `states`: how many parts may be behind us there."""
+        waiting = [(path, tree, states)]
+        while waiting:
             path, tree, states = waiting.pop()
-            for text, below in tree.items():
-                work += 64
-                reached = _step(wanted, states, text)
-                name = b".".join((*path, text))
-                if work > max_work:
-                    outcome = TOO_MUCH_WORK
-                elif len(wanted) in reached:
-                    if len(found) >= max_matches:
-                        outcome = TOO_MANY
-                    else:
-                        found.append((name, (LEAF if name in self._flags else 0) | (BRANCH if below else 0)))
-                if outcome != COMPLETE:
-                    break
-                if reached - {len(wanted)} and below:
-                    waiting.append(((*path, text), below, reached - {len(wanted)}))
-        return found, outcome, work
-
-
-class _Part:
-    """One component of a pattern."""
-
-    def __init__(self, alternatives: tuple[bytes, ...]) -> None:
-        if not alternatives:
-            raise ValueError("a part without alternatives")
-        self.double_star = b"**" in alternatives
-        globs = [text for text in alternatives if re.search(rb"[*?[]", text)]
-        self.literals = {text for text in alternatives if text not in globs}
-        self.globs = [re.compile(translate(text.decode("utf-8", "surrogateescape"))) for text in globs]
-
-    def matches(self, text: bytes) -> bool:
-        """Tell whether a component is meant; a wildcard never means an empty one."""
-        readable = text.decode("utf-8", "surrogateescape")
-        return text in self.literals or (text != b"" and any(glob.match(readable) for glob in self.globs))
-
-
-def _step(parts: list[_Part], states: frozenset[int], text: bytes) -> frozenset[int]:
-    """Return how many parts may be behind us after component `text`, when `states` were before it."""
-    before = set(states)
-    for i in range(len(parts) - 1):
-        if i in before and parts[i].double_star:
-            before.add(i + 1)
-    after: set[int] = set()
-    for i in before:
-        if parts[i].double_star:
-            after |= {i, i + 1} if i == len(parts) - 1 else {i}
-        elif parts[i].matches(text):
-            after.add(i + 1)
-    return frozenset(after)
+            for text, below in list(tree.items()):
+                if tree.get(text) is not below:
+                    continue
+                self.work += 64
+                reached = step(self._parts, states, text)
+                if len(self._parts) in reached and self.work <= self._max_work:
+                    name = b".".join((*path, text))
+                    kind = (LEAF if self._index.flags(name) else 0) | (BRANCH if below else 0)
+                    self._found.append((name, kind))
+                if reached - {len(self._parts)} and below:
+                    waiting.append(((*path, text), below, reached - {len(self._parts)}))
+                yield

@@ -170,6 +170,88 @@ class IndexContract:
         self.assertEqual(listed(index, 7), names)
         self.assertEqual(self.make().leaves(0, 10), ([], 0))
 
+    def slices(self, search, budget=1):
+        """Run a search to its end; return its matches."""
+        while not search.run(budget):
+            pass
+        return sorted(search.matches())
+
+    def test_a_search_in_slices_finds_the_same(self):
+        index = self.make()
+        for i in range(300):
+            index.add(b"s.%d.%d.x" % (i % 7, i))
+        for query in ("**", "s.*.*.x", "s.[0-3].1*.x", "s.3.{3,10}.x", "none.*"):
+            parts = parse_pattern(query)
+            whole = sorted(index.find(parts, 1000, UNBOUNDED)[0])
+            for budget in (1, 100, 10_000):
+                search = index.search(parts, 1000, UNBOUNDED)
+                self.assertEqual(self.slices(search, budget), whole)
+                self.assertEqual((search.outcome, len(search)), (0, len(whole)))
+                self.assertTrue(search.run(1))
+
+    def test_limits_hold_in_slices(self):
+        index = self.make()
+        for i in range(100):
+            index.add(b"a.%d" % i)
+        search = index.search(((b"a",), (b"*",)), 10, UNBOUNDED)
+        self.assertEqual((len(self.slices(search)), search.outcome), (10, 1))
+        search = index.search(((b"a",), (b"*",)), 1000, 64 * 50)
+        self.assertLess(len(self.slices(search)), 51)
+        self.assertEqual(search.outcome, 2)
+        self.assertTrue(search.run(1))
+        self.assertEqual(search.outcome, 2)
+
+    def test_columns_of_a_search(self):
+        index = self.make()
+        for name in (b"a.b", b"a.b.c", b"a.longer"):
+            index.add(name)
+        search = index.search(((b"a",), (b"*",)), 10, UNBOUNDED)
+        self.assertEqual(search.columns(), (b"", b"", b""))
+        matches = self.slices(search)
+        texts, ends, kinds = search.columns()
+        ends = [0, *np.frombuffer(ends, np.uint32).tolist()]
+        found = [(texts[a:b], kind) for a, b, kind in zip(ends, ends[1:], kinds, strict=False)]
+        self.assertEqual(sorted(found), matches)
+        self.assertEqual(matches, [(b"a.b", 3), (b"a.longer", 1)])
+
+    def test_nodes_that_went_during_a_search_are_used_again_after_it(self):
+        index = self.make()
+        names = [b"a.b%d.c" % i for i in range(40)]
+        for name in names:
+            index.add(name)
+        full = index.used_bytes
+        search = index.search(((b"**",),), 1000, UNBOUNDED)
+        search.run(64 * 3)
+        for _turn in range(30):
+            for name in names:
+                self.assertTrue(index.remove(name))
+            for name in names:
+                index.add(name)
+        self.slices(search)
+        del search
+        before = index.used_bytes
+        for name in names:
+            index.remove(name)
+        for _turn in range(30):
+            for name in names:
+                index.add(name)
+            for name in names:
+                index.remove(name)
+        self.assertLessEqual(index.used_bytes, before)
+        self.assertGreaterEqual(before, full)
+        self.assertEqual(index.nodes_in_use, 0)
+
+    def test_wide_families(self):
+        index = self.make()
+        names = [b"w.%d" % i for i in range(1000)]
+        for name in names:
+            index.add(name)
+        for name in names[::-1][::2] + names[::2][5:] + names[:10:2]:
+            self.assertTrue(index.remove(name), name)
+        self.assertEqual((len(index), index.nodes_in_use, listed(index)), (0, 0, []))
+        index.add(b"w.1")
+        self.assertEqual(self.find(index, "w.*"), [("w.1", 1)])
+
 
 class PythonIndexTests(IndexContract, SynchronousTestCase):
     twin = python_twin("index")
@@ -240,6 +322,37 @@ class ModelTests(SynchronousTestCase):
             self.assertEqual(*answers)
         parts = [(b"**",)]
         self.assertEqual(*(sorted(twin.find(parts, 999, UNBOUNDED)[0]) for twin in twins))
+
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(st.data())
+    def test_a_search_finds_what_stays(self, data):
+        dice = random.Random(data.draw(st.integers(0, 1 << 32)))
+        components = [b"%d" % i for i in range(data.draw(st.sampled_from([3, 40])))]
+
+        def some(n):
+            return {b".".join(dice.choices(components, k=dice.randint(1, 4))) for _ in range(n)}
+
+        stay = some(data.draw(st.integers(0, 60)))
+        for twin in filter(None, (python_twin("index"), native_twin("index"))):
+            index, coming = twin.NameIndex(7), some(30) - stay
+            for name in stay | coming:
+                index.add(name)
+            search = index.search([(b"**",)], UNBOUNDED, UNBOUNDED)
+            while not search.run(64 * dice.randint(1, 5)):
+                for name in dice.sample(sorted(coming), min(5, len(coming))):
+                    index.remove(name)
+                for name in some(4) - stay:
+                    coming.add(name)
+                    index.add(name)
+            found = [path for path, _ in search.matches()]
+            self.assertEqual(len(found), len(set(found)))
+            self.assertLessEqual(stay, set(found))
+            possible = {b".".join(name.split(b".")[:n]) for name in stay | coming for n in range(1, 5)}
+            self.assertLessEqual(set(found), possible)
+            del search
+            for name in stay | coming:
+                index.remove(name)
+            self.assertEqual((len(index), index.nodes_in_use), (0, 0))
 
     def test_random_growth_and_decay(self):
         native = native_twin("index")
