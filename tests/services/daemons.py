@@ -14,7 +14,16 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from cadtwist.config.model import CacheConfig, Config, Listener, StorageConfig, WalConfig, WebConfig, WriterConfig
+from cadtwist.config.model import (
+    CacheConfig,
+    Config,
+    Listener,
+    SelfMetricsConfig,
+    StorageConfig,
+    WalConfig,
+    WebConfig,
+    WriterConfig,
+)
 from cadtwist.services.build import Daemon
 
 __all__ = ["DaemonCase", "reactor", "until"]
@@ -59,6 +68,7 @@ class DaemonCase(TestCase):
             storage=StorageConfig(root=os.path.join(self.folder, "whisper"), sparse_create=True),
             web=WebConfig(workers=0),
             writer=WriterConfig(max_updates_per_second=float("inf")),
+            self_metrics=SelfMetricsConfig(interval_s=0),
         )
         return replace(base, **changes)
 
