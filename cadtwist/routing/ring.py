@@ -80,6 +80,12 @@ class Placement(Protocol):
     def lookup(self, name: bytes, count: int = 1) -> tuple[str, ...]:
         """Return the keys of the first `count` members for a name: all, when there are fewer."""
 
+    def ranked(self, name: bytes, count: int = 1) -> tuple[str, ...]:
+        """Return the keys of all members, those first that `lookup` gives and then who stands in for them.
+
+        There are few different answers, however many names there are.
+        """
+
     def describe(self, name: bytes) -> str:
         """Return for people how a name was placed."""
 
@@ -135,6 +141,10 @@ class Ring(ABC):
         if walk is None:
             walk = self._walks[start, count] = self._walked(start, count)
         return walk
+
+    def ranked(self, name: bytes, count: int = 1) -> tuple[str, ...]:  # noqa: ARG002 - one walk has them all
+        """Return the keys of all members clockwise of a name: without some of them, the others follow the same way."""
+        return self.lookup(name, max(len(self.members), 2))
 
     def describe(self, name: bytes) -> str:
         """Return for people how a name was placed."""
@@ -406,6 +416,10 @@ class FastList:
             return ()
         return self._turned[self._hash(name) % len(self.order)][:count]
 
+    def ranked(self, name: bytes, count: int = 1) -> tuple[str, ...]:  # noqa: ARG002 - as on a ring
+        """Return the keys of all members for a name, in order."""
+        return self.lookup(name, len(self.order))
+
     def describe(self, name: bytes) -> str:
         """Return for people how a name was placed."""
         return f"{self.hash_type} {self._hash(name)} of {len(self.order)} members"
@@ -451,6 +465,11 @@ class JumpList:
             left.pop()
             digest = next(following)
         return tuple(found)
+
+    def ranked(self, name: bytes, count: int = 1) -> tuple[str, ...]:
+        """Return the keys of all members: `count` and one to stand in as `lookup` gives them, the others in order."""
+        chosen = self.lookup(name, count + 1)
+        return chosen + tuple(key for key in self.order if key not in chosen)
 
     def describe(self, name: bytes) -> str:
         """Return for people how a name was placed."""
