@@ -78,7 +78,7 @@ def extension(name):
         include_dirs=numpy_headers(),
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         depends=sorted(glob.glob("cadtwist/kernels/*.h")),
-        extra_compile_args=["-O3", "-fno-strict-aliasing"],
+        extra_compile_args=["-O3", "-fno-strict-aliasing", "-ffp-contract=off"],
         optional=not REQUIRED,
     )
 
