@@ -340,9 +340,11 @@ class SegmentLog:
 
     # reading
 
-    def read(self, begin: Cursor | None = None, before: int | None = None) -> Iterator[Frame]:
+    def read(self, begin: Cursor | None = None, before: int | None = None, sequence: int = 0) -> Iterator[Frame]:
         """Yield the written frames from `begin` on, of segments older than serial `before`, in order.
 
+        Each segment is read from its start, those before `begin` included, unless `sequence` tells which frame stands
+        at `begin`: a reader who goes on where it stopped gives the `after` and the `sequence` + 1 of its last frame.
         What cannot be read is skipped and counted: `torn` (a segment ends in a broken frame), `damaged` (one frame
         is broken within others).
         """
@@ -355,18 +357,22 @@ class SegmentLog:
             except FileNotFoundError:
                 continue
             try:
-                yield from self._read_segment(fd, serial, start.offset if serial == start.serial else 0)
+                here = serial == start.serial
+                yield from self._read_segment(fd, serial, start.offset if here else 0, sequence if here else 0)
             finally:
                 os.close(fd)
 
-    def _read_segment(self, fd: int, serial: int, skip: int) -> Iterator[Frame]:
+    def _read_segment(self, fd: int, serial: int, skip: int, known: int) -> Iterator[Frame]:
         told = self._header_of(os.pread(fd, HEADER_BYTES, 0))
         if told is None or told[1] != serial:
             self.torn += 1
             return
         epoch, _, sequence = told
         size = os.fstat(fd).st_size
-        window, base, at, broken = b"", HEADER_BYTES, HEADER_BYTES, 0
+        at, broken = HEADER_BYTES, 0
+        if known and skip > HEADER_BYTES:
+            at, sequence = skip, known
+        window, base = b"", at
         while True:
             if at + FRAME_BYTES > base + len(window):
                 window, base = os.pread(fd, _WINDOW, at), at

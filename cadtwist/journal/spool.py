@@ -1,0 +1,494 @@
+"""The queue of one destination: live chunks in memory, what waits longer on the disk, what was sent until it is safe.
+
+A chunk is whole lines, or one frame that is never cut.  It goes through::
+
+    push -> live (memory) ------------> flight (sent by one connection) -> passed: counted `out`, never sent again
+               | waits too long, too much      | the connection is lost
+               v                               v
+            backlog (disk) <------------ given back, cut at a whole line
+
+* Live chunks are sent first; the backlog follows when none waits, at most `replay_bytes_per_s`.
+* **When bytes go to the disk** (only with a `Backlog`): a chunk that waits longer than `LATE_S`, the oldest ones
+  beyond `max_bytes` or `max_points`, each chunk at once during an outage (no connection, and something is late), and
+  all that is left at `close`.  A destination that keeps up costs no disk access at all.
+* **What counts**: `received` when it is pushed, `out` when it has passed, `held` between.  A sent byte passes when
+  the peer's kernel has acknowledged it and it is then older than `window_s`, or more than `window_bytes` were
+  acknowledged after it; while the peer takes less than is sent to it, age does not count, as it may not read what its
+  kernel took.  With a window of 0 a byte passes when the own kernel takes it: nothing is ever sent twice.
+  `spooled` are the held datapoints that are on the disk: they survive `kill -9`, other held ones do not.
+* A lost connection repeats at most the window and what was not acknowledged (`resent` counts it); a sudden end
+  repeats what was delivered from the disk since the last `tick`.
+* **At the bound** (memory, and the disk where there is one): `drop_new`, `drop_oldest`, or `block`, which shuts the
+  gate by a reason of its own and drops only beyond `hard_share` times the bound.  Drops are counted: `queue_full`,
+  `queue_full_oldest`, `stopped`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+import numpy as np
+
+from cadtwist.flow import Gate
+from cadtwist.journal.backlog import Backlog, Chunk, SpoolBudget
+from cadtwist.telemetry import Account
+
+__all__ = ["LATE_S", "Flight", "QueueLimits", "Spool"]
+
+LATE_S = 1.0
+"""How long a chunk waits in memory before it goes to the disk."""
+
+FULL = "queue_full"
+FULL_OLDEST = "queue_full_oldest"
+STOPPED = "stopped"
+_PACE_S = 1.0
+_MOVE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """The bounds of a queue; see the module for what happens there.  `spool_bytes` 0 = memory only."""
+
+    max_points: float = inf
+    max_bytes: int = 64 << 20
+    policy: Literal["block", "drop_oldest", "drop_new"] = "drop_new"
+    low_watermark: float = 0.8
+    hard_share: float = 1.25
+    spool_bytes: int = 0
+    window_s: float = 1.0
+    window_bytes: int = 4 << 20
+    replay_bytes_per_s: float = 8 << 20
+
+
+class Spool:
+    """See the module.  Reactor thread; `now` is a time in seconds that never goes back.
+
+    `divisible`: chunks are lines, and may be cut after any of them.  `gate` is paused by the reason `reason`.
+    `limits` may be replaced at any time.  `account` gets the ledger, the counters `resent` and `spooled_out` (to the
+    disk), and gauges.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        limits: QueueLimits,
+        divisible: bool = True,
+        backlog: Backlog | None = None,
+        budget: SpoolBudget | None = None,
+        gate: Gate | None = None,
+        reason: str = "queue",
+    ) -> None:
+        self.account = account
+        self.limits = limits
+        self.divisible = divisible
+        self.backlog = backlog
+        self.waiting_bytes = 0
+        self.waiting_points = 0
+        self.most_waiting_points = 0
+        self.flights: list[Flight] = []
+        self._budget = budget
+        self._gate = gate
+        self._reason = reason
+        self._live: deque[Chunk] = deque()
+        self._back: deque[Chunk] = deque()
+        self._held = 0
+        self._outage = False
+        self._disk_full = False
+        self._tokens = 0.0
+        self._paced_at: float | None = None
+        if budget is not None and backlog is not None:
+            budget.join(backlog)
+        account.held = lambda: self._held
+        account.gauge("waiting_bytes", lambda: self.waiting_bytes)
+        account.gauge("waiting_points", lambda: self.waiting_points)
+        account.gauge("spooled_points", lambda: 0 if backlog is None else backlog.spooled_points)
+        account.gauge("spooled_bytes", lambda: 0 if backlog is None else backlog.used_bytes)
+
+    # the level
+
+    @property
+    def level(self) -> float:
+        """How full the queue is: 1 is the bound.  With a disk both it and the memory must be full."""
+        limits, backlog = self.limits, self.backlog
+        memory = max(self.waiting_bytes / limits.max_bytes, self.waiting_points / limits.max_points)
+        if backlog is None or backlog.failing or self._disk_full:
+            return memory
+        return min(memory, self._disk_level(backlog))
+
+    def _disk_level(self, backlog: Backlog) -> float:
+        share = backlog.used_bytes / max(1, self.limits.spool_bytes)
+        if self._budget is not None:
+            share = max(share, self._budget.used_bytes / max(1, self._budget.max_bytes))
+        return share
+
+    @property
+    def has_live(self) -> bool:
+        """True when something is waiting that is not on the disk."""
+        return bool(self._live)
+
+    @property
+    def idle(self) -> bool:
+        """True when nothing waits and nothing was sent that has not passed."""
+        return not self._held and (self.backlog is None or self.backlog.empty)
+
+    def _memory_full(self) -> bool:
+        return self.waiting_bytes >= self.limits.max_bytes or self.waiting_points >= self.limits.max_points
+
+    # in
+
+    def push(self, data: bytes, points: int, now: float) -> int:
+        """Queue encoded bytes that carry `points` datapoints; return how many of them were not dropped."""
+        self.account.received += points
+        if self._outage and self._to_disk([Chunk(data, points, now)]):
+            self._held += points
+            return points
+        if self._memory_full():
+            self._make_room()
+        kept = points
+        limits = self.limits
+        if self.backlog is None or self._memory_full():
+            if limits.policy == "block":
+                data, kept = self._within(data, points, limits.hard_share)
+            elif limits.policy == "drop_new":
+                data, kept = self._within(data, points, 1.0)
+        if kept < points:
+            self.account.drop(FULL, points - kept)
+        if data:
+            self._live.append(Chunk(data, kept, now))
+            self._count(len(data), kept)
+            self._held += kept
+            if self.waiting_points > self.most_waiting_points:
+                self.most_waiting_points = self.waiting_points
+            if self._over():
+                self._make_room()
+            if limits.policy == "drop_oldest":
+                self._drop_oldest()
+        if limits.policy == "block" and self._gate is not None and self.level >= 1:
+            self._gate.pause(self._reason)
+        return kept
+
+    def _count(self, size: int, points: int) -> None:
+        self.waiting_bytes += size
+        self.waiting_points += points
+
+    def _within(self, data: bytes, points: int, share: float) -> tuple[bytes, int]:
+        """Return what of a chunk is taken when each item is while the queue before it is below `share` of the bound."""
+        room_bytes = self.limits.max_bytes * share - self.waiting_bytes
+        room_points = self.limits.max_points * share - self.waiting_points
+        if room_bytes <= 0 or room_points <= 0:
+            return b"", 0
+        if not self.divisible or (len(data) <= room_bytes and points <= room_points):
+            return data, points
+        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10) + 1
+        starts = np.concatenate(([0], ends[:-1]))
+        taken = int(np.searchsorted(starts, room_bytes, "left"))
+        taken = int(min(taken, np.ceil(min(room_points, len(ends)))))
+        return (data, points) if taken >= len(ends) else (data[: ends[taken - 1]], taken)
+
+    def _drop_oldest(self) -> None:
+        """Let the oldest chunks go until the memory is within its bound, the newest one excepted."""
+        while len(self._live) > 1 and self._over():
+            chunk = self._live.popleft()
+            self._count(-len(chunk.data), -chunk.points)
+            self._held -= chunk.points
+            self.account.drop(FULL_OLDEST, chunk.points)
+
+    def _over(self) -> bool:
+        return self.waiting_bytes > self.limits.max_bytes or self.waiting_points > self.limits.max_points
+
+    # to the disk and back
+
+    def _make_room(self) -> None:
+        """Move the older half of what waits in memory to the disk, where there is room."""
+        if self.backlog is not None and self._live:
+            self._move_out(self._oldest(self.waiting_bytes // 2))
+
+    def _oldest(self, most: int) -> list[Chunk]:
+        """Return the first chunks of what waits: `most` bytes or a little more."""
+        chunks, size = list[Chunk](), 0
+        for chunk in self._live:
+            if chunks and size >= most:
+                break
+            chunks.append(chunk)
+            size += len(chunk.data)
+        return chunks
+
+    def _move_out(self, chunks: list[Chunk]) -> bool:
+        """Move the first chunks of what waits to the disk."""
+        if not self._to_disk(chunks):
+            return False
+        for chunk in chunks:
+            self._live.popleft()
+            self._count(-len(chunk.data), -chunk.points)
+        return True
+
+    def _to_disk(self, chunks: list[Chunk]) -> bool:
+        backlog, need = self.backlog, sum(map(Backlog.cost, chunks))
+        if backlog is None:
+            return False
+        self._disk_full = not self._disk_room(backlog, need)
+        if self._disk_full or not backlog.append(chunks):
+            return False
+        self.account.count("spooled_out", sum(chunk.points for chunk in chunks))
+        return True
+
+    def _disk_room(self, backlog: Backlog, need: int) -> bool:
+        """Tell whether the disk may take `need` bytes more, after dropping the oldest where that is the policy."""
+        while True:
+            budget = self._budget
+            own = backlog.used_bytes + need <= self.limits.spool_bytes
+            if own and (budget is None or budget.used_bytes + need <= budget.max_bytes):
+                return True
+            before = backlog.used_bytes
+            if self.limits.policy != "drop_oldest" or backlog.empty:
+                return False
+            ours, former = backlog.drop_oldest()
+            self._held -= ours
+            self.account.made += former
+            self.account.drop(FULL_OLDEST, ours + former)
+            if backlog.used_bytes >= before:
+                return False
+
+    def tick(self, now: float) -> None:
+        """Move late chunks to the disk, write the cursor, let backlog be taken; call it some times per second."""
+        backlog = self.backlog
+        if backlog is None:
+            return
+        late: list[Chunk] = []
+        for chunk in self._live:
+            if chunk.since + LATE_S > now:
+                break
+            late.append(chunk)
+        if late:
+            moved = self._move_out(late)
+            self._outage = moved and not self.flights
+        self._pace(now)
+        backlog.write_cursor()
+        self._relax()
+
+    def _pace(self, now: float) -> None:
+        rate = self.limits.replay_bytes_per_s
+        if rate == inf:
+            self._tokens = inf
+        elif self._paced_at is not None:
+            self._tokens = min(self._tokens + (now - self._paced_at) * rate, rate * _PACE_S)
+        self._paced_at = now
+
+    def take(self, now: float) -> Chunk | None:
+        """Return the next chunk to send, or None: live ones first, then the backlog as fast as it may go."""
+        if self._live:
+            chunk = self._live.popleft()
+            self._count(-len(chunk.data), -chunk.points)
+            return chunk
+        if self.backlog is None or self._tokens < 0:
+            return None
+        taken = self._back.popleft() if self._back else self._from_disk(now)
+        if taken is not None:
+            self._tokens -= len(taken.data)
+        return taken
+
+    def _from_disk(self, now: float) -> Chunk | None:
+        backlog = self.backlog
+        found = None if backlog is None else backlog.next(now)
+        if backlog is not None and found is not None and backlog.is_old(found):
+            self.account.made += found.points
+            self._held += found.points
+        return found
+
+    def _relax(self) -> None:
+        """Open the gate when there is room again."""
+        if self._disk_full and self.backlog is not None:
+            self._disk_full = self._disk_level(self.backlog) >= self.limits.low_watermark
+        if self._gate is not None and self._reason in self._gate.reasons and self.level < self.limits.low_watermark:
+            self._gate.resume(self._reason)
+
+    # connections
+
+    def flight(self) -> Flight:
+        """Return what a new connection sends from."""
+        flight = Flight(self)
+        self.flights.append(flight)
+        self._outage = False
+        return flight
+
+    def settle(self, chunk: Chunk) -> None:
+        """Count a chunk as passed."""
+        self._held -= chunk.points
+        self.account.out += chunk.points
+        if chunk.place is not None and self.backlog is not None:
+            self.backlog.passed(chunk.place)
+
+    def settle_head(self, chunk: Chunk, size: int) -> Chunk:
+        """Count the lines in the first `size` bytes of a chunk as passed; return the rest."""
+        points = min(chunk.points, chunk.data.count(b"\n", 0, size))
+        self._held -= points
+        self.account.out += points
+        if chunk.place is not None and self.backlog is not None:
+            self.backlog.passed_part(chunk.place, points)
+        return Chunk(chunk.data[size:], chunk.points - points, chunk.since, chunk.place)
+
+    def give_back(self, flight: Flight, chunks: list[Chunk], now: float) -> None:
+        """Queue again, before all others, what a connection did not deliver."""
+        if flight in self.flights:
+            self.flights.remove(flight)
+        for chunk in reversed(chunks):
+            if chunk.place is not None:
+                self._back.appendleft(chunk)
+            else:
+                chunk.since = now
+                self._live.appendleft(chunk)
+                self._count(len(chunk.data), chunk.points)
+
+    def taken(self) -> None:
+        """Tell that a connection took what it could."""
+        self._relax()
+
+    # the end
+
+    def surrender(self) -> list[tuple[bytes, int]]:
+        """Give all that waits in memory to somebody else: (bytes, datapoints), counted `out`."""
+        given = [(chunk.data, chunk.points) for chunk in self._live]
+        self._live.clear()
+        self._held -= self.waiting_points
+        self.account.out += self.waiting_points
+        self.waiting_bytes = self.waiting_points = 0
+        self._relax()
+        return given
+
+    def close(self, now: float) -> None:
+        """Leave what waits on the disk, or drop it where there is none; nothing may be pushed afterwards."""
+        for flight in list(self.flights):
+            flight.lost(now)
+        while self._live and self._move_out(self._oldest(_MOVE_BYTES)):
+            pass
+        if self._live:
+            self._held -= self.waiting_points
+            self.account.drop(STOPPED, self.waiting_points)
+            self._live.clear()
+            self.waiting_bytes = self.waiting_points = 0
+        if self._gate is not None:
+            self._gate.resume(self._reason)
+        if self.backlog is not None:
+            if self._budget is not None:
+                self._budget.leave(self.backlog)
+            self.backlog.close()
+
+
+class Flight:
+    """What one connection has taken: bytes to write, and bytes that were written but have not passed.
+
+    Offsets count the bytes of this connection.  Invariant: `_chunks` begin at `_base`; `_base <= _edge <= written`,
+    and everything before `_edge` has passed (of a chunk that lies across it, the lines before it).
+    """
+
+    __slots__ = ("_base", "_chunks", "_edge", "_marks", "_pieces", "_spool", "_taken", "ended", "written")
+
+    def __init__(self, spool: Spool) -> None:
+        self.written = 0
+        self.ended = False
+        self._spool = spool
+        self._chunks: deque[Chunk] = deque()
+        self._pieces: deque[memoryview] = deque()
+        self._base = 0
+        self._edge = 0
+        self._taken = 0
+        self._marks: deque[tuple[float, int]] = deque()
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """Bytes taken that were not written."""
+        return self._taken - self.written
+
+    @property
+    def unsafe_bytes(self) -> int:
+        """Bytes written that have not passed."""
+        return self.written - self._edge
+
+    @property
+    def empty(self) -> bool:
+        """True when everything taken has passed."""
+        return not self._chunks
+
+    def fill(self, most: int, now: float) -> deque[memoryview]:
+        """Return the bytes to write next, about `most` of them, taking more from the queue where that is needed."""
+        spool, pieces = self._spool, self._pieces
+        while self._taken - self.written < most:
+            chunk = spool.take(now)
+            if chunk is None:
+                break
+            self._chunks.append(chunk)
+            pieces.append(memoryview(chunk.data))
+            self._taken += len(chunk.data)
+        spool.taken()
+        return pieces
+
+    def wrote(self, size: int) -> None:
+        """Tell that the kernel took the next `size` bytes."""
+        self.written += size
+        pieces = self._pieces
+        while size:
+            piece = pieces[0]
+            if len(piece) > size:
+                pieces[0] = piece[size:]
+                break
+            size -= len(piece)
+            pieces.popleft()
+        if not self._spool.limits.window_s:
+            self._pass_to(self.written)
+
+    def acknowledged(self, offset: int, now: float, keeps_up: bool) -> None:
+        """Tell up to where the peer's kernel has confirmed the bytes; `keeps_up`: the own kernel takes what is sent."""
+        limits, marks = self._spool.limits, self._marks
+        edge = offset - limits.window_bytes
+        if not keeps_up:
+            marks.clear()
+        else:
+            marks.append((now, offset))
+            while marks and marks[0][0] <= now - limits.window_s:
+                edge = max(edge, marks.popleft()[1])
+        self._pass_to(edge)
+
+    def finished(self) -> None:
+        """Tell that all written bytes were confirmed before we closed the connection: the peer reads to the end."""
+        self._pass_to(self.written)
+
+    def _pass_to(self, edge: int) -> None:
+        if edge <= self._edge:
+            return
+        self._edge = edge
+        chunks = self._chunks
+        while chunks and self._base + len(chunks[0].data) <= edge:
+            chunk = chunks.popleft()
+            self._base += len(chunk.data)
+            self._spool.settle(chunk)
+
+    def lost(self, now: float) -> None:
+        """Tell that the connection is gone: what has not passed is queued again, from the begin of a line."""
+        if self.ended:
+            return
+        self.ended = True
+        spool, chunks = self._spool, self._chunks
+        if spool.divisible and chunks and self._edge > self._base:
+            chunk = chunks[0]
+            cut = chunk.data.rfind(b"\n", 0, self._edge - self._base) + 1
+            if cut:
+                chunks[0] = spool.settle_head(chunk, cut)
+                self._base += cut
+        spool.account.count("resent", self._repeated())
+        spool.give_back(self, list(chunks), now)
+        chunks.clear()
+        self._pieces.clear()
+
+    def _repeated(self) -> int:
+        """Return how many datapoints the peer may have got already of what is given back."""
+        at, points = self._base, 0
+        for chunk in self._chunks:
+            if at + len(chunk.data) <= self.written:
+                points += chunk.points
+            elif self._spool.divisible and at < self.written:
+                points += min(chunk.points, chunk.data.count(b"\n", 0, self.written - at))
+            at += len(chunk.data)
+        return points
