@@ -20,8 +20,8 @@ FILTER_KINDS = ("regex", "prefix", "substring", "noop")
 class PreRegFilter:
     """One `[[NAME.map]]`: a `kind` of FILTER_KINDS, its text, and what a match means.
 
-    An empty `backend` is the default one.  `reject` has no effect on a noop, as in Cadent.  ValueError for an unknown
-    kind or a text that is no regular expression.
+    A noop matches every name.  An empty `backend` is the default one.  ValueError for an unknown kind or a text that
+    is no regular expression.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class PreReg:
         for each, asked in zip(self.filters, self._questions, strict=True):
             if asked(name):
                 title = f"{each.kind} {each.text}"
-                if each.reject and each.kind != "noop":
+                if each.reject:
                     return Verdict("", True, title)
                 return Verdict(each.backend or self.default_backend, False, title)
         return Verdict(self.default_backend)

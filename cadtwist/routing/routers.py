@@ -333,18 +333,18 @@ class ShardRouter:
 
     def route(self, name: str | bytes) -> Route:
         """Return the route of a name; without shards nobody gets it."""
-        return self._routes[self.shards.shard(self._bare(name))] if self._routes else ()
+        return self._routes[self.shard(name)] if self._routes else ()
+
+    def shard(self, name: str | bytes) -> int:
+        """Return the shard of a name; ValueError without shards."""
+        return self.shards.shard(name_bytes(name).removeprefix(self._prefix).removesuffix(self._suffix))
 
     def explain(self, name: str | bytes) -> str:
         """Return for people what `route` says about a name, and why."""
         if not self._routes:
             return "no shards: nobody"
-        shard = self.shards.shard(self._bare(name))
+        shard = self.shard(name)
         return f"shard {shard} of {len(self.shards)}: {shown(self._routes[shard])}"
-
-    def _bare(self, name: str | bytes) -> bytes:
-        key = name_bytes(name)
-        return key.removeprefix(self._prefix).removesuffix(self._suffix)
 
 
 class SectionRouter:

@@ -33,8 +33,9 @@ class PreRegTests(unittest.SynchronousTestCase):
         self.assertEqual(prereg.decide("c.secret"), Verdict("", True, "substring secret"))
         self.assertEqual(prereg.backends, ("first", "rest"))
 
-    def test_a_noop_rejects_nothing(self) -> None:
-        self.assertFalse(PreReg([PreRegFilter("noop", "true", reject=True)], "here").decide("a").rejected)
+    def test_a_noop_may_reject_the_rest(self) -> None:
+        prereg = PreReg([PreRegFilter("prefix", "a"), PreRegFilter("noop", "true", reject=True)], "here")
+        self.assertEqual([prereg.decide(name).rejected for name in ("a", "b")], [False, True])
 
     def test_faults(self) -> None:
         self.assertIn("known are regex", str(self.assertRaises(ValueError, PreRegFilter, "glob", "x")))
