@@ -14,7 +14,7 @@ from cadtwist.kernels import active
 from cadtwist.model.badinput import BAD_KINDS, EXCERPT_BYTES, BadInput
 from cadtwist.model.batch import Batch, Columns
 
-__all__ = ["DEFAULT_MAX_LINE", "BadSink", "LineCodec", "Tail", "lines_of_datagram"]
+__all__ = ["DEFAULT_MAX_LINE", "BadSink", "LineCodec", "Lines", "Tail", "lines_of_datagram", "report"]
 
 DEFAULT_MAX_LINE = 16384
 """Bytes of the longest line, its LF not counted: carbon's limit."""
@@ -48,34 +48,15 @@ class Tail:
         self.skipping = True
 
 
-class LineCodec:
-    """Fills `columns` from lines and hands them to `emit` as lent Batches.  Reactor thread; never raises for data.
+class Lines:
+    """Cuts what connections send into lines: a subclass reads the complete ones in `_parse`.
 
-    A line longer than `max_line` bytes is skipped up to its LF and counted `too_long`.  `resolution` is carbon's
-    MIN_TIMESTAMP_RESOLUTION in seconds, 0 = none.  Columns with spans are emitted at the end of each feed, because
-    spans point into that feed's bytes.  `kernel` is the twin that `table` comes from.
+    A line longer than `max_line` bytes is skipped up to its LF and counted `too_long`.  Reactor thread; never raises
+    for data.
     """
 
-    def __init__(
-        self,
-        table: active.table.MetricTable,
-        columns: Columns,
-        emit: Callable[[Batch], None],
-        max_line: int = DEFAULT_MAX_LINE,
-        resolution: int = 0,
-        kernel: ModuleType = active.table,
-    ) -> None:
+    def __init__(self, max_line: int) -> None:
         self.max_line = max_line
-        self.resolution = resolution
-        self._table = table
-        self._kernel = kernel
-        self._columns = columns
-        self._emit = emit
-
-    @property
-    def pending(self) -> int:
-        """Rows that wait for `flush`."""
-        return self._columns.n
 
     def feed(self, tail: Tail, data: bytes, now: float, bad: BadSink) -> None:
         """Read what a connection sent; `tail` keeps its incomplete line.  `now` is epoch seconds."""
@@ -84,20 +65,6 @@ class LineCodec:
             start = self._finish(tail, data, now, bad)
         if start < len(data):
             self._read(tail, data, start, now, bad)
-
-    def datagram(self, data: bytes, now: float, bad: BadSink) -> None:
-        """Read whole datagrams, joined by LF: every separator of `str.splitlines` ends a line, the last needs none."""
-        tail = Tail()
-        self._read(tail, lines_of_datagram(data), 0, now, bad)
-
-    def flush(self, data: bytes = b"") -> None:
-        """Emit the rows that are there; the columns are free again when it returns."""
-        columns = self._columns
-        if columns.n:
-            try:
-                self._emit(columns.batch(data))
-            finally:
-                columns.n = 0
 
     def _finish(self, tail: Tail, data: bytes, now: float, bad: BadSink) -> int:
         """Complete the line that `tail` began; return where in `data` the next one starts."""
@@ -139,6 +106,59 @@ class LineCodec:
 
     def _parse(self, data: bytes, start: int, end: int, now: float, bad: BadSink) -> None:
         """Read the complete lines of `data[start:end]`, which ends with a LF."""
+        raise NotImplementedError
+
+
+class LineCodec(Lines):
+    """Fills `columns` from lines and hands them to `emit` as lent Batches.  Reactor thread; never raises for data.
+
+    `resolution` is carbon's MIN_TIMESTAMP_RESOLUTION in seconds, 0 = none.  Columns with spans are emitted at the end
+    of each feed, because spans point into that feed's bytes.  `kernel` is the twin that `table` comes from.
+    """
+
+    def __init__(
+        self,
+        table: active.table.MetricTable,
+        columns: Columns,
+        emit: Callable[[Batch], None],
+        max_line: int = DEFAULT_MAX_LINE,
+        resolution: int = 0,
+        kernel: ModuleType = active.table,
+    ) -> None:
+        super().__init__(max_line)
+        self.resolution = resolution
+        self._table = table
+        self._kernel = kernel
+        self._columns = columns
+        self._emit = emit
+
+    @property
+    def pending(self) -> int:
+        """Rows that wait for `flush`."""
+        return self._columns.n
+
+    def datagram(
+        self,
+        data: bytes,
+        now: float,
+        bad: BadSink,
+        after: Callable[[int], int] | None = None,  # noqa: ARG002 (a bad line ends no datagram here)
+    ) -> None:
+        """Read whole datagrams, joined by LF: every separator of `str.splitlines` ends a line, the last needs none."""
+        tail = Tail()
+        self._read(tail, lines_of_datagram(data), 0, now, bad)
+
+    def flush(self, data: bytes = b"") -> None:
+        """Emit the rows that are there; the columns are free again when it returns."""
+        columns = self._columns
+        if columns.n:
+            try:
+                self._emit(columns.batch(data))
+            finally:
+                columns.n = 0
+
+    def _parse(self, data: bytes, start: int, end: int, now: float, bad: BadSink) -> None:
+        """Read the complete lines of `data[start:end]`, which ends with a LF."""
         columns, table, wrong = self._columns, self._table, list[tuple[int, int, int]]()
         while start < end:
             start, columns.n = self._kernel.parse_graphite(
@@ -146,7 +166,7 @@ class LineCodec:
                 columns.n, now, self.resolution, wrong,
             )  # fmt: skip
             if wrong:
-                _report(data, wrong, bad)
+                report(data, wrong, bad)
                 wrong.clear()
             if columns.n == len(columns.ids):
                 self.flush(data)
@@ -154,7 +174,7 @@ class LineCodec:
             self.flush(data)
 
 
-def _report(data: bytes, wrong: list[tuple[int, int, int]], bad: BadSink) -> None:
+def report(data: bytes, wrong: list[tuple[int, int, int]], bad: BadSink) -> None:
     """Tell `bad` of each kind once, with the first example and the number of lines."""
     counts: dict[int, int] = {}
     first: dict[int, tuple[int, int]] = {}

@@ -18,13 +18,27 @@ __all__ = [
     "index",
     "picklepoints",
     "points",
+    "relaylines",
+    "scatter",
     "statfile",
     "table",
     "udpread",
     "whisperfile",
 ]
 
-KERNELS = ("table", "columns", "buckets", "picklepoints", "points", "index", "whisperfile", "udpread", "statfile")
+KERNELS = (
+    "table",
+    "columns",
+    "buckets",
+    "picklepoints",
+    "points",
+    "index",
+    "whisperfile",
+    "udpread",
+    "statfile",
+    "relaylines",
+    "scatter",
+)
 
 
 def _native_is_complete() -> bool:
@@ -47,23 +61,14 @@ if TYPE_CHECKING:
     from cadtwist.kernels import index_py as index
     from cadtwist.kernels import picklepoints_py as picklepoints
     from cadtwist.kernels import points_py as points
+    from cadtwist.kernels import relaylines_py as relaylines
+    from cadtwist.kernels import scatter_py as scatter
     from cadtwist.kernels import statfile_py as statfile
     from cadtwist.kernels import table_py as table
     from cadtwist.kernels import udpread_py as udpread
     from cadtwist.kernels import whisperfile_py as whisperfile
 else:
     _suffix = "" if NATIVE else "_py"
-    buckets, columns, index, picklepoints, points, statfile, table, udpread, whisperfile = (
-        importlib.import_module(f"cadtwist.kernels.{name}{_suffix}")
-        for name in (
-            "buckets",
-            "columns",
-            "index",
-            "picklepoints",
-            "points",
-            "statfile",
-            "table",
-            "udpread",
-            "whisperfile",
-        )
+    buckets, columns, index, picklepoints, points, relaylines, scatter, statfile, table, udpread, whisperfile = (
+        importlib.import_module(f"cadtwist.kernels.{name}{_suffix}") for name in sorted(KERNELS)
     )

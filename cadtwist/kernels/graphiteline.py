@@ -14,8 +14,11 @@ __all__ = [
     "BAD_LIMIT",
     "BAD_NAME",
     "BAD_NAN",
+    "BAD_RATE",
     "BAD_TABLE_FULL",
+    "BAD_TAG",
     "BAD_TIMESTAMP",
+    "BAD_TYPE",
     "BAD_VALUE",
     "MAX_NAME_BYTES",
     "NO_ID",
@@ -33,6 +36,7 @@ BAD_LIMIT = 256
 """A parser pauses when it has reported so many bad lines, so that hostile input stays bounded."""
 
 BAD_FIELDS, BAD_VALUE, BAD_TIMESTAMP, BAD_ENCODING, _, BAD_EMPTY, BAD_NAN, BAD_NAME, _, BAD_TABLE_FULL = range(10)
+BAD_TYPE, BAD_RATE, BAD_TAG = range(10, 13)
 """Positions in `cadtwist.model.badinput.BAD_KINDS`; a test holds both together."""
 
 

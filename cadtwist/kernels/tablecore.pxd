@@ -663,6 +663,8 @@ cdef extern from *:
     uint32_t mt_intern(mt_core* t, const char* name, size_t length, uint32_t hash, uint32_t now)
     size_t mt_intern_batch(mt_core* t, const char* base, const uint32_t* starts, const uint32_t* lengths,
                            uint32_t* ids, size_t n, uint32_t now)
+    void mt_want(const mt_core* t, mt_wanted* w, const char* name, uint32_t length)
+    void mt_intern_ahead(mt_core* t, const mt_wanted* w, uint32_t* ids, int n, uint32_t now)
     const char* mt_name(const mt_core* t, uint32_t id)
     int mt_retire(mt_core* t, uint32_t id)
     int mt_recycle(mt_core* t, uint32_t id)

@@ -266,14 +266,24 @@ cdef extern from *:
         pthread_mutex_unlock(&r->lock);
     }
 
-    static int ur_peer_text(const ur_buffer *b, size_t position, char *out, unsigned room) {
+    /* How many datagrams begin at or before `position`. */
+    static uint32_t ur_begun(const ur_buffer *b, size_t position) {
         uint32_t low = 0, high = b->count;
-        if (position >= b->used) return 0;
         while (low < high) {
             uint32_t middle = low + (high - low) / 2;
             if (b->peers[middle].start <= position) low = middle + 1; else high = middle;
         }
-        if (!low) return 0;
+        return low;
+    }
+
+    static size_t ur_after(const ur_buffer *b, size_t position) {
+        uint32_t next = ur_begun(b, position);
+        return next < b->count ? b->peers[next].start : b->used;
+    }
+
+    static int ur_peer_text(const ur_buffer *b, size_t position, char *out, unsigned room) {
+        uint32_t low = ur_begun(b, position);
+        if (position >= b->used || !low) return 0;
         return inet_ntop(b->peers[low - 1].family, b->peers[low - 1].address, out, room) != NULL;
     }
     """
@@ -296,6 +306,7 @@ cdef extern from *:
     void ur_free(ur_reader* r) nogil
     void ur_take(ur_reader* r) nogil
     bint ur_peer_text(const ur_buffer* b, size_t position, char* out, unsigned room)
+    size_t ur_after(const ur_buffer* b, size_t position)
 
 from cpython.exc cimport PyErr_SetFromErrno
 
@@ -342,6 +353,10 @@ cdef class Reader:
         if position < 0 or not ur_peer_text(&self.core.taken, position, text, 64):
             return ""
         return (<bytes>text).decode("ascii")
+
+    def after(self, Py_ssize_t position):
+        """Return where the datagram behind that of `position` begins in what `take` returned last, or else its end."""
+        return ur_after(&self.core.taken, max(position, 0))
 
     def stats(self):
         """Return counts since the start.

@@ -30,6 +30,7 @@ class Reader:
         self._max_datagram = max_datagram
         self._left: list[tuple[list[int], list[str], bytes]] = []
         self._starts: list[int] = []
+        self._size = 0
         self._peers: list[str] = []
         self._stats = {"datagrams": 0, "bytes": 0, "cut": 0, "dropped": 0, "waits": 0, "errors": 0}
 
@@ -44,6 +45,7 @@ class Reader:
         self._starts, self._peers = [], []
         if self._left and self._socket is None:
             self._starts, self._peers, data = self._left.pop(0)
+            self._size = len(data)
             return data
         while self._socket is not None and len(parts) < _MOST_DATAGRAMS:
             if size + self._max_datagram + 1 > self._ring_bytes:
@@ -66,12 +68,18 @@ class Reader:
             self._peers.append(str(address[0]))
             parts.append(data if data.endswith(b"\n") else data + b"\n")
             size += len(parts[-1])
+        self._size = size
         return b"".join(parts)
 
     def peer(self, position: int) -> str:
         """Return the address (no port) that sent the byte at `position` of what `take` returned last, "" if unknown."""
         row = bisect.bisect_right(self._starts, position) - 1
         return self._peers[row] if row >= 0 else ""
+
+    def after(self, position: int) -> int:
+        """Return where the datagram behind that of `position` begins in what `take` returned last, or else its end."""
+        row = bisect.bisect_right(self._starts, max(position, 0))
+        return self._starts[row] if row < len(self._starts) else self._size
 
     def stats(self) -> dict[str, int]:
         """Return counts since the start.

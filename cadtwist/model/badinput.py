@@ -8,7 +8,10 @@ __all__ = ["BAD_KINDS", "EXCERPT_BYTES", "BadInput"]
 
 EXCERPT_BYTES = 80
 
-BAD_KINDS = ("fields", "value", "timestamp", "encoding", "too_long", "empty", "nan", "name", "frame", "table_full")
+BAD_KINDS = (
+    "fields", "value", "timestamp", "encoding", "too_long", "empty", "nan", "name", "frame", "table_full",
+    "type", "rate", "tag",
+)  # fmt: skip
 """What can be wrong with a line or item; the position in this tuple is the number that kernels report."""
 
 

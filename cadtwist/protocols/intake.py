@@ -14,7 +14,7 @@ from cadtwist.model.batch import Batch
 from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.telemetry import Account
 
-__all__ = ["Codec", "Intake", "Pausable"]
+__all__ = ["Bad", "Codec", "Intake", "Pausable"]
 
 Bad = Callable[[BadInput, int], None]
 
@@ -104,11 +104,11 @@ class Intake:
         account, codec = self.account, self.codec
         before = account.received + codec.pending
         self._peer = peer
+        counters = account.counters
+        counters["bytes"] = counters.get("bytes", 0) + size
         read(self._now())
         waiting = codec.pending
         accepted = account.received + waiting - before
-        counters = account.counters
-        counters["bytes"] = counters.get("bytes", 0) + size
         counters["lines"] = counters.get("lines", 0) + accepted
         if waiting:
             self._begin()

@@ -5,36 +5,46 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from cadtwist.codec.line import LineCodec
 from cadtwist.kernels import active
 from cadtwist.model.badinput import BadInput
-from cadtwist.protocols.intake import Intake
+from cadtwist.protocols.intake import Bad, Codec, Intake
 
-__all__ = ["MAX_DATAGRAM_BYTES", "DatagramIntake", "DatagramReader"]
+__all__ = ["MAX_DATAGRAM_BYTES", "DatagramCodec", "DatagramIntake", "DatagramReader"]
 
 MAX_DATAGRAM_BYTES = 65535
 """No datagram is longer."""
 
 
+class DatagramCodec(Codec, Protocol):
+    """What an intake of datagrams needs of a codec."""
+
+    def datagram(self, data: bytes, now: float, bad: Bad, after: Callable[[int], int], /) -> None:
+        """Read datagrams that are joined by line feeds."""
+
+
 class DatagramIntake(Intake):
     """An intake of datagrams: never paused, what is too much is dropped and counted where it happens."""
 
-    codec: LineCodec
+    codec: DatagramCodec
 
-    def datagrams(self, data: bytes, peer: Callable[[int], str]) -> int:
-        """Read datagrams that are joined by line feeds; `peer` tells who sent the byte at a position."""
+    def datagrams(self, data: bytes, peer: Callable[[int], str], after: Callable[[int], int]) -> int:
+        """Read datagrams that are joined by line feeds.
+
+        `peer` tells who sent the byte at a position, `after` where the datagram behind it begins.
+        """
 
         def who(bad: BadInput) -> str:
             place = data.find(bad.excerpt) if bad.excerpt else 0
             return peer(max(place, 0))
 
-        return self._read(who, len(data), lambda now: self.codec.datagram(data, now, self._bad))
+        return self._read(who, len(data), lambda now: self.codec.datagram(data, now, self._bad, after))
 
 
 @implementer(IReadDescriptor)
@@ -86,7 +96,7 @@ class DatagramReader:
     def _read(self) -> bool:
         data = self._reader.take()
         if data:
-            self._intake.datagrams(data, self._reader.peer)
+            self._intake.datagrams(data, self._reader.peer, self._reader.after)
         return bool(data)
 
     def connectionLost(self, reason: Failure) -> None:

@@ -43,7 +43,8 @@ class LineFuzz(Fuzzing):
             intake: Any = receiving.intake
             receiving.sink.points.clear()
             datagrams = [b"good.1 %d 5" % case, *(self.line() for _ in range(dice.randrange(5))), b"good.2 1 5\r"]
-            intake.datagrams(b"".join(part + b"\n" for part in datagrams), lambda _: "192.0.2.1")
+            joined = b"".join(part + b"\n" for part in datagrams)
+            intake.datagrams(joined, lambda _: "192.0.2.1", lambda position: position)
             receiving.turn()
             arrived = [what for name, _, what in receiving.sink.points if name.startswith("good.")]
             self.assertEqual(arrived, [float(case), 1.0], datagrams)

@@ -62,6 +62,14 @@ class UdpReadContract:
         self.assertEqual(reader.peer(-1), "")
         self.assertEqual(data, b"first\n")
 
+    def test_tells_where_the_next_datagram_begins(self: Any) -> None:
+        reader = self.reader()
+        for text in (b"one\ntwo\n", b"three", b"four\nfive"):
+            self.sending.send(text)
+        reader.stop()
+        self.assertEqual(reader.take(), b"one\ntwo\nthree\nfour\nfive\n")
+        self.assertEqual([reader.after(place) for place in (0, 7, 8, 13, 14, 23, 99)], [8, 8, 14, 14, 24, 24, 24])
+
     def test_cuts_and_counts_what_is_too_long(self: Any) -> None:
         reader = self.reader(most=10)
         self.sending.send(b"0123456789")

@@ -31,6 +31,9 @@ class FakeReader:
     def peer(self, position: int) -> str:
         return f"192.0.2.{position}"
 
+    def after(self, position: int) -> int:
+        return position + 1
+
     def stats(self) -> dict[str, int]:
         return {"datagrams": 3}
 
@@ -57,7 +60,7 @@ class DatagramTests(SynchronousTestCase):
             if case["desc"].startswith("UDP"):
                 receiving = Receiving(intake=DatagramIntake)
                 intake: Any = receiving.intake
-                intake.datagrams(sent(case) + b"\n", lambda _: "192.0.2.1")
+                intake.datagrams(sent(case) + b"\n", lambda _: "192.0.2.1", lambda position: position)
                 receiving.turn()
                 self.assertEqual(last_of_each(receiving.sink.points), expected(case), case["desc"])
 

@@ -1,0 +1,297 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Finds the keys of lines that are relayed as they are: the native twin of `relaylines_py.py`.
+
+A block of lines is scanned and hashed first, then looked up, as tablecore.pxd tells; numbers are only checked.
+"""
+
+cimport cython
+cimport numpy as cnp
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_SIZE
+from libc.stdint cimport uint32_t
+from libc.string cimport memchr
+
+from cadtwist.kernels.table cimport MetricTable
+from cadtwist.kernels.tablecore cimport (
+    MT_BLOCK, MT_NONE, mt_after_last_line, mt_core, mt_wanted,
+)
+
+from cadtwist.kernels import graphiteline, keyedline
+
+cnp.import_array()
+
+cdef extern from *:
+    """
+    enum { RL_RAW_COLON = 0, RL_RAW_BLANK = 1, RL_STATSD = 2, RL_GRAPHITE = 3, RL_NOTHING = 4 };
+
+    /* The first byte at or after p that is `one`, `two` or a LF.  A LF stands before `end`. */
+    static inline const char *rl_scan(const char *p, const char *end, char one, char two) {
+    #if defined(__SSE2__)
+        const __m128i a = _mm_set1_epi8(one), b = _mm_set1_epi8(two), lf = _mm_set1_epi8('\\n');
+        while (end - p >= 16) {
+            __m128i v = _mm_loadu_si128((const __m128i *)p);
+            int mask = _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, a), _mm_cmpeq_epi8(v, b)),
+                                                      _mm_cmpeq_epi8(v, lf)));
+            if (mask) return p + __builtin_ctz((unsigned)mask);
+            p += 16;
+        }
+    #endif
+        while (*p != one && *p != two && *p != '\\n') p++;
+        return p;
+    }
+
+    static inline int rl_digit(char c) { return (unsigned char)(c - '0') < 10; }
+
+    /* The end of a plain decimal at p (`-12.5`; a digit stands on each side of its point), NULL where there is none.
+       So short that it is no infinity. */
+    static inline const char *rl_decimal(const char *p) {
+        const char *start = p;
+        if (*p == '-' || *p == '+') p++;
+        if (!rl_digit(*p)) return NULL;
+        do p++; while (rl_digit(*p));
+        if (*p == '.') {
+            if (!rl_digit(*++p)) return NULL;
+            do p++; while (rl_digit(*p));
+        }
+        return p - start > 300 ? NULL : p;
+    }
+
+    /* The LF of a statsd line whose value begins at p, NULL where the line is not plain. */
+    static inline const char *rl_statsd(const char *p) {
+        p = rl_decimal(p);
+        if (!p || *p++ != '|') return NULL;
+        switch (*p++) {
+        case 'm': if (*p == 's') p++; break;
+        case 'c': case 'g': case 'h': case 's': case 'k': case 'G': break;
+        default: return NULL;
+        }
+        if (*p == '\\n') return p;
+        if (p[0] != '|' || p[1] != '@') return NULL;
+        p = rl_decimal(p + 2);
+        return p && *p == '\\n' ? p : NULL;
+    }
+
+    static inline int rl_blank(char c) { return c == ' ' || c == '\\t'; }
+
+    /* The end of a Graphite line whose blank after the name is at p, and its LF; NULL where the line is not plain. */
+    static inline const char *rl_graphite(const char *p, const char **lf) {
+        const char *stop;
+        while (rl_blank(*p)) p++;
+        p = rl_decimal(p);
+        if (!p || !rl_blank(*p)) return NULL;
+        while (rl_blank(*p)) p++;
+        stop = p = rl_decimal(p);
+        if (!p) return NULL;
+        while (rl_blank(*p) || *p == '\\r') p++;
+        if (*p != '\\n') return NULL;
+        *lf = p;
+        return stop;
+    }
+
+    /* The same, with its numbers read. */
+    static inline const char *rl_numbers(const char *p, const char **lf, double *value, double *timestamp) {
+        const char *stop;
+        while (rl_blank(*p)) p++;
+        p = mt_number(p, value);
+        if (!p || !rl_blank(*p)) return NULL;
+        while (rl_blank(*p)) p++;
+        stop = p = mt_number(p, timestamp);
+        if (!p || !(*timestamp < MT_EXACT && *timestamp > -MT_EXACT)) return NULL;
+        while (rl_blank(*p) || *p == '\\r') p++;
+        if (*p != '\\n') return NULL;
+        *lf = p;
+        return stop;
+    }
+
+    typedef struct {
+        int n, slow;
+        const char *at;
+        uint32_t ids[MT_BLOCK];
+        double timestamps[MT_BLOCK], values[MT_BLOCK];
+        const char *stops[MT_BLOCK];
+        mt_wanted wanted[MT_BLOCK];
+    } rl_lines;
+
+    /* Reads up to `most` plain lines of p..end (which ends with a LF) and looks their keys up. */
+    static void rl_read(mt_core *t, rl_lines *out, const char *p, const char *end, int most, int shape, int numbers,
+                        uint32_t seconds) {
+        const char one = shape == RL_RAW_COLON || shape == RL_STATSD ? ':' : ' ';
+        const char two = shape == RL_RAW_BLANK ? '\\t' : one;
+        int n = 0;
+        out->slow = shape == RL_NOTHING;
+        while (n < most && p < end && shape != RL_NOTHING) {
+            const char *stop, *lf;
+            const char *key_end = shape == RL_GRAPHITE ? mt_scan(p, end) : rl_scan(p, end, one, two);
+            out->slow = 1;
+            if (key_end == p || *key_end == '\\n' || key_end - p > (ptrdiff_t)MT_MAX_NAME) break;
+            if (shape == RL_STATSD) {
+                stop = lf = rl_statsd(key_end + 1);
+                if (!stop) break;
+            } else if (shape == RL_GRAPHITE) {
+                if (!rl_blank(*key_end)) break;
+                stop = numbers ? rl_numbers(key_end, &lf, &out->values[n], &out->timestamps[n])
+                               : rl_graphite(key_end, &lf);
+                if (!stop) break;
+            } else {
+                stop = lf = (const char *)memchr(key_end, '\\n', (size_t)(end - key_end));
+            }
+            out->slow = 0;
+            mt_want(t, &out->wanted[n], p, (uint32_t)(key_end - p));
+            out->stops[n] = stop;
+            n++;
+            p = lf + 1;
+        }
+        out->n = n;
+        out->at = p;
+        mt_intern_ahead(t, out->wanted, out->ids, n, seconds);
+    }
+    """
+    ctypedef struct rl_lines:
+        int n
+        int slow
+        const char* at
+        uint32_t* ids
+        double* timestamps
+        double* values
+        const char** stops
+        mt_wanted* wanted
+    void rl_read(mt_core* t, rl_lines* out, const char* p, const char* end, int most, int shape, bint numbers,
+                 uint32_t seconds)
+
+__all__ = ["parse_keyed"]
+
+cdef int TABLE_FULL = graphiteline.BAD_TABLE_FULL
+cdef int COMMAND = keyedline.COMMAND
+cdef int GRAPHITE = keyedline.GRAPHITE
+
+
+cdef void* _column(object array, int kind, Py_ssize_t width, Py_ssize_t* length) except? NULL:
+    """Return the memory of a writable, C-contiguous array of that kind and `width` columns."""
+    if not isinstance(array, cnp.ndarray):
+        raise TypeError("a NumPy array is needed")
+    cdef cnp.ndarray a = <cnp.ndarray>array
+    if cnp.PyArray_TYPE(a) != kind or not cnp.PyArray_IS_C_CONTIGUOUS(a) or not cnp.PyArray_ISBEHAVED(a):
+        raise TypeError("a plain array of the right type is needed")
+    if cnp.PyArray_NDIM(a) != (1 if width == 1 else 2) or (width != 1 and cnp.PyArray_DIM(a, 1) != width):
+        raise ValueError("the array has a wrong shape")
+    length[0] = cnp.PyArray_DIM(a, 0)
+    return cnp.PyArray_DATA(a)
+
+
+cdef inline uint32_t _seconds(double now) noexcept:
+    if not now > 0:
+        return 0
+    return 0xFFFFFFFF if now >= 4294967295.0 else <uint32_t>now
+
+
+@cython.final
+cdef class _Target:
+    """The columns of one call and how far they are filled."""
+
+    cdef uint32_t* ids
+    cdef uint32_t* spans
+    cdef double* timestamps
+    cdef double* values
+    cdef Py_ssize_t n, capacity, shift
+
+    cdef int aim(self, object ids, object spans, object timestamps, object values, Py_ssize_t n,
+                 Py_ssize_t shift) except -1:
+        cdef Py_ssize_t rows, stamps, numbers
+        self.ids = <uint32_t*>_column(ids, cnp.NPY_UINT32, 1, &self.capacity)
+        self.spans = <uint32_t*>_column(spans, cnp.NPY_UINT32, 3, &rows)
+        self.timestamps = self.values = NULL
+        stamps = numbers = rows
+        if timestamps is not None:
+            self.timestamps = <double*>_column(timestamps, cnp.NPY_FLOAT64, 1, &stamps)
+            self.values = <double*>_column(values, cnp.NPY_FLOAT64, 1, &numbers)
+        if rows != self.capacity or stamps != rows or numbers != rows or not 0 <= n <= rows:
+            raise ValueError("the columns differ in length")
+        self.n = n
+        self.shift = shift
+        return 0
+
+    cdef inline void put(self, uint32_t number, Py_ssize_t start, Py_ssize_t key_end, Py_ssize_t stop,
+                         double timestamp, double value) noexcept:
+        cdef Py_ssize_t n = self.n
+        self.ids[n] = number
+        self.spans[n * 3] = <uint32_t>(start + self.shift)
+        self.spans[n * 3 + 1] = <uint32_t>(key_end + self.shift)
+        self.spans[n * 3 + 2] = <uint32_t>(stop + self.shift)
+        if self.timestamps is not NULL:
+            self.timestamps[n] = timestamp
+            self.values[n] = value
+        self.n = n + 1
+
+
+cdef int _take_block(rl_lines* lines, _Target target, const char* base, list bad) except -1:
+    cdef int i
+    cdef Py_ssize_t start
+    for i in range(lines.n):
+        start = lines.wanted[i].name - base
+        if lines.ids[i] == MT_NONE:
+            bad.append((TABLE_FULL, start, lines.stops[i] - base))
+        else:
+            target.put(lines.ids[i], start, start + lines.wanted[i].length, lines.stops[i] - base,
+                       lines.timestamps[i], lines.values[i])
+    return 0
+
+
+cdef int _take_slow(MetricTable table, _Target target, const char* base, Py_ssize_t start, Py_ssize_t stop,
+                    uint32_t seconds, object read, list bad) except -1:
+    """Let Python find the key of the line at `start`; return whether the line is a command."""
+    cdef Py_ssize_t first, key, key_end, line_end
+    cdef uint32_t number
+    cdef int kind
+    found = read(PyBytes_FromStringAndSize(base + start, stop - start))
+    if isinstance(found, int):
+        kind = found
+        bad.append((kind, start, stop))
+        return kind == COMMAND
+    first, key, key_end, line_end, timestamp, value = found
+    if not 0 <= first <= key <= key_end <= line_end <= stop - start:
+        raise ValueError("a place outside of its line")
+    number = table.intern_c(base + start + key, key_end - key, seconds)
+    if number == MT_NONE:
+        bad.append((TABLE_FULL, start, stop))
+    else:
+        target.put(number, start + first, start + (key_end if first == key else first), start + line_end,
+                   timestamp, value)
+    return 0
+
+
+def parse_keyed(MetricTable table not None, bytes data not None, Py_ssize_t start, Py_ssize_t end, ids, spans,
+                Py_ssize_t n, double now, Py_ssize_t shift, int shape, read, Py_ssize_t limit, list bad not None,
+                timestamps=None, values=None):
+    """Find the keys of the LF-terminated lines of `data[start:end]`; fill the columns from row `n` on.
+
+    `shape` tells which lines are plain (RAW_COLON ... NOTHING); `read(line)` is asked about each other one and
+    returns its Place, a number of BAD_KINDS or COMMAND.  `spans` rows are (line start, key end, line end) plus
+    `shift`; where the key does not begin the line, (line start, line start, line end).  `timestamps` and `values`
+    (both or none; as the line has them) are for GRAPHITE and NOTHING.  Returns (first unread byte, rows filled).
+    Stops when the columns are full, when `bad` holds `limit` entries (number, line start, line end), and behind a
+    COMMAND, which is an entry as well.
+    """
+    cdef rl_lines lines
+    cdef _Target target = _Target.__new__(_Target)
+    cdef Py_ssize_t stop, most
+    cdef uint32_t seconds = _seconds(now)
+    cdef const char* base = PyBytes_AS_STRING(data)
+    cdef const char* last
+    target.aim(ids, spans, timestamps, values, n, shift)
+    if not 0 <= start <= end <= PyBytes_GET_SIZE(data) or shift < 0 or end + shift > 0xFFFFFFFF or not 0 <= shape <= 4:
+        raise ValueError("start, end, shift or shape is out of range")
+    if timestamps is not None and shape < GRAPHITE:
+        raise ValueError("lines of that shape have no numbers")
+    last = mt_after_last_line(base + start, base + end)
+    end = last - base
+    while start < end and target.n < target.capacity and PyList_GET_SIZE(bad) < limit:
+        most = min(target.capacity - target.n, MT_BLOCK, limit - PyList_GET_SIZE(bad))
+        rl_read(<mt_core*>table.core, &lines, base + start, last, <int>most, shape, timestamps is not None, seconds)
+        _take_block(&lines, target, base, bad)
+        start = lines.at - base
+        if lines.slow and target.n < target.capacity and PyList_GET_SIZE(bad) < limit:
+            stop = <const char*>memchr(base + start, 10, end - start) - base
+            if _take_slow(table, target, base, start, stop, seconds, read, bad):
+                return stop + 1, target.n
+            start = stop + 1
+    return start, target.n

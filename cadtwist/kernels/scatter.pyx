@@ -1,0 +1,254 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Raw lines to one text for each destination: the native twin of `scatter_py.py`.
+
+Two passes over the rows: what each destination gets is measured, then copied, neighbouring lines of one route at once.
+"""
+
+cimport numpy as cnp
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int16_t, int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
+
+from cadtwist.kernels.table cimport MetricTable
+from cadtwist.kernels.tablecore cimport MT_FREE, mt_core, mt_name
+
+cnp.import_array()
+
+__all__ = ["scatter"]
+
+cdef enum:
+    FIRST_ROUTE = 2
+
+
+cdef void* _column(object array, int kind, Py_ssize_t width, Py_ssize_t* length) except? NULL:
+    """Return the memory of a C-contiguous array of that kind and `width` columns."""
+    if not isinstance(array, cnp.ndarray):
+        raise TypeError("a NumPy array is needed")
+    cdef cnp.ndarray a = <cnp.ndarray>array
+    if (cnp.PyArray_TYPE(a) != kind or not cnp.PyArray_IS_C_CONTIGUOUS(a) or not cnp.PyArray_ISALIGNED(a)
+            or not cnp.PyArray_ISNOTSWAPPED(a)):
+        raise TypeError("a plain array of the right type is needed")
+    if cnp.PyArray_NDIM(a) != (1 if width == 1 else 2) or (width != 1 and cnp.PyArray_DIM(a, 1) != width):
+        raise ValueError("the array has a wrong shape")
+    length[0] = cnp.PyArray_DIM(a, 0)
+    return cnp.PyArray_DATA(a)
+
+
+ctypedef struct out_t:
+    char* at
+    uint64_t size
+    uint64_t lines
+
+
+ctypedef struct work_t:
+    const char* base
+    const uint32_t* spans
+    const uint32_t* ids
+    const uint32_t* offsets
+    const uint16_t* cells
+    const char* prefix
+    const char* suffix
+    const char* ending
+    size_t prefix_size
+    size_t suffix_size
+    size_t ending_size
+    mt_core* names                  # NULL: the names stand in the text
+    int32_t* route                  # by row; below 0 = dropped
+    out_t* out
+    Py_ssize_t n
+    Py_ssize_t data_size
+    bint plain                      # lines leave as they stand in the text, their LF included
+    bint whole                      # the rows are all of the text, in order, and of one route
+
+
+cdef inline int32_t _decision(const void* numbers, bint wide, uint32_t number) noexcept:
+    return (<const int32_t*>numbers)[number] if wide else (<const int16_t*>numbers)[number]
+
+
+cdef Py_ssize_t _measure(work_t* w, const void* numbers, bint wide, uint32_t known, uint32_t routes) noexcept:
+    """Fill `route` and the sizes; return -1, else a row that is undecided, n + one whose span is wrong, or 2n + one
+    whose id has no name."""
+    cdef Py_ssize_t i
+    cdef uint32_t c, key_size
+    cdef int32_t found
+    cdef uint64_t size
+    cdef const uint32_t* s = w.spans
+    cdef uint32_t expected = 0
+    for i in range(w.n):
+        if w.ids[i] >= known:
+            return i
+        found = _decision(numbers, wide, w.ids[i])
+        if found == 0 or found == 1 or found - FIRST_ROUTE >= <int64_t>routes:
+            return i
+        if not (s[0] <= s[1] <= s[2] <= w.data_size):
+            return w.n + i
+        w.route[i] = found if found < 0 else found - FIRST_ROUTE
+        if w.whole and (s[0] != expected or found < 0 or w.route[i] != w.route[0]):
+            w.whole = False
+        expected = s[2] + 1
+        if w.plain and (s[2] == w.data_size or w.base[s[2]] != 10):
+            w.plain = w.whole = False
+        if found > 0:
+            key_size = s[1] - s[0]
+            if w.names is not NULL:
+                if w.ids[i] >= w.names.high or w.names.entries[w.ids[i]].state == MT_FREE:
+                    return 2 * w.n + i
+                key_size = w.names.entries[w.ids[i]].length
+            size = w.prefix_size + key_size + w.suffix_size + (s[2] - s[1]) + w.ending_size
+            for c in range(w.offsets[w.route[i]], w.offsets[w.route[i] + 1]):
+                w.out[w.cells[c]].size += size
+                w.out[w.cells[c]].lines += 1
+        s += 3
+    w.whole = w.whole and w.n > 0 and expected == w.data_size
+    return -1
+
+
+cdef inline char* _put(char* at, const char* text, size_t size) noexcept:
+    memcpy(at, text, size)
+    return at + size
+
+
+cdef void _copy_plain(work_t* w) noexcept:
+    """Copy lines with their LFs; neighbours of one route at once."""
+    cdef Py_ssize_t i = 0, first
+    cdef uint32_t c
+    cdef size_t size
+    cdef int32_t route
+    cdef out_t* out
+    while i < w.n:
+        first = i
+        route = w.route[i]
+        i += 1
+        while i < w.n and w.route[i] == route and w.spans[i * 3] == w.spans[i * 3 - 1] + 1:
+            i += 1
+        if route < 0:
+            continue
+        size = w.spans[i * 3 - 1] + 1 - w.spans[first * 3]
+        for c in range(w.offsets[route], w.offsets[route + 1]):
+            out = &w.out[w.cells[c]]
+            out.at = _put(out.at, w.base + w.spans[first * 3], size)
+
+
+cdef void _copy_written(work_t* w) noexcept:
+    """Copy lines part by part: prefix, name, suffix, what follows the name, the ending."""
+    cdef Py_ssize_t i
+    cdef uint32_t c
+    cdef const uint32_t* s
+    cdef const char* name
+    cdef size_t name_size
+    cdef out_t* out
+    cdef char* at
+    for i in range(w.n):
+        if w.route[i] < 0:
+            continue
+        s = w.spans + i * 3
+        name = w.base + s[0]
+        name_size = s[1] - s[0]
+        if w.names is not NULL:
+            name = mt_name(w.names, w.ids[i])
+            name_size = w.names.entries[w.ids[i]].length
+        for c in range(w.offsets[w.route[i]], w.offsets[w.route[i] + 1]):
+            out = &w.out[w.cells[c]]
+            at = _put(out.at, w.prefix, w.prefix_size)
+            at = _put(at, name, name_size)
+            at = _put(at, w.suffix, w.suffix_size)
+            at = _put(at, w.base + s[1], s[2] - s[1])
+            out.at = _put(at, w.ending, w.ending_size)
+
+
+cdef list _texts(work_t* w, bytes data, Py_ssize_t destinations):
+    """Make the texts of `destinations`, None where one gets nothing."""
+    cdef Py_ssize_t d
+    cdef list made = [None] * destinations
+    for d in range(destinations):
+        if not w.out[d].lines:
+            continue
+        if w.whole and w.plain and w.out[d].lines == <uint64_t>w.n:
+            made[d] = data
+            continue
+        text = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>w.out[d].size)
+        w.out[d].at = PyBytes_AS_STRING(text)
+        made[d] = text
+    if w.whole and w.plain:
+        return made
+    if w.plain:
+        _copy_plain(w)
+    else:
+        _copy_written(w)
+    return made
+
+
+cdef Py_ssize_t _count(work_t* w, uint64_t* routed, int64_t* dropped, Py_ssize_t reasons) except -1:
+    """Count rows by route and by reason; return those whose route has no destination."""
+    cdef Py_ssize_t i, unrouted = 0
+    cdef int32_t route
+    for i in range(w.n):
+        if w.route[i] < -reasons:
+            raise ValueError("a decision to drop has no reason")
+    for i in range(w.n):
+        route = w.route[i]
+        if route < 0:
+            dropped[-1 - route] += 1
+            continue
+        routed[route] += 1
+        unrouted += w.offsets[route] == w.offsets[route + 1]
+    return unrouted
+
+
+def scatter(bytes data not None, spans, ids, numbers, offsets, cells, Py_ssize_t destinations, routed, dropped,
+            bytes prefix not None, bytes suffix not None, bytes ending not None, MetricTable names):
+    """Return (texts, lines, unrouted), or None, with nothing counted, where a row's id is undecided.
+
+    Row i is the line `spans[i]` = (start, key end, end) of `data`.  `numbers` (int16 or int32 by id) has what is
+    decided: 0 and 1 nothing, below 0 to drop for the reason -1 - number, else the route number - 2, which goes to the
+    destinations `cells[offsets[route]:offsets[route + 1]]` (uint16; offsets uint32, one more than routes).  A line
+    leaves as `prefix`, its key, `suffix`, the rest, `ending`; its key is that of the text, or where `names` is a
+    table, the name of its id.  `texts` and `lines` are by destination, None and 0 where nothing goes.
+    `routed` (uint64 by route) and `dropped` (int64 by reason) are added to; `unrouted` rows had no destination.
+    """
+    cdef work_t w
+    cdef Py_ssize_t rows, known, routes, cell_count, reasons, fault, d, c, unrouted
+    cdef bint wide = cnp.PyArray_Check(numbers) and cnp.PyArray_TYPE(<cnp.ndarray>numbers) == cnp.NPY_INT32
+    cdef void* decided = _column(numbers, cnp.NPY_INT32 if wide else cnp.NPY_INT16, 1, &known)
+    w.base, w.data_size = PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
+    w.spans = <uint32_t*>_column(spans, cnp.NPY_UINT32, 3, &w.n)
+    w.ids = <uint32_t*>_column(ids, cnp.NPY_UINT32, 1, &rows)
+    w.offsets = <uint32_t*>_column(offsets, cnp.NPY_UINT32, 1, &routes)
+    w.cells = <uint16_t*>_column(cells, cnp.NPY_UINT16, 1, &cell_count)
+    cdef uint64_t* by_route = <uint64_t*>_column(routed, cnp.NPY_UINT64, 1, &c)
+    cdef int64_t* by_reason = <int64_t*>_column(dropped, cnp.NPY_INT64, 1, &reasons)
+    routes -= 1
+    if rows != w.n or routes < 0 or c < routes or destinations < 0 or w.data_size > <Py_ssize_t>0x7FFFFFFF:
+        raise ValueError("the columns differ in length")
+    for c in range(routes):
+        if w.offsets[c] > w.offsets[c + 1]:
+            raise ValueError("offsets must ascend")
+    if w.offsets[routes] > cell_count:
+        raise ValueError("offsets do not fit the cells")
+    for c in range(cell_count):
+        if w.cells[c] >= destinations:
+            raise ValueError("a cell is no destination")
+    w.prefix, w.prefix_size = PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix)
+    w.suffix, w.suffix_size = PyBytes_AS_STRING(suffix), PyBytes_GET_SIZE(suffix)
+    w.ending, w.ending_size = PyBytes_AS_STRING(ending), PyBytes_GET_SIZE(ending)
+    w.names = NULL if names is None else <mt_core*>names.core
+    w.plain = w.whole = names is None and not prefix and not suffix and ending == b"\n"
+    w.route = <int32_t*>malloc((w.n + 1) * sizeof(int32_t))
+    w.out = <out_t*>calloc(destinations + 1, sizeof(out_t))
+    try:
+        if w.route is NULL or w.out is NULL:
+            raise MemoryError
+        fault = _measure(&w, decided, wide, <uint32_t>min(known, 0xFFFFFFFF), <uint32_t>routes)
+        if fault >= 2 * w.n > 0:
+            raise KeyError(w.ids[fault - 2 * w.n])
+        if fault >= w.n > 0:
+            raise ValueError("a span is out of range")
+        if fault >= 0:
+            return None
+        unrouted = _count(&w, by_route, by_reason, reasons)
+        texts = _texts(&w, data, destinations)
+        return texts, [w.out[d].lines for d in range(destinations)], unrouted
+    finally:
+        free(w.route)
+        free(w.out)
