@@ -1,21 +1,26 @@
-"""Fewer points for a graph: `maxDataPoints`, with graphite-web's alignment."""
+"""Fewer points: `maxDataPoints` with graphite-web's alignment, and finer series brought to a coarser step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from cadtwist.model.series import Series
+from cadtwist.errors import CadtwistError
+from cadtwist.query.timeseries import Floats, TimeSeries
 
-__all__ = ["consolidated", "reduce_groups"]
+__all__ = ["CONSOLIDATIONS", "ConsolidationError", "consolidated", "consolidated_values", "reduce_groups"]
 
-Floats = npt.NDArray[np.float64]
+CONSOLIDATIONS = ("average", "avg", "avg_zero", "first", "last", "max", "min", "sum")
+"""The methods that a request may name."""
 
 
-def consolidated(series: Sequence[Series], max_points: int, xff: float) -> list[Series]:
+class ConsolidationError(CadtwistError):
+    """A series is to be consolidated by a method that does not exist."""
+
+
+def consolidated(series: Sequence[TimeSeries], max_points: int) -> list[TimeSeries]:
     """Return the series with at most about `max_points` (> 0) values over the range of all of them.
 
     Buckets lie at multiples of their width; a label names the last raw slot of its bucket.  A bucket is known when
@@ -24,39 +29,49 @@ def consolidated(series: Sequence[Series], max_points: int, xff: float) -> list[
     if not series:
         return []
     time_range = max(one.end for one in series) - min(one.start for one in series)
-    return [_consolidated(one, max_points, xff, time_range) for one in series]
+    return [_consolidated(one, max_points, time_range) for one in series]
 
 
-def _consolidated(series: Series, max_points: int, xff: float, time_range: int) -> Series:
+def _consolidated(series: TimeSeries, max_points: int, time_range: int) -> TimeSeries:
+    if not len(series):
+        return series
+    other = series.copy()
     if max_points == 1:
-        width = max(len(series), 1)
-        values = _buckets(series.values, width, xff)
-        return replace(series, step=max(series.end - series.start, 1), values=values)
-    if max_points >= time_range / series.step:
+        other.values = consolidated_values(series, len(series))
+        other.step = max(series.end - series.start, 1)
+        return other
+    if series.step <= 0 or max_points >= time_range / series.step:
         return series
     width = -(-time_range // (series.step * max_points))
     step = width * series.step
     nudge = step + series.start % series.step - series.start % step
-    values = _buckets(series.values[max(nudge // series.step - 1, 0) :], width, xff)
-    start = series.start + nudge
-    room = max((series.end - start) // step + 1, 0)
-    return replace(series, start=start, step=step, values=values[:room])
+    other.values = series.values[max(nudge // series.step - 1, 0) :]
+    other.values = consolidated_values(other, width)
+    other.start = series.start + nudge
+    other.step = step
+    return other
 
 
-def _buckets(values: Floats, width: int, xff: float) -> Floats:
-    if not len(values):
+def consolidated_values(series: TimeSeries, width: int) -> Floats:
+    """Return the values of a series, each `width` of them combined as the series tells; ConsolidationError."""
+    values = series.values
+    if width <= 1 or not len(values):
         return values
+    method = series.consolidation
+    if method not in CONSOLIDATIONS:
+        raise ConsolidationError(f"Invalid consolidation function: {method!r}")
     starts = np.arange(0, len(values), width)
-    known = np.add.reduceat((~np.isnan(values)).astype(np.int64), starts)
-    means = reduce_groups(values, starts, "average")
-    means[known / width < xff] = np.nan
-    return means
+    found = reduce_groups(values, starts, method)
+    if series.xff > 0:
+        known = np.add.reduceat((~np.isnan(values)).astype(np.int64), starts)
+        found[known / width < series.xff] = np.nan
+    return found
 
 
 def reduce_groups(values: Floats, starts: npt.NDArray[np.intp], method: str) -> Floats:
     """Return one value per group `values[starts[i]:starts[i+1]]`, NaN (unknown) left aside, NaN for none known.
 
-    `starts` rises strictly.  The methods are whisper's.
+    `starts` rises strictly.  The methods are whisper's, and `first`.
     """
     unknown = np.isnan(values)
     known = np.add.reduceat((~unknown).astype(np.float64), starts)
@@ -74,6 +89,9 @@ def reduce_groups(values: Floats, starts: npt.NDArray[np.intp], method: str) -> 
     elif method == "last":
         rows = np.where(unknown, -1, np.arange(len(values)))
         result = values[np.maximum.reduceat(rows, starts)]
+    elif method == "first":
+        rows = np.where(unknown, len(values), np.arange(len(values)))
+        result = np.append(values, np.nan)[np.minimum.reduceat(rows, starts)]
     else:
         with np.errstate(invalid="ignore", divide="ignore"):
             result = np.add.reduceat(filled, starts) / known

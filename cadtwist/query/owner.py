@@ -50,10 +50,11 @@ class Resolution(Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True)
 class QueryLimits:
-    """What one request may cost: series, points, and what its globs may."""
+    """What one request may cost: series, points, calls of functions, and what its globs may."""
 
     series: int = 10_000
     points: int = 20_000_000
+    calls: int = 100_000
     find: FindLimits = field(default_factory=FindLimits)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timezone, tzinfo
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from cadtwist.interfaces import IStore
+from cadtwist.query.functions.registry import render_functions
+from cadtwist.query.functions.spec import Function
 from cadtwist.query.owner import IOwner, QueryLimits
 from cadtwist.web.answers import CrossOrigin
 
@@ -22,13 +24,18 @@ def _no_pause() -> None:
     return None
 
 
+def _no_events(tags: Sequence[str], start: int, end: int) -> Sequence[int]:  # noqa: ARG001
+    return ()
+
+
 @dataclass(frozen=True)
 class WebContext:
     """`clock` tells epoch seconds, `zone` is meant where a request names none.
 
     `pause` returns a Deferred that fires in a later turn of the reactor: an owner that renders inline gives it, so
     that no render holds the reactor longer than a twentieth of a second; a web process needs none.
-    `graphite_version` is what clients adapt their requests to.
+    `graphite_version` is what clients adapt their requests to.  `functions` are the render functions by name.
+    `event_times(tags, start, end)` gives the times of events, at once or by a Deferred.
     """
 
     owner: IOwner
@@ -40,6 +47,8 @@ class WebContext:
     graphite_version: str = "1.1.10"
     pause: Callable[[], Deferred[None] | None] = _no_pause
     slice_s: float = _SLICE_S
+    functions: Mapping[str, Function] = field(default_factory=render_functions)
+    event_times: Callable[[Sequence[str], int, int], Any] = _no_events
 
 
 async def answered(value: object) -> Any:

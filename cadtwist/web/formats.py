@@ -8,7 +8,6 @@ import json
 import math
 import pickle
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone, tzinfo
 from itertools import compress
 
@@ -16,9 +15,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from cadtwist.model.series import Series
+from cadtwist.query.timeseries import TimeSeries
 
-__all__ = ["RENDER_FORMATS", "Rendered", "render_pieces", "series_tags"]
+__all__ = ["RENDER_FORMATS", "render_pieces"]
 
 RENDER_FORMATS = {
     "json": "application/json",
@@ -32,51 +31,38 @@ RENDER_FORMATS = {
 """The formats and their content types."""
 
 _BETWEEN = b", ["
+_MOST_WHOLE = 2.0**53
 _LEAST_PLAIN, _MOST_PLAIN = 1e-4, 1e16  # beyond these `repr` writes an exponent
 _ZONE_GRAIN_S = 900  # time zones change at multiples of a quarter of an hour
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """A series with the pattern that asked for it."""
-
-    series: Series
-    expression: str
-
-
-def series_tags(name: str) -> dict[str, str]:
-    """Return the tags of a series name `name;tag=value`; its part before the tags is the tag `name`."""
-    metric, *tags = name.split(";")
-    found = dict(tag.split("=", 1) for tag in tags if "=" in tag)
-    found["name"] = metric
-    return found
-
-
 def render_pieces(
-    form: str, found: Sequence[Rendered], xff: float, zone: tzinfo, no_nulls: bool, pretty: bool
+    form: str, found: Sequence[TimeSeries], zone: tzinfo, no_nulls: bool, pretty: bool
 ) -> Iterator[bytes]:
     """Yield the body in one of RENDER_FORMATS, a series at a time where the format allows that.
 
     `zone` is for the times of csv; `no_nulls` and `pretty` are for json.
     """
+    if form not in ("raw", "pickle", "msgpack"):
+        found = [_cut(series) for series in found]
     if form == "raw":
-        yield from (_raw_line(one.series) for one in found)
+        yield from map(_raw_line, found)
     elif form == "csv":
         grids = _Grids(zone)
-        yield from (_csv(one.series, grids) for one in found)
+        yield from (_csv(series, grids) for series in found)
     elif form == "pickle":
-        yield pickle.dumps([_plain(one, xff) for one in found], 2)
+        yield pickle.dumps([_plain(series) for series in found], 2)
     elif form == "msgpack":
-        yield msgspec.msgpack.encode([_plain(one, xff) for one in found])
+        yield msgspec.msgpack.encode([_plain(series) for series in found])
     elif form == "dygraph":
-        yield _dygraph([one.series for one in found]).encode("ascii")
+        yield _dygraph(found).encode("ascii")
     elif form == "rickshaw":
-        yield _rickshaw([one.series for one in found]).encode("ascii")
+        yield _rickshaw(found).encode("ascii")
     else:
-        yield from _json([one.series for one in found], no_nulls, pretty)
+        yield from _json(found, no_nulls, pretty)
 
 
-def _times(series: Series) -> npt.NDArray[np.int64]:
+def _times(series: TimeSeries) -> npt.NDArray[np.int64]:
     return series.start + series.step * np.arange(len(series), dtype=np.int64)
 
 
@@ -89,12 +75,39 @@ def _with_none(values: npt.NDArray[np.float64]) -> list[float | None]:
     return plain.tolist()  # type: ignore[no-any-return]
 
 
+def _whole_numbers(values: npt.NDArray[np.float64]) -> list[float | None]:
+    """Return whole numbers as such, None for NaN; as floats if one is too large."""
+    limit = np.nanmax(np.abs(values), initial=0.0)
+    if not limit < _MOST_WHOLE:
+        return _with_none(values)
+    unknown = np.isnan(values)
+    if not unknown.any():
+        return values.astype(np.int64).tolist()  # type: ignore[no-any-return]
+    plain = np.where(unknown, 0, values).astype(np.int64).astype(object)
+    plain[unknown] = None
+    return plain.tolist()  # type: ignore[no-any-return]
+
+
+def _shown_values(series: TimeSeries) -> list[float | None]:
+    return _whole_numbers(series.values) if series.whole else _with_none(series.values)
+
+
+def _cut(series: TimeSeries) -> TimeSeries:
+    """Return a series without values that would be labelled later than its end."""
+    length = series.shown_length()
+    if length == len(series):
+        return series
+    shorter = series.copy()
+    shorter.values = series.values[:length]
+    return shorter
+
+
 def _dumps(value: object, infinite: bool, pretty: bool = False) -> str:
     text = json.dumps(value, indent=2 if pretty else None)
     return text.replace("Infinity", "1e9999") if infinite else text
 
 
-def _json(found: Sequence[Series], no_nulls: bool, pretty: bool) -> Iterator[bytes]:
+def _json(found: Sequence[TimeSeries], no_nulls: bool, pretty: bool) -> Iterator[bytes]:
     if not any(len(series) for series in found):
         found = []
     if pretty:
@@ -105,14 +118,14 @@ def _json(found: Sequence[Series], no_nulls: bool, pretty: bool) -> Iterator[byt
     for series in found:
         known = ~np.isnan(series.values) if no_nulls else None
         if known is None or known.any():
-            name, tags = json.dumps(series.name), json.dumps(series_tags(series.name))
+            name, tags = json.dumps(series.label), json.dumps(series.tags)
             head = f'{before}{{"target": {name}, "tags": {tags}, "datapoints": ['
             yield head.encode("ascii") + _json_points(series, known, grids) + b"]}"
             before = ", "
     yield b"[]" if before == "[" else b"]"
 
 
-def _json_points(series: Series, known: npt.NDArray[np.bool_] | None, grids: _Grids) -> bytes:
+def _json_points(series: TimeSeries, known: npt.NDArray[np.bool_] | None, grids: _Grids) -> bytes:
     """Return `[value, time], [value, time]` of all points, or of the known ones."""
     values, times = series.values, grids.json_times(series)
     if known is not None:
@@ -120,15 +133,17 @@ def _json_points(series: Series, known: npt.NDArray[np.bool_] | None, grids: _Gr
     if not len(values):
         return b""
     texts = [b""] * (2 * len(values))
-    texts[0::2] = _number_texts(values, b"1e9999")
+    texts[0::2] = _number_texts(values, b"1e9999", series.whole)
     texts[1::2] = times
     return b"[" + b"".join(texts)[: -len(_BETWEEN)]
 
 
-def _number_texts(values: npt.NDArray[np.float64], infinity: bytes) -> list[bytes]:
-    """Return what `repr` shows for each value, `null` for NaN."""
+def _number_texts(values: npt.NDArray[np.float64], infinity: bytes, whole: bool = False) -> list[bytes]:
+    """Return what `repr` shows for each value, `null` for NaN; `whole`: they are whole numbers."""
     if not len(values):
         return []
+    if whole:
+        return msgspec.json.encode(_whole_numbers(values))[1:-1].split(b",")
     sizes = np.abs(values)
     if ((sizes >= _LEAST_PLAIN) & (sizes < _MOST_PLAIN) | (sizes == 0) | np.isnan(sizes)).all():
         return msgspec.json.encode(values.tolist())[1:-1].split(b",")
@@ -143,7 +158,7 @@ class _Grids:
         self._zone = zone
         self._texts: dict[tuple[int, int, int], list[bytes]] = {}
 
-    def json_times(self, series: Series) -> list[bytes]:
+    def json_times(self, series: TimeSeries) -> list[bytes]:
         """Return `, time], [` for each point."""
         key = series.start, series.step, len(series)
         found = self._texts.get(key)
@@ -151,7 +166,7 @@ class _Grids:
             found = self._texts[key] = [b", %d], [" % time for time in _times(series).tolist()]
         return found
 
-    def csv_times(self, series: Series) -> list[bytes]:
+    def csv_times(self, series: TimeSeries) -> list[bytes]:
         """Return `,YYYY-mm-dd HH:MM:SS,` for each point."""
         key = series.start, series.step, len(series)
         found = self._texts.get(key)
@@ -163,51 +178,51 @@ class _Grids:
         return found
 
 
-def _pretty_json(found: Sequence[Series], no_nulls: bool) -> str:
+def _pretty_json(found: Sequence[TimeSeries], no_nulls: bool) -> str:
     shown, infinite = [], False
     for series in found:
         points, limitless = _points(series, no_nulls)
         infinite = infinite or limitless
         if points or not no_nulls:
-            shown.append({"target": series.name, "tags": series_tags(series.name), "datapoints": points})
+            shown.append({"target": series.label, "tags": series.tags, "datapoints": points})
     return _dumps(shown, infinite, True)
 
 
-def _points(series: Series, no_nulls: bool) -> tuple[list[tuple[float | None, int]], bool]:
+def _points(series: TimeSeries, no_nulls: bool) -> tuple[list[tuple[float | None, int]], bool]:
     """Return (value, time) pairs and whether a value is infinite."""
     times, values = _times(series), series.values
     if no_nulls:
         known = ~np.isnan(values)
         times, values = times[known], values[known]
-    return list(zip(_with_none(values), times.tolist(), strict=True)), bool(np.isinf(values).any())
+    shown = _whole_numbers(values) if series.whole else _with_none(values)
+    return list(zip(shown, times.tolist(), strict=True)), bool(np.isinf(values).any())
 
 
-def _raw_line(series: Series) -> bytes:
+def _raw_line(series: TimeSeries) -> bytes:
     head = f"{series.name},{series.start},{series.end},{series.step}|".encode("utf-8", "replace")
-    return head + b",".join(_number_texts(series.values, b"inf")).replace(b"null", b"None") + b"\n"
+    return head + b",".join(_number_texts(series.values, b"inf", series.whole)).replace(b"null", b"None") + b"\n"
 
 
-def _plain(one: Rendered, xff: float) -> dict[str, object]:
-    series = one.series
+def _plain(series: TimeSeries) -> dict[str, object]:
     return {
         "name": series.name,
         "start": series.start,
         "end": series.end,
         "step": series.step,
         "values": _with_none(series.values),
-        "pathExpression": one.expression,
+        "pathExpression": series.expression,
         "valuesPerPoint": 1,
-        "consolidationFunc": "average",
-        "xFilesFactor": xff,
+        "consolidationFunc": series.consolidation,
+        "xFilesFactor": series.xff,
     }
 
 
-def _csv(series: Series, grids: _Grids) -> bytes:
+def _csv(series: TimeSeries, grids: _Grids) -> bytes:
     name = io.StringIO()
     csv.writer(name, dialect="excel").writerow([series.name])
     texts = [name.getvalue().removesuffix("\r\n").encode("utf-8", "replace")] * (4 * len(series))
     texts[1::4] = grids.csv_times(series)
-    texts[2::4] = [b"" if text == b"null" else text for text in _number_texts(series.values, b"inf")]
+    texts[2::4] = [b"" if text == b"null" else text for text in _number_texts(series.values, b"inf", series.whole)]
     texts[3::4] = [b"\r\n"] * len(series)
     return b"".join(texts)
 
@@ -222,21 +237,21 @@ def _zone_shift(times: npt.NDArray[np.int64], zone: tzinfo) -> npt.NDArray[np.in
     return seconds[back]
 
 
-def _dygraph(found: Sequence[Series]) -> str:
+def _dygraph(found: Sequence[TimeSeries]) -> str:
     found = [series for series in found if len(series)]
     if not found:
         return "{}"
     length = min(len(series) for series in found)
-    columns = [_with_none(series.values[:length]) for series in found]
+    columns = [_shown_values(series)[:length] for series in found]
     times = [time * 1000 for time in _times(found[0])[:length].tolist()]
     rows = json.dumps(list(zip(times, *columns, strict=True)))
     labels = json.dumps(["Time", *(series.name for series in found)])
     return f'{{"labels" : {labels}, "data" : {rows}}}'
 
 
-def _rickshaw(found: Sequence[Series]) -> str:
+def _rickshaw(found: Sequence[TimeSeries]) -> str:
     shown = []
     for series in found:
-        pairs = zip(_times(series).tolist(), _with_none(series.values), strict=True)
-        shown.append({"target": series.name, "datapoints": [{"x": x, "y": y} for x, y in pairs]})
+        pairs = zip(_times(series).tolist(), _shown_values(series), strict=True)
+        shown.append({"target": series.label, "datapoints": [{"x": x, "y": y} for x, y in pairs]})
     return _dumps(shown, any(math.isinf(float(np.nansum(np.abs(series.values)))) for series in found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from urllib.parse import parse_qsl
 
 from cadtwist.web.errors import RefusedError, invalid
@@ -14,16 +14,28 @@ MAX_FIELDS = 20_000
 
 
 class Params:
-    """Fields in order, the body's behind the query's: of a scalar the last one counts, lists take all."""
+    """Fields in order, the body's behind the query's: of a scalar the last one counts, lists take all.
 
-    def __init__(self, fields: Iterable[tuple[str, str]], accept: str | None = None) -> None:
+    `accept` is the header of that name; `source` what the client tells of itself, for error texts.  `method` is the
+    request's, `tail` what follows the door's own path.
+    """
+
+    def __init__(
+        self, fields: Iterable[tuple[str, str]], accept: str | None = None, source: Iterable[tuple[str, str]] = ()
+    ) -> None:
         self._fields: dict[str, list[str]] = {}
         self.accept = accept
+        self.source = list(source)
+        self.method = "GET"
+        self.tail = ""
         for key, value in fields:
             self._fields.setdefault(key, []).append(value)
 
     def __contains__(self, key: str) -> bool:
         return key in self._fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
 
     def all(self, key: str) -> list[str]:
         """Return every value of a field."""

@@ -1,30 +1,27 @@
-"""`/render`: series of plain names and globs, from disk and memory."""
+"""`/render`: what targets stand for, in every format."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from email.utils import formatdate
 
-from twisted.logger import Logger
-
-from cadtwist.query.consolidate import consolidated
-from cadtwist.query.fetch import fetch_metric
-from cadtwist.query.find import TooBroad
-from cadtwist.query.owner import Resolution
+from cadtwist.query.consolidate import ConsolidationError, consolidated
+from cadtwist.query.evaluate import EvaluationError, Query, evaluate
+from cadtwist.query.timeseries import TimeSeries
 from cadtwist.query.timespec import TimeSpecError, parse_time, zone_named
 from cadtwist.web.answers import Answer
-from cadtwist.web.context import Slices, WebContext, answered
-from cadtwist.web.errors import RefusedError, invalid
-from cadtwist.web.formats import RENDER_FORMATS, Rendered, render_pieces
+from cadtwist.web.context import Slices, WebContext
+from cadtwist.web.errors import HTML, RefusedError, invalid
+from cadtwist.web.formats import RENDER_FORMATS, render_pieces
 from cadtwist.web.params import Params
+from cadtwist.web.sources import Sources
 
 __all__ = ["RenderRequest", "parse_render", "render"]
 
-_log = Logger()
-_ESCAPES = re.compile(r"\\.", re.DOTALL)
-_EXPRESSION = re.compile(r"[()|\"']")
+_TEMPLATE = re.compile(r"template\[(\w+)\]\Z")
+_MOST_SHOWN = 1000
 _CACHED_S = 60
 _LONGEST_CACHED_S = 365 * 86400
 _LATEST = 0xFFFFFFFF  # the last second that files can tell
@@ -50,19 +47,23 @@ class RenderRequest:
     cached_s: int
     callback: str
     pretty: bool
+    bindings: dict[str, str] = field(default_factory=dict)
 
 
 async def render(context: WebContext, params: Params) -> Answer:
     """Answer a render request."""
     wanted = parse_render(params, int(context.clock()), context.zone)
-    found: list[Rendered] = []
+    sources = Sources(context, wanted.now)
+    found: list[TimeSeries] = []
     if wanted.targets:
-        patterns = list(wanted.targets)
-        resolution = await answered(context.owner.resolve(patterns, wanted.start, wanted.end))
-        found = await _fetched(context, wanted, resolution)
-    if wanted.form == "json" and wanted.max_points:
-        thinned = consolidated([one.series for one in found], wanted.max_points, wanted.xff)
-        found = [replace(one, series=series) for one, series in zip(found, thinned, strict=True)]
+        try:
+            found = await evaluate(_query(context, wanted, sources), sources, context.functions)
+            if wanted.form == "json" and wanted.max_points:
+                found = consolidated(found, wanted.max_points)
+        except EvaluationError as error:
+            raise _refused(str(error), error.targets, params) from None
+        except ConsolidationError as error:
+            raise invalid(error) from None
     body = await _body(context, wanted, found)
     kind = RENDER_FORMATS[wanted.form]
     if wanted.callback:
@@ -70,30 +71,31 @@ async def render(context: WebContext, params: Params) -> Answer:
     return Answer(body, kind, headers=_cache_headers(wanted.cached_s, context.clock()))
 
 
-async def _fetched(context: WebContext, wanted: RenderRequest, resolution: Resolution) -> list[Rendered]:
-    """Read the series in order; a file's fault is logged and costs that file's points only."""
-    found: list[Rendered] = []
-    points = 0
-    slices = Slices(context)
-    for target, metrics in zip(wanted.targets, resolution.patterns, strict=True):
-        for metric in metrics:
-            schema = resolution.schemas[metric.schema]
-            series, fault = fetch_metric(context.store, metric, schema, wanted.start, wanted.end, wanted.now)
-            if fault:
-                _log.warn("Reading {name}: {fault}", name=metric.name, fault=fault)
-            if series is not None:
-                points += len(series)
-                found.append(Rendered(series, target))
-            if points > context.limits.points:
-                raise TooBroad(f"The request means more than {context.limits.points} points")
-            await slices.breathe()
-    return found
+def _query(context: WebContext, wanted: RenderRequest, sources: Sources) -> Query:
+    limits = context.limits
+    return Query(
+        wanted.targets, wanted.start, wanted.end, wanted.now, int(context.clock()), wanted.zone, context.zone,
+        wanted.xff, wanted.bindings, limits.points, limits.calls, sources.breathe,
+    )  # fmt: skip
 
 
-async def _body(context: WebContext, wanted: RenderRequest, found: list[Rendered]) -> bytes:
+def _refused(message: str, targets: list[str], params: Params) -> RefusedError:
+    """Return graphite-web's refusal of a target, with what the client told of itself."""
+    text = f"Invalid parameters ({message}); targets: \"{_shown(', '.join(targets))}\""
+    if params.source:
+        told = ", ".join(f"{name}: {_shown(value)}" for name, value in params.source)
+        text += f'; source: "{told}"'
+    return RefusedError(400, text, HTML)
+
+
+def _shown(text: str) -> str:
+    return text[:_MOST_SHOWN]
+
+
+async def _body(context: WebContext, wanted: RenderRequest, found: list[TimeSeries]) -> bytes:
     pieces: list[bytes] = []
     slices = Slices(context)
-    for piece in render_pieces(wanted.form, found, wanted.xff, wanted.zone, wanted.no_nulls, wanted.pretty):
+    for piece in render_pieces(wanted.form, found, wanted.zone, wanted.no_nulls, wanted.pretty):
         pieces.append(piece)
         await slices.breathe()
     return b"".join(pieces)
@@ -124,6 +126,7 @@ def parse_render(params: Params, clock: int, zone: tzinfo) -> RenderRequest:
         cached_s=0 if "noCache" in params else min(max(int(cached_s), 0), _LONGEST_CACHED_S),
         callback=params.last("jsonp") if params.last("format") in _CALLBACK_FORMATS else "",
         pretty=bool(params.last("pretty")),
+        bindings={found[1]: params.last(key) for key in params if (found := _TEMPLATE.match(key))},
     )
 
 
@@ -151,11 +154,7 @@ def _form(params: Params) -> str:
 
 def _targets(params: Params) -> tuple[str, ...]:
     targets = params.all("target") or params.all("target[]")
-    wanted = tuple(target.strip() for target in targets if target.strip())
-    for target in wanted:
-        if _EXPRESSION.search(_ESCAPES.sub("", target)):
-            raise RefusedError(400, f"Functions are not evaluated here, only names and globs: {target}")
-    return wanted
+    return tuple(target.strip() for target in targets if target.strip())
 
 
 def _time(params: Params, key: str, default: int, zone: tzinfo, now: int) -> int:

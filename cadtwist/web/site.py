@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import unquote
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
@@ -13,7 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from cadtwist.query.find import TooBroad
-from cadtwist.web import admin, graphite
+from cadtwist.web import admin, functions, graphite
 from cadtwist.web.answers import Answer, header, send
 from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, PLAIN, RefusedError
@@ -25,6 +26,11 @@ __all__ = ["ApiSite", "Doors"]
 Door = Callable[[WebContext, Params], Coroutine[Any, Any, Answer]]
 
 _IDLE_S = 60
+_SOURCES = (
+    (b"x-grafana-org-id", "grafana-org-id"),
+    (b"x-dashboard-id", "dashboard-id"),
+    (b"x-panel-id", "panel-id"),
+)
 _NOT_FOUND = Answer(b"<html><body><h1>Not Found</h1></body></html>", "text/html", 404)
 _CLOSED = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -53,6 +59,7 @@ class Doors(Resource):
             "/metrics": _metrics,
             "/metrics/find": graphite.find,
             "/metrics/expand": graphite.expand,
+            "/functions": functions.function_list,
             "/version": graphite.version,
             "/info": admin.info,
             "/ops/status": admin.status,
@@ -60,18 +67,18 @@ class Doors(Resource):
             "/healthz": admin.health,
             "/readyz": admin.ready,
         }
+        self._rooms: dict[str, Door] = {"/functions/": functions.one_function}
 
     def render(self, request: Request) -> int:
         """Answer any method like GET; a cross-origin preflight gets its headers only."""
         if request.method == b"OPTIONS" and header(request, b"access-control-request-method"):
             send(request, Answer(b"", PLAIN), self._context.cross_origin)
             return NOT_DONE_YET
-        path = request.path.decode("utf-8", "replace")
-        door = graphite.index if path == "/metrics/index.json" else self._doors.get(path.removesuffix("/"))
+        door, tail = self._found(request.path)
         if door is None:
             send(request, _NOT_FOUND, self._context.cross_origin)
             return NOT_DONE_YET
-        work: Deferred[Answer] = Deferred.fromCoroutine(self._enter(door, request))
+        work: Deferred[Answer] = Deferred.fromCoroutine(self._enter(door, request, tail))
         gone = request.notifyFinish()
         gone.addErrback(lambda _: work.cancel())
         work.addErrback(self._refuse, request)
@@ -79,11 +86,25 @@ class Doors(Resource):
         work.addErrback(self._drop)
         return NOT_DONE_YET
 
-    async def _enter(self, door: Door, request: Request) -> Answer:
+    def _found(self, path: bytes) -> tuple[Door | None, str]:
+        """Return the door of a path, and what follows its own path; None where there is none."""
+        text = unquote(path.decode("utf-8", "replace"))
+        door = graphite.index if text == "/metrics/index.json" else self._doors.get(text.removesuffix("/"))
+        if door is not None:
+            return door, ""
+        for start, behind in self._rooms.items():
+            if text.startswith(start):
+                return behind, text[len(start) :].removesuffix("/")
+        return None, ""
+
+    async def _enter(self, door: Door, request: Request, tail: str) -> Answer:
         query = request.uri.partition(b"?")[2]
         body = b"" if request.content is None else request.content.read()
         kind = header(request, b"content-type") or ""
-        return await door(self._context, parse_params(query, body, kind, header(request, b"accept")))
+        params = parse_params(query, body, kind, header(request, b"accept"))
+        params.method, params.tail = request.method.decode("ascii", "replace"), tail
+        params.source = [(name, found) for key, name in _SOURCES if (found := header(request, key))]
+        return await door(self._context, params)
 
     def _refuse(self, failure: Failure, request: Request) -> Answer | Failure:
         """Turn an error into the answer that tells it."""

@@ -9,7 +9,7 @@ from zope.interface import implementer
 from cadtwist.errors import StorageError
 from cadtwist.interfaces import IStore
 from cadtwist.model.series import Series
-from cadtwist.query.consolidate import consolidated, reduce_groups
+from cadtwist.query.consolidate import reduce_groups
 from cadtwist.query.fetch import fetch_metric, merge_hot, window
 from cadtwist.query.owner import HotMetric, SchemaInfo
 
@@ -112,12 +112,7 @@ class ReduceTests(SynchronousTestCase):
             "absmax": [-5, NAN, 2],
             "absmin": [3, NAN, 2],
             "avg_zero": [-2 / 3, NAN, 2],
+            "first": [3, NAN, 2],
         }.items():
             np.testing.assert_allclose(reduce_groups(values, starts, method), expected, err_msg=method)
 
-    def test_shares(self):
-        found = consolidated([series([1, NAN, NAN, NAN, 2, 4, 6, 8], 0)], 2, 0.5)[0]
-        self.assertEqual(found.step, 240)
-        np.testing.assert_array_equal(consolidated([series([1, NAN, 3])], 1, 0.9)[0].values, [NAN])
-        self.assertEqual(consolidated([], 5, 0), [])
-        self.assertEqual(len(consolidated([series([])], 1, 0)[0]), 0)

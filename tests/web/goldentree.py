@@ -83,8 +83,8 @@ def site(root: str, **changes) -> tuple[ApiSite, Clock]:
 
 def cases() -> list[tuple[dict, dict]]:
     """Return the recorded (request, answer) pairs."""
-    with open(os.path.join(DATA, "cases.json")) as file:
+    with gzip.open(os.path.join(DATA, "cases.json.gz"), "rt", encoding="utf-8") as file:
         requests = json.load(file)["cases"]
-    with open(os.path.join(DATA, "answers.jsonl")) as file:
+    with gzip.open(os.path.join(DATA, "answers.jsonl.gz"), "rt", encoding="utf-8") as file:
         answers = {answer["id"]: answer for answer in map(json.loads, file)}
     return [(request, answers[request["id"]]) for request in requests]

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.model.series import Series
-from cadtwist.web.formats import Rendered, render_pieces, series_tags
+from cadtwist.query.timeseries import TimeSeries, name_tags
+from cadtwist.web.formats import render_pieces
 
 NUMBERS = st.one_of(
     st.floats(),
@@ -25,7 +25,7 @@ NUMBERS = st.one_of(
     st.sampled_from([0.0, -0.0, 1e-4, 9.99e-5, 1e16, 9999999999999998.0, math.inf, -math.inf, math.nan]),
 )
 SERIES = st.builds(
-    lambda name, start, step, values: Series(
+    lambda name, start, step, values: TimeSeries(
         name, start * step, (start + len(values)) * step, step, np.array(values, np.float64)
     ),
     st.text('ab",;=.ü', min_size=1, max_size=8),
@@ -42,8 +42,7 @@ def plain(series):
 
 
 def body(form, found, zone=timezone.utc, no_nulls=False, pretty=False):
-    rendered = [Rendered(series, "*") for series in found]
-    return b"".join(render_pieces(form, rendered, 0.0, zone, no_nulls, pretty)).decode()
+    return b"".join(render_pieces(form, found, zone, no_nulls, pretty)).decode()
 
 
 class FormatTests(SynchronousTestCase):
@@ -55,7 +54,7 @@ class FormatTests(SynchronousTestCase):
             for series in found:
                 points = [point for point in plain(series) if not no_nulls or point[0] is not None]
                 if points or not no_nulls:
-                    shown.append({"target": series.name, "tags": series_tags(series.name), "datapoints": points})
+                    shown.append({"target": series.name, "tags": name_tags(series.name), "datapoints": points})
         expected = json.dumps(shown, indent=2 if pretty else None).replace("Infinity", "1e9999")
         self.assertEqual(body("json", found, no_nulls=no_nulls, pretty=pretty), expected)
 
@@ -79,14 +78,17 @@ class FormatTests(SynchronousTestCase):
         self.assertEqual(body("csv", found, zone), text.getvalue())
 
     def test_numbers_are_floats_for_clusters(self):
-        rendered = [Rendered(Series("a", 60, 180, 60, np.array([1.0, math.nan])), "a*")]
+        rendered = [TimeSeries("a", 60, 180, 60, np.array([1.0, math.nan]), expression="a*")]
         for form, decode in (("msgpack", msgspec.msgpack.decode), ("pickle", pickle.loads)):
-            (found,) = decode(b"".join(render_pieces(form, rendered, 0.0, timezone.utc, False, False)))
+            (found,) = decode(b"".join(render_pieces(form, rendered, timezone.utc, False, False)))
             self.assertEqual((found["values"], found["pathExpression"]), ([1.0, None], "a*"))
             self.assertIs(type(found["values"][0]), float)
 
     def test_rickshaw_and_dygraph(self):
-        found = [Series("a", 60, 180, 60, np.array([1.0, math.inf])), Series("b", 60, 120, 60, np.array([math.nan]))]
+        found = [
+            TimeSeries("a", 60, 180, 60, np.array([1.0, math.inf])),
+            TimeSeries("b", 60, 120, 60, np.array([math.nan])),
+        ]
         self.assertIn('{"x": 120, "y": 1e9999}', body("rickshaw", found))
         self.assertEqual(body("dygraph", found), '{"labels" : ["Time", "a", "b"], "data" : [[60000, 1.0, null]]}')
         self.assertEqual(body("dygraph", []), "{}")

@@ -96,7 +96,7 @@ class RenderTests(SynchronousTestCase):
         )
 
     def test_cluster_form(self):
-        reply = get(*make(), "/render/", target="{a.x,b}", **{"from": "-3min"}, format="msgpack", local="1")
+        reply = get(*make(), "/render/", target="{q,r}", **{"from": "-3min"}, format="msgpack", local="1")
         self.assertEqual((reply.status, reply.body), (200, b"\x90"))
         reply = get(*make(), "/render/", target="[b]", **{"from": "-3min"}, format="raw", noCache="1")
         self.assertEqual(reply.body, b"b,%d,%d,60|None,1.0,2.0\n" % (NOW - 120, NOW + 60))
@@ -104,8 +104,10 @@ class RenderTests(SynchronousTestCase):
 
     def test_refusals(self):
         for fields, status, text in (
-            ({"target": "sumSeries(a.*)", "format": "json"}, 400, "Functions are not evaluated"),
-            ({"target": "a|b", "format": "json"}, 400, "Functions are not evaluated"),
+            ({"target": "nosuch(a.*)", "format": "json"}, 400, "unknown function: nosuch); targets: \"nosuch(a.*)\""),
+            ({"target": "scale(a.*,'x')", "format": "json"}, 400, "parameter \"factor\": 'x' at column 1"),
+            ({"target": " (", "format": "json"}, 400, "No expression at column 1 of target"),
+            ({"target": "mapSeries(a.*,1)", "format": "json"}, 400, "The target does not stand for series"),
             ({"target": "a", "format": "png"}, 400, "Images are not drawn"),
             ({"target": "a"}, 400, "Images are not drawn"),
             ({"target": "a", "format": "json", "maxDataPoints": "0"}, 400, "Invalid parameters (maxDataPoints"),

@@ -1,0 +1,132 @@
+"""asPercent: series as shares of a total."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cadtwist.query.functions.context import Context
+from cadtwist.query.functions.naming import grouped
+from cadtwist.query.functions.spec import SERIES, ArgumentError, Param, render_function
+from cadtwist.query.reducing import reducer, stacked
+from cadtwist.query.rows import Aligned, align, combine, paths_of
+from cadtwist.query.timeseries import Floats, TimeSeries
+
+__all__: list[str] = []
+
+Lists = list[TimeSeries]
+_MISMATCH = (
+    "asPercent second argument must be missing, a single digit, reference exactly 1 series or reference the same "
+    "number of series as the first argument"
+)
+
+
+@render_function(
+    "asPercent", "pct", group="Combine", callback=True,
+    params=(SERIES, Param("total", "any"), Param("nodes", "nodeOrTag", multiple=True)),
+)  # fmt: skip
+def as_percent(context: Context, series_list: Lists, total: object = None, *nodes: int | str) -> Lists:
+    """Show each series as percentage of a total.
+
+    The total is that of all series, a number, one series, or a list of as many series, paired by name.  With nodes
+    or tags, series and totals that share these belong together.
+    """
+    total = _checked(total)
+    context.request.spend(sum(map(len, series_list)))
+    if nodes:
+        if total is not None and not isinstance(total, list):
+            raise ArgumentError("total must be None or a seriesList")
+        return _by_nodes(context, series_list, total, nodes)
+    if isinstance(total, list):
+        if len(total) == 1 != len(series_list):
+            return _of_one(context, series_list, total[0])
+        if len(total) != len(series_list):
+            raise ArgumentError(_MISMATCH)
+        pairs = zip(sorted(series_list, key=_name), sorted(total, key=_name), strict=True)
+        return [_share(context, one, other, f"asPercent({one.name},{other.name})") for one, other in pairs]
+    if not series_list:
+        return []
+    aligned = align(series_list)
+    if total is None:
+        row, label = combine(aligned, reducer("sum"), 0.0), f"sumSeries({paths_of(series_list)})"
+    else:
+        row, label = np.full(len(series_list[0]), total), str(total)
+    return _of_row(context, series_list, aligned, row, label)
+
+
+def _checked(total: object) -> Lists | float | None:
+    if total is None or isinstance(total, list):
+        return total
+    if isinstance(total, str):
+        try:
+            return float(total)
+        except ValueError:
+            raise ArgumentError(f"asPercent(): total is {total!r}, no number") from None
+    return total if isinstance(total, int | float) else None
+
+
+def _name(series: TimeSeries) -> str:
+    return series.name
+
+
+def _percent(values: Floats, totals: Floats) -> Floats:
+    """Of two columns, whose missing tails are unknown."""
+    over, under = stacked([values, totals])
+    with np.errstate(all="ignore"):
+        return np.where(under == 0, np.nan, over / under * 100.0)
+
+
+def _made(context: Context, name: str, aligned: Aligned, values: Floats) -> TimeSeries:
+    return TimeSeries(name, aligned.start, aligned.end, aligned.step, values, xff=context.xff)
+
+
+def _share(context: Context, series: TimeSeries, total: TimeSeries, name: str) -> TimeSeries:
+    aligned = align([series, total])
+    return _made(context, name, aligned, _percent(*aligned.columns))
+
+
+def _of_one(context: Context, series_list: Lists, total: TimeSeries) -> Lists:
+    if not series_list:
+        return []
+    aligned = align([*series_list, total])
+    row = aligned.columns[-1]
+    return _of_row(context, series_list, aligned, row, total.name)
+
+
+def _of_row(context: Context, series_list: Lists, aligned: Aligned, row: Floats, label: str) -> Lists:
+    return [
+        TimeSeries(
+            f"asPercent({series.name},{label})", series.start, series.end, series.step, _percent(column, row),
+            xff=context.xff,
+        )
+        for series, column in zip(series_list, aligned.columns, strict=False)
+    ]  # fmt: skip
+
+
+def _total_of(context: Context, group: Lists) -> TimeSeries:
+    if len(group) == 1:
+        return group[0]
+    aligned = align(group)
+    return _made(context, f"sumSeries({paths_of(group)})", aligned, combine(aligned, reducer("sum"), 0.0))
+
+
+def _by_nodes(context: Context, series_list: Lists, total: Lists | None, nodes: tuple[int | str, ...]) -> Lists:
+    groups = grouped(series_list, nodes)
+    totals = {key: _total_of(context, found) for key, found in (grouped(total, nodes) if total else groups).items()}
+    if total is not None and not total:
+        totals = {}
+    results = []
+    for key in dict.fromkeys((*groups, *totals)):
+        whole = totals.get(key)
+        if key not in groups and whole is not None:
+            results.append(_missing(whole, f"asPercent(MISSING,{whole.name})"))
+        for series in groups.get(key, ()):
+            if whole is None:
+                results.append(_missing(series, f"asPercent({series.name},MISSING)"))
+            else:
+                results.append(_share(context, series, whole, f"asPercent({series.name},{whole.name})"))
+    return results
+
+
+def _missing(series: TimeSeries, name: str) -> TimeSeries:
+    values = np.full(len(series), np.nan)
+    return TimeSeries(name, series.start, series.end, series.step, values, xff=series.xff)
