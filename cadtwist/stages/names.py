@@ -114,6 +114,14 @@ class Rewrite:
         return None if written == name else Outcome((written,))
 
 
+def _encoded(name: str) -> bytes:
+    """Return a name's bytes; what `surrogateescape` made of bytes that are no UTF-8 becomes them again."""
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "replace")
+
+
 def _joined(outcomes: list[Outcome]) -> Outcome:
     """Return what several names become together: each name once, in order, and the first remark."""
     names = dict.fromkeys(name for outcome in outcomes for name in outcome.names)
@@ -218,7 +226,7 @@ class NameMap:
         return all(rule.spares(names) for rule in self.rules if hasattr(rule, "spares"))
 
     def _decide_id(self, number: int) -> int:
-        name = self._table.name(number).decode("utf-8")
+        name = self._table.name(number).decode("utf-8", "surrogateescape")
         decided = self._decide(name)
         if decided is None and self._admit is None:
             return PASS
@@ -234,7 +242,7 @@ class NameMap:
         if outcome.names == (name,):
             return PASS
         seen = self._table.seen(number)
-        targets = [self._table.intern(each.encode("utf-8", "replace"), seen) for each in outcome.names]
+        targets = [self._table.intern(_encoded(each), seen) for each in outcome.names]
         if NO_ID in targets:
             return UNKNOWN
         return FIRST_ROW + self._fans.add(targets)

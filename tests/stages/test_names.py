@@ -108,6 +108,16 @@ class NameMapContract:
         self.assertEqual(self.account.dropped, {"blacklist": 2, "whitelist": 2})
         self.assertEqual(self.account.balance(), 0)
 
+    def test_names_need_not_be_utf8(self) -> None:
+        stage = self.stage(Rewrite([RewriteRule("^b", "a")]))
+        ids = [self.table.intern(name, 50) for name in (b"b\xff\xc3", b"\xe9")]
+        stage.accept(Batch(np.array(ids, np.uint32), np.zeros(2), np.zeros(2)))
+        self.assertEqual(self.table.names(self.sink.batches[0].ids), [b"a\xff\xc3", b"\xe9"])
+
+    def test_a_rule_may_make_what_no_text_has(self) -> None:
+        self.stage(Rewrite([RewriteRule("^b", "\ud800")])).accept(self.batch("b"))
+        self.assertEqual(self.table.names(self.sink.batches[0].ids), [b"?"])
+
     def test_sends_nothing_when_all_is_dropped(self) -> None:
         self.stage(BlacklistRule(("",))).accept(self.batch("a", "b"))
         self.assertEqual((self.sink.batches, self.account.balance()), ([], 0))
