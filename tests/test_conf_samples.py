@@ -19,14 +19,18 @@ _CONF = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _ENVIRON = {"GRAPHITE_ROOT": "/opt/graphite"}
 
 
-def _load(name: str) -> Loaded:
-    return load(os.path.join(_CONF, name), environ=_ENVIRON)
+def _load(name: str, program: str = "") -> Loaded:
+    return load(os.path.join(_CONF, name), environ=_ENVIRON, program=program)
 
 
 class SampleTests(SynchronousTestCase):
     def test_load_without_remark_and_round_trip(self) -> None:
-        for name in ("carbon.conf", "quickstart.toml", "cadtwist.toml"):
-            loaded = _load(name)
+        for name, program in (
+            *(("carbon.conf", program) for program in ("", "carbon-relay", "carbon-aggregator")),
+            ("quickstart.toml", ""),
+            ("cadtwist.toml", ""),
+        ):
+            loaded = _load(name, program)
             self.assertEqual((loaded.warnings, loaded.notices), ((), ()), name)
             problems = Problems()
             again = load_native(to_toml(loaded.config), "x.toml", read_file, problems)
@@ -54,6 +58,12 @@ class SampleTests(SynchronousTestCase):
         self.assertEqual(config.limits, Config().limits)
         self.assertEqual([rule.name for rule in config.schemas], ["carbon", "default"])
         self.assertEqual([rule.name for rule in config.aggregation], ["min", "max", "sum", "default"])
+
+    def test_the_carbon_sample_of_a_relay(self) -> None:
+        config = _load("carbon.conf", "carbon-relay").config
+        self.assertEqual([listener.port for listener in config.listeners], [2013, 2014])
+        self.assertEqual([found.name for found in config.destinations], ["127.0.0.1:2004"])
+        self.assertEqual([rule.name for rule in config.relays[0].groups[0].rules], ["default"])
 
     def test_the_carbon_sample_is_complete(self) -> None:
         text = read_file(os.path.join(_CONF, "carbon.conf"))

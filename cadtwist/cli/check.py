@@ -1,7 +1,8 @@
 """`cadtwist check FILE`: says everything that is wrong with a configuration, and shows it as native TOML.
 
-carbon's rule files (storage-schemas.conf, storage-aggregation.conf, whitelist.conf, blacklist.conf) can be checked
-alone.  Exit status: 0 = usable (there may be warnings), 2 = not usable, or files of the store contradict it.
+carbon's rule files (storage-schemas.conf, storage-aggregation.conf, whitelist.conf, blacklist.conf, relay-rules.conf,
+rewrite-rules.conf, aggregation-rules.conf) can be checked alone.  Of a carbon.conf every section is checked.  Exit
+status: 0 = usable (there may be warnings), 2 = not usable, or files of the store contradict it.
 """
 
 from __future__ import annotations
@@ -13,19 +14,30 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TextIO
 
 from cadtwist.config.errors import Problems, Weight
-from cadtwist.config.load import DIALECTS, Examined, examine, read_file
+from cadtwist.config.load import DIALECTS, Examined, examine, programs_in, read_file
 from cadtwist.config.model import Config
+from cadtwist.config.relayrules import read_aggregates, read_relay_rules, read_rewrites
 from cadtwist.config.rules import read_aggregation, read_patterns, read_schemas
 from cadtwist.config.toml import to_toml
 
 __all__ = ["EXIT_FAULTY", "CheckStore", "run"]
 
 EXIT_FAULTY = 2
+
+
+def _rewrites(text: str, path: str, problems: Problems) -> tuple[object, ...]:
+    found = read_rewrites(text, path, problems)
+    return (*found.before, *found.after)
+
+
 RULE_FILES: dict[str, Callable[[str, str, Problems], tuple[object, ...]]] = {
     "storage-schemas": read_schemas,
     "storage-aggregation": read_aggregation,
     "whitelist": read_patterns,
     "blacklist": read_patterns,
+    "relay-rules": lambda text, path, problems: read_relay_rules(text, path, None, problems),
+    "rewrite-rules": _rewrites,
+    "aggregation-rules": read_aggregates,
 }
 """carbon's rule files by the beginning of their name: what reads each."""
 
@@ -44,7 +56,25 @@ def run(
     kind = asked.dialect or _rule_kind(asked.file or "")
     if kind in RULE_FILES and asked.file:
         return _check_rules(kind, asked.file, stdout)
-    examined = examine(asked.file, dialect=asked.dialect, instance=asked.instance, environ=environ)
+    programs = (f"carbon-{asked.program}",) if asked.program else _programs(asked)
+    return max(_check(asked, program, stdout, environ, check_store) for program in programs)
+
+
+def _programs(asked: argparse.Namespace) -> tuple[str, ...]:
+    """Return the programs whose sections of a carbon.conf are to be checked: all of them, but one is printed."""
+    found = programs_in(asked.file, asked.dialect) if asked.file and not asked.print else ()
+    return found or ("",)
+
+
+def _check(
+    asked: argparse.Namespace,
+    program: str,
+    stdout: TextIO,
+    environ: Mapping[str, str],
+    check_store: CheckStore | None,
+) -> int:
+    """Check the file as the configuration of one program; return the exit status."""
+    examined = examine(asked.file, dialect=asked.dialect, program=program, instance=asked.instance, environ=environ)
     comments = "# " if asked.print and examined.loaded is not None else ""
     for report in examined.problems.reports:
         print(f"{comments}{report.weight}: {report}", file=stdout)
@@ -87,6 +117,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("file", nargs="?", help="the configuration (default: carbon's, from GRAPHITE_ROOT)")
     parser.add_argument("--print", action="store_true", help="print it as native TOML")
     parser.add_argument("--instance", default="a", help="instance of carbon.conf: [cache:NAME] (default: a)")
+    parser.add_argument(
+        "--program",
+        choices=("cache", "relay", "aggregator", "aggregator-cache"),
+        help="whose section of carbon.conf (default: each that is there; --print: the first)",
+    )
     parser.add_argument("--dialect", choices=(*DIALECTS, *RULE_FILES), help="how to read it (default: recognised)")
     parser.add_argument("--store", action="store_true", help="also compare existing files with the schemas")
     return parser
@@ -97,7 +132,9 @@ def _summary(examined: Examined) -> str:
     told = ", ".join(_counted(len(examined.problems.texts(weight)), weight) for weight in weights)
     if examined.loaded is None:
         return f"not usable: {told}"
-    return f"{examined.loaded.path}: {examined.loaded.dialect}, usable: {told}"
+    program = examined.loaded.config.program
+    section = f" [{program.removeprefix('carbon-')}]" if examined.loaded.dialect == "carbon" else ""
+    return f"{examined.loaded.path}: {examined.loaded.dialect}{section}, usable: {told}"
 
 
 def _store(config: Config, stdout: TextIO, check_store: CheckStore | None) -> int:

@@ -13,18 +13,23 @@ from typing import Any, TextIO
 
 from msgspec import NODEFAULT
 
-from cadtwist.config.assemble import value_at
-from cadtwist.config.carbonoptions import GROUPS, CarbonOption
-from cadtwist.config.model import CacheConfig, Config
+from cadtwist.config.carbonoptions import GROUPS
+from cadtwist.config.carbonrow import CarbonOption
 from cadtwist.config.options import Option, leaves, option, type_name
 from cadtwist.config.toml import toml_value
 
 __all__ = ["carbon_sample", "main", "native_sample", "options_document"]
 
 _WIDTH = 110
-_DEFAULTS = Config(cache=CacheConfig())
 _LISTS = ("listeners", "schemas", "aggregation", "relays", "destinations")
-_UNSHOWN = (*_LISTS, "health_metrics", "stages.rewrite", "stages.post_rewrite")
+_UNSHOWN = (*_LISTS, "health_metrics", "aggregator", "aggregate_rules", "stages.rewrite", "stages.post_rewrite")
+_SHARED = {
+    "relay": "the options of folders, process, listeners and receiving that [cache] shows",
+    "aggregator": "those options of [cache], and how [relay] sends,",
+}
+_CARBON_HEAD = "| option | of | type | default | native | meaning |"
+_RELAY_SAMPLE = {"DESTINATIONS": "127.0.0.1:2004", "REWRITE_RULES": "unset"}
+_USERS = {"C": "cache", "R": "relay", "A": "aggregator", "B": "aggregator-cache"}
 _DIFFERENT = (
     "",
     "Where a default differs from carbon's code:",
@@ -125,11 +130,22 @@ method = "sum"
 # members = ["a", "b"]
 # replication = 2
 
+# [aggregator]                      # carbon's; what it makes goes on like what it is made of
+# forward_all = true
+
+# [[aggregate_rules]]
+# output = "all.<app>.requests"
+# frequency = 60
+# method = "sum"
+# pattern = "servers.*.<app>.requests"
+
 # [files]                           # carbon's rule files; their rules come behind those above
 # schemas = "storage-schemas.conf"
 # aggregation = "storage-aggregation.conf"
 # whitelist = "whitelist.conf"
 # blacklist = "blacklist.conf"
+# rewrite = "rewrite-rules.conf"
+# aggregate = "aggregation-rules.conf"
 """
 
 
@@ -160,29 +176,40 @@ def _native_line(name: str, row: Option, default: Any) -> str:
 
 
 def carbon_sample() -> str:
-    """Return conf/carbon.conf: `[cache]` with every option that has an effect."""
+    """Return conf/carbon.conf: every option that has an effect, `[cache]` first, then what other sections have."""
     lines = [
-        "# carbon.conf of cadtwist: section [cache], every option that has an effect, with its default.",
-        "# [cache:NAME] overrides it for `--instance NAME`.  Options that carbon does not know are commented out.",
-        "# A percent sign is written %%.  See docs/options.md for types and ranges.",
+        "# carbon.conf of cadtwist: every option that has an effect, with its default.",
+        "# [cache:NAME] overrides [cache] for `--instance NAME`; so do the others.  Options that carbon",
+        "# does not know are commented out.  A percent sign is written %%.  See docs/options.md for types and ranges.",
         "",
         "[cache]",
     ]
-    for title, rows in GROUPS:
-        shown = [row for row in rows if not row.reason and not _refused(row)]
-        if shown:
-            lines += ["", f"# {'-' * 20} {title} {'-' * (_WIDTH - 24 - len(title))}"]
-        for row in shown:
-            lines += _carbon_lines(row)
+    lines += _section("C", "")
+    for section, letter, without, port in (("relay", "R", "C", 2013), ("aggregator", "A", "CR", 2023)):
+        lines += ["", "", f"[{section}]", f"# Beside these, {_SHARED[section]} count here.", ""]
+        lines += [f"LINE_RECEIVER_PORT = {port}", f"PICKLE_RECEIVER_PORT = {port + 1}"]
+        lines += ["DESTINATIONS = 127.0.0.1:2004"] if section == "aggregator" else []
+        lines += _section(letter, without)
     return "\n".join(lines) + "\n"
+
+
+def _section(letter: str, without: str) -> Iterator[str]:
+    """Yield the options of the program `letter` but for those of the programs `without`."""
+    for title, rows in GROUPS:
+        wanted = [row for row in rows if letter in row.users and not set(without) & set(row.users)]
+        shown = [row for row in wanted if not row.reason and not _refused(row)]
+        if shown:
+            yield from ("", f"# {'-' * 20} {title} {'-' * (_WIDTH - 24 - len(title))}")
+        for row in shown:
+            yield from _carbon_lines(row, _RELAY_SAMPLE.get(row.name, ""))
 
 
 def _refused(row: CarbonOption) -> bool:
     return row.effect.startswith("refused")
 
 
-def _carbon_lines(row: CarbonOption) -> Iterator[str]:
-    value = _carbon_default(row)
+def _carbon_lines(row: CarbonOption, value: str) -> Iterator[str]:
+    value = value or _carbon_default(row)
     active = value and not row.ours and not value.startswith("/")
     active = active and not (row.name.startswith("PROTOBUF") or value == "unset")
     yield ""
@@ -200,10 +227,14 @@ def _doc(row: CarbonOption) -> str:
     return f"{target.doc} [{target.unit}]" if target.unit else target.doc
 
 
+def _defaults() -> dict[str, Any]:
+    return {path: default for path, _, default in leaves()}
+
+
 def _carbon_default(row: CarbonOption) -> str:
     if row.sample or not row.target:
         return row.sample
-    value = value_at(_DEFAULTS, row.target)
+    value = _defaults()[row.target]
     if value is None or (row.unset and value == inf):
         return "unset"
     if isinstance(value, tuple):
@@ -226,21 +257,29 @@ def options_document() -> str:
         "`twistd cadtwist -c FILE`.  An unknown key is an error.  `inf` is a number without limit.  The keys of",
         "lists such as `[[listeners]]` are shown as `listeners.*`; `[[schemas]]` has `name`, `pattern`, `retentions`,",
         "`priority`; `[[aggregation]]` has `name`, `pattern`, `xff`, `method`; `[[stages.rewrite]]` has `pattern`,",
-        "`replacement`.  `[files]` may name `schemas`, `aggregation`, `whitelist` and `blacklist` files in carbon's",
-        "form, relative to the configuration's folder.",
+        "`replacement`; `[[aggregate_rules]]` has `output`, `frequency`, `method`, `pattern`.  `[files]` may name",
+        "`schemas`, `aggregation`, `whitelist`, `blacklist`, `rewrite` and `aggregate` files in carbon's form,",
+        "relative to the configuration's folder.",
         "",
         "| option | type | default | range | reload | meaning |",
         "|---|---|---|---|---|---|",
         *(_native_row(path, hint, default) for path, hint, default in leaves()),
         "",
-        "## carbon.conf, section `[cache]`",
+        "## carbon.conf, sections `[cache]`, `[relay]`, `[aggregator]`, `[aggregator-cache]`",
         "",
-        "`[cache:NAME]` is laid over `[cache]` for `--instance NAME`.  An unknown option is a warning, a wrong",
-        "value an error.  `inf` is a number without limit.  Options marked + are additions that carbon does not know.",
+        "`[cache:NAME]` is laid over `[cache]` for `--instance NAME`, and so are the others.  An unknown option is a",
+        "warning, a wrong value an error; one of another section has no effect, which a start tells.  `inf` is a",
+        "number without limit.  Options marked + are additions that carbon does not know.",
     ]
     lines += _DIFFERENT
     for title, rows in GROUPS:
-        lines += ["", f"### {title}", "", "| option | type | default | native | meaning |", "|---|---|---|---|---|"]
+        lines += [
+            "",
+            f"### {title}",
+            "",
+            "| option | of | type | default | native | meaning |",
+            "|---|---|---|---|---|---|",
+        ]
         lines += [_carbon_row(row) for row in rows]
     return "\n".join(lines) + "\n"
 
@@ -265,7 +304,8 @@ def _carbon_row(row: CarbonOption) -> str:
     default = "" if row.reason else _carbon_default(row)
     target = f"`{row.target}`" if row.target else ""
     name = f"`{row.name}`{' +' if row.ours else ''}"
-    return f"| {name} | {kinds.get(row.kind, row.kind)} | {default} | {target} | {_doc(row)} |"
+    users = "all" if len(row.users) == len(_USERS) else ", ".join(_USERS[letter] for letter in row.users)
+    return f"| {name} | {users} | {kinds.get(row.kind, row.kind)} | {default} | {target} | {_doc(row)} |"
 
 
 def main(argv: list[str], stdout: TextIO, stderr: TextIO) -> int:

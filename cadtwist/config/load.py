@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cadtwist.config.carbon import CarbonSource, default_paths, expanded, load_carbon
+from cadtwist.config.carbon import CarbonSource, default_paths, expanded, load_carbon, programs_of
 from cadtwist.config.errors import Problems
 from cadtwist.config.model import Config
 from cadtwist.config.native import load_native
 from cadtwist.errors import ConfigError
 
-__all__ = ["DIALECTS", "Examined", "Loaded", "examine", "load", "read_file", "recognised"]
+__all__ = ["DIALECTS", "Examined", "Loaded", "examine", "load", "programs_in", "read_file", "recognised"]
 
 Read = Callable[[str], str]
 DIALECTS = ("carbon", "native")
@@ -52,6 +52,7 @@ def load(
     path: str | None,
     *,
     dialect: str | None = None,
+    program: str = "",
     instance: str = "a",
     environ: Mapping[str, str] = os.environ,
     overrides: Mapping[str, str] | None = None,
@@ -59,11 +60,20 @@ def load(
 ) -> Loaded:
     """Return the configuration at `path`, or raise `ConfigError` with every fault of it.
 
-    `dialect` is `carbon`, `native` or None: recognised by name and text.  `path` None is carbon's default path.
-    `instance` names the instance where the file does not.  `overrides` are carbon's `logdir`, `whitelist` and
-    `blacklist` of the command line.
+    `dialect` is one of `DIALECTS`, or None: recognised by name and text.  `path` None is carbon's default path.
+    `program` says whose section of carbon.conf is meant (`carbon-relay`); empty = the cache's, else the first that is
+    there.  `instance` names the instance where the file does not.  `overrides` are what the command line gives in
+    place of the file: carbon's `logdir`, `whitelist`, `blacklist`, `rules`, `rewrite_rules`, `aggregation_rules`.
     """
-    examined = examine(path, dialect=dialect, instance=instance, environ=environ, overrides=overrides, read=read)
+    examined = examine(
+        path,
+        dialect=dialect,
+        program=program,
+        instance=instance,
+        environ=environ,
+        overrides=overrides,
+        read=read,
+    )
     examined.problems.raise_errors()
     if examined.loaded is None:
         raise ConfigError([f"{path}: cannot be loaded"])
@@ -74,6 +84,7 @@ def examine(
     path: str | None,
     *,
     dialect: str | None = None,
+    program: str = "",
     instance: str = "a",
     environ: Mapping[str, str] = os.environ,
     overrides: Mapping[str, str] | None = None,
@@ -88,7 +99,8 @@ def examine(
     path, text = found
     dialect = dialect or recognised(path, text)
     if dialect == "carbon":
-        source = CarbonSource(path=path, environ=environ, instance=instance, **dict(overrides or {}))
+        program = program or next(iter(programs_of(text)), "carbon-cache")
+        source = CarbonSource(path=path, environ=environ, instance=instance, program=program, **dict(overrides or {}))
         config = load_carbon(text, source, reader.read, problems)
     elif dialect == "native":
         config = load_native(text, path, reader.read, problems, instance)
@@ -108,6 +120,15 @@ def recognised(path: str, text: str) -> str:
     if posixpath.basename(path) == "carbon.conf" or _CARBON_SECTION.search(text):
         return "carbon"
     return ""
+
+
+def programs_in(path: str, dialect: str | None = None, read: Read | None = None) -> tuple[str, ...]:
+    """Return the programs of which a carbon.conf has sections; none where it cannot be read, or is another dialect."""
+    try:
+        text = (read or read_file)(path)
+    except (OSError, ValueError):
+        return ()
+    return programs_of(text) if (dialect or recognised(path, text)) == "carbon" else ()
 
 
 def read_file(path: str) -> str:

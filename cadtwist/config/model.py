@@ -16,6 +16,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from cadtwist.config.aggregatormodel import AggregatorConfig
 from cadtwist.config.relaymodel import (
     DestinationConfig,
     HealthConfig,
@@ -26,10 +27,12 @@ from cadtwist.config.relaymodel import (
     SpoolConfig,
     StatsdEmissionConfig,
 )
+from cadtwist.model.aggregationrules import AggregateRule
 from cadtwist.model.retention import AggregationRule, SchemaRule
 from cadtwist.model.rules import RewriteRule
 
 __all__ = [
+    "AggregateRule",
     "AggregationRule",
     "CacheConfig",
     "Config",
@@ -273,7 +276,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `program` and `instance` name it in self-metrics, logs and pid files.  `user` empty = stay who we are.  `cache`
     None = datapoints are not kept here (then wal, writer, storage, schemas and aggregation are not read).  `relays`
-    send datapoints on to `destinations`.  `health_metrics` None = off.
+    send datapoints on to `destinations`.  `health_metrics` None = off.  `aggregator` None = nothing is aggregated
+    (then `aggregate_rules` only matter to groups that are `aggregated`).
     """
 
     program: str = "cadtwist"
@@ -302,6 +306,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     spool: SpoolConfig = SpoolConfig()
     health: HealthConfig = HealthConfig()
     health_metrics: HealthMetricsConfig | None = None
+    aggregator: AggregatorConfig | None = None
+    aggregate_rules: tuple[AggregateRule, ...] = ()
     statsd_emission: StatsdEmissionConfig = StatsdEmissionConfig()
     ops: OpsConfig = OpsConfig()
     processes: ProcessesConfig = ProcessesConfig()

@@ -2,8 +2,8 @@
 
 Every table of the text is a group of the Config (`[writer]`, `[cache]` ...), every key one of its values;
 `[[listeners]]`, `[[schemas]]`, `[[relays]]`, `[[relays.groups]]` ... are lists.  Beside them `[files]` may name
-carbon's rule files (`schemas`, `aggregation`, `whitelist`, `blacklist`; relative to the configuration's folder),
-whose rules come behind those of the text.  An unknown key is an error with its line.  Pure.
+carbon's rule files (`schemas`, `aggregation`, `whitelist`, `blacklist`, `rewrite`, `aggregate`; relative to the
+configuration's folder), whose rules come behind those of the text.  An unknown key is an error with its line.  Pure.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import re
 import sys
 from collections.abc import Callable
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from msgspec import NODEFAULT, Struct, ValidationError, convert
 from msgspec.structs import fields, replace
 
 from cadtwist.config.checks import faults
 from cadtwist.config.errors import Problems
-from cadtwist.config.model import AggregationRule, Config, RewriteRule, SchemaRule, StagesConfig
+from cadtwist.config.model import AggregateRule, AggregationRule, Config, RewriteRule, SchemaRule, StagesConfig
 from cadtwist.config.options import fault_of, struct_of, type_name
+from cadtwist.config.relayrules import Rewrites, read_aggregates, read_rewrites
 from cadtwist.config.rules import (
     aggregation_rule,
     read_aggregation,
@@ -40,7 +41,8 @@ else:
 __all__ = ["load_native"]
 
 Read = Callable[[str], str]
-_FILES = ("schemas", "aggregation", "whitelist", "blacklist")
+_Parsed = TypeVar("_Parsed")
+_FILES = ("schemas", "aggregation", "whitelist", "blacklist", "rewrite", "aggregate")
 _LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
@@ -122,6 +124,8 @@ class _Decoder:
             return self._rules(value, path, self._schema)
         if hint == tuple[AggregationRule, ...]:
             return self._rules(value, path, self._aggregation)
+        if hint == tuple[AggregateRule, ...]:
+            return self._rules(value, path, self._aggregate)
         if hint == tuple[RewriteRule, ...]:
             return self._rules(value, path, self._rewrite)
         inner = struct_of(hint)
@@ -182,6 +186,16 @@ class _Decoder:
             return None
         return rule
 
+    def _aggregate(self, tree: Any, path: KeyPath) -> AggregateRule | None:
+        row = self.struct(_Aggregate, tree, path)
+        if not isinstance(row, _Aggregate):
+            return None
+        try:
+            return AggregateRule(row.output, row.frequency, row.method, row.pattern)
+        except ValueError as error:
+            self.error(path, str(error))
+            return None
+
 
 class _Schema(Struct, frozen=True, kw_only=True):
     """One `[[schemas]]`."""
@@ -208,6 +222,15 @@ class _Rewrite(Struct, frozen=True, kw_only=True):
     replacement: str = ""
 
 
+class _Aggregate(Struct, frozen=True, kw_only=True):
+    """One `[[aggregate_rules]]`."""
+
+    output: str
+    frequency: int
+    method: str
+    pattern: str
+
+
 class _Files:
     """The rule files that `[files]` names."""
 
@@ -224,30 +247,37 @@ class _Files:
             return config
         self._decoder.unknown(files, _FILES, ("files",))
         stages: StagesConfig = config.stages
+        rewrites = self._read_rules(files, "rewrite", read_rewrites) or Rewrites()
         return replace(
             config,
             schemas=config.schemas + self._rules(files, "schemas", read_schemas),
             aggregation=config.aggregation + self._rules(files, "aggregation", read_aggregation),
+            aggregate_rules=config.aggregate_rules + self._rules(files, "aggregate", read_aggregates),
             stages=replace(
                 stages,
+                rewrite=stages.rewrite + rewrites.before,
+                post_rewrite=stages.post_rewrite + rewrites.after,
                 blacklist=stages.blacklist + self._rules(files, "blacklist", read_patterns),
                 whitelist=stages.whitelist + self._rules(files, "whitelist", read_patterns),
             ),
         )
 
     def _rules(self, files: dict[str, Any], name: str, parse: Callable[..., tuple[Any, ...]]) -> tuple[Any, ...]:
+        return self._read_rules(files, name, parse) or ()
+
+    def _read_rules(self, files: dict[str, Any], name: str, parse: Callable[..., _Parsed]) -> _Parsed | None:
         given = files.get(name)
         if given is None:
-            return ()
+            return None
         if not isinstance(given, str) or not given:
             self._decoder.error(("files", name), "the path of a file is expected")
-            return ()
+            return None
         path = posixpath.normpath(posixpath.join(self._folder, given))
         try:
             return parse(self._read(path), path, self._problems)
         except (OSError, ValueError) as error:
             self._decoder.error(("files", name), f"{path} cannot be read: {error}")
-            return ()
+            return None
 
 
 def _without_none(hint: Any) -> Any:

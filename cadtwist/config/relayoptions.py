@@ -163,6 +163,18 @@ def _process() -> Iterator[Option]:
     yield from _group("health_metrics.group.")
     yield Option("health_metrics.first_s", "first time after the start", "s", 0, 86400, reloadable=True)
     yield Option("health_metrics.interval_s", "seconds between", "s", 0.1, 86400, reloadable=True)
+    yield Option("aggregator.forward_all", "what comes in goes on as well as what is made of it", reloadable=True)
+    yield Option("aggregator.max_intervals", "open intervals of a metric", "", 1, 1_000_000, reloadable=True)
+    yield Option(
+        "aggregator.write_back_s",
+        "seconds between tellings of an interval; unset = the rule's frequency",
+        "s",
+        0.001,
+        86400,
+        reloadable=True,
+    )
+    yield Option("aggregator.log_misses", "a log line per datapoint that no rule is about", reloadable=True)
+    yield Option("aggregate_rules", "which metrics are made of which, how, and how often", reloadable=True)
     yield Option("statsd_emission.server", "host:port that gets our own metrics as statsd lines; empty = none")
     yield Option("statsd_emission.prefix", "first part of their names")
     yield Option("statsd_emission.interval_s", "seconds between", "s", 0.1, 86400)

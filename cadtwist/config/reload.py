@@ -53,7 +53,9 @@ def difference(old: Config, new: Config) -> Difference:
         before, after = value_at(old, path), value_at(new, path)
         if before == after:
             continue
-        takes = reloadable and not (path.startswith("cache.") and None in (old.cache, new.cache))
+        group = path.partition(".")[0]
+        appears = path != group and None in (getattr(old, group), getattr(new, group))
+        takes = reloadable and not appears
         (changes if takes else refused).append(Change(path, before, after))
     return Difference(tuple(changes), tuple(refused))
 

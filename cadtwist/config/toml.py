@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import fields
 
-from cadtwist.config.model import AggregationRule, Config, Listener, RewriteRule, SchemaRule
+from cadtwist.config.model import AggregateRule, AggregationRule, Config, Listener, RewriteRule, SchemaRule
 from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, RelayConfig
 from cadtwist.config.rules import retentions_text
 
@@ -70,6 +70,8 @@ def _row(entry: Any) -> dict[str, Any]:
     if isinstance(entry, AggregationRule):
         row = {"name": entry.name, "pattern": entry.pattern.pattern, "xff": entry.xff, "method": entry.method}
         return {name: value for name, value in row.items() if value is not None}
+    if isinstance(entry, AggregateRule):
+        return {name: getattr(entry, name) for name in ("output", "frequency", "method", "pattern")}
     if isinstance(entry, RewriteRule):
         return {"pattern": entry.pattern, "replacement": entry.replacement}
     shown = ((field.name, getattr(entry, field.name), field.default) for field in fields(entry))

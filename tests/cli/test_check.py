@@ -40,7 +40,7 @@ class CheckTests(SynchronousTestCase):
                 [
                     f"warning: {path}:2: MAX_CACHE: unknown option, not used; did you mean MAX_CACHE_SIZE?",
                     f"notice: {path}:3: DESTINATIONS: has no effect: belongs to relays and aggregators",
-                    f"{path}: carbon, usable: 0 errors, 1 warning, 1 notice",
+                    f"{path}: carbon [cache], usable: 0 errors, 1 warning, 1 notice",
                 ],
             ),
         )
@@ -50,6 +50,29 @@ class CheckTests(SynchronousTestCase):
         status, lines = self._check(path)
         self.assertEqual((status, lines[-1]), (2, "not usable: 2 errors, 0 warnings, 0 notices"))
         self.assertEqual(lines[0], f"error: {path}:1: cache: a table is expected")
+
+    def test_every_section_of_a_carbon_conf_is_checked_unless_one_is_asked_for(self) -> None:
+        path = self._write("carbon.conf", "[relay]\nDESTINATIONS = h\n[cache]\nMAX_CACHE_SIZE = 1\n")
+        status, lines = self._check(path)
+        self.assertEqual(status, 2)
+        self.assertEqual(lines[0], f"{path}: carbon [cache], usable: 0 errors, 0 warnings, 0 notices")
+        self.assertIn(f"error: {path}:2: DESTINATIONS: 'h' is not a destination, ", lines[1])
+        self.assertEqual(self._check(path, "--program=cache")[0], 0)
+        self.assertEqual(self._check(path, "--program=relay")[0], 2)
+        status, lines = self._check(path, "--print")
+        self.assertEqual((status, lines[0]), (0, 'program = "carbon-cache"'))
+
+    def test_rule_files_of_relays_are_checked_alone(self) -> None:
+        for name, text, good in (
+            ("relay-rules.conf", "[a]\ndefault = 1\ndestinations = h:1\n", "1 rule"),
+            ("rewrite-rules.conf", "[pre]\na = b\n[post]\nc = d\n", "2 rules"),
+            ("aggregation-rules.conf", "a (1) = sum b\n", "1 rule"),
+        ):
+            path = self._write(name, text)
+            kind = name.removesuffix(".conf")
+            self.assertEqual(self._check(path), (0, [f"{path}: {kind}, usable: {good}"]))
+            path = self._write(name, text + "x\n")
+            self.assertEqual(self._check(path)[0], 2)
 
     def test_a_missing_file_and_no_file(self) -> None:
         self.assertEqual(self._check(os.path.join(self.folder, "none.toml"))[0], 2)

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
-from cadtwist.config.model import AggregationRule, Config, Listener, RewriteRule, SchemaRule, TlsConfig, WalConfig
+from cadtwist.config.model import (
+    AggregateRule,
+    AggregationRule,
+    Config,
+    Listener,
+    RewriteRule,
+    SchemaRule,
+    TlsConfig,
+    WalConfig,
+)
 from cadtwist.config.options import option, struct_of
 from cadtwist.config.relaymodel import (
     ELTERS,
@@ -29,6 +38,7 @@ from cadtwist.config.relaymodel import (
     SamplingConfig,
     SpoolConfig,
 )
+from cadtwist.model.aggregationrules import AGGREGATE_METHODS
 from cadtwist.model.consolidation import METHODS
 from cadtwist.model.retention import checked_archives
 
@@ -87,6 +97,13 @@ _WAL = st.builds(
     segment_bytes=st.integers(1 << 16, 1 << 31),
     max_bytes=st.integers(1 << 32, 1 << 50),
 )
+_AGGREGATES = st.builds(
+    AggregateRule,
+    output=st.sampled_from(["sum.<a>", "é", "<a>"]),
+    frequency=st.integers(1, 99),
+    method=st.sampled_from(AGGREGATE_METHODS),
+    pattern=st.sampled_from(["<a>.*", r"x'\d.<<a>>", "<a>"]),
+)
 _SPOOL = st.builds(
     SpoolConfig,
     directory=st.just("spool é"),
@@ -142,6 +159,7 @@ _TYPES: dict[Any, st.SearchStrategy[Any]] = {
     tuple[SchemaRule, ...]: st.lists(_SCHEMAS, max_size=2).map(tuple),
     tuple[AggregationRule, ...]: st.lists(_AGGREGATIONS, max_size=2).map(tuple),
     tuple[Listener, ...]: st.lists(_LISTENERS, max_size=3, unique_by=_socket).map(tuple),
+    tuple[AggregateRule, ...]: st.lists(_AGGREGATES, max_size=2).map(tuple),
     tuple[RewriteRule, ...]: st.lists(_REWRITES, max_size=2).map(tuple),
     WalConfig: _WAL,
     SpoolConfig: _SPOOL,

@@ -254,7 +254,7 @@ class EveryOptionTests(SynchronousTestCase):
     def test_rows_with_a_target_set_it(self) -> None:
         default, _ = load("[cache]\n")
         for name, row in CARBON_OPTIONS.items():
-            if not row.target or name in ("PID_DIR", "LOCAL_DATA_DIR"):
+            if not row.target or "C" not in row.users or name in ("PID_DIR", "LOCAL_DATA_DIR"):
                 continue
             before = value_at(default, row.target)
             text = ("False" if before is True else "True") if row.kind == "bool" else self._sample(name)
@@ -270,6 +270,16 @@ class EveryOptionTests(SynchronousTestCase):
                 expected = [f"/c/carbon.conf:2: {name}: has no effect: {row.reason}"]
                 self.assertEqual((config, problems.texts("notice")), (default, expected))
                 self.assertEqual(len(problems.reports), 1)
+
+    def test_rows_of_other_programs_are_named_with_whose_they_are(self) -> None:
+        default, _ = load("[cache]\n")
+        for name, row in CARBON_OPTIONS.items():
+            if not row.reason and "C" not in row.users:
+                config, problems = load(f"[cache]\n{name} = 1\n")
+                self.assertEqual((config, problems.texts("error"), problems.texts("warning")), (default, [], []))
+                self.assertIn("has no effect: belongs to ", problems.texts("notice")[0])
+        _, problems = load("[DEFAULT]\nDESTINATIONS = a:1\n[cache]\n")
+        self.assertEqual(problems.reports, [])
 
     def test_refused_switches_are_warnings_only_when_on(self) -> None:
         for name in ("USE_INSECURE_UNPICKLER", "ENABLE_AMQP", "ENABLE_MANHOLE"):

@@ -6,7 +6,8 @@ from math import inf
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.config.carbonoptions import CARBON_OPTIONS, DOORS, GROUPS, parse_value
+from cadtwist.config.carbonoptions import CARBON_OPTIONS, DOORS, GROUPS
+from cadtwist.config.carbonrow import parse_value
 from cadtwist.config.options import OPTIONS
 from cadtwist.config.relayoptions import RELAY_OPTIONS
 

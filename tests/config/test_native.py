@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.document import native_sample
 from cadtwist.config.errors import Problems
-from cadtwist.config.model import CacheConfig, Config, Listener, TlsConfig
+from cadtwist.config.model import AggregateRule, CacheConfig, Config, Listener, RewriteRule, TlsConfig
 from cadtwist.config.native import load_native
 from tests.config.reading import bad_cases
 
@@ -87,6 +87,25 @@ class LoadNativeTests(SynchronousTestCase):
         self.assertEqual([rule.name for rule in config.schemas], ["early", "late"])
         self.assertEqual([(rule.xff, rule.method) for rule in config.aggregation], [(None, "sum")])
         self.assertEqual((config.stages.blacklist, config.stages.whitelist), (("^w", "^x"), ("^y",)))
+
+    def test_rule_files_of_relays(self) -> None:
+        files = {"conf/r": "[pre]\nb = c\n[post]\nd = e\n", "conf/a": "x (1) = sum y\n"}
+        text = """
+        files = { rewrite = "r", aggregate = "a" }
+        cache = {}
+        [[stages.rewrite]]
+        pattern = "a"
+        [[aggregate_rules]]
+        output = "o"
+        frequency = 5
+        method = "max"
+        pattern = "i"
+        """
+        config, problems = _load(text, files)
+        self.assertEqual(problems.reports, [])
+        self.assertEqual(config.stages.rewrite, (RewriteRule("a", ""), RewriteRule("b", "c")))
+        self.assertEqual(config.stages.post_rewrite, (RewriteRule("d", "e"),))
+        self.assertEqual(config.aggregate_rules, (AggregateRule("o", 5, "max", "i"), AggregateRule("x", 1, "sum", "y")))
 
     def test_a_missing_rule_file_is_an_error_at_its_key(self) -> None:
         _, problems = _load('[cache]\n[files]\nschemas = "none.conf"\n')

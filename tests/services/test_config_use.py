@@ -28,6 +28,8 @@ AWAITED = (
     "health_metrics.",
     "statsd_emission.",
     "ops.",
+    "aggregator.",
+    "aggregate_rules",
     "processes.",
 )
 """What is read as soon as relays are built; then these go."""
