@@ -19,8 +19,10 @@ __all__ = [
     "picklepoints",
     "points",
     "relaylines",
+    "samples",
     "scatter",
     "statfile",
+    "statlines",
     "table",
     "udpread",
     "whisperfile",
@@ -38,6 +40,8 @@ KERNELS = (
     "statfile",
     "relaylines",
     "scatter",
+    "statlines",
+    "samples",
 )
 
 
@@ -62,13 +66,27 @@ if TYPE_CHECKING:
     from cadtwist.kernels import picklepoints_py as picklepoints
     from cadtwist.kernels import points_py as points
     from cadtwist.kernels import relaylines_py as relaylines
+    from cadtwist.kernels import samples_py as samples
     from cadtwist.kernels import scatter_py as scatter
     from cadtwist.kernels import statfile_py as statfile
+    from cadtwist.kernels import statlines_py as statlines
     from cadtwist.kernels import table_py as table
     from cadtwist.kernels import udpread_py as udpread
     from cadtwist.kernels import whisperfile_py as whisperfile
 else:
     _suffix = "" if NATIVE else "_py"
-    buckets, columns, index, picklepoints, points, relaylines, scatter, statfile, table, udpread, whisperfile = (
-        importlib.import_module(f"cadtwist.kernels.{name}{_suffix}") for name in sorted(KERNELS)
-    )
+    (
+        buckets,
+        columns,
+        index,
+        picklepoints,
+        points,
+        relaylines,
+        samples,
+        scatter,
+        statfile,
+        statlines,
+        table,
+        udpread,
+        whisperfile,
+    ) = (importlib.import_module(f"cadtwist.kernels.{name}{_suffix}") for name in sorted(KERNELS))

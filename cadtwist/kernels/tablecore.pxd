@@ -671,5 +671,7 @@ cdef extern from *:
     void mt_maybe_pack(mt_core* t)
     void mt_read_lines(mt_core* t, mt_lines* out, const char* p, const char* end, int most, double now,
                        int64_t resolution, uint32_t seconds)
+    const char* mt_scan(const char* p, const char* end) nogil
+    const char* mt_number(const char* p, double* out)
     const char* mt_after_last_line(const char* p, const char* end)
     int mt_odd_breaks(const unsigned char* p, const unsigned char* end)
