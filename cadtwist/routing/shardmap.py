@@ -127,6 +127,9 @@ def _check(
         raise ValueError(f"{len(lines)} counts of lines for {len(shards)} shards")
     if min(lines) < 0 or tolerance < 0:
         raise ValueError("counts of lines and the tolerance cannot be negative")
+    unknown = sorted(set(leaving) - {*shards, *added})
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} cannot leave: no shard is there")
     if not {*shards, *added} - set(leaving):
         raise ValueError("no backend would be left")
 

@@ -107,6 +107,7 @@ class PlanTests(unittest.SynchronousTestCase):
             (["a"], [-1], {}),
             (["a"], [1], {"tolerance": -1}),
             (["a"], [1], {"leaving": ["a"]}),
+            (["a"], [1], {"leaving": ["b"]}),
         ):
             self.assertRaises(ValueError, plan_moves, shards, lines, **options)
 
@@ -120,6 +121,7 @@ class PlanTests(unittest.SynchronousTestCase):
         self, assigned: list[tuple[str, int]], leaving: set[str], tolerance: float
     ) -> None:
         shards, lines = [name for name, _ in assigned], [count for _, count in assigned]
+        leaving &= set(shards)
         plan = plan_moves(shards, lines, added=["e"], leaving=leaving, tolerance=tolerance)
         self.assertEqual(sum(plan.after.values()), sum(lines))
         for name, load in plan.after.items():
