@@ -23,6 +23,7 @@ __all__ = [
     "scatter",
     "statfile",
     "statlines",
+    "statsdparse",
     "table",
     "udpread",
     "whisperfile",
@@ -42,6 +43,7 @@ KERNELS = (
     "scatter",
     "statlines",
     "samples",
+    "statsdparse",
 )
 
 
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from cadtwist.kernels import scatter_py as scatter
     from cadtwist.kernels import statfile_py as statfile
     from cadtwist.kernels import statlines_py as statlines
+    from cadtwist.kernels import statsdparse_py as statsdparse
     from cadtwist.kernels import table_py as table
     from cadtwist.kernels import udpread_py as udpread
     from cadtwist.kernels import whisperfile_py as whisperfile
@@ -86,6 +89,7 @@ else:
         scatter,
         statfile,
         statlines,
+        statsdparse,
         table,
         udpread,
         whisperfile,
