@@ -252,6 +252,7 @@ class Doors:
             bad_log=self._bad_log,
             now=self.reactor.seconds,
             begin=self.turn.begin,
+            settle=self.telemetry.settle,
         )
         self.intakes.append(made)
         return made
