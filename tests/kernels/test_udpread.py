@@ -148,7 +148,7 @@ class NativeUdpReadTests(UdpReadContract, SynchronousTestCase):
         self.kernel = kernel
         super().setUp()
 
-    def test_lends_pieces_that_end_with_a_line(self) -> None:
+    def test_lends_pieces_of_whole_datagrams(self) -> None:
         reader = self.reader(ring=16 << 20)
         lines = b"".join(b"metric.%05d 1 2\n" % number for number in range(3000))
         found, pieces, end = b"", 0, time.monotonic() + 30
@@ -164,6 +164,8 @@ class NativeUdpReadTests(UdpReadContract, SynchronousTestCase):
             self.assertTrue(piece.endswith(b"\n"))
             self.assertEqual([reader.peer(0), reader.peer(len(piece) - 1)], ["127.0.0.1"] * 2)
             self.assertEqual(reader.peer(len(piece)), "")
+            self.assertEqual([reader.after(0), reader.after(len(piece) - 1)], [len(lines), len(piece)])
+            self.assertEqual(len(piece) % len(lines), 0)
             if reader.more:
                 self.assertTrue(select.select([reader], [], [], 0)[0])
             pieces += reader.more
