@@ -26,6 +26,7 @@ __all__ = [
     "statsdparse",
     "table",
     "udpread",
+    "udpsend",
     "whisperfile",
 ]
 
@@ -38,6 +39,7 @@ KERNELS = (
     "index",
     "whisperfile",
     "udpread",
+    "udpsend",
     "statfile",
     "relaylines",
     "scatter",
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     from cadtwist.kernels import statsdparse_py as statsdparse
     from cadtwist.kernels import table_py as table
     from cadtwist.kernels import udpread_py as udpread
+    from cadtwist.kernels import udpsend_py as udpsend
     from cadtwist.kernels import whisperfile_py as whisperfile
 else:
     _suffix = "" if NATIVE else "_py"
@@ -92,5 +95,6 @@ else:
         statsdparse,
         table,
         udpread,
+        udpsend,
         whisperfile,
     ) = (importlib.import_module(f"cadtwist.kernels.{name}{_suffix}") for name in sorted(KERNELS))
