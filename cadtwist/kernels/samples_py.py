@@ -17,6 +17,7 @@ FUTURE_S = 60
 
 _SLACK = 0.0001
 Floats = npt.NDArray[np.float64]
+Columns = tuple[Floats, Floats, Floats, Floats, Floats, Floats]
 Sample = tuple[float, float, float, float, float, float]
 
 
@@ -82,18 +83,18 @@ class SampleStore:
         """Return which counters have samples."""
         return np.array([number in self._rows for number in np.asarray(ids).tolist()], np.bool_)
 
-    def take(self, ids: Any) -> tuple[npt.NDArray[np.uint32], tuple[Floats, ...]]:
+    def take(self, ids: Any) -> tuple[npt.NDArray[np.uint32], Columns]:
         """Take the samples of counters out; return n + 1 offsets and the six columns."""
         taken = [self._rows.pop(number, []) for number in np.asarray(ids).tolist()]
         offsets, columns = _columns(taken)
         self._n -= len(columns[0])
         return offsets, columns
 
-    def peek(self, ids: Any) -> tuple[npt.NDArray[np.uint32], tuple[Floats, ...]]:
+    def peek(self, ids: Any) -> tuple[npt.NDArray[np.uint32], Columns]:
         """Return the samples of counters as `take` does, and leave them there."""
         return _columns([self._rows.get(number, []) for number in np.asarray(ids).tolist()])
 
-    def put_back(self, ids: Any, offsets: Any, columns: tuple[Floats, ...]) -> None:
+    def put_back(self, ids: Any, offsets: Any, columns: Columns) -> None:
         """Put samples that were taken before those that came since; they find room in any case."""
         rows = list(zip(*(column.tolist() for column in columns), strict=True))
         for place, number in enumerate(np.asarray(ids).tolist()):
@@ -110,7 +111,8 @@ def _plausible(count: float, total: float, low: float, high: float) -> bool:
     return not (low > high + slack or mean + abs(mean) * _SLACK < low or mean > high + slack)
 
 
-def _columns(rows: list[list[Sample]]) -> tuple[npt.NDArray[np.uint32], tuple[Floats, ...]]:
+def _columns(rows: list[list[Sample]]) -> tuple[npt.NDArray[np.uint32], Columns]:
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.uint32)
     flat = np.array([sample for of_one in rows for sample in of_one], np.float64).reshape(-1, 6)
-    return offsets, tuple(np.ascontiguousarray(flat[:, number]) for number in range(6))
+    times, counts, sums, sumsqs, minima, maxima = (np.ascontiguousarray(flat[:, number]) for number in range(6))
+    return offsets, (times, counts, sums, sumsqs, minima, maxima)

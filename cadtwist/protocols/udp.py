@@ -21,8 +21,6 @@ __all__ = ["MAX_DATAGRAM_BYTES", "DatagramCodec", "DatagramIntake", "DatagramRea
 MAX_DATAGRAM_BYTES = 65535
 """No datagram is longer."""
 
-_TURN_BYTES = 2 << 20
-
 
 class DatagramCodec(Codec, Protocol):
     """What an intake of datagrams needs of a codec."""
@@ -92,17 +90,14 @@ class DatagramReader:
         return self._reader.fileno()
 
     def doRead(self) -> None:
-        """Read the datagrams that have come; after two megabytes others have their turn."""
-        size = self._read()
-        while self._reader.more and size < _TURN_BYTES:
-            size += self._read()
+        """Read all datagrams that have come."""
+        self._read()
 
-    def _read(self) -> int:
-        """Read one piece; return its bytes, 0 when there is nothing."""
+    def _read(self) -> bool:
         data = self._reader.take()
         if data:
             self._intake.datagrams(data, self._reader.peer, self._reader.after)
-        return len(data)
+        return bool(data)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor gave up on the descriptor: say so, other listeners go on."""

@@ -202,8 +202,7 @@ def reduce_each(way: Reducer, columns: Sequence[Floats]) -> Floats:
         at_once = max(_CHUNK // length, 1)
         for low in range(0, len(rows), at_once):
             some = rows[low : low + at_once]
-            with np.errstate(all="ignore"):
-                results[some] = way(np.array([columns[row] for row in some.tolist()]).T, None)
+            results[some] = way(np.array([columns[row] for row in some.tolist()]).T, None)
     return results
 
 

@@ -66,8 +66,7 @@ def combine(aligned: Aligned, way: Reducer, xff: float) -> Floats:
 def _combined(matrix: Floats, way: Reducer, xff: float) -> Floats:
     share = known_share(matrix)
     enough = (share > 0) & (share >= xff)
-    with np.errstate(all="ignore"):
-        values = way(matrix, None)
+    values = way(matrix, None)
     return values if enough.all() else np.where(enough, values, np.nan)
 
 

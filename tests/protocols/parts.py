@@ -20,7 +20,7 @@ from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.factory import Connection, ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.intake import Codec, Intake
 from cadtwist.protocols.line import LineConnection
-from cadtwist.telemetry import Telemetry
+from cadtwist.telemetry import Account
 
 NOW = 1_700_000_000.5
 
@@ -59,8 +59,7 @@ class Receiving:
         self.table = active.table.MetricTable(1)
         self.sink = NamingSink(self.table)
         self.gate = Gate()
-        self.telemetry = Telemetry()
-        self.account = self.telemetry.account("receiver.test")
+        self.account = Account("receiver.test")
         self.due = False
         self.intake = intake(
             "line",
@@ -71,7 +70,6 @@ class Receiving:
             bad_log=BadInputLog(self.clock.seconds),
             now=lambda: NOW,
             begin=self.begin,
-            settle=self.telemetry.settle,
         )
         self.limit = ConnectionLimit(most)
         self.factory = ReceiverFactory(

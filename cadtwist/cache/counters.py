@@ -1,0 +1,211 @@
+"""What waits to be written into counters: samples by counter, which of them a flush has still to take.
+
+Samples of a line's name go to the counter that the store knows it as.  Whether a counter is of gauges or of events
+is what its file says, else what the first line said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from zope.interface import implementer
+
+from cadtwist.interfaces import IHolder, ISummarySink
+from cadtwist.kernels.active import samples as kernel
+from cadtwist.kernels.statformat import counter_path, munge
+from cadtwist.model.batch import NO_ID, Ids
+from cadtwist.model.decisions import FIRST_ROW, UNKNOWN, Decisions
+from cadtwist.model.statjob import SampleColumns, Shift, StatJob
+from cadtwist.model.summary import SummaryBatch
+from cadtwist.model.writejob import RETRY, WAITS_FOR_CREATE, Statuses
+from cadtwist.telemetry import Account
+
+if TYPE_CHECKING:
+    from cadtwist.kernels.active import table as tables
+
+__all__ = ["CounterCache"]
+
+_UNKNOWN, _GAUGE, _EVENT = range(3)
+
+
+@implementer(ISummarySink, IHolder)
+class CounterCache:
+    """Takes samples, gives jobs.  Reactor thread.
+
+    `is_event(counter)` tells of a counter that has files, None where it has none.  `now()` is epoch seconds, `step_s`
+    the finest interval.
+    At most `most` samples wait; a counter with `full_at` of them is offered before the next flush.  A flush is a round
+    of `begin` and then `take` until nothing is left.  Every job comes back by `confirm`.  `opened(counter, event)`
+    hears of each counter the first time that a sample is for it.
+    """
+
+    def __init__(
+        self,
+        table: tables.MetricTable,
+        account: Account,
+        is_event: Callable[[bytes], bool | None],
+        now: Callable[[], float],
+        *,
+        step_s: int,
+        most: int,
+        full_at: int = 256,
+        opened: Callable[[bytes, bool], None] = lambda _counter, _event: None,
+    ) -> None:
+        self.samples = kernel.SampleStore(most, full_at)
+        self._table = table
+        self._account = account
+        self._is_event = is_event
+        self._now = now
+        self._opened = opened
+        self._step_s = step_s
+        self._decisions = Decisions(self._decide_id)
+        self._kinds: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._uses: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
+        self._open: set[int] = set()
+        self._round: Ids = np.zeros(0, np.uint32)
+        self._shift = Shift.DUE
+        self._flying: set[int] = set()
+        self._in_flight = 0
+        account.held = lambda: len(self.samples) + self._in_flight
+
+    # Samples in
+
+    def accept(self, batch: SummaryBatch) -> None:
+        """Keep samples; what cannot be is counted and dropped."""
+        account = self._account
+        account.received += len(batch)
+        decided = self._decisions.lookup(batch.ids)
+        if (decided < FIRST_ROW).any():
+            account.drop("name", int(np.count_nonzero(decided < UNKNOWN)))
+            account.drop("table_full", int(np.count_nonzero(decided == UNKNOWN)))
+            batch, decided = batch.select(decided >= FIRST_ROW), decided[decided >= FIRST_ROW]
+        ids = (decided - FIRST_ROW).astype(np.uint32)
+        refused = self.samples.append(
+            ids, batch.timestamps, batch.counts, batch.sums, batch.sumsqs, batch.minima, batch.maxima,
+            (self._kinds[ids] == _EVENT).astype(np.uint8), self._now(), self._step_s,
+        )  # fmt: skip
+        for reason, amount in zip(("from_future", "rejected", "cache_full"), refused, strict=True):
+            if amount:
+                account.drop(reason, amount)
+
+    def counter_of(self, name: bytes) -> int:
+        """Return the id of the counter that a name means, NO_ID where none is known."""
+        return self._table.lookup(munge(name))
+
+    def peek(self, number: int) -> SampleColumns:
+        """Return the samples of a counter that no job has taken yet, as the columns of a StatJob."""
+        return self.samples.peek(np.array([number], np.uint32))[1]
+
+    def restore(self, number: int, event: bool) -> None:
+        """Tell that a counter has open windows, as found in a log."""
+        self._room_for(number)
+        self._kinds[number] = _EVENT if event else _GAUGE
+        self._open.add(number)
+
+    # Jobs out
+
+    @property
+    def left(self) -> int:
+        """Counters that the round has still to take."""
+        return len(self._round)
+
+    def begin(self, shift: Shift = Shift.DUE) -> int:
+        """Begin a round: all counters with samples or open windows; return how many.  A round under way is widened."""
+        waiting = np.union1d(self.samples.waiting(), np.fromiter(self._open, np.uint32, len(self._open)))
+        self._round = waiting.astype(np.uint32)
+        self._shift = shift
+        return len(self._round)
+
+    def take(self, most: int) -> StatJob | None:
+        """Take a job of up to `most` counters of the round, or of those that became full; None if nothing is due.
+
+        Counters of which a job is under way are left for later.
+        """
+        full = self.samples.full()
+        if len(full):
+            self._round = np.concatenate((full[~np.isin(full, self._round)], self._round))
+        chosen, rest = self._round[:most], self._round[most:]
+        busy = np.array([number in self._flying for number in chosen.tolist()], np.bool_)
+        self._round = np.concatenate((rest, chosen[busy])) if busy.any() else rest
+        chosen = chosen[~busy] if busy.any() else chosen
+        return self._job(chosen) if len(chosen) else None
+
+    def confirm(self, job: StatJob, statuses: Statuses, kept: npt.NDArray[np.bool_]) -> None:
+        """Tell what became of a job; `kept` is where the store still has open windows.  What can be is tried again."""
+        for number, is_kept in zip(job.ids.tolist(), kept.tolist(), strict=True):
+            self._flying.discard(number)
+            (self._open.add if is_kept else self._open.discard)(number)
+        self._in_flight -= job.samples
+        again = (statuses == RETRY) | (statuses == WAITS_FOR_CREATE)
+        amounts = _amounts(job)
+        if again.any():
+            self.samples.put_back(job.ids, *_only(job, again))
+        self._account.out += int(amounts[~again].sum())
+
+    def _job(self, ids: Ids) -> StatJob:
+        names, name_offsets = self._table.blob(ids)
+        offsets, columns = self.samples.take(ids)
+        self._in_flight += len(columns[0])
+        self._flying.update(ids.tolist())
+        events = (self._kinds[ids] == _EVENT).astype(np.uint8)
+        return StatJob(ids, names, name_offsets, events, offsets, columns, int(self._now()), self._shift)
+
+    # Ids
+
+    def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Claim counters that have samples, jobs or open windows, or to which a name is mapped."""
+        mask: npt.NDArray[np.bool_] = self.samples.has(ids)
+        inside = ids < len(self._uses)
+        mask[inside] |= self._uses[ids[inside]] > 0
+        mask |= np.array([number in self._open or number in self._flying for number in ids.tolist()], np.bool_)
+        return mask
+
+    def forget(self, ids: Ids) -> None:
+        """Forget what is known of `ids`."""
+        targets = self._decisions.known(ids) - FIRST_ROW
+        np.subtract.at(self._uses, targets[(targets >= 0) & (targets != ids)], 1)
+        self._decisions.forget(ids)
+        self._kinds[ids[ids < len(self._kinds)]] = _UNKNOWN
+
+    def _decide_id(self, number: int) -> int:
+        name = self._table.name(number)
+        counter = munge(name)
+        try:
+            counter_path(counter)
+        except ValueError:
+            return -1
+        target = self._table.intern(counter, self._table.seen(number))
+        if target == NO_ID:
+            return UNKNOWN
+        self._room_for(target)
+        self._uses[target] += target != number
+        if self._kinds[target] == _UNKNOWN:
+            known = self._is_event(counter)
+            event = name.startswith(b"*") if known is None else known
+            self._kinds[target] = _EVENT if event else _GAUGE
+            self._opened(counter, event)
+        return FIRST_ROW + target
+
+    def _room_for(self, number: int) -> None:
+        if number >= len(self._kinds):
+            more = number + number // 4 + 1024 - len(self._kinds)
+            self._kinds = np.concatenate((self._kinds, np.zeros(more, np.uint8)))
+            self._uses = np.concatenate((self._uses, np.zeros(more, np.uint32)))
+
+
+def _amounts(job: StatJob) -> npt.NDArray[np.int64]:
+    """Return how many samples each counter of a job has."""
+    bounds = job.offsets.astype(np.int64)
+    return bounds[1:] - bounds[:-1]
+
+
+def _only(job: StatJob, rows: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.uint32], SampleColumns]:
+    """Return the offsets and columns of a job with the samples of some counters only."""
+    amounts = _amounts(job)
+    wanted = np.repeat(rows, amounts)
+    offsets = np.concatenate(([0], np.cumsum(np.where(rows, amounts, 0)))).astype(np.uint32)
+    times, counts, sums, sumsqs, minima, maxima = (column[wanted] for column in job.columns)
+    return offsets, (times, counts, sums, sumsqs, minima, maxima)
