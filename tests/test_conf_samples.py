@@ -27,6 +27,7 @@ class SampleTests(SynchronousTestCase):
     def test_load_without_remark_and_round_trip(self) -> None:
         for name, program in (
             *(("carbon.conf", program) for program in ("", "carbon-relay", "carbon-aggregator")),
+            ("statsrelay.json", ""),
             ("quickstart.toml", ""),
             ("cadtwist.toml", ""),
         ):

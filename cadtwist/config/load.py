@@ -17,12 +17,13 @@ from cadtwist.config.carbon import CarbonSource, default_paths, expanded, load_c
 from cadtwist.config.errors import Problems
 from cadtwist.config.model import Config
 from cadtwist.config.native import load_native
+from cadtwist.config.statsrelay import load_statsrelay
 from cadtwist.errors import ConfigError
 
 __all__ = ["DIALECTS", "Examined", "Loaded", "examine", "load", "programs_in", "read_file", "recognised"]
 
 Read = Callable[[str], str]
-DIALECTS = ("carbon", "native")
+DIALECTS = ("carbon", "statsrelay", "native")
 MAX_FILE_BYTES = 64 << 20
 _CARBON_SECTION = re.compile(r"^\[(cache|relay|aggregator|aggregator-cache)(:[^\]]*)?\]\s*$", re.MULTILINE)
 
@@ -63,7 +64,8 @@ def load(
     `dialect` is one of `DIALECTS`, or None: recognised by name and text.  `path` None is carbon's default path.
     `program` says whose section of carbon.conf is meant (`carbon-relay`); empty = the cache's, else the first that is
     there.  `instance` names the instance where the file does not.  `overrides` are what the command line gives in
-    place of the file: carbon's `logdir`, `whitelist`, `blacklist`, `rules`, `rewrite_rules`, `aggregation_rules`.
+    place of the file: carbon's `logdir`, `whitelist`, `blacklist`, `rules`, `rewrite_rules`, `aggregation_rules`;
+    statsrelay's `pid_file`.
     """
     examined = examine(
         path,
@@ -102,6 +104,8 @@ def examine(
         program = program or next(iter(programs_of(text)), "carbon-cache")
         source = CarbonSource(path=path, environ=environ, instance=instance, program=program, **dict(overrides or {}))
         config = load_carbon(text, source, reader.read, problems)
+    elif dialect == "statsrelay":
+        config = load_statsrelay(text, path, problems, instance, (overrides or {}).get("pid_file", ""))
     elif dialect == "native":
         config = load_native(text, path, reader.read, problems, instance)
         config = _overridden(config, overrides or {})
@@ -117,6 +121,8 @@ def recognised(path: str, text: str) -> str:
     """Return the dialect of a file by its name, else by its text; empty if it is none that is known."""
     if path.endswith(".toml"):
         return "native"
+    if path.endswith(".json") or text.lstrip("\ufeff \t\r\n").startswith("{"):
+        return "statsrelay"
     if posixpath.basename(path) == "carbon.conf" or _CARBON_SECTION.search(text):
         return "carbon"
     return ""

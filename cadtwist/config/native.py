@@ -31,7 +31,7 @@ from cadtwist.config.rules import (
     read_schemas,
     schema_rule,
 )
-from cadtwist.config.tomllines import KeyPath, key_lines, line_of
+from cadtwist.config.tomllines import KeyPath, dotted, key_lines, line_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -85,7 +85,7 @@ class _Decoder:
 
     def error(self, path: KeyPath, text: str) -> None:
         """Note a fault of the key at `path`."""
-        self._problems.error(self._path, line_of(self._lines, path), _dotted(path), text)
+        self._problems.error(self._path, line_of(self._lines, path), dotted(path), text)
 
     def struct(self, kind: type[Struct], tree: Any, path: KeyPath) -> Struct | None:
         """Return a `kind` made of the table `tree`; None where it lacks what it must have.
@@ -284,10 +284,3 @@ def _without_none(hint: Any) -> Any:
     if get_origin(hint) in (Union, UnionType):
         return next(part for part in get_args(hint) if part is not type(None))
     return hint
-
-
-def _dotted(path: KeyPath) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text.removeprefix(".")

@@ -166,7 +166,7 @@ def _group(group: GroupConfig, destinations: frozenset[str]) -> Iterator[tuple[P
         yield from _rules(group.rules, destinations)
     elif group.rules:
         yield ("rules",), "are for the method rules"
-    elif not group.members:
+    elif not group.members and group.method != "shards":
         yield ("members",), "a group needs at least one"
     if group.method != "shards" and len(set(group.members)) < len(group.members):
         yield ("members",), "a destination is there twice; only a map of shards may repeat them"
@@ -178,7 +178,7 @@ def _group(group: GroupConfig, destinations: frozenset[str]) -> Iterator[tuple[P
         yield ("elter",), f"{group.elter!r} is unknown; known are {', '.join(ELTERS)}"
     if group.hash_keys and len(group.hash_keys) != len(group.members):
         yield ("hash_keys",), f"{len(group.hash_keys)} keys for {len(group.members)} members"
-    if len(set(group.hash_keys)) < len(group.hash_keys):
+    if group.method != "shards" and len(set(group.hash_keys)) < len(group.hash_keys):
         yield ("hash_keys",), "a key is there twice"
     for name in ("input_filter", "input_blacklist"):
         fault = pattern_fault(getattr(group, name))

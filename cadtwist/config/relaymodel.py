@@ -131,7 +131,8 @@ class GroupConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Destinations among which one method chooses; every line of a relay goes to each of its groups.
 
     `members` are names of destinations, in the order that the method's placement depends on.  `hash` empty = the
-    method's default.  `hash_keys` (Cadent's) stand for the members on the ring; without, it is their address.
+    method's default.  `hash_keys` (Cadent's) stand for the members on the ring; without, it is their address.  In a
+    map of shards they are how each entry was written, for reports.
     `replication` is how many destinations get a line (carbon's replicas, Cadent's num_dupe_replicas).
     `aggregated`: what is hashed is what the aggregation rules make of the name.  `dynamic`: a destination is on the
     ring while it is connected.  `pool_replicas`: of destinations of one host and port, that with the shortest queue

@@ -58,7 +58,10 @@ def _group(prefix: str) -> Iterator[Option]:
     yield plain("hash", "hash of a ring; empty = the method's default")
     yield plain("elter", "cadent: what is hashed for a point on the ring: simple, graphite or statsd")
     yield row("vnodes", "cadent: points on the ring for each member", "", 1, 100_000)
-    yield plain("hash_keys", "cadent: what stands for each member on the ring; empty = its address")
+    yield plain(
+        "hash_keys",
+        "cadent: what is put on the ring for each member; empty = its address",
+    )
     yield row("replication", "destinations that get each line", "", 1, 1000)
     yield plain("diverse_replicas", "carbon: copies go to distinct hosts")
     yield plain("pool_replicas", "of destinations of one host and port the least busy gets the line")

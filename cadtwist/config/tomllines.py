@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["KeyPath", "key_lines", "line_of"]
+__all__ = ["KeyPath", "dotted", "key_lines", "line_of"]
 
 KeyPath = tuple[str | int, ...]
 _PART = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
@@ -55,6 +55,14 @@ def line_of(lines: dict[KeyPath, int], path: KeyPath) -> int:
             return lines[path]
         path = path[:-1]
     return 0
+
+
+def dotted(path: KeyPath) -> str:
+    """Return `path` as people write it: `relays[0].name`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
 
 
 def _line_end(text: str, at: int) -> int:

@@ -6,7 +6,7 @@ import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.config.load import examine, load, read_file, recognised
+from cadtwist.config.load import DIALECTS, examine, load, read_file, recognised
 from cadtwist.errors import ConfigError
 
 _SCHEMAS = "[a]\npattern = x\nretentions = 60:60\n"
@@ -77,11 +77,16 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual(error.problems, ["/c/x.toml:1: a: unknown key", "/c/x.toml:2: b: unknown key"])
 
     def test_an_unknown_dialect(self) -> None:
-        examined = examine("/c/x.json", read=_reader({"/c/x.json": "{}"}))
+        examined = examine("/c/x", read=_reader({"/c/x": "a poem"}))
         self.assertIsNone(examined.loaded)
-        self.assertEqual(
-            examined.problems.texts("error"), ["/c/x.json: not recognised as one of the dialects carbon, native"]
-        )
+        expected = [f"/c/x: not recognised as one of the dialects {', '.join(DIALECTS)}"]
+        self.assertEqual(examined.problems.texts("error"), expected)
+
+    def test_statsrelay(self) -> None:
+        text = '{"statsd": {"shard_map": ["h:1"]}}'
+        loaded = load("/c/x.json", read=_reader({"/c/x.json": text}), overrides={"pid_file": "/p"}, instance="b")
+        self.assertEqual((loaded.dialect, loaded.config.instance), ("statsrelay", "b"))
+        self.assertEqual(loaded.config.processes.pid_file, "/p")
 
     def test_what_cannot_be_read(self) -> None:
         folder = self.mktemp()
@@ -100,3 +105,5 @@ class RecognisedTests(SynchronousTestCase):
         self.assertEqual(recognised("/x/carbon.conf", ""), "carbon")
         self.assertEqual(recognised("/x/other", "# x\n[cache:b]\nA = 1\n"), "carbon")
         self.assertEqual(recognised("/x/other", "[cachet]\n"), "")
+        self.assertEqual(recognised("x.json", ""), "statsrelay")
+        self.assertEqual(recognised("/x/other", ' \n{"statsd": {}}'), "statsrelay")
