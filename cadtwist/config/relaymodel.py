@@ -48,6 +48,7 @@ Method = Literal[
     "shards",  # statsrelay's map; members repeat
     "any_of",
     "failover",
+    "balance",
 ]
 DestinationTransport = Literal["tcp", "udp", "unix", "http"]
 DestinationProtocol = Literal["line", "pickle", "protobuf"]

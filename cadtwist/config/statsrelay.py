@@ -123,7 +123,7 @@ class _Reader:
 
     def _lines(self) -> LineConfig:
         statsd = self._statsd
-        pattern = statsd.text("point_tag_regex", LineConfig().point_tag_regex)
+        pattern = statsd.regex("point_tag_regex", LineConfig().point_tag_regex)
         return LineConfig(
             format="statsd",
             validate=statsd.flag("validate", True),
@@ -222,8 +222,8 @@ class _Reader:
             hash_keys=written,
             prefix=table.text("prefix"),
             suffix=table.text("suffix"),
-            input_filter=table.text("input_filter"),
-            input_blacklist=table.text("input_blacklist"),
+            input_filter=table.regex("input_filter"),
+            input_blacklist=table.regex("input_blacklist"),
             sampling=sampling,
         )
 

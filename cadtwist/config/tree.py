@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from cadtwist.config.errors import Problems
 from cadtwist.config.options import fault_of
 from cadtwist.config.tomllines import KeyPath, dotted, line_of
+from cadtwist.model.regexes import python_regex
 
 __all__ = ["Source", "Table"]
 
@@ -86,6 +87,15 @@ class Table:
         if isinstance(value, str):
             return value
         return default if value is None else self._misfit(key, value, "a text", default)
+
+    def regex(self, key: str, default: str = "") -> str:
+        """Return a regular expression of RE2 or PCRE in Python's notation."""
+        value = self.text(key, default)
+        try:
+            return python_regex(value) if value and value != default else value
+        except ValueError as error:
+            self.error(key, str(error))
+            return default
 
     def choice(self, key: str, known: Iterable[str], default: str = "") -> str:
         """Return one of the `known` texts."""

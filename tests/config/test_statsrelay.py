@@ -95,7 +95,7 @@ class KeyTests(SynchronousTestCase):
                 "shard_map": ["h:1"],
                 "validate": False,
                 "validate_tags": False,
-                "point_tag_regex": "x(y)",
+                "point_tag_regex": "x([[:digit:]])",
                 "strict": True,
                 "tcp_cork": False,
                 "max_send_queue": 5000,
@@ -112,7 +112,7 @@ class KeyTests(SynchronousTestCase):
         )
         self.assertEqual(config.listeners[2].protocol, "ops")
         lines = config.relays[0].lines
-        self.assertEqual((lines.validate, lines.validate_tags, lines.point_tag_regex), (False, False, "x(y)"))
+        self.assertEqual((lines.validate, lines.validate_tags, lines.point_tag_regex), (False, False, "(?a)x([0-9])"))
         self.assertTrue(lines.strict)
         (destination,) = config.destinations
         queue = destination.queue
@@ -143,7 +143,7 @@ class KeyTests(SynchronousTestCase):
         config = good({"duplicate_to": group})
         (found,) = config.relays[0].groups
         self.assertEqual((found.name, found.prefix, found.suffix), ("0", "p.", ".s"))
-        self.assertEqual((found.input_filter, found.input_blacklist), ("^a", "b$"))
+        self.assertEqual((found.input_filter, found.input_blacklist), ("(?a)^a", "(?a)b$"))
         sampling = found.sampling
         self.assertEqual(sampling.counters, FloodConfig(threshold=1, window_s=2, cardinality=7))
         self.assertEqual(sampling.timers, FloodConfig(threshold=300, window_s=4, cardinality=8))
