@@ -60,6 +60,19 @@ class SampleTests(SynchronousTestCase):
         self.assertEqual([rule.name for rule in config.schemas], ["carbon", "default"])
         self.assertEqual([rule.name for rule in config.aggregation], ["min", "max", "sum", "default"])
 
+    def test_the_cadent_samples(self) -> None:
+        prereg = os.path.join(_CONF, "cadent-prereg.toml")
+        loaded = load(os.path.join(_CONF, "cadent.toml"), overrides={"prereg": prereg})
+        self.assertEqual((loaded.warnings, loaded.notices), ((), ()))
+        config = loaded.config
+        self.assertEqual(
+            [relay.name for relay in config.relays], ["statsd-proxy", "graphite-proxy", "log-proxy", "archive"]
+        )
+        self.assertEqual([len(relay.filters) for relay in config.relays], [0, 4, 0, 0])
+        problems = Problems()
+        again = load_native(to_toml(config), "x.toml", read_file, problems)
+        self.assertEqual((again, problems.reports), (config, []))
+
     def test_the_carbon_sample_of_a_relay(self) -> None:
         config = _load("carbon.conf", "carbon-relay").config
         self.assertEqual([listener.port for listener in config.listeners], [2013, 2014])

@@ -21,7 +21,7 @@ from cadtwist.config.toml import toml_value
 __all__ = ["carbon_sample", "main", "native_sample", "options_document"]
 
 _WIDTH = 110
-_LISTS = ("listeners", "schemas", "aggregation", "relays", "destinations")
+_LISTS = ("listeners", "schemas", "aggregation", "relays", "destinations", "accumulators")
 _UNSHOWN = (*_LISTS, "health_metrics", "aggregator", "aggregate_rules", "stages.rewrite", "stages.post_rewrite")
 _SHARED = {
     "relay": "the options of folders, process, listeners and receiving that [cache] shows",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
+from cadtwist.config.cadent import load_cadent
 from cadtwist.config.carbon import CarbonSource, default_paths, expanded, load_carbon, programs_of
 from cadtwist.config.errors import Problems
 from cadtwist.config.model import Config
@@ -23,8 +24,9 @@ from cadtwist.errors import ConfigError
 __all__ = ["DIALECTS", "Examined", "Loaded", "examine", "load", "programs_in", "read_file", "recognised"]
 
 Read = Callable[[str], str]
-DIALECTS = ("carbon", "statsrelay", "native")
+DIALECTS = ("carbon", "statsrelay", "cadent", "native")
 MAX_FILE_BYTES = 64 << 20
+_CADENT_DEFAULT = re.compile(r"^\s*\[default\]\s*(#.*)?$", re.MULTILINE)
 _CARBON_SECTION = re.compile(r"^\[(cache|relay|aggregator|aggregator-cache)(:[^\]]*)?\]\s*$", re.MULTILINE)
 
 
@@ -65,7 +67,7 @@ def load(
     `program` says whose section of carbon.conf is meant (`carbon-relay`); empty = the cache's, else the first that is
     there.  `instance` names the instance where the file does not.  `overrides` are what the command line gives in
     place of the file: carbon's `logdir`, `whitelist`, `blacklist`, `rules`, `rewrite_rules`, `aggregation_rules`;
-    statsrelay's `pid_file`.
+    statsrelay's `pid_file`, Cadent's `prereg`.
     """
     examined = examine(
         path,
@@ -106,6 +108,9 @@ def examine(
         config = load_carbon(text, source, reader.read, problems)
     elif dialect == "statsrelay":
         config = load_statsrelay(text, path, problems, instance, (overrides or {}).get("pid_file", ""))
+    elif dialect == "cadent":
+        prereg = _prereg((overrides or {}).get("prereg", ""), environ, reader, problems)
+        config = load_cadent(text, path, problems, prereg, instance)
     elif dialect == "native":
         config = load_native(text, path, reader.read, problems, instance)
         config = _overridden(config, overrides or {})
@@ -120,7 +125,7 @@ def examine(
 def recognised(path: str, text: str) -> str:
     """Return the dialect of a file by its name, else by its text; empty if it is none that is known."""
     if path.endswith(".toml"):
-        return "native"
+        return "cadent" if _CADENT_DEFAULT.search(text) else "native"
     if path.endswith(".json") or text.lstrip("\ufeff \t\r\n").startswith("{"):
         return "statsrelay"
     if posixpath.basename(path) == "carbon.conf" or _CARBON_SECTION.search(text):
@@ -156,6 +161,18 @@ class _Reader:
     def read(self, path: str) -> str:
         self.files.append(path)
         return self._read(path)
+
+
+def _prereg(path: str, environ: Mapping[str, str], reader: _Reader, problems: Problems) -> tuple[str, str] | None:
+    """Return path and text of Cadent's PreReg file; None where none is asked for, or, noted, it cannot be read."""
+    if not path:
+        return None
+    path = expanded(path, environ)
+    try:
+        return path, reader.read(path)
+    except (OSError, ValueError) as error:
+        problems.error(path, 0, "", f"cannot be read: {error}")
+        return None
 
 
 def _first_text(

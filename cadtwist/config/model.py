@@ -16,6 +16,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from cadtwist.config.accumulatormodel import AccumulatorConfig
 from cadtwist.config.aggregatormodel import AggregatorConfig
 from cadtwist.config.relaymodel import (
     DestinationConfig,
@@ -277,7 +278,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `program` and `instance` name it in self-metrics, logs and pid files.  `user` empty = stay who we are.  `cache`
     None = datapoints are not kept here (then wal, writer, storage, schemas and aggregation are not read).  `relays`
     send datapoints on to `destinations`.  `health_metrics` None = off.  `aggregator` None = nothing is aggregated
-    (then `aggregate_rules` only matter to groups that are `aggregated`).
+    (then `aggregate_rules` only matter to groups that are `aggregated`).  `accumulators` are Cadent's.
     """
 
     program: str = "cadtwist"
@@ -308,6 +309,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     health_metrics: HealthMetricsConfig | None = None
     aggregator: AggregatorConfig | None = None
     aggregate_rules: tuple[AggregateRule, ...] = ()
+    accumulators: tuple[AccumulatorConfig, ...] = ()
     statsd_emission: StatsdEmissionConfig = StatsdEmissionConfig()
     ops: OpsConfig = OpsConfig()
     processes: ProcessesConfig = ProcessesConfig()

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import difflib
 import posixpath
-import re
-import sys
 from collections.abc import Callable
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -31,19 +29,13 @@ from cadtwist.config.rules import (
     read_schemas,
     schema_rule,
 )
-from cadtwist.config.tomllines import KeyPath, dotted, key_lines, line_of
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+from cadtwist.config.tomllines import KeyPath, dotted, line_of, read_toml
 
 __all__ = ["load_native"]
 
 Read = Callable[[str], str]
 _Parsed = TypeVar("_Parsed")
 _FILES = ("schemas", "aggregation", "whitelist", "blacklist", "rewrite", "aggregate")
-_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
 def load_native(text: str, path: str, read: Read, problems: Problems, instance: str = "a") -> Config:
@@ -51,19 +43,12 @@ def load_native(text: str, path: str, read: Read, problems: Problems, instance: 
 
     `instance` names the instance where the text does not.
     """
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        place = _LINE.search(str(error))
-        problems.error(path, int(place[1]) if place else 0, "", _LINE.sub("", str(error)).strip())
-        return Config()
-    except RecursionError:
-        problems.error(path, 0, "", "nested too deeply")
+    tree, lines = read_toml(text, path, problems)
+    if tree is None:
         return Config()
     files = tree.pop("files", {})
     tree.setdefault("instance", instance)
-    decoder = _Decoder(path, key_lines(text), problems)
+    decoder = _Decoder(path, lines, problems)
     config = decoder.struct(Config, tree, ())
     if not isinstance(config, Config):
         return Config()

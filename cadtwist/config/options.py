@@ -211,6 +211,8 @@ def type_name(hint: Any) -> str:
         return " | ".join(get_args(hint))
     if get_origin(hint) in (Union, UnionType):
         return " | ".join(type_name(part) for part in get_args(hint) if part is not type(None))
+    if get_origin(hint) is tuple and get_origin(get_args(hint)[0]) is tuple:
+        return "list of pairs"
     if get_origin(hint) is tuple:
         return "list of texts" if str in get_args(hint) else "list of tables"
     return {int: "whole number", float: "number", str: "text", bool: "true or false"}.get(hint, "table")

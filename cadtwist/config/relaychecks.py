@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
+from cadtwist.config.accumulatormodel import INDEX_DRIVERS, METRIC_DRIVERS
 from cadtwist.config.model import Config
 from cadtwist.config.relaymodel import (
     ELTERS,
@@ -40,6 +41,7 @@ def relay_faults(config: Config) -> Iterator[tuple[Place, str]]:
     for number, destination in enumerate(config.destinations):
         for place, text in _destination(destination):
             yield ("destinations", number, *place), text
+    yield from _accumulators(config, relays)
     if config.health_metrics is not None:
         for place, text in _group(config.health_metrics.group, frozenset(destinations)):
             yield ("health_metrics", "group", *place), text
@@ -138,6 +140,29 @@ def _filter_fault(rule: FilterRule, relays: frozenset[str]) -> str | None:
     if rule.action != "redirect":
         return f"relay is for redirect, not for {rule.action}" if rule.relay else None
     return None if rule.relay in relays else f"there is no relay {rule.relay!r}"
+
+
+def _accumulators(config: Config, relays: list[str]) -> Iterator[tuple[Place, str]]:
+    fed: set[str] = set()
+    for number, accumulator in enumerate(config.accumulators):
+        place = ("accumulators", number)
+        if accumulator.relay not in relays:
+            yield (*place, "relay"), f"there is no relay {accumulator.relay!r}"
+        if accumulator.relay in fed:
+            yield (*place, "relay"), f"{accumulator.relay!r} has an accumulator already"
+        if accumulator.backend and accumulator.backend not in relays:
+            yield (*place, "backend"), f"there is no relay {accumulator.backend!r}"
+        lengths = [found.resolution_s for found in accumulator.bins]
+        if not lengths or sorted(set(lengths)) != lengths:
+            yield (*place, "bins"), "at least one is needed, each longer than the one before"
+        if accumulator.writer is not None:
+            drivers = ((accumulator.writer.metrics, METRIC_DRIVERS), (accumulator.writer.indexer, INDEX_DRIVERS))
+            for found, known in drivers:
+                if found.driver not in known:
+                    yield (*place, "writer"), f"the driver {found.driver!r} is unknown; known are {', '.join(known)}"
+        if accumulator.api is not None and host_and_port(accumulator.api.listen) is None:
+            yield (*place, "api", "listen"), f"{accumulator.api.listen!r} is not host:port"
+        fed.add(accumulator.relay)
 
 
 def _circles(relays: tuple[RelayConfig, ...]) -> Iterator[tuple[Place, str]]:

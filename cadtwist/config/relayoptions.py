@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 from cadtwist.config.optionrow import GIB, PORT_MAX, Option
 
@@ -157,6 +158,40 @@ def _destinations() -> Iterator[Option]:
     yield row("ratio_reset.interval_s", "not more often than this", "s", 0, _YEAR_S)
 
 
+def _driver(prefix: str) -> Iterator[Option]:
+    yield Option(f"{prefix}driver", "kind of store")
+    yield Option(f"{prefix}dsn", "file, folder, hosts or database, as the driver wants it")
+    yield Option(f"{prefix}options", "name and value of each option of the driver")
+
+
+def _accumulators() -> Iterator[Option]:
+    def row(name: str, doc: str, unit: str = "", low: float = -inf, high: float = inf) -> Option:
+        return Option(f"accumulators.{name}", doc, unit, low, high)
+
+    yield row("name", "name of the accumulator")
+    yield row("relay", "the relay whose lines are added up")
+    yield row("backend", "the relay that gets what is made of them; empty = none")
+    yield row("input_format", "lines that come in: statsd or graphite")
+    yield row("output_format", "lines that are made: statsd or graphite")
+    yield row("flush_s", "seconds between flushes", "s", 0.001, _YEAR_S)
+    yield row("aligned", "flush at whole multiples of that, not counted from the start")
+    yield row("keep_keys", "tell what was not seen again as zero")
+    yield row("bins.resolution_s", "length of a bin for writers", "s", 0.001, _YEAR_S)
+    yield row("bins.ttl_s", "how long such bins are kept", "s", 0.001)
+    yield row("options", "name and value of each option of the format")
+    yield row("tags", "name and value of each tag")
+    yield from _driver("accumulators.writer.metrics.")
+    yield from _driver("accumulators.writer.indexer.")
+    yield row("writer.input_queue_length", "datapoints waiting for the writer", "points", 1, _MANY)
+    yield row("writer.metric_queue_length", "flushed bins waiting for the writer", "", 1, _MANY)
+    yield row("writer.indexer_queue_length", "names waiting for the index", "", 1, _MANY)
+    yield row("api.listen", "host:port of the HTTP API over what is written")
+    yield row("api.base_path", "what the paths of the API begin with")
+    yield row("api.log_file", "access log: a path, stdout, stderr or none")
+    yield from _driver("accumulators.api.metrics.")
+    yield from _driver("accumulators.api.indexer.")
+
+
 def _process() -> Iterator[Option]:
     yield Option("spool.directory", "folder of what waits for destinations; one process each")
     yield Option("spool.max_bytes", "disk for all destinations together", "bytes", 1 << 16, 1 << 50)
@@ -178,6 +213,7 @@ def _process() -> Iterator[Option]:
     )
     yield Option("aggregator.log_misses", "a log line per datapoint that no rule is about", reloadable=True)
     yield Option("aggregate_rules", "which metrics are made of which, how, and how often", reloadable=True)
+    yield from _accumulators()
     yield Option("statsd_emission.server", "host:port that gets our own metrics as statsd lines; empty = none")
     yield Option("statsd_emission.prefix", "first part of their names")
     yield Option("statsd_emission.interval_s", "seconds between", "s", 0.1, 86400)

@@ -22,7 +22,7 @@ LISTS = ("stages.blacklist", "stages.whitelist")
 """What the files of black and white lists hold."""
 
 
-_WHOLE = ("listeners", "relays", "destinations", "health_metrics")
+_WHOLE = ("listeners", "relays", "destinations", "health_metrics", "accumulators")
 
 
 class Change(Struct, frozen=True):

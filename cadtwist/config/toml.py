@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import fields
 
+from cadtwist.config.accumulatormodel import AccumulatorConfig
 from cadtwist.config.model import AggregateRule, AggregationRule, Config, Listener, RewriteRule, SchemaRule
 from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, RelayConfig
 from cadtwist.config.rules import retentions_text
@@ -20,6 +21,7 @@ _ALWAYS: dict[type, tuple[str, ...]] = {
     RelayConfig: ("name",),
     GroupConfig: ("method",),
     DestinationConfig: ("transport",),
+    AccumulatorConfig: ("input_format", "output_format"),
 }
 """What is written within lists though it has its default."""
 
@@ -46,7 +48,7 @@ def _table(header: str, path: str, values: dict[str, Any], brief: bool) -> Itera
         deeper = f"{path}.{name}"
         if isinstance(entry, Struct):
             inner.append((f"[{deeper}]", deeper, _row(entry) if brief else dict(_items(entry)), brief))
-        elif isinstance(entry, tuple) and entry and not isinstance(entry[0], str):
+        elif isinstance(entry, tuple) and entry and not isinstance(entry[0], (str, tuple)):
             inner.extend((f"[[{deeper}]]", deeper, _row(one), True) for one in entry)
         else:
             yield f"{name} = {toml_value(entry)}"

@@ -1,13 +1,23 @@
-"""Where in a TOML text each key stands, for messages with a line; the values themselves are tomllib's affair.
+"""TOML with the line of each key, for messages; the values themselves are tomllib's affair.
 
-One pass over a text that tomllib accepted.  Keys within inline tables are found under the key that holds them.
+Lines are found by one pass over a text that tomllib accepted.  Keys within inline tables are found under the key that
+holds them.
 """
 
 from __future__ import annotations
 
 import re
+import sys
+from typing import Any
 
-__all__ = ["KeyPath", "dotted", "key_lines", "line_of"]
+from cadtwist.config.errors import Problems
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
+__all__ = ["KeyPath", "dotted", "key_lines", "line_of", "read_toml"]
 
 KeyPath = tuple[str | int, ...]
 _PART = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
@@ -15,6 +25,20 @@ _STRING = re.compile(
     r'"""(?:[^\\]|\\.)*?"{3,5}' r"|'''.*?'{3,5}" r'|"(?:[^"\\\n]|\\.)*"' r"|'[^'\n]*'",
     re.DOTALL,
 )
+_LINE = re.compile(r"\(at line (\d+), column \d+\)")
+
+
+def read_toml(text: str, path: str, problems: Problems) -> tuple[dict[str, Any] | None, dict[KeyPath, int]]:
+    """Return the tree of a text and the lines of its keys; None after noting why there is none."""
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    try:
+        return tomllib.loads(text), key_lines(text)
+    except tomllib.TOMLDecodeError as error:
+        place = _LINE.search(str(error))
+        problems.error(path, int(place[1]) if place else 0, "", _LINE.sub("", str(error)).strip())
+    except RecursionError:
+        problems.error(path, 0, "", "nested too deeply")
+    return None, {}
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:

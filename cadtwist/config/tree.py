@@ -67,7 +67,8 @@ class Table:
 
     def place(self, key: str) -> KeyPath:
         """Return the path of a key where it is given: here, or in the parent."""
-        return self._parent.here(key) if self._parent is not None and key not in self else self.here(key)
+        inherited = self._parent is not None and key in self._parent and key not in self
+        return self._parent.here(key) if self._parent is not None and inherited else self.here(key)
 
     def ask(self, key: str, inherit: bool = True) -> Any:
         """Return the raw value, None where there is none."""

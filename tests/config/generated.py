@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
+from cadtwist.config.accumulatormodel import METRIC_DRIVERS, AccumulatorConfig, BinConfig, Pairs
 from cadtwist.config.model import (
     AggregateRule,
     AggregationRule,
@@ -178,6 +179,8 @@ def _of(hint: Any, path: str) -> st.SearchStrategy[Any]:
         return st.sampled_from(get_args(hint))
     if get_origin(hint) in (Union, UnionType):
         return st.one_of(*(st.none() if part is type(None) else _of(part, path) for part in get_args(hint)))
+    if hint == Pairs:
+        return st.lists(st.tuples(_WORDS, _WORDS), max_size=2).map(tuple)
     if get_origin(hint) is tuple and struct_of(hint) is not None:
         return st.just(())
     if path.startswith("stages.") and get_origin(hint) is tuple:
@@ -266,6 +269,20 @@ def _relays(draw: st.DrawFn, names: list[str]) -> tuple[RelayConfig, ...]:
 
 
 @st.composite
+def _accumulators(draw: st.DrawFn, relay: str) -> AccumulatorConfig:
+    found: AccumulatorConfig = draw(_struct(AccumulatorConfig, "accumulators."))
+    writer, api = found.writer, found.api
+    if writer is not None:
+        metrics = replace(writer.metrics, driver=draw(st.sampled_from(METRIC_DRIVERS)))
+        writer = replace(writer, metrics=metrics, indexer=replace(writer.indexer, driver="noop"))
+    if api is not None:
+        api = replace(api, listen="[::1]:80")
+    bins = (BinConfig(resolution_s=0.5), BinConfig(resolution_s=10.0, ttl_s=60.0))[: draw(st.integers(1, 2))]
+    backend = draw(st.sampled_from(["", relay]))
+    return replace(found, relay=relay, backend=backend, bins=bins, writer=writer, api=api)
+
+
+@st.composite
 def configs(draw: st.DrawFn) -> Config:
     """Any usable Config."""
     config: Config = draw(_struct(Config, ""))
@@ -278,4 +295,6 @@ def configs(draw: st.DrawFn) -> Config:
         replace(listener, to=to) if listener.protocol in ("line", "pickle") else listener
         for listener in config.listeners
     )
+    accumulators = [draw(_accumulators(relay.name)) for relay in relays if draw(st.booleans())]
+    config = replace(config, accumulators=tuple(accumulators))
     return replace(config, destinations=destinations, relays=relays, health_metrics=metrics, listeners=listeners)

@@ -88,6 +88,18 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual((loaded.dialect, loaded.config.instance), ("statsrelay", "b"))
         self.assertEqual(loaded.config.processes.pid_file, "/p")
 
+    def test_cadent_with_and_without_its_second_file(self) -> None:
+        files = {
+            "/c/x.toml": '[default]\n[a]\nmsg_type = "statsd"\n[[a.servers]]\nservers = ["tcp://h:1"]\n',
+            "/c/p.toml": '[x]\nlisten_server = "a"\ndefault_backend = "a"\n[[x.map]]\nprefix = "p"\n',
+        }
+        loaded = load("/c/x.toml", read=_reader(files), overrides={"prereg": "/c/p.toml"}, instance="b")
+        self.assertEqual((loaded.dialect, loaded.config.instance), ("cadent", "b"))
+        self.assertEqual((loaded.files, len(loaded.config.relays[0].filters)), (("/c/x.toml", "/c/p.toml"), 1))
+        self.assertEqual(load("/c/x.toml", read=_reader(files)).config.relays[0].filters, ())
+        error = self.assertRaises(ConfigError, load, "/c/x.toml", read=_reader(files), overrides={"prereg": "/no"})
+        self.assertEqual(error.problems, ["/no: cannot be read: /no"])
+
     def test_what_cannot_be_read(self) -> None:
         folder = self.mktemp()
         os.mkdir(folder)
@@ -105,5 +117,6 @@ class RecognisedTests(SynchronousTestCase):
         self.assertEqual(recognised("/x/carbon.conf", ""), "carbon")
         self.assertEqual(recognised("/x/other", "# x\n[cache:b]\nA = 1\n"), "carbon")
         self.assertEqual(recognised("/x/other", "[cachet]\n"), "")
+        self.assertEqual(recognised("a.toml", "# x\n [default] # x\n"), "cadent")
         self.assertEqual(recognised("x.json", ""), "statsrelay")
         self.assertEqual(recognised("/x/other", ' \n{"statsd": {}}'), "statsrelay")

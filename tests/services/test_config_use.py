@@ -30,6 +30,7 @@ AWAITED = (
     "ops.",
     "aggregator.",
     "aggregate_rules",
+    "accumulators.",
     "processes.",
 )
 """What is read as soon as relays are built; then these go."""

@@ -1,0 +1,85 @@
+"""Cadent's accumulators as a part of the Config: what is added up, how it leaves, and where it is written.
+
+All spans are seconds.  Options that belong to a format or a driver are pairs of texts, under the names of the code.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+__all__ = [
+    "INDEX_DRIVERS",
+    "METRIC_DRIVERS",
+    "AccumulatorApiConfig",
+    "AccumulatorConfig",
+    "AccumulatorWriterConfig",
+    "BinConfig",
+    "DriverConfig",
+    "Pairs",
+]
+
+Pairs = tuple[tuple[str, str], ...]
+AccumulatorFormat = Literal["statsd", "graphite"]
+
+METRIC_DRIVERS = ("file", "mysql", "cassandra", "whisper", "kafka")
+INDEX_DRIVERS = ("noop", "mysql", "cassandra", "whisper", "kafka")
+
+
+class BinConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One entry of `times`: how long a bin is, and how long it is kept."""
+
+    resolution_s: float
+    ttl_s: float = 315_360_000.0
+
+
+class DriverConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A store of metrics or of their index; `dsn` is a file, a folder, hosts or a database, as the driver wants it."""
+
+    driver: str
+    dsn: str = ""
+    options: Pairs = ()
+
+
+class AccumulatorWriterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where flushed bins go; the queues are counted in datapoints."""
+
+    metrics: DriverConfig
+    indexer: DriverConfig
+    input_queue_length: int = 1_048_576
+    metric_queue_length: int = 10_240
+    indexer_queue_length: int = 20_480
+
+
+class AccumulatorApiConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The HTTP API over what is written: `listen` is host:port, `log_file` a path, stdout, stderr or none."""
+
+    listen: str
+    base_path: str = "/"
+    log_file: str = "stdout"
+    metrics: DriverConfig | None = None
+    indexer: DriverConfig | None = None
+
+
+class AccumulatorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the relay `relay` receives, and no filter rejects or redirects, is added up.
+
+    Every `flush_s` the lines that are made of it go to the relay `backend` (empty: nowhere, only writers see them).
+    `aligned`: at whole multiples of `flush_s`, else counted from the start.  `bins` are the resolutions for writers.
+    `keep_keys`: what was not seen again is told as zero.
+    """
+
+    name: str
+    relay: str
+    backend: str = ""
+    input_format: AccumulatorFormat = "statsd"
+    output_format: AccumulatorFormat = "graphite"
+    flush_s: float = 5.0
+    aligned: bool = True
+    keep_keys: bool = False
+    bins: tuple[BinConfig, ...] = (BinConfig(resolution_s=5.0),)
+    options: Pairs = ()
+    tags: Pairs = ()
+    writer: AccumulatorWriterConfig | None = None
+    api: AccumulatorApiConfig | None = None

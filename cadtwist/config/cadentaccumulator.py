@@ -1,0 +1,274 @@
+"""`[NAME.accumulator]` of Cadent's PreReg file: what is added up, and the writers and the API behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cadtwist.config.accumulatormodel import (
+    INDEX_DRIVERS,
+    METRIC_DRIVERS,
+    AccumulatorApiConfig,
+    AccumulatorConfig,
+    AccumulatorFormat,
+    AccumulatorWriterConfig,
+    BinConfig,
+    DriverConfig,
+    Pairs,
+)
+from cadtwist.config.durations import seconds
+from cadtwist.config.relaychecks import host_and_port
+from cadtwist.config.tree import Table
+
+__all__ = ["BLACKHOLE", "read_accumulator"]
+
+BLACKHOLE = "BLACKHOLE"
+_LATER = "belongs to Cadent 0.4"
+_STATSD_OPTIONS = (
+    *("legacyNamespace", "prefixGauge", "prefixTimer", "prefixCounter", "prefixSet", "globalPrefix", "globalSuffix"),
+    "percentThreshold",
+)
+_WHISPER = ("carbon", "graphite")
+_SPELLINGS = {"metric_table": "metrics_table", "compress": "compression"}
+"""Of the README and of the code; `compress` is cassandra's own option as well."""
+
+_WRITING = ("write_workers", "write_queue_length", "writes_per_second", "cache_metric_size", "cache_points_size")
+_CASSANDRA = (
+    *("keyspace", "metrics_table", "path_table", "segment_table", "write_consistency", "read_consistency", "port"),
+    *("numcons", "timeout", "user", "pass", "compress", "cache_low_fruit_rate", "cache_index_size"),
+)
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "file": ("max_file_size", "rotate_every"),
+    "mysql": ("table", "path_table", "batch_count", "periodic_flush"),
+    "cassandra": (*_CASSANDRA, *_WRITING),
+    "whisper": ("xFilesFactor", "cache_low_fruit_rate", *_WRITING),
+    "kafka": (
+        *("index_topic", "metric_topic", "compression", "max_retry", "ack_type", "flush_time", "batch_count"),
+        "write_index",
+    ),
+    "noop": (),
+}
+_OWN_KEYS = ("driver", "dsn", "options", "input_queue_length", "metrics", "indexer")
+
+
+def read_accumulator(table: Table, name: str, relay: str, sections: tuple[str, ...]) -> AccumulatorConfig:
+    """Read the table of the PreReg `name`, which sits before the section `relay`; faults are noted."""
+    bins = _bins(table)
+    config = AccumulatorConfig(
+        name=name,
+        relay=relay,
+        backend=_backend(table, sections),
+        input_format=_format(table, "input_format"),
+        output_format=_format(table, "output_format"),
+        flush_s=_span(table, "accumulate_flush", bins[0].resolution_s),
+        aligned=not table.flag("random_ticker_start"),
+        keep_keys=table.flag("keep_keys"),
+        bins=bins,
+        options=_options(table),
+        tags=_tags(table),
+        writer=_writer(table),
+        api=_api(table),
+    )
+    for key in ("tag_mode", "hash_mode", "bypass", "show_line_errors", "tcpapi"):
+        table.has_no_effect(key, _LATER, False)
+    table.note_unknown()
+    if config.api is not None and config.writer is None:
+        table.source.warning(table.here("api"), "not opened: there is no writer")
+    return config
+
+
+def _backend(table: Table, sections: tuple[str, ...]) -> str:
+    name = table.text("backend")
+    if not name:
+        table.source.error(table.path, f"backend is missing: a section, or {BLACKHOLE}")
+    elif name not in (*sections, BLACKHOLE):
+        table.error("backend", f"there is no section {name!r}")
+    return "" if name == BLACKHOLE else name
+
+
+def _format(table: Table, key: str) -> AccumulatorFormat:
+    if key not in table:
+        table.source.error(table.path, f"{key} is missing: statsd or graphite")
+    return "graphite" if table.choice(key, ("statsd", "graphite")) == "graphite" else "statsd"
+
+
+def _span(table: Table, key: str, default: float) -> float:
+    text = table.text(key)
+    try:
+        found = seconds(text) if text else default
+    except ValueError as error:
+        table.error(key, str(error))
+        return default
+    if found <= 0:
+        table.error(key, f"{text!r} is no time at all")
+        return default
+    return found
+
+
+def _bins(table: Table) -> tuple[BinConfig, ...]:
+    found: list[BinConfig] = []
+    place = table.here("times")
+    for text in table.texts("times", ("5s",)):
+        resolution, colon, ttl = text.partition(":")
+        try:
+            made = BinConfig(resolution_s=seconds(resolution))
+            made = BinConfig(resolution_s=made.resolution_s, ttl_s=seconds(ttl)) if colon else made
+        except ValueError as error:
+            table.source.error(place, str(error))
+            continue
+        if made.resolution_s <= 0 or made.ttl_s <= 0:
+            table.source.error(place, f"{text!r} is no time at all")
+        elif found and made.resolution_s <= found[-1].resolution_s:
+            table.source.error(place, f"{text!r} is not longer than the one before it")
+        else:
+            if found and made.resolution_s % found[-1].resolution_s:
+                table.source.warning(place, f"{text!r} is not a multiple of the one before it")
+            found.append(made)
+    return tuple(found) or (BinConfig(resolution_s=5.0),)
+
+
+def _options(table: Table) -> Pairs:
+    found = []
+    given = table.ask("options")
+    if given is not None and not isinstance(given, list):
+        table.error("options", "a list of pairs is expected: [[name, value], ...]")
+        given = None
+    for number, pair in enumerate(given or ()):
+        place = (*table.here("options"), number)
+        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str) or isinstance(pair[1], list):
+            table.source.error(place, f"{pair!r} is not a pair of name and value")
+            continue
+        name, value = pair[0], _text(pair[1])
+        if name not in _STATSD_OPTIONS:
+            table.source.warning(place, f"{name!r} is unknown; known are {', '.join(_STATSD_OPTIONS)}")
+            continue
+        if name == "percentThreshold" and not _thresholds(value):
+            table.source.error(place, f"{value!r} is not a list of numbers")
+            continue
+        found.append((name, value))
+    return tuple(found)
+
+
+def _thresholds(text: str) -> bool:
+    try:
+        return all(-100 <= float(part) <= 100 for part in text.split(","))
+    except ValueError:
+        return False
+
+
+def _tags(table: Table) -> Pairs:
+    given = table.ask("tags")
+    if isinstance(given, str):
+        pairs = [part.partition("=") for part in given.split(",") if part.strip()]
+        for name, equals, _ in pairs:
+            if not equals or not name.strip():
+                table.error("tags", f"{given!r} is not a=b,c=d")
+                return ()
+        return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+    found = []
+    for entry in table.tables("tags"):
+        name, value = entry.text("key"), _text(entry.ask("value"))
+        entry.note_unknown()
+        if not name:
+            table.source.error(entry.path, "key is missing")
+            continue
+        found.append((name, value))
+    return tuple(found)
+
+
+def _writer(table: Table) -> AccumulatorWriterConfig | None:
+    writer = table.table("writer")
+    if writer is None:
+        return None
+    metrics, indexer = writer.table("metrics"), writer.table("indexer")
+    if metrics is None and "driver" not in writer:
+        table.source.error(writer.path, "[metrics] with a driver is missing")
+        return None
+    found = _driver(metrics if metrics is not None else writer, METRIC_DRIVERS)
+    if indexer is not None:
+        index = _driver(indexer, INDEX_DRIVERS)
+    elif metrics is None:  # the one-table form: what has an index of its own keeps it
+        index = DriverConfig(driver=found.driver if found.driver in INDEX_DRIVERS else "noop", dsn=found.dsn)
+    else:
+        table.source.error(writer.path, "[metrics] needs an [indexer] beside it")
+        return None
+    queue = metrics.whole("input_queue_length", 1_048_576) if metrics is not None else 1_048_576
+    lengths = (writer.whole("metric_queue_length", 10_240), writer.whole("indexer_queue_length", 20_480))
+    for part in (metrics, indexer, writer):
+        if part is not None:
+            part.note_unknown(*_OWN_KEYS)
+    if min(queue, *lengths) < 1:
+        table.source.error(writer.path, "a queue of less than one datapoint is none")
+        return None
+    return AccumulatorWriterConfig(
+        metrics=found,
+        indexer=index,
+        input_queue_length=queue,
+        metric_queue_length=lengths[0],
+        indexer_queue_length=lengths[1],
+    )
+
+
+def _driver(table: Table, known: tuple[str, ...]) -> DriverConfig:
+    """Read driver, dsn and options; options stand in a table of their own or beside the driver."""
+    name = table.text("driver")
+    driver = "whisper" if name in _WHISPER else name
+    dsn = table.text("dsn")
+    if driver not in known:
+        text = f"{name!r} is unknown; known are {', '.join(known)}" if name else "driver is missing"
+        table.source.error(table.here("driver") if name else table.path, text)
+        return DriverConfig(driver="noop", dsn=dsn)
+    if not dsn and driver != "noop":
+        table.source.error(table.path, "dsn is missing")
+    options: dict[str, str] = {}
+    for part in (table, table.table("options")):
+        if part is not None:
+            options.update(_driver_options(part, driver))
+    return DriverConfig(driver=driver, dsn=dsn, options=tuple(options.items()))
+
+
+def _driver_options(table: Table, driver: str) -> dict[str, str]:
+    found = {}
+    known = _OPTIONS[driver]
+    spellings = {other: name for other, name in _SPELLINGS.items() if name in known and other not in known}
+    for key in (*known, *spellings):
+        value: Any = table.ask(key)
+        if value is None:
+            continue
+        if isinstance(value, (list, dict)):
+            table.error(key, f"{value!r} does not fit, expected: a text or a number")
+            continue
+        found[spellings.get(key, key)] = _text(value)
+    if table.path[-1:] == ("options",):
+        table.note_unknown()
+    return found
+
+
+def _api(table: Table) -> AccumulatorApiConfig | None:
+    api = table.table("api")
+    if api is None:
+        return None
+    listen = api.text("listen")
+    base = api.text("base_path", "/")
+    if host_and_port(f"everywhere{listen}" if listen.startswith(":") else listen) is None:
+        api.error("listen", f"{listen!r} is not host:port")
+    metrics, indexer = api.table("metrics"), api.table("indexer")
+    found = AccumulatorApiConfig(
+        listen=listen,
+        base_path=f"/{base.strip('/')}/" if base.strip("/") else "/",
+        log_file=api.text("log_file", "stdout"),
+        metrics=_driver(metrics, METRIC_DRIVERS) if metrics is not None else None,
+        indexer=_driver(indexer, INDEX_DRIVERS) if indexer is not None else None,
+    )
+    for part in (metrics, indexer):
+        if part is not None:
+            part.note_unknown(*_OWN_KEYS)
+    for key in ("use_metrics", "use_indexer", "enable_gzip", "gzip", "key", "cert"):
+        api.has_no_effect(key, _LATER)
+    api.note_unknown()
+    return found
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)

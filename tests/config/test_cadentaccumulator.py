@@ -1,0 +1,140 @@
+"""Accumulators of Cadent's PreReg file; faults are in data/cadent."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from cadtwist.config.accumulatormodel import (
+    AccumulatorApiConfig,
+    AccumulatorConfig,
+    AccumulatorWriterConfig,
+    BinConfig,
+    DriverConfig,
+)
+from cadtwist.config.cadentaccumulator import read_accumulator
+from cadtwist.config.errors import Problems
+from cadtwist.config.tomllines import read_toml
+from cadtwist.config.tree import Source, Table
+
+_HEAD = 'backend = "BLACKHOLE"\ninput_format = "statsd"\noutput_format = "graphite"\n'
+
+
+def read(text: str, head: str = _HEAD) -> tuple[AccumulatorConfig, Problems]:
+    problems = Problems()
+    tree, lines = read_toml(head + text, "p", problems)
+    assert tree is not None, problems.reports
+    table = Table(Source("p", lines, problems), tree, ())
+    return read_accumulator(table, "x", "a", ("a", "b")), problems
+
+
+def good(text: str, head: str = _HEAD) -> AccumulatorConfig:
+    config, problems = read(text, head)
+    assert problems.reports == [], [str(report) for report in problems.reports]
+    return config
+
+
+class AccumulatorTests(SynchronousTestCase):
+    def test_defaults(self) -> None:
+        self.assertEqual(good(""), AccumulatorConfig(name="x", relay="a"))
+
+    def test_every_key(self) -> None:
+        config = good(
+            'accumulate_flush = "10s"\nkeep_keys = true\nrandom_ticker_start = true\n'
+            'times = ["10s:168h", "1m:720h", "10m"]\n'
+            'options = [["legacyNamespace", "false"], ["globalPrefix", "p"], ["percentThreshold", "0.75,99"]]\n'
+            '[[tags]]\nkey = "dc"\nvalue = "x"\n',
+            'backend = "b"\ninput_format = "graphite"\noutput_format = "statsd"\n',
+        )
+        self.assertEqual((config.backend, config.input_format, config.output_format), ("b", "graphite", "statsd"))
+        self.assertEqual((config.flush_s, config.aligned, config.keep_keys), (10.0, False, True))
+        self.assertEqual(
+            config.bins,
+            (
+                BinConfig(resolution_s=10.0, ttl_s=604800.0),
+                BinConfig(resolution_s=60.0, ttl_s=2592000.0),
+                BinConfig(resolution_s=600.0),
+            ),
+        )
+        self.assertEqual(dict(config.options)["percentThreshold"], "0.75,99")
+        self.assertEqual(config.tags, (("dc", "x"),))
+        self.assertEqual(good('tags = "a=b, c=d"').tags, (("a", "b"), ("c", "d")))
+
+    def test_the_first_bin_is_the_flush(self) -> None:
+        self.assertEqual(good('times = ["1m"]').flush_s, 60.0)
+
+    def test_spans_that_are_no_multiples_are_told_and_taken(self) -> None:
+        config, problems = read('times = ["10s", "25s"]')
+        self.assertEqual([found.resolution_s for found in config.bins], [10.0, 25.0])
+        self.assertEqual([report.weight for report in problems.reports], ["warning"])
+
+    def test_what_belongs_to_the_next_version_has_no_effect(self) -> None:
+        config, problems = read('hash_mode = "farm"\nbypass = true\n')
+        self.assertEqual((config, len(problems.texts("notice"))), (good(""), 2))
+
+
+class WriterTests(SynchronousTestCase):
+    def test_options_in_a_table_of_their_own_beside_the_driver_or_both(self) -> None:
+        expected = DriverConfig(
+            driver="whisper", dsn="w", options=(("xFilesFactor", "0.3"), ("writes_per_second", "1200"))
+        )
+        head = '[writer.metrics]\ndsn = "w"\n'
+        for text in (
+            'driver = "whisper"\nxFilesFactor = 0.3\nwrites_per_second = 1200\n',
+            'driver = "carbon"\noptions = {xFilesFactor = 0.3, writes_per_second = "1200"}\n',
+            'driver = "graphite"\nxFilesFactor = 0.3\noptions.writes_per_second = 1200\n',
+        ):
+            writer = good(head + text + '[writer.indexer]\ndriver = "noop"\n').writer
+            self.assertEqual(writer, AccumulatorWriterConfig(metrics=expected, indexer=DriverConfig(driver="noop")))
+
+    def test_one_table_alone(self) -> None:
+        for driver, index in (("file", "noop"), ("mysql", "mysql")):
+            writer = good(f'[writer]\ndriver = "{driver}"\ndsn = "d"\n').writer
+            assert writer is not None
+            self.assertEqual((writer.metrics.driver, writer.indexer.driver, writer.indexer.dsn), (driver, index, "d"))
+
+    def test_both_spellings_of_options(self) -> None:
+        for driver, given, name in (
+            ("kafka", "compress", "compression"),
+            ("kafka", "compression", "compression"),
+            ("cassandra", "metric_table", "metrics_table"),
+            ("cassandra", "compress", "compress"),
+        ):
+            writer = good(
+                f'[writer.metrics]\ndriver = "{driver}"\ndsn = "d"\n[writer.metrics.options]\n{given} = "v"\n'
+                '[writer.indexer]\ndriver = "noop"\n'
+            ).writer
+            assert writer is not None
+            self.assertEqual(writer.metrics.options, ((name, "v"),))
+
+    def test_lengths_of_queues(self) -> None:
+        writer = good(
+            "[writer]\nmetric_queue_length = 5\nindexer_queue_length = 6\n"
+            '[writer.metrics]\ndriver = "file"\ndsn = "d"\ninput_queue_length = 7\n[writer.indexer]\ndriver = "noop"\n'
+        ).writer
+        assert writer is not None
+        lengths = (writer.input_queue_length, writer.metric_queue_length, writer.indexer_queue_length)
+        self.assertEqual(lengths, (7, 5, 6))
+
+
+class ApiTests(SynchronousTestCase):
+    def test_the_api(self) -> None:
+        config = good(
+            '[writer]\ndriver = "mysql"\ndsn = "d"\n'
+            '[api]\nlisten = "0.0.0.0:8083"\nbase_path = "graphite"\nlog_file = "none"\n'
+            '[api.metrics]\ndriver = "cassandra"\ndsn = "h"\n[api.metrics.options]\nuser = "u"\n'
+            '[api.indexer]\ndriver = "cassandra"\ndsn = "h"\n'
+        )
+        self.assertEqual(
+            config.api,
+            AccumulatorApiConfig(
+                listen="0.0.0.0:8083",
+                base_path="/graphite/",
+                log_file="none",
+                metrics=DriverConfig(driver="cassandra", dsn="h", options=(("user", "u"),)),
+                indexer=DriverConfig(driver="cassandra", dsn="h"),
+            ),
+        )
+
+    def test_without_a_writer_it_is_not_opened(self) -> None:
+        _, problems = read('[api]\nlisten = "h:1"\n')
+        self.assertEqual([report.weight for report in problems.reports], ["warning"])
