@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,12 +60,29 @@ class IStage(ISink, IHolder):
 
 
 class IDestination(Interface):
-    """A downstream endpoint with its queue."""
+    """A downstream endpoint with its queue.  Reactor thread."""
 
     key = Attribute("host:port:instance or another stable text")
+    account = Attribute("the Account that every datapoint given to `send` is counted in")
+    connected = Attribute("True while it can be reached")
+    failing = Attribute("True while the last chunk was not taken whole")
+    failed_attempts = Attribute("attempts to connect that failed in a row")
+    queued_points = Attribute("datapoints that wait in memory")
 
-    def send(chunk: bytes, points: int) -> None:
-        """Queue encoded bytes that carry `points` datapoints."""
+    def send(chunk: bytes, points: int, asked_bytes: int = 0) -> None:
+        """Queue encoded bytes that carry `points` datapoints: whole lines, or one frame.  Never raises for data.
+
+        `asked_bytes`, where given, is what the counter `bytes_queued` counts in place of the chunk's length.
+        """
+
+    def listen(listener: Callable[[Any], object]) -> Callable[[], None]:
+        """Call `listener(destination)` when `connected` or `failed_attempts` change; the result ends that."""
+
+    def surrender() -> list[tuple[bytes, int]]:
+        """Give what waits in memory, (bytes, datapoints) each, to the caller, who counts it as received."""
+
+    def close(drain_s: float | None = None) -> Any:
+        """Send what waits for up to `drain_s`, keep or drop the rest; the Deferred fires when all is closed."""
 
 
 class IStore(Interface):

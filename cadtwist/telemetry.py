@@ -83,6 +83,20 @@ class Telemetry:
             found = self.accounts[name] = Account(name)
         return found
 
+    def settle(self, reason: str) -> int:
+        """Count as dropped for `reason` what stands in no counter; return how many datapoints.
+
+        For use after a fault within a Batch, when nothing else is under way: what a part had counted as received, and
+        neither kept nor passed on when it failed, is lost there.
+        """
+        lost = 0
+        for account in self.accounts.values():
+            missing = account.balance()
+            if missing > 0:
+                account.drop(reason, missing)
+                lost += missing
+        return lost
+
     def ledger(self) -> list[dict[str, object]]:
         """Return every account's snapshot."""
         return [account.snapshot() for account in self.accounts.values()]

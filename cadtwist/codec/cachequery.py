@@ -6,14 +6,17 @@ dictionary pickled with protocol 2, byte for byte as carbon's cache writes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cadtwist.codec.frames import frame
+from cadtwist.codec.frames import HEADER_BYTES, frame
+from cadtwist.codec.pointpickle import write_bulk, write_points
 from cadtwist.codec.safepickle import PlainPickleError, read, write
-from cadtwist.model.batch import Floats
+from cadtwist.model.batch import Floats, Ids
 
 __all__ = [
+    "MAX_ANSWER_METRICS",
+    "MAX_ANSWER_POINTS",
     "MAX_REQUEST_BYTES",
     "BulkQuery",
     "GetMetadata",
@@ -34,6 +37,11 @@ __all__ = [
 MAX_REQUEST_BYTES = 1 << 20
 """The longest request that is read; carbon allows 2^30, which is an open door."""
 
+MAX_ANSWER_POINTS = 500_000
+"""The most datapoints of one answer; who asks for more is told so."""
+
+MAX_ANSWER_METRICS = 20_000
+"""The most metrics of one bulk query."""
 
 _SCALARS = (str, bytes, int, float, type(None))
 
@@ -112,12 +120,12 @@ def decode_request(data: bytes, start: int, end: int) -> Request:
 
 def points_reply(timestamps: Floats, values: Floats) -> bytes:
     """Return the framed answer to `Query`: (timestamp, value) pairs in the order given."""
-    return frame(write({"datapoints": _pairs(timestamps, values)}))
+    return _joined(write_points("datapoints", timestamps, values))
 
 
-def bulk_reply(found: Iterable[tuple[str, Floats, Floats]]) -> bytes:
-    """Return the framed answer to `BulkQuery`: (metric, timestamps, values) for every metric asked."""
-    return frame(write({"datapointsByMetric": {metric: _pairs(when, what) for metric, when, what in found}}))
+def bulk_reply(metrics: Sequence[str], offsets: Ids, timestamps: Floats, values: Floats) -> bytes:
+    """Return the framed answer to `BulkQuery`; `metrics[i]` has the rows from `offsets[i]` to `offsets[i + 1]`."""
+    return _joined(write_bulk("datapointsByMetric", metrics, offsets, timestamps, values))
 
 
 def metadata_reply(value: object) -> bytes:
@@ -140,8 +148,8 @@ def unknown_reply(request: UnknownRequest) -> bytes:
     return error_reply(f'Invalid request type "{request.kind}"')
 
 
-def _pairs(timestamps: Floats, values: Floats) -> list[tuple[float, float]]:
-    return list(zip(timestamps.tolist(), values.tolist(), strict=True))
+def _joined(pieces: Sequence[bytes | memoryview]) -> bytes:
+    return b"".join((sum(map(len, pieces)).to_bytes(HEADER_BYTES, "big"), *pieces))
 
 
 def _text(asked: dict[object, object], key: str) -> str:

@@ -46,6 +46,7 @@ FULL_OLDEST = "queue_full_oldest"
 STOPPED = "stopped"
 _PACE_S = 1.0
 _MOVE_BYTES = 1 << 20
+_SLACK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,8 @@ class Spool:
     """See the module.  Reactor thread; `now` is a time in seconds that never goes back.
 
     `divisible`: chunks are lines, and may be cut after any of them.  `gate` is paused by the reason `reason`.
-    `limits` may be replaced at any time.  `account` gets the ledger, the counters `resent` and `spooled_out` (to the
-    disk), and gauges.
+    `limits` may be replaced at any time.  `account` gets the ledger, the counters `sent` (written), `resent` and
+    `spooled_out` (to the disk), and gauges.
     """
 
     def __init__(
@@ -384,7 +385,7 @@ class Flight:
     and everything before `_edge` has passed (of a chunk that lies across it, the lines before it).
     """
 
-    __slots__ = ("_base", "_chunks", "_edge", "_marks", "_pieces", "_spool", "_taken", "ended", "written")
+    __slots__ = ("_base", "_chunks", "_edge", "_loads", "_marks", "_pieces", "_spool", "_taken", "ended", "written")
 
     def __init__(self, spool: Spool) -> None:
         self.written = 0
@@ -392,6 +393,7 @@ class Flight:
         self._spool = spool
         self._chunks: deque[Chunk] = deque()
         self._pieces: deque[memoryview] = deque()
+        self._loads: deque[int] = deque()
         self._base = 0
         self._edge = 0
         self._taken = 0
@@ -408,9 +410,14 @@ class Flight:
         return self.written - self._edge
 
     @property
-    def empty(self) -> bool:
-        """True when everything taken has passed."""
-        return not self._chunks
+    def overdue(self) -> bool:
+        """True when so much was written that it is time to ask what was confirmed."""
+        return self.written - self._edge > self._spool.limits.window_bytes + _SLACK_BYTES
+
+    @property
+    def points(self) -> int:
+        """Datapoints taken that have not passed."""
+        return sum(chunk.points for chunk in self._chunks)
 
     def fill(self, most: int, now: float) -> deque[memoryview]:
         """Return the bytes to write next, about `most` of them, taking more from the queue where that is needed."""
@@ -421,6 +428,7 @@ class Flight:
                 break
             self._chunks.append(chunk)
             pieces.append(memoryview(chunk.data))
+            self._loads.append(chunk.points)
             self._taken += len(chunk.data)
         spool.taken()
         return pieces
@@ -428,7 +436,7 @@ class Flight:
     def wrote(self, size: int) -> None:
         """Tell that the kernel took the next `size` bytes."""
         self.written += size
-        pieces = self._pieces
+        pieces, sent = self._pieces, 0
         while size:
             piece = pieces[0]
             if len(piece) > size:
@@ -436,6 +444,9 @@ class Flight:
                 break
             size -= len(piece)
             pieces.popleft()
+            sent += self._loads.popleft()
+        if sent:
+            self._spool.account.count("sent", sent)
         if not self._spool.limits.window_s:
             self._pass_to(self.written)
 
@@ -481,6 +492,7 @@ class Flight:
         spool.give_back(self, list(chunks), now)
         chunks.clear()
         self._pieces.clear()
+        self._loads.clear()
 
     def _repeated(self) -> int:
         """Return how many datapoints the peer may have got already of what is given back."""

@@ -79,6 +79,47 @@ class LoggedPoints(Protocol):
         """Note that all points of `ids` are in `segment`."""
 
 
+class _LongSeries:
+    """A metric with more points than one turn may log, on its way into the log again, slice by slice.
+
+    What comes for it meanwhile is logged as it comes; `meet` keeps it, so that a later slice has the newest values.
+    """
+
+    def __init__(self, one: int, segment: int, timestamps: Floats, values: Floats) -> None:
+        self.one = one
+        self.segment = segment
+        self.at = 0
+        self._timestamps = timestamps
+        self._values = values
+        self._newer: list[tuple[Floats, Floats]] = []
+        self._newer_points = 0
+
+    def __len__(self) -> int:
+        return len(self._timestamps)
+
+    def meet(self, ids: Ids, timestamps: Floats, values: Floats) -> bool:
+        """Keep the rows of this metric; False when they have become too many: begin again."""
+        mine = ids == self.one
+        if mine.any():
+            self._newer.append((timestamps[mine], values[mine]))
+            self._newer_points += len(self._newer[-1][0])
+        return self._newer_points <= len(self)
+
+    def take(self, most: int) -> tuple[Floats, Floats]:
+        """Return the next slice."""
+        part = slice(self.at, self.at + most)
+        self.at += most
+        timestamps, values = self._timestamps[part], self._values[part]
+        if self._newer:
+            newer = np.concatenate([times for times, _ in self._newer])
+            order = np.argsort(newer, kind="stable")
+            newer = newer[order]
+            place = np.searchsorted(newer, timestamps, "right") - 1
+            met = (place >= 0) & (newer[place] == timestamps)
+            values[met] = np.concatenate([what for _, what in self._newer])[order[place[met]]]
+        return timestamps, values
+
+
 def _bytes(column: npt.NDArray[np.generic]) -> memoryview:
     return np.ascontiguousarray(column).data.cast("B") if len(column) else memoryview(b"")
 
@@ -115,6 +156,7 @@ class Wal:
         self._names_bytes = _GUESSED_NAME
         self._turn_points = 0
         self._again: Ids = np.zeros(0, np.uint32)
+        self._long: _LongSeries | None = None
         self._failed = False
         self.replaying = False
         self._spoilt = 0
@@ -138,6 +180,8 @@ class Wal:
     def append(self, batch: Batch) -> int:
         """Log a lent Batch; return the serial of the segment that its datapoints are in (or would be in)."""
         self._turn_points += len(batch)
+        if self._long is not None and not self._long.meet(batch.ids, batch.timestamps, batch.values):
+            self._long = None
         self._append(batch.ids, batch.timestamps, batch.values)
         return self._log.serial
 
@@ -205,7 +249,7 @@ class Wal:
         pins = self._points.pins()
         oldest = pins[0][0] if pins else self._log.serial
         self._release(oldest)
-        if not len(self._again):
+        if not len(self._again) and self._long is None:
             within = oldest > self._spoilt and self._log.bytes_since(oldest) <= self.bound_bytes
             if within or oldest >= self._log.serial:
                 return False
@@ -223,6 +267,8 @@ class Wal:
         self._log.release(safe)
 
     def _log_again(self) -> bool:
+        if self._long is not None:
+            return self._log_long(self._long)
         window = self._again[: self._slice_points]
         counts = np.cumsum(self._points.counts(window), dtype=np.int64)
         n = max(1, int(np.searchsorted(counts, self._slice_points, "right")))
@@ -230,19 +276,41 @@ class Wal:
         offsets, timestamps, values = self._points.peek_many(ids)
         rows = np.repeat(ids, np.diff(offsets))
         begin = self._log.serial
-        for at in range(0, len(rows), BATCH_POINTS):
+        if len(rows) > self._slice_points and len(ids) == 1:
+            self._long = _LongSeries(int(ids[0]), begin, timestamps, values)
+            return self._log_long(self._long)
+        if not self._log_rows(rows, timestamps, values):
+            return False
+        self._points.repin(ids, begin)
+        return True
+
+    def _log_long(self, series: _LongSeries) -> bool:
+        """Log one slice of a long series again; with the last one it needs no older segment."""
+        timestamps, values = series.take(self._slice_points)
+        ids = np.full(len(timestamps), series.one, np.uint32)
+        logged = self._log_rows(ids, timestamps, values)
+        if not logged or series.at >= len(series):
+            self._long = None
+        if logged and self._long is None:
+            self._points.repin(ids[:1], series.segment)
+        return logged
+
+    def _log_rows(self, ids: Ids, timestamps: Floats, values: Floats) -> bool:
+        """Log rows that are in an old segment in the current one, too; False when the disk refuses."""
+        for at in range(0, len(ids), BATCH_POINTS):
             part = slice(at, at + BATCH_POINTS)
-            if not self._append(rows[part], timestamps[part], values[part]):
+            if not self._append(ids[part], timestamps[part], values[part]):
                 return False
         if not self._settle(self._log.write()):
             return False
-        self._points.repin(ids, begin)
-        self._account.count("relogged", len(rows))
+        self._account.count("relogged", len(ids))
         return True
 
     def forget(self, ids: Ids) -> None:
         """The ids may come back with other names."""
         self._named.forget(ids)
+        if self._long is not None and (ids == self._long.one).any():
+            self._long = None
 
     def close(self) -> None:
         """Write what waits and let go of the folder; the log stays for the next start."""

@@ -23,8 +23,10 @@ __all__ = [
     "scatter",
     "statfile",
     "statlines",
+    "statsdparse",
     "table",
     "udpread",
+    "udpsend",
     "whisperfile",
 ]
 
@@ -37,11 +39,13 @@ KERNELS = (
     "index",
     "whisperfile",
     "udpread",
+    "udpsend",
     "statfile",
     "relaylines",
     "scatter",
     "statlines",
     "samples",
+    "statsdparse",
 )
 
 
@@ -70,8 +74,10 @@ if TYPE_CHECKING:
     from cadtwist.kernels import scatter_py as scatter
     from cadtwist.kernels import statfile_py as statfile
     from cadtwist.kernels import statlines_py as statlines
+    from cadtwist.kernels import statsdparse_py as statsdparse
     from cadtwist.kernels import table_py as table
     from cadtwist.kernels import udpread_py as udpread
+    from cadtwist.kernels import udpsend_py as udpsend
     from cadtwist.kernels import whisperfile_py as whisperfile
 else:
     _suffix = "" if NATIVE else "_py"
@@ -86,7 +92,9 @@ else:
         scatter,
         statfile,
         statlines,
+        statsdparse,
         table,
         udpread,
+        udpsend,
         whisperfile,
     ) = (importlib.import_module(f"cadtwist.kernels.{name}{_suffix}") for name in sorted(KERNELS))

@@ -2,7 +2,8 @@
 """Reads a UDP socket into one text of many datagrams in a native thread: the native twin of `udpread_py`.
 
 The thread waits in poll and recvmmsg, never touches Python and shares two buffers with `take` under a mutex: it fills
-one while the other is handed out.  A full buffer makes the thread wait, so that what is too much stays in the
+one while the other is handed out, in pieces of whole datagrams that are small enough for the allocator to use the
+same memory again (a larger one would be fetched from the system, page by page, each time).  A full buffer makes the thread wait, so that what is too much stays in the
 socket's own buffer and is then dropped, and counted, by the kernel (SO_RXQ_OVFL).  An eventfd wakes the reactor when the
 buffer was empty before.  After a read that took all there was, the thread rests for up to 10 ms: a lone datagram is not
 delayed, many are read together.
@@ -44,10 +45,11 @@ cdef extern from *:
     #define UR_REST_NS 10000000
     #define UR_NS_PER_BYTE 1.1
     #define UR_TELL_BYTES 1572864        /* the reactor is woken when all is read, or when so much waits */
+    #define UR_PIECE_BYTES 524288
     #define UR_LAST_READS 1024           /* a stopping reader takes what has come, but no endless stream */
 
     typedef struct { uint32_t start; uint16_t family; uint8_t address[16]; } ur_peer;
-    typedef struct { uint8_t *data; size_t used; ur_peer *peers; uint32_t count, room; } ur_buffer;
+    typedef struct { uint8_t *data; size_t used, lent, end; ur_peer *peers; uint32_t count, room; } ur_buffer;
 
     typedef struct {
         int fd, wake, halt;              /* socket, eventfd to the reactor, eventfd to the thread */
@@ -99,7 +101,7 @@ cdef extern from *:
         struct mmsghdr messages[UR_MESSAGES];
         struct iovec parts[UR_MESSAGES];
         struct sockaddr_storage froms[UR_MESSAGES];
-        char control[UR_MESSAGES][UR_CONTROL];
+        char control[UR_CONTROL];           /* how many were lost comes with the first message of a call */
     } ur_call;
 
     /* Wake the reactor, once until it takes; the lock is held. */
@@ -113,9 +115,9 @@ cdef extern from *:
     /* Keep what one call brought.  Without room the thread waits for `take`; a stopping one counts the loss. */
     static void ur_keep_all(ur_reader *r, ur_call *c, int got, int most) {
         int i;
+        if (got > 0) ur_overflow(r, &c->messages[0].msg_hdr);
         for (i = 0; i < got; i++) {
             size_t n = c->messages[i].msg_len;
-            ur_overflow(r, &c->messages[i].msg_hdr);
             r->datagrams++;
             r->bytes += n;
             if (n > r->most) { n = r->most; r->cut++; }
@@ -142,9 +144,9 @@ cdef extern from *:
             c->messages[i].msg_hdr.msg_iovlen = 1;
             c->messages[i].msg_hdr.msg_name = &c->froms[i];
             c->messages[i].msg_hdr.msg_namelen = sizeof c->froms[i];
-            c->messages[i].msg_hdr.msg_control = c->control[i];
-            c->messages[i].msg_hdr.msg_controllen = UR_CONTROL;
         }
+        c->messages[0].msg_hdr.msg_control = c->control;
+        c->messages[0].msg_hdr.msg_controllen = UR_CONTROL;
         got = recvmmsg(r->fd, c->messages, (unsigned)most, MSG_DONTWAIT, NULL);
         if (got < 0) got = errno == EAGAIN || errno == EINTR ? 0 : -1;
         pthread_mutex_lock(&r->lock);
@@ -251,22 +253,7 @@ cdef extern from *:
         r->fd = r->wake = r->halt = -1;
     }
 
-    /* Swap the buffers; what was filled is in `taken` afterwards. */
-    static void ur_take(ur_reader *r) {
-        ur_buffer was;
-        uint64_t count;
-        pthread_mutex_lock(&r->lock);
-        while (read(r->wake, &count, 8) < 0 && errno == EINTR) {}
-        was = r->filling;
-        r->filling = r->taken;
-        r->filling.used = r->filling.count = 0;
-        r->told = 0;
-        r->taken = was;
-        pthread_cond_signal(&r->space);
-        pthread_mutex_unlock(&r->lock);
-    }
-
-    /* How many datagrams begin at or before `position`. */
+    /* How many datagrams begin at or before `position` of the whole buffer. */
     static uint32_t ur_begun(const ur_buffer *b, size_t position) {
         uint32_t low = 0, high = b->count;
         while (low < high) {
@@ -276,20 +263,47 @@ cdef extern from *:
         return low;
     }
 
+    /* Lend the next piece of `taken`, lent..end; swap the buffers first when nothing is left of it.
+       `wake` stays readable as long as there is more. */
+    static void ur_take(ur_reader *r) {
+        ur_buffer was, *b = &r->taken;
+        uint64_t count;
+        pthread_mutex_lock(&r->lock);
+        if (b->end == b->used) {
+            was = r->filling;
+            r->filling = *b;
+            r->filling.used = r->filling.lent = r->filling.end = r->filling.count = 0;
+            r->told = 0;
+            *b = was;
+            pthread_cond_signal(&r->space);
+        }
+        b->lent = b->end;
+        b->end = b->used;
+        if (b->used - b->lent > UR_PIECE_BYTES) {
+            uint32_t low = ur_begun(b, b->lent + UR_PIECE_BYTES);
+            if (low && b->peers[low - 1].start > b->lent) b->end = b->peers[low - 1].start;
+        }
+        if (b->end == b->used && !r->told) while (read(r->wake, &count, 8) < 0 && errno == EINTR) {}
+        pthread_mutex_unlock(&r->lock);
+    }
+
     static size_t ur_after(const ur_buffer *b, size_t position) {
-        uint32_t next = ur_begun(b, position);
-        return next < b->count ? b->peers[next].start : b->used;
+        uint32_t next = ur_begun(b, b->lent + position);
+        size_t begin = next < b->count ? b->peers[next].start : b->end;
+        return (begin < b->end ? begin : b->end) - b->lent;
     }
 
     static int ur_peer_text(const ur_buffer *b, size_t position, char *out, unsigned room) {
-        uint32_t low = ur_begun(b, position);
-        if (position >= b->used || !low) return 0;
+        uint32_t low = ur_begun(b, b->lent + position);
+        if (position >= b->end - b->lent || !low) return 0;
         return inet_ntop(b->peers[low - 1].family, b->peers[low - 1].address, out, room) != NULL;
     }
     """
     ctypedef struct ur_buffer:
         uint8_t* data
         size_t used
+        size_t lent
+        size_t end
     ctypedef struct ur_reader:
         int fd
         int wake
@@ -343,9 +357,15 @@ cdef class Reader:
         return self.core.wake
 
     def take(self):
-        """Return what has come, b"" for nothing."""
+        """Return what has come, or the first piece of it, b"" for nothing."""
+        cdef ur_buffer* taken = &self.core.taken
         ur_take(self.core)
-        return PyBytes_FromStringAndSize(<char*>self.core.taken.data, self.core.taken.used)
+        return PyBytes_FromStringAndSize(<char*>taken.data + taken.lent, taken.end - taken.lent)
+
+    @property
+    def more(self):
+        """True when `take` returned only the first piece of what had come."""
+        return self.core.taken.end < self.core.taken.used
 
     def peer(self, Py_ssize_t position):
         """Return the address (no port) that sent the byte at `position` of what `take` returned last, "" if unknown."""

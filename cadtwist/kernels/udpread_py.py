@@ -39,7 +39,7 @@ class Reader:
         return self._socket.fileno() if self._socket is not None else -1
 
     def take(self) -> bytes:
-        """Return what has come, b"" for nothing."""
+        """Return what has come, or the first piece of it, b"" for nothing."""
         parts: list[bytes] = []
         size = 0
         self._starts, self._peers = [], []
@@ -70,6 +70,11 @@ class Reader:
             size += len(parts[-1])
         self._size = size
         return b"".join(parts)
+
+    @property
+    def more(self) -> bool:
+        """True when `take` returned only the first piece of what had come."""
+        return bool(self._left)
 
     def peer(self, position: int) -> str:
         """Return the address (no port) that sent the byte at `position` of what `take` returned last, "" if unknown."""

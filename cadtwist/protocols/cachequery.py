@@ -16,7 +16,7 @@ from cadtwist.codec import cachequery
 from cadtwist.codec.frames import Frames
 from cadtwist.errors import CadtwistError
 from cadtwist.model.badinput import BadInput
-from cadtwist.model.batch import Floats
+from cadtwist.model.batch import Floats, Ids
 from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.factory import address_text
 from cadtwist.telemetry import Account
@@ -27,8 +27,11 @@ __all__ = ["CacheAnswers", "CacheQueryConnection", "CacheQueryFactory"]
 class CacheAnswers(Protocol):
     """Who knows the answers.  Inline, in the reactor thread."""
 
-    def peek(self, metric: str) -> tuple[Floats, Floats]:
-        """Return (timestamps, values) that are not in the metric's file yet, in order of arrival; empty if unknown."""
+    def peek(self, metrics: Sequence[str], most: int) -> tuple[Ids, Floats, Floats]:
+        """Return (offsets, timestamps, values) of what is not in the metrics' files yet, in order of arrival.
+
+        Nothing for a metric that is unknown; raises CadtwistError when there are more than `most` datapoints.
+        """
 
     def get_metadata(self, metric: str, key: str) -> object:
         """Return a property of a metric's file; raises CadtwistError or OSError where it cannot."""
@@ -116,7 +119,8 @@ class CacheQueryConnection(StreamProtocol):
 class CacheQueryFactory(ServerFactory):
     """Builds connections that ask `answers`.
 
-    Counters of the account: `queries`, `bulk_queries`, `bulk_metrics`, `metadata_queries`, `refused`, `connections`.
+    Counters of the account: `queries`, `bulk_queries`, `bulk_metrics`, `metadata_queries`, `refused`, `connections`;
+    `too_broad` queries ask for more than an answer may have and are told so.
     """
 
     noisy = False
@@ -174,18 +178,26 @@ class CacheQueryFactory(ServerFactory):
         asked = cachequery.decode_request(request, 0, len(request))
         if isinstance(asked, cachequery.Query):
             self._account.count("queries")
-            timestamps, values = self._answers.peek(asked.metric)
-            self._told([asked.metric], len(values))
-            return cachequery.points_reply(timestamps, values)
+            return self._points([asked.metric], bulk=False)
         if isinstance(asked, cachequery.BulkQuery):
             self._account.count("bulk_queries")
             self._account.count("bulk_metrics", len(asked.metrics))
-            found = [(metric, *self._answers.peek(metric)) for metric in asked.metrics]
-            self._told(asked.metrics, sum(len(values) for _, _, values in found))
-            return cachequery.bulk_reply(found)
+            return self._points(asked.metrics, bulk=True)
         if isinstance(asked, cachequery.UnknownRequest):
             return cachequery.unknown_reply(asked)
         return self._metadata(asked)
+
+    def _points(self, metrics: Sequence[str], bulk: bool) -> bytes:
+        """Return the points of `metrics`, or the error of a query that asks for too much at once."""
+        try:
+            if len(metrics) > cachequery.MAX_ANSWER_METRICS:
+                raise CadtwistError(f"{len(metrics)} metrics in one query, at most {cachequery.MAX_ANSWER_METRICS}")
+            found = self._answers.peek(metrics, cachequery.MAX_ANSWER_POINTS)
+        except CadtwistError as error:
+            self._account.count("too_broad")
+            return cachequery.error_reply(str(error))
+        self._told(metrics, len(found[2]))
+        return cachequery.bulk_reply(metrics, *found) if bulk else cachequery.points_reply(*found[1:])
 
     def _metadata(self, asked: cachequery.GetMetadata | cachequery.SetMetadata) -> bytes:
         self._account.count("metadata_queries")

@@ -45,8 +45,9 @@ class Intake:
 
     Many small reads fill one Batch: `begin` is called when rows wait, and whoever gave it calls `flush` once at the
     end of that turn (and once more when the listener stops).  Counters of the account: `received` and `out` are the
-    good datapoints; `bytes`, `lines` (items of any kind), `bad.<kind>`, `connections`.  A sink that fails costs the
-    Batch, counted as dropped for `internal_error`, never the connection.
+    good datapoints; `bytes`, `lines` (items of any kind), `bad.<kind>`, `connections`.  A part further on that fails
+    costs what it had of the Batch, never the connection: `settle(reason)`, the telemetry's, then counts that in the
+    part which lost it, and returns how many datapoints.  For each part counts as received first what it is given.
     """
 
     log = Logger()
@@ -62,6 +63,7 @@ class Intake:
         bad_log: BadInputLog,
         now: Callable[[], float],
         begin: Callable[[], object],
+        settle: Callable[[str], int],
     ) -> None:
         self.protocol = protocol
         self.gate = gate
@@ -72,6 +74,7 @@ class Intake:
         self._bad_log = bad_log
         self._now = now
         self._begin = begin
+        self._settle = settle
         self._peer: Callable[[BadInput], str] | str = ""
         self._paused: set[Pausable] = set()
         self._forget_gate = gate.listen(self._gate_moved)
@@ -117,15 +120,17 @@ class Intake:
     def _emit(self, batch: Batch) -> None:
         points = len(batch)
         self.account.received += points
+        self.account.out += points
         try:
             self._sink.accept(batch)
         except Exception:  # noqa: BLE001 (a fault further on must not close the connections of everybody)
+            lost = self._settle("internal_error")
             self.log.failure(
-                "{protocol}: a batch of {points} datapoints is lost", protocol=self.protocol, points=points
+                "{protocol}: a batch of {points} datapoints failed further on, {lost} are lost",
+                protocol=self.protocol,
+                points=points,
+                lost=lost,
             )
-            self.account.drop("internal_error", points)
-        else:
-            self.account.out += points
 
     def _bad(self, bad: BadInput, items: int) -> None:
         self.account.count("lines", items)

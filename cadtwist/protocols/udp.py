@@ -21,6 +21,8 @@ __all__ = ["MAX_DATAGRAM_BYTES", "DatagramCodec", "DatagramIntake", "DatagramRea
 MAX_DATAGRAM_BYTES = 65535
 """No datagram is longer."""
 
+_TURN_BYTES = 2 << 20
+
 
 class DatagramCodec(Codec, Protocol):
     """What an intake of datagrams needs of a codec."""
@@ -90,14 +92,17 @@ class DatagramReader:
         return self._reader.fileno()
 
     def doRead(self) -> None:
-        """Read all datagrams that have come."""
-        self._read()
+        """Read the datagrams that have come; after two megabytes others have their turn."""
+        size = self._read()
+        while self._reader.more and size < _TURN_BYTES:
+            size += self._read()
 
-    def _read(self) -> bool:
+    def _read(self) -> int:
+        """Read one piece; return its bytes, 0 when there is nothing."""
         data = self._reader.take()
         if data:
             self._intake.datagrams(data, self._reader.peer, self._reader.after)
-        return bool(data)
+        return len(data)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor gave up on the descriptor: say so, other listeners go on."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import timezone, tzinfo
 from typing import Any, Protocol
 
+import numpy as np
+
 from cadtwist.errors import CadtwistError
 from cadtwist.query.consolidate import ConsolidationError
 from cadtwist.query.functions.context import Context, CostError, Frame, RequestScope
@@ -29,6 +31,7 @@ _UNKNOWN = "Received request for unknown function: "
 _BAD_TEMPLATE = "invalid template() syntax, only string/numeric arguments are allowed"
 _FAULTS = (ArgumentError, ConsolidationError, CostError, TargetError, TimeSpecError, UnsupportedError)
 _MOST_RANGES = 2000
+_FURTHEST_S = 1 << 34
 _TEXTS = ("string", "date", "aggFunc", "aggOrSeriesFunc")
 
 Bindings = Mapping[str, Value]
@@ -114,7 +117,10 @@ class _Evaluation:
             except _FAULTS as error:
                 raise EvaluationError(str(error), [target]) from None
         for window, patterns in needs.items():
-            await self._fetch(window, patterns)
+            try:
+                await self._fetch(window, patterns)
+            except _FAULTS as error:
+                raise EvaluationError(str(error), query.targets) from None
         results: list[TimeSeries] = []
         for target, node in zip(query.targets, nodes, strict=True):
             try:
@@ -189,6 +195,8 @@ class _Evaluation:
     # Fetching
 
     async def _fetch(self, window: Window, patterns: Iterable[str]) -> None:
+        if not -_FURTHEST_S <= window.start <= window.end <= _FURTHEST_S:
+            raise ArgumentError("A range of time is too far away")
         known = self._fetched.setdefault(window, {})
         missing = [pattern for pattern in patterns if pattern not in known]
         if missing:
@@ -202,12 +210,11 @@ class _Evaluation:
                 raise CostError(f"The request means more than {_MOST_RANGES} ranges of time")
             await self._fetch(window, [pattern])
             found = self._fetched[window].get(pattern, [])
-        results = []
-        for series in found:
-            one = series.copy()
-            one.expression, one.xff = pattern, context.xff
-            results.append(one)
-        return results
+        xff = context.xff
+        return [
+            series if series.expression == pattern and series.xff == xff else _as_asked(series, pattern, xff)
+            for series in found
+        ]
 
     # Evaluating
 
@@ -253,11 +260,18 @@ class _Evaluation:
         except ArgumentError as error:
             raise ArgumentError(f"{error} at column {call.column}") from None
         first = call.arguments[0] if call.arguments else None
-        made = function.call(context.of(first, bindings), *bound)
-        if inspect.isawaitable(made):
-            made = await made
+        with np.errstate(all="ignore"):
+            made = function.call(context.of(first, bindings), *bound)
+            if inspect.isawaitable(made):
+                made = await made
         await self._query.breathe()
         return made
+
+
+def _as_asked(series: TimeSeries, pattern: str, xff: float) -> TimeSeries:
+    one = series.copy()
+    one.expression, one.xff = pattern, xff
+    return one
 
 
 def _is_text(function: Function, place: int, node: Node) -> bool:

@@ -9,7 +9,7 @@ from cadtwist.errors import CadtwistError
 from cadtwist.model.pattern import is_pattern, parse_pattern
 from cadtwist.query.index import BRANCH, LEAF, MetricIndex
 
-__all__ = ["FindBudget", "FindLimits", "Match", "TooBroad", "find", "find_leaves"]
+__all__ = ["FindBudget", "FindLimits", "Match", "QueryError", "TooBroad", "find", "find_leaves"]
 
 _WORK_PER_NODE = 64
 _WORK_PER_QUERY = 6_000  # a unit is about a nanosecond
@@ -23,7 +23,11 @@ Match = tuple[str, int]
 """(path, LEAF | BRANCH)"""
 
 
-class TooBroad(CadtwistError):  # noqa: N818 (as the other errors are named)
+class QueryError(CadtwistError):
+    """A query cannot be answered as it is; the message says why."""
+
+
+class TooBroad(QueryError):  # noqa: N818 (as the other errors are named)
     """A query means more than one may ask for at once."""
 
 

@@ -202,7 +202,8 @@ def reduce_each(way: Reducer, columns: Sequence[Floats]) -> Floats:
         at_once = max(_CHUNK // length, 1)
         for low in range(0, len(rows), at_once):
             some = rows[low : low + at_once]
-            results[some] = way(np.array([columns[row] for row in some.tolist()]).T, None)
+            with np.errstate(all="ignore"):
+                results[some] = way(np.array([columns[row] for row in some.tolist()]).T, None)
     return results
 
 

@@ -66,7 +66,8 @@ def combine(aligned: Aligned, way: Reducer, xff: float) -> Floats:
 def _combined(matrix: Floats, way: Reducer, xff: float) -> Floats:
     share = known_share(matrix)
     enough = (share > 0) & (share >= xff)
-    values = way(matrix, None)
+    with np.errstate(all="ignore"):
+        values = way(matrix, None)
     return values if enough.all() else np.where(enough, values, np.nan)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import socket
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,10 +23,11 @@ from cadtwist.codec.carbonpickle import PickleCodec
 from cadtwist.codec.line import LineCodec
 from cadtwist.codec.protobuf import ProtobufCodec
 from cadtwist.config.model import Config, Listener
+from cadtwist.errors import CadtwistError
 from cadtwist.flow import Gate
 from cadtwist.interfaces import ISink
 from cadtwist.kernels import active
-from cadtwist.model.batch import NO_ID, Batch, Columns, Floats
+from cadtwist.model.batch import Batch, Columns, Floats, Ids
 from cadtwist.net import listeners
 from cadtwist.net.handover import Inheritance, Passed, detached
 from cadtwist.net.keepalive import KeepAlive
@@ -57,13 +58,14 @@ class CacheAnswers:
     cache: Cache
     store: Any
 
-    def peek(self, metric: str) -> tuple[Floats, Floats]:
-        """Return (timestamps, values) of what is not in the metric's file yet."""
-        known = self.table.lookup(metric.encode("utf-8", "surrogateescape"))
-        if known == NO_ID:
-            return np.zeros(0), np.zeros(0)
-        _, timestamps, values = self.cache.peek(np.array([known], np.uint32))
-        return timestamps, values
+    def peek(self, metrics: Sequence[str], most: int) -> tuple[Ids, Floats, Floats]:
+        """Return (offsets, timestamps, values) of what is not in files yet; CadtwistError for more than `most`."""
+        lookup = self.table.lookup
+        ids = np.array([lookup(metric.encode("utf-8", "surrogateescape")) for metric in metrics], np.uint32)
+        points = int(self.cache.points.counts(ids).sum(dtype=np.int64))
+        if points > most:
+            raise CadtwistError(f"{points} datapoints are pending, an answer has at most {most}")
+        return self.cache.peek(ids)
 
     def get_metadata(self, metric: str, key: str) -> object:
         """Return a property of a metric's file."""
@@ -252,6 +254,7 @@ class Doors:
             bad_log=self._bad_log,
             now=self.reactor.seconds,
             begin=self.turn.begin,
+            settle=self.telemetry.settle,
         )
         self.intakes.append(made)
         return made

@@ -19,14 +19,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from cadtwist.errors import CadtwistError
-from cadtwist.query.find import Match, TooBroad
+from cadtwist.query.find import Match, QueryError
 from cadtwist.query.owner import IOwner, Resolution
 
 __all__ = ["MAX_FRAME_BYTES", "FrameProtocol", "OwnerSide", "RemoteOwner"]
 
 MAX_FRAME_BYTES = 1 << 30
 _LENGTH = Layout(">I")
-_TOO_BROAD = "too broad"
+_REFUSED = "refused"
 _METHODS = frozenset({"find", "resolve", "leaves", "report"})
 
 
@@ -111,8 +111,8 @@ class OwnerSide(FrameProtocol):
             if question.method not in _METHODS:
                 raise CadtwistError(f"no method {question.method}")
             value = getattr(self._owner, question.method)(*question.arguments)
-        except TooBroad as error:
-            fault, text = _TOO_BROAD, str(error)
+        except QueryError as error:
+            fault, text = _REFUSED, str(error)
         except Exception as error:  # noqa: BLE001 (told to the asker and logged: a reader must not stop the owner)
             self._log.failure("Answering {method} of a web process", method=question.method)
             fault, text = "failed", str(error)
@@ -183,7 +183,7 @@ class RemoteOwner(FrameProtocol):
             return
         answer, kind = waiting
         if reply.fault:
-            answer.errback(TooBroad(reply.text) if reply.fault == _TOO_BROAD else CadtwistError(reply.text))
+            answer.errback(QueryError(reply.text) if reply.fault == _REFUSED else CadtwistError(reply.text))
         else:
             answer.callback(msgspec.msgpack.decode(reply.value, type=kind))
 

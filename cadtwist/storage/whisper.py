@@ -89,6 +89,7 @@ class WhisperStore:
         if options.allocation not in ALLOCATIONS:
             raise ValueError(f"allocation must be one of {', '.join(ALLOCATIONS)}")
         self.root = os.path.abspath(root)
+        self._folder = os.fsencode(os.path.join(self.root, ""))
         self._schemas = schemas
         self._hashed = options.hash_tagged
         self._lock_files = options.lock
@@ -167,15 +168,15 @@ class WhisperStore:
         None where there is no file, or nothing of that time.  StorageError for a file that cannot be read,
         ValueError if start > end or no archive has that step.
         """
-        for path in self._candidates(name):
+        for path in self._encoded(name):
             try:
-                found = whisperfile.fetch(os.fsencode(path), int(start), int(end), int(now), int(step))
+                found = whisperfile.fetch(path, int(start), int(end), int(now), int(step))
             except OSError as error:
                 if error.errno in _ABSENT:
                     continue
-                raise StorageError(f"{path}: {error.strerror}") from error
+                raise StorageError(f"{os.fsdecode(path)}: {error.strerror}") from error
             except whisperfile.CorruptFileError as error:
-                raise StorageError(f"{path}: {error}") from error
+                raise StorageError(f"{os.fsdecode(path)}: {error}") from error
             if found is None:
                 return None
             first, last, actual, values, method, xff = found
@@ -243,6 +244,10 @@ class WhisperStore:
         return metric_of(os.path.relpath(path, self.root))
 
     def _candidates(self, name: str) -> list[str]:
+        return [os.fsdecode(path) for path in self._encoded(name)]
+
+    def _encoded(self, name: str) -> list[bytes]:
+        """Return the paths that the metric's file may have, the likelier first."""
         encoded = name.encode("utf-8", "surrogateescape")
         paths = []
         for hashed in dict.fromkeys((self._hashed, not self._hashed)) if ";" in name else (True,):
@@ -250,7 +255,7 @@ class WhisperStore:
                 relative = whisperfile.relative_path(encoded, hashed)
             except ValueError:
                 continue
-            paths.append(os.path.join(self.root, os.fsdecode(relative)))
+            paths.append(self._folder + relative)
         return paths
 
     def _found(self, name: str) -> str:

@@ -34,7 +34,8 @@ class WebContext:
 
     `pause` returns a Deferred that fires in a later turn of the reactor: an owner that renders inline gives it, so
     that no render holds the reactor longer than a twentieth of a second; a web process needs none.
-    `graphite_version` is what clients adapt their requests to.  `functions` are the render functions by name.
+    `graphite_version` is what clients adapt their requests to.  `host` is our name.  `functions` are the render
+    functions by name.
     `event_times(tags, start, end)` gives the times of events, at once or by a Deferred.
     """
 
@@ -47,6 +48,7 @@ class WebContext:
     graphite_version: str = "1.1.10"
     pause: Callable[[], Deferred[None] | None] = _no_pause
     slice_s: float = _SLICE_S
+    host: str = "localhost"
     functions: Mapping[str, Function] = field(default_factory=render_functions)
     event_times: Callable[[Sequence[str], int, int], Any] = _no_events
 

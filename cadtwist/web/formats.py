@@ -28,7 +28,7 @@ RENDER_FORMATS = {
     "dygraph": "application/json",
     "rickshaw": "application/json",
 }
-"""The formats and their content types."""
+"""The formats that are written here, and their content types."""
 
 _BETWEEN = b", ["
 _MOST_WHOLE = 2.0**53

@@ -5,6 +5,16 @@ from __future__ import annotations
 from cadtwist.query.index import LEAF
 from cadtwist.query.timespec import TimeSpecError, parse_time, zone_named
 from cadtwist.web.answers import Answer, json_answer
+from cadtwist.web.carbonapi import (
+    TYPE_V2,
+    TYPE_V3,
+    VERSION_2,
+    VERSION_3,
+    asks_in_v3,
+    find_body,
+    is_message,
+    multi_find,
+)
 from cadtwist.web.context import WebContext, answered
 from cadtwist.web.errors import HTML, RefusedError, invalid
 from cadtwist.web.findformats import FIND_FORMATS, NO_CACHE, completer_query, find_answer
@@ -18,19 +28,23 @@ _MAX_QUERIES = 10_000
 
 async def find(context: WebContext, params: Params) -> Answer:
     """`/metrics/find`: one level of the tree, or whatever a glob means."""
+    if is_message(params):
+        return await multi_find(context, params)
     now = _checked_times(context, params)
     if "query" not in params:
         raise invalid("Missing required parameter 'query'")
     query = params.last("query")
     if not query:
         raise invalid("Required parameter 'query' is empty")
-    form = params.last("format", "treejson")
-    if form not in FIND_FORMATS:
+    form = VERSION_3 if asks_in_v3(params) else params.last("format", "treejson")
+    if form not in (*FIND_FORMATS, *VERSION_2, VERSION_3):
         raise RefusedError(400, "Invalid value for 'format' parameter")
     for key in ("wildcards", "leavesOnly", "local", "automatic_variants"):
         params.integer(key, 0)
     wanted = completer_query(query, params.flag("automatic_variants")) if form == "completer" else query
     (matches,) = await answered(context.owner.find([wanted]))
+    if form not in FIND_FORMATS:
+        return Answer(find_body(form, query, matches), TYPE_V3 if form == VERSION_3 else TYPE_V2, headers=NO_CACHE)
     return find_answer(form, query, matches, params, now)
 
 

@@ -17,7 +17,7 @@ class Params:
     """Fields in order, the body's behind the query's: of a scalar the last one counts, lists take all.
 
     `accept` is the header of that name; `source` what the client tells of itself, for error texts.  `method` is the
-    request's, `tail` what follows the door's own path.
+    request's, `tail` what follows the door's own path, `body` the body as it came.
     """
 
     def __init__(
@@ -28,6 +28,7 @@ class Params:
         self.source = list(source)
         self.method = "GET"
         self.tail = ""
+        self.body = b""
         for key, value in fields:
             self._fields.setdefault(key, []).append(value)
 

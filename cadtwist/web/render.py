@@ -9,9 +9,10 @@ from email.utils import formatdate
 
 from cadtwist.query.consolidate import ConsolidationError, consolidated
 from cadtwist.query.evaluate import EvaluationError, Query, evaluate
-from cadtwist.query.timeseries import TimeSeries
+from cadtwist.query.timeseries import TimeSeries, Window
 from cadtwist.query.timespec import TimeSpecError, parse_time, zone_named
 from cadtwist.web.answers import Answer
+from cadtwist.web.carbonapi import TYPE_V2, TYPE_V3, VERSION_2, VERSION_3, encoded, is_message, multi_render
 from cadtwist.web.context import Slices, WebContext
 from cadtwist.web.errors import HTML, RefusedError, invalid
 from cadtwist.web.formats import RENDER_FORMATS, render_pieces
@@ -22,6 +23,8 @@ __all__ = ["RenderRequest", "parse_render", "render"]
 
 _TEMPLATE = re.compile(r"template\[(\w+)\]\Z")
 _MOST_SHOWN = 1000
+_MESSAGES = {**dict.fromkeys(VERSION_2, TYPE_V2), VERSION_3: TYPE_V3}
+_KINDS = {**RENDER_FORMATS, **_MESSAGES}
 _CACHED_S = 60
 _LONGEST_CACHED_S = 365 * 86400
 _LATEST = 0xFFFFFFFF  # the last second that files can tell
@@ -52,6 +55,8 @@ class RenderRequest:
 
 async def render(context: WebContext, params: Params) -> Answer:
     """Answer a render request."""
+    if is_message(params):
+        return await multi_render(context, params)
     wanted = parse_render(params, int(context.clock()), context.zone)
     sources = Sources(context, wanted.now)
     found: list[TimeSeries] = []
@@ -64,8 +69,11 @@ async def render(context: WebContext, params: Params) -> Answer:
             raise _refused(str(error), error.targets, params) from None
         except ConsolidationError as error:
             raise invalid(error) from None
-    body = await _body(context, wanted, found)
-    kind = RENDER_FORMATS[wanted.form]
+    if wanted.form in _MESSAGES:
+        body = encoded(wanted.form, found, Window(wanted.start, wanted.end))
+    else:
+        body = await _body(context, wanted, found)
+    kind = _KINDS[wanted.form]
     if wanted.callback:
         body, kind = wanted.callback.encode("utf-8", "replace") + b"(" + body + b")", "text/javascript"
     return Answer(body, kind, headers=_cache_headers(wanted.cached_s, context.clock()))
@@ -146,8 +154,10 @@ def _form(params: Params) -> str:
     form = params.last("format")
     if not form:
         form = "raw" if "rawData" in params else "pickle" if "pickle" in params else "png"
-    if kind == "pie" or form not in RENDER_FORMATS:
-        known = ", ".join(RENDER_FORMATS)
+    if params.accept == TYPE_V3:
+        form = VERSION_3
+    if kind == "pie" or form not in _KINDS:
+        known = ", ".join(_KINDS)
         raise RefusedError(400, f"Images are not drawn here: ask for one of the formats {known}")
     return form
 

@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from cadtwist.query.find import TooBroad
-from cadtwist.web import admin, functions, graphite
+from cadtwist.query.find import QueryError
+from cadtwist.web import admin, carbonapi, functions, graphite
 from cadtwist.web.answers import Answer, header, send
 from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, PLAIN, RefusedError
@@ -61,6 +61,7 @@ class Doors(Resource):
             "/metrics/expand": graphite.expand,
             "/functions": functions.function_list,
             "/version": graphite.version,
+            "/_internal/capabilities": carbonapi.capabilities,
             "/info": admin.info,
             "/ops/status": admin.status,
             "/ledger": admin.ledger,
@@ -102,7 +103,7 @@ class Doors(Resource):
         body = b"" if request.content is None else request.content.read()
         kind = header(request, b"content-type") or ""
         params = parse_params(query, body, kind, header(request, b"accept"))
-        params.method, params.tail = request.method.decode("ascii", "replace"), tail
+        params.method, params.tail, params.body = request.method.decode("ascii", "replace"), tail, body
         params.source = [(name, found) for key, name in _SOURCES if (found := header(request, key))]
         return await door(self._context, params)
 
@@ -113,7 +114,7 @@ class Doors(Resource):
         error = failure.value
         if isinstance(error, RefusedError):
             return Answer(error.text.encode("utf-8", "replace"), error.content_type, error.status)
-        if isinstance(error, TooBroad):
+        if isinstance(error, QueryError):
             return Answer(f"Invalid parameters ({error})".encode("utf-8", "replace"), HTML, 400)
         if isinstance(error, ConnectionLost):
             return Answer(b"The process that owns the metrics does not answer\n", PLAIN, 503)

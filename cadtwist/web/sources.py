@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from twisted.logger import Logger
 
-from cadtwist.model.series import Series
 from cadtwist.query.fetch import fetch_metric
 from cadtwist.query.find import TooBroad
 from cadtwist.query.owner import HotMetric, Resolution, SchemaInfo
@@ -14,6 +13,9 @@ from cadtwist.query.timeseries import TimeSeries, Window
 from cadtwist.web.context import Slices, WebContext, answered
 
 __all__ = ["Sources"]
+
+_RANGES = 10
+_LATEST = 0xFFFFFFFF  # the last second that files can tell
 
 
 class Sources:
@@ -34,17 +36,20 @@ class Sources:
     async def fetch(self, patterns: Sequence[str], window: Window) -> dict[str, list[TimeSeries]]:
         """Return the series of each pattern, sorted by name."""
         context = self._context
+        window = Window(*(min(max(moment, 0), _LATEST) for moment in window))
         resolution: Resolution = await answered(context.owner.resolve(list(patterns), window.start, window.end))
         found: dict[str, list[TimeSeries]] = {}
         for pattern, metrics in zip(patterns, resolution.patterns, strict=True):
             series_list = found[pattern] = []
             for metric in metrics:
-                series = await self._one(metric, resolution.schemas[metric.schema], window)
+                series = await self._one(metric, resolution.schemas[metric.schema], window, pattern)
                 if series is not None:
                     series_list.append(series)
         return found
 
-    async def _one(self, metric: HotMetric, schema: SchemaInfo, window: Window) -> TimeSeries | None:
+    async def _one(
+        self, metric: HotMetric, schema: SchemaInfo, window: Window, pattern: str
+    ) -> TimeSeries | None:
         key = metric.name, window.start, window.end
         if key in self._read:
             return self._read[key]
@@ -57,7 +62,12 @@ class Sources:
         self._points += len(series) if series is not None else 0
         if self._points > limits.points:
             raise TooBroad(f"The request means more than {limits.points} points")
-        made = self._read[key] = None if series is None else _graph_series(series)
+        made = None
+        if series is not None:
+            made = TimeSeries(
+                series.name, series.start, series.end, series.step, series.values, expression=pattern
+            )
+        self._read[key] = made
         await self._slices.breathe()
         return made
 
@@ -69,10 +79,3 @@ class Sources:
         """Return the times of the events that have all tags."""
         times: Sequence[int] = await answered(self._context.event_times(tags, start, end))
         return times
-
-
-_RANGES = 10
-
-
-def _graph_series(series: Series) -> TimeSeries:
-    return TimeSeries(series.name, series.start, series.end, series.step, series.values)

@@ -67,9 +67,9 @@ class ReplyTests(SynchronousTestCase):
 
     def test_bulk_metadata_and_errors(self) -> None:
         nothing = np.zeros(0)
-        self.assertEqual(
-            pickle.loads(link.bulk_reply([("a", nothing, nothing)])[4:]), {"datapointsByMetric": {"a": []}}
-        )
+        reply = link.bulk_reply(["a"], np.zeros(2, np.uint32), nothing, nothing)
+        self.assertEqual(reply[:4], len(reply[4:]).to_bytes(4, "big"))
+        self.assertEqual(pickle.loads(reply[4:]), {"datapointsByMetric": {"a": []}})
         self.assertEqual(pickle.loads(link.metadata_reply("average")[4:]), {"value": "average"})
         self.assertEqual(pickle.loads(link.metadata_set_reply("a", "b")[4:]), {"old_value": "a", "new_value": "b"})
         self.assertEqual(pickle.loads(link.error_reply("no")[4:]), {"error": "no"})

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.codec.frames import Frames, frame
-from cadtwist.codec.protobuf import ProtobufCodec, ProtobufError, decode_payload, encode_payload
+from cadtwist.codec.protobuf import ProtobufCodec, decode_payload, encode_payload
+from cadtwist.codec.protowire import WireError
 from cadtwist.kernels import active
 from cadtwist.model.badinput import BadInput
 from cadtwist.model.batch import Batch, Columns
@@ -73,7 +74,7 @@ class ProtobufTests(SynchronousTestCase):
             b"\x09abc",
             b"\x0a\xff\xff\xff\xff\x0f",
         ):
-            with self.assertRaises(ProtobufError):
+            with self.assertRaises(WireError):
                 decode_payload(broken)
             self.found, self.bad = [], []
             self.feed(frame(good) + frame(broken) + frame(good))
@@ -100,7 +101,7 @@ class ProtobufTests(SynchronousTestCase):
     def test_random_bytes_raise_nothing_else(self) -> None:
         dice = random.Random(11)
         for _ in range(2000):
-            with contextlib.suppress(ProtobufError):
+            with contextlib.suppress(WireError):
                 decode_payload(dice.randbytes(dice.randrange(40)))
 
     def test_excerpts_are_short(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from cadtwist.codec.carbonpickle import PickleCodec
 from cadtwist.codec.frames import Frames, frame
 from cadtwist.codec.line import LineCodec
 from cadtwist.codec.protobuf import ProtobufCodec, encode_payload
-from cadtwist.model.batch import Floats
+from cadtwist.model.batch import Floats, Ids
 from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.cachequery import CacheQueryFactory
 from cadtwist.protocols.carbonpickle import PickleConnection
@@ -87,8 +88,8 @@ class FrameFuzz(Fuzzing):
 class CacheQueryFuzz(Fuzzing):
     def test_requests(self) -> None:
         class Answers:
-            def peek(self, metric: str) -> tuple[Floats, Floats]:
-                return np.zeros(0), np.zeros(0)
+            def peek(self, metrics: Sequence[str], most: int) -> tuple[Ids, Floats, Floats]:
+                return np.zeros(len(metrics) + 1, np.uint32), np.zeros(0), np.zeros(0)
 
             def get_metadata(self, metric: str, key: str) -> object:
                 raise ValueError(metric)

@@ -177,6 +177,80 @@ class WalTests(SynchronousTestCase):
             self.assertEqual({**found[name], **points}, found[name], name)
         self.assertEqual(found["name.399"], {1.0: 1.0})
 
+    def many_points_of_one(self) -> House:
+        """A metric with ten times the points of a slice, in the oldest segments."""
+        house = self.open(40, segment_bytes=8192, min_bytes=1000, slice_points=100)
+        for at in range(0, 1000, 100):
+            house.accept(batch(*[(0, float(t * 7919 % 1000), 1.0) for t in range(at, at + 100)]))
+            house.wal.turn_ended()
+        return house
+
+    def press(self, house: House, turns: range) -> int:
+        """Overwrite points, so that the log outgrows what is pending; return the most logged again in a turn."""
+        most = 0
+        for turn in turns:
+            before = house.account.counters.get("relogged", 0)
+            rows = [(one, 5.0, float(turn)) for one in range(1, 40)]
+            house.accept(batch((0, float(turn * 37 % 1000), 2.0 + turn), *rows))
+            house.wal.turn_ended()
+            most = max(most, house.account.counters.get("relogged", 0) - before)
+        return most
+
+    def test_a_metric_of_many_points_is_logged_again_in_slices(self) -> None:
+        house = self.many_points_of_one()
+        self.assertEqual(self.press(house, range(200)), 100)
+        self.assertGreater(house.account.counters["relogged"], 1000)
+        self.assertLess(house.log.used_bytes, house.wal.bound_bytes + 3 * house.log.segment_bytes)
+        expected = house.content()
+        self.assertEqual(self.again(house).content(), expected)
+
+    def test_a_crash_between_slices_brings_no_old_value_back(self) -> None:
+        house = self.many_points_of_one()
+        turn = 0
+        while not house.account.counters.get("relogged"):
+            self.press(house, range(turn, turn + 1))
+            turn += 1
+        for later in range(turn, turn + 9):
+            self.press(house, range(later, later + 1))
+            house.log.write()
+            folder = self.mktemp()
+            shutil.copytree(self.folder, folder)
+            copy = House(folder)
+            copy.replay()
+            self.assertEqual(copy.content(), house.content())
+            copy.log.close()
+
+    def test_a_series_that_changes_wholly_between_slices_begins_again(self) -> None:
+        house = self.many_points_of_one()
+        turn = 0
+        while not house.account.counters.get("relogged"):
+            self.press(house, range(turn, turn + 1))
+            turn += 1
+        house.accept(batch(*[(0, float(t), -1.0) for t in range(1000)]))
+        house.accept(batch(*[(0, float(t), -2.0) for t in range(1000)]))
+        house.wal.turn_ended()
+        self.press(house, range(turn, turn + 100))
+        expected = house.content()
+        self.assertEqual(self.again(house).content(), expected)
+
+    def test_a_number_that_goes_between_slices_takes_its_series_with_it(self) -> None:
+        house = self.many_points_of_one()
+        turn = 0
+        while not house.account.counters.get("relogged"):
+            self.press(house, range(turn, turn + 1))
+            turn += 1
+        ids = np.array([0], np.uint32)
+        house.points.forget(ids)
+        house.table.retire(ids)
+        house.wal.forget(ids)
+        house.table.recycle(ids)
+        self.assertEqual(house.table.intern(b"another", 0), 0)
+        house.accept(batch((0, 1.0, 1.0)))
+        for later in range(turn, turn + 30):
+            house.accept(batch(*[(one, 5.0, float(later)) for one in range(1, 40)]))
+            house.wal.turn_ended()
+        self.assertEqual(self.again(house).content()["another"], {1.0: 1.0})
+
     def test_points_in_flight_are_logged_again_too(self) -> None:
         house = self.open(10, segment_bytes=2000, min_bytes=4000)
         house.accept(batch((9, 1.0, 1.0)))

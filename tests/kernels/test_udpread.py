@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import time
 from types import ModuleType
 from typing import Any
 
@@ -146,6 +147,32 @@ class NativeUdpReadTests(UdpReadContract, SynchronousTestCase):
             raise SkipTest("the native twin is not built")
         self.kernel = kernel
         super().setUp()
+
+    def test_lends_pieces_of_whole_datagrams(self) -> None:
+        reader = self.reader(ring=16 << 20)
+        lines = b"".join(b"metric.%05d 1 2\n" % number for number in range(3000))
+        found, pieces, end = b"", 0, time.monotonic() + 30
+        for number in range(40):
+            self.sending.send(lines)
+            while reader.stats()["datagrams"] <= number:
+                self.assertLess(time.monotonic(), end, f"{number} datagrams came")
+        while len(found) < 40 * len(lines):
+            ready, _, _ = select.select([reader], [], [], 10)
+            self.assertTrue(ready)
+            piece = reader.take()
+            self.assertLessEqual(len(piece), 1 << 19)
+            self.assertTrue(piece.endswith(b"\n"))
+            self.assertEqual([reader.peer(0), reader.peer(len(piece) - 1)], ["127.0.0.1"] * 2)
+            self.assertEqual(reader.peer(len(piece)), "")
+            self.assertEqual([reader.after(0), reader.after(len(piece) - 1)], [len(lines), len(piece)])
+            self.assertEqual(len(piece) % len(lines), 0)
+            if reader.more:
+                self.assertTrue(select.select([reader], [], [], 0)[0])
+            pieces += reader.more
+            found += piece
+        self.assertEqual((found, pieces), (lines * 40, 3))
+        self.assertFalse(reader.more)
+        self.assertFalse(select.select([reader], [], [], 0)[0])
 
     def test_counts_what_the_kernel_dropped(self) -> None:
         self.receiving.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -20,7 +20,7 @@ from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.factory import Connection, ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.intake import Codec, Intake
 from cadtwist.protocols.line import LineConnection
-from cadtwist.telemetry import Account
+from cadtwist.telemetry import Telemetry
 
 NOW = 1_700_000_000.5
 
@@ -59,7 +59,8 @@ class Receiving:
         self.table = active.table.MetricTable(1)
         self.sink = NamingSink(self.table)
         self.gate = Gate()
-        self.account = Account("receiver.test")
+        self.telemetry = Telemetry()
+        self.account = self.telemetry.account("receiver.test")
         self.due = False
         self.intake = intake(
             "line",
@@ -70,6 +71,7 @@ class Receiving:
             bad_log=BadInputLog(self.clock.seconds),
             now=lambda: NOW,
             begin=self.begin,
+            settle=self.telemetry.settle,
         )
         self.limit = ConnectionLimit(most)
         self.factory = ReceiverFactory(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.codec.frames import frame
-from cadtwist.errors import StorageError
-from cadtwist.model.batch import Floats
+from cadtwist.errors import CadtwistError, StorageError
+from cadtwist.model.batch import Floats, Ids
 from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.cachequery import CacheQueryFactory
 from cadtwist.telemetry import Account
@@ -33,9 +34,12 @@ class FakeAnswers:
         self.points = {"t.x": [(1.7e9, 2.0), (1.70000006e9, 3.0)], "t.e": [(1700000000.75, 1.0)]}
         self.method = "average"
 
-    def peek(self, metric: str) -> tuple[Floats, Floats]:
-        held = np.array(self.points.get(metric, []), np.float64).reshape(-1, 2)
-        return held[:, 0], held[:, 1]
+    def peek(self, metrics: Sequence[str], most: int) -> tuple[Ids, Floats, Floats]:
+        rows = [self.points.get(metric, []) for metric in metrics]
+        held = np.array([point for each in rows for point in each], np.float64).reshape(-1, 2)
+        if len(held) > most:
+            raise CadtwistError(f"{len(held)} datapoints, at most {most}")
+        return np.cumsum([0, *map(len, rows)]).astype(np.uint32), held[:, 0], held[:, 1]
 
     def get_metadata(self, metric: str, key: str) -> object:
         if metric != "t.a":
@@ -80,6 +84,22 @@ class CacheQueryTests(SynchronousTestCase):
         connection, transport = self.connect()
         connection.dataReceived(frame(pickle.dumps({"type": "get-metadata", "metric": "no.such", "key": "k"})))
         self.assertEqual(pickle.loads(transport.value()[4:]), {"error": "StorageError: no file of no.such"})
+        self.assertFalse(transport.disconnecting)
+
+    def test_too_much_at_once_is_an_error(self) -> None:
+        self.factory._answers.points["t.x"] = [(1.0, 1.0)] * 500_001  # type: ignore[attr-defined]
+        connection, transport = self.connect()
+        for asked in (
+            {"type": "cache-query", "metric": "t.x"},
+            {"type": "cache-query-bulk", "metrics": ["t.e", "t.x"]},
+        ):
+            connection.dataReceived(frame(pickle.dumps(asked)))
+            self.assertEqual(set(pickle.loads(transport.value()[4:])), {"error"})
+            transport.clear()
+        self.assertEqual(self.account.counters["too_broad"], 2)
+        metrics = [f"{number:x}" for number in range(20_001)]
+        reply = self.factory.answer(pickle.dumps({"type": "cache-query-bulk", "metrics": metrics}))
+        self.assertIn("20001 metrics", pickle.loads(reply[4:])["error"])
         self.assertFalse(transport.disconnecting)
 
     def test_too_long_a_request_closes_it(self) -> None:

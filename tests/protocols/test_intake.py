@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from cadtwist.stages.names import NameMap
 from tests.protocols.parts import NamingSink, Receiving
 
 
@@ -31,22 +32,34 @@ class IntakeTests(SynchronousTestCase):
             {"connections": 1, "bytes": 67, "lines": 12, "bad.fields": 1, "bad.empty": 1, "bad.nan": 1},
         )
 
-    def test_a_failing_sink_costs_its_batch(self) -> None:
+    def test_a_failing_part_costs_what_it_had_of_the_batch(self) -> None:
         receiving = Receiving()
+        further_on = receiving.telemetry.account("further on")
+        names = NameMap([], receiving.table, receiving.sink, receiving.telemetry.account("names"))
+        receiving.intake.replace_sink(names)
 
         def fail() -> None:
+            further_on.received += 3
+            further_on.out += 1
             raise RuntimeError("a fault further on")
+
+        def take() -> None:
+            further_on.received += 1
+            further_on.out += 1
 
         receiving.sink.then = fail
         connection, transport = receiving.connect()
-        connection.dataReceived(b"a 1 2\n")
+        connection.dataReceived(b"a 1 2\n" * 3)
         receiving.turn()
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
-        receiving.sink.then = lambda: None
+        receiving.sink.then = take
         connection.dataReceived(b"b 1 2\n")
         receiving.turn()
-        self.assertEqual(receiving.account.dropped, {"internal_error": 1})
-        self.assertEqual((receiving.account.received, receiving.account.out, receiving.account.balance()), (2, 1, 0))
+        accounts = receiving.telemetry.accounts
+        self.assertEqual({name: one.dropped for name, one in accounts.items() if one.dropped},
+                         {"further on": {"internal_error": 2}})  # fmt: skip
+        self.assertEqual([(one.received, one.out, one.balance()) for one in accounts.values()],
+                         [(4, 4, 0), (4, 2, 0), (4, 4, 0)])  # fmt: skip
         self.assertFalse(transport.disconnecting)
 
     def test_another_sink_takes_over_between_two_points(self) -> None:

@@ -20,6 +20,7 @@ class FakeReader:
     def __init__(self, fd: int, ring_bytes: int, max_datagram: int) -> None:
         self.data = b""
         self.stopped = False
+        self.more = False
 
     def fileno(self) -> int:
         return -1

@@ -8,13 +8,22 @@ import ssl
 import time
 from typing import Any
 
+import numpy as np
 from msgspec.structs import replace
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase
 
+from cadtwist.cache.cache import Cache
 from cadtwist.config.model import LimitsConfig, Listener, TlsConfig, WriterConfig
+from cadtwist.errors import CadtwistError
+from cadtwist.flow import Gate
+from cadtwist.kernels import active
+from cadtwist.model.batch import Batch
 from cadtwist.net.tls import TLS_AVAILABLE
 from cadtwist.services.build import Daemon
+from cadtwist.services.doors import CacheAnswers
+from cadtwist.telemetry import Account
 from tests.net.test_tls import made, pem
 from tests.services.daemons import DaemonCase, until
 
@@ -24,6 +33,24 @@ def free_port(family: int = socket.AF_INET, host: str = "127.0.0.1") -> int:
     with socket.socket(family) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+class AnswerTests(SynchronousTestCase):
+    """What carbonlink clients are told of the cache."""
+
+    def test_points_of_several_metrics_within_a_bound(self) -> None:
+        table, points = active.table.MetricTable(1), active.points.PointStore()
+        for name in (b"a", b"b"):
+            table.intern(name, 0)
+        cache = Cache(table, points, lambda ids: np.zeros(len(ids), np.int32), Account("cache"), Gate())
+        cache.accept(Batch(np.array([0, 1, 1], np.uint32), np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0])))
+        answers = CacheAnswers(table, cache, None)
+        offsets, timestamps, values = answers.peek(["b", "unknown", "a"], 3)
+        self.assertEqual((offsets.tolist(), timestamps.tolist()), ([0, 2, 2, 3], [2.0, 3.0, 1.0]))
+        self.assertEqual(values.tolist(), [5.0, 6.0, 4.0])
+        self.assertEqual(answers.peek(["unknown"], 0)[0].tolist(), [0, 0])
+        with self.assertRaisesRegex(CadtwistError, "3 datapoints are pending, an answer has at most 2"):
+            answers.peek(["a", "b"], 2)
 
 
 class DoorTests(DaemonCase):

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from cadtwist.errors import CadtwistError
-from cadtwist.query.find import FindLimits, TooBroad
+from cadtwist.query.find import FindLimits, QueryError
 from cadtwist.query.owner import IOwner, QueryLimits
 from cadtwist.services.resolve import MAX_FRAME_BYTES, OwnerSide, RemoteOwner
 from tests.query.test_owner import owner
@@ -67,7 +67,7 @@ class ResolveTests(SynchronousTestCase):
     def test_faults(self):
         broad, wrong = self.pair.here.find(["**", "**"]), self.pair.here.resolve(None, 0, 1)
         self.pair.pump()
-        self.failureResultOf(broad, TooBroad)
+        self.failureResultOf(broad, QueryError)
         self.failureResultOf(wrong, CadtwistError)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -175,7 +176,7 @@ def cacti_style(context: Context, series_list: Lists, system: str | None = None,
     for function in ("last", "max", "min"):
         values = reduce_each(reducer(function), [series.values for series in series_list]).tolist()
         columns.append([_cacti_number(value, system, units) for value in values])
-        whole = [float(int(value)) if value == value and int(value) else 3.0 for value in values]
+        whole = [float(int(value)) if math.isfinite(value) and int(value) else 3.0 for value in values]
         widths.append(max((len(_cacti_number(value, system, units)) for value in whole), default=0) + 3)
     return [
         series.named("{:<{}} Current:{:<{}} Max:{:<{}} Min:{:<{}} ".format(*_padded(row, widths)))

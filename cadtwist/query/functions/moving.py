@@ -84,11 +84,12 @@ def _windows(
     inside = known[points + 1 :] - known[1 : count + 1]
     name = function.removesuffix("Series")
     doubled = _DOUBLED.get(name)
-    if doubled is None:
-        context.request.spend(count * points)
-        made = _each_window(values[1:], points, way, name)
-    else:
-        made = doubled(values[1:], points, inside)
+    with np.errstate(all="ignore"):
+        if doubled is None:
+            context.request.spend(count * points)
+            made = _each_window(values[1:], points, way, name)
+        else:
+            made = doubled(values[1:], points, inside)
     return np.where((inside > 0) & (inside / points >= xff), made, np.nan)
 
 
@@ -222,8 +223,9 @@ async def exponential_moving_average(context: Context, series_list: Lists, size:
         before = series.values[:points]
         before = before[~np.isnan(before)]
         context.request.spend(len(series))
-        first = float(before.sum() / len(before)) if len(before) else 0.0
-        values = rounded(_smoothed(series.values[points:], first, weight), 6)
+        first = sum(before.tolist()) / len(before) if len(before) else 0.0
+        with np.errstate(all="ignore"):
+            values = rounded(_smoothed(series.values[points:], first, weight), 6)
         name = f"exponentialMovingAverage({series.name},{_shown_size(size)})"
         results.append(
             series.made(name, values, start=series.start + preview, exponentialMovingAverage=size)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from cadtwist.query.functions.spec import ArgumentError
 from cadtwist.query.target import first_path
 from cadtwist.query.timeseries import TimeSeries
 
-__all__ = ["SYSTEMS", "grouped", "key_of", "scaled_unit", "shown_number"]
+__all__ = ["SYSTEMS", "grouped", "key_of", "scaled_unit", "shown_number", "truncated"]
 
 SYSTEMS: dict[str, tuple[tuple[str, float], ...]] = {
     "si": (("P", 1000.0**5), ("T", 1000.0**4), ("G", 1000.0**3), ("M", 1000.0**2), ("k", 1000.0)),
@@ -52,6 +53,13 @@ def scaled_unit(value: float, system: str) -> tuple[float, str]:
         if abs(value) >= size:
             return value / size, prefix
     return value, ""
+
+
+def truncated(value: float) -> str:
+    """Return a number without its fraction, as names show some; ArgumentError for one without end."""
+    if not math.isfinite(value):
+        raise ArgumentError(f"{value} is no number that may be used here")
+    return str(int(value))
 
 
 def shown_number(value: float, whole: bool) -> str:

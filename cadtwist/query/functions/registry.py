@@ -80,8 +80,9 @@ def _param_account(param: Param, functions: Mapping[str, Function]) -> dict[str,
     account: dict[str, object] = {"name": param.name, "type": param.type}
     if param.required:
         account["required"] = True
-    if param.default is not None:
-        account["default"] = param.default
+    default = param.default if param.shown is None else param.shown
+    if default is not None:
+        account["default"] = default
     if param.multiple:
         account["multiple"] = True
     options = param.options or _options_of(param.type, functions)

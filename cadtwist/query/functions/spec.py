@@ -30,8 +30,8 @@ class Param:
 
     `type` is one of graphite-web's; `keyword` is the name by which targets may give it, where that is another one;
     `takes` the type that is checked, where more is accepted than is published; `otherwise` is what stands for a
-    required one that is missing; `options` and `suggestions` are shown
-    to whoever writes a target.
+    required one that is missing; `shown` the default that is published, where that is another one; `options` and
+    `suggestions` are for whoever writes a target.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Param:
     keyword: str = ""
     takes: str = ""
     otherwise: object = None
+    shown: object = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +116,7 @@ def bind(name: str, function: Function, arguments: Sequence[Any], keywords: Mapp
 
 def _converted(function: str, param: Param, value: Any) -> Any:
     kind = param.takes or param.type
-    if value is None and not param.required and param.default is None:
+    if value is None and not param.required and not param.multiple and param.default is None:
         return None
     try:
         return _CONVERSIONS.get(kind, _anything)(value)
@@ -145,7 +146,10 @@ def _series_lists(value: Any) -> Any:
 def _float(value: Any) -> float:
     if value is None or isinstance(value, list):
         raise TypeError
-    return float(value)
+    found = float(value)
+    if math.isnan(found):
+        raise ValueError
+    return found
 
 
 def _number(value: Any) -> float:

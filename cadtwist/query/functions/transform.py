@@ -9,6 +9,7 @@ import numpy as np
 
 from cadtwist.query.functions.context import Context
 from cadtwist.query.functions.gaps import filled, rounded
+from cadtwist.query.functions.naming import truncated
 from cadtwist.query.functions.spec import SERIES, ArgumentError, Param, render_function
 from cadtwist.query.timeseries import Floats, TimeSeries
 
@@ -50,8 +51,9 @@ def absolute(context: Context, series_list: Lists) -> Lists:
 @render_function("add", group=_GROUP, params=(SERIES, Param("constant", "float", required=True)))
 def add(context: Context, series_list: Lists, constant: float) -> Lists:
     """Add a constant to each value."""
-    shown = f"{constant:.0f}" if abs(constant) >= 1e15 else str(int(constant))
-    return mapped(context, series_list, f"add(%s,{shown})", lambda values: values + constant, add=constant)
+    return mapped(
+        context, series_list, f"add(%s,{truncated(constant)})", lambda values: values + constant, add=constant
+    )  # fmt: skip
 
 
 @render_function("offset", group=_GROUP, params=(SERIES, Param("factor", "float", required=True)))
@@ -87,7 +89,8 @@ def scale_to_seconds(context: Context, series_list: Lists, seconds: float) -> Li
         context.request.spend(len(series))
         factor = seconds / series.step if series.step else np.nan
         values = rounded(series.values * factor, 6)
-        results.append(series.made(f"scaleToSeconds({series.name},{int(seconds)})", values, scaleToSeconds=seconds))
+        name = f"scaleToSeconds({series.name},{truncated(seconds)})"
+        results.append(series.made(name, values, scaleToSeconds=seconds))
     return results
 
 
@@ -151,11 +154,11 @@ def sigmoid(context: Context, series_list: Lists) -> Lists:
     )
 
 
-@render_function("round", group=_GROUP, params=(SERIES, Param("precision", "integer", default=0)))
+@render_function("round", group=_GROUP, params=(SERIES, Param("precision", "integer", shown=0)))
 def round_values(context: Context, series_list: Lists, precision: int | None = None) -> Lists:
     """Round each value to `precision` decimals, which may be negative; ties go to even."""
     digits = precision or 0
-    shown = f",{precision}" if precision else ""
+    shown = "" if precision is None else f",{precision}"
     return mapped(context, series_list, f"round(%s{shown})", lambda values: rounded(values, digits), round=digits)
 
 

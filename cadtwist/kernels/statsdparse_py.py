@@ -1,0 +1,105 @@
+"""statsd lines read into columns of (name and type, value, weight): the readable twin of `statsdparse.pyx`."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from cadtwist.kernels.statsdline import BAD_LIMIT, BAD_TABLE_FULL, BINARY_MAGIC, NO_ID, read_line, read_record
+from cadtwist.kernels.table_py import MetricTable
+
+__all__ = ["parse_binary", "parse_statsd"]
+
+Ids = npt.NDArray[np.uint32]
+Floats = npt.NDArray[np.float64]
+
+
+def parse_statsd(
+    table: MetricTable,
+    data: bytes,
+    start: int,
+    end: int,
+    skip: int,
+    ids: Ids,
+    values: Floats,
+    weights: Floats,
+    n: int,
+    now: float,
+    flags: int,
+    bad: list[tuple[int, int, int]],
+) -> tuple[int, int, int, int]:
+    """Read the LF-terminated lines of `data[start:end]` into the columns from row `n` on.
+
+    Returns (start of the first line that is not done, how many of its elements are, rows filled, lines begun);
+    `skip` is the second of these from the call before.  Stops when the columns are full or `bad` holds BAD_LIMIT
+    entries (number of BAD_KINDS, line start, line end).  A set's value is the hash of its member, in the memory of a
+    float64.  Empty lines are no lines.  `flags` are those of `statsdline`.
+    """
+    capacity, lines, seconds = len(ids), 0, int(now)
+    last = data.rfind(b"\n", start, end) + 1
+    hashes = values.view(np.uint64)
+    while start < last and n < capacity and len(bad) < BAD_LIMIT:
+        stop = data.index(b"\n", start)
+        elements = read_line(data[start:stop], flags) if stop > start else []
+        lines += stop > start and not skip
+        for element in elements[skip:]:
+            if n == capacity or len(bad) >= BAD_LIMIT:
+                return start, skip, n, lines
+            skip += 1
+            number = element if isinstance(element, int) else table.intern(element.name, seconds)
+            if isinstance(element, int) or number == NO_ID:
+                bad.append((number if isinstance(element, int) else BAD_TABLE_FULL, start, stop))
+                continue
+            if isinstance(element.value, int):
+                hashes[n] = element.value
+            else:
+                values[n] = element.value
+            ids[n], weights[n], n = number, element.weight, n + 1
+        start, skip = stop + 1, 0
+    return start, skip, n, lines
+
+
+def parse_binary(
+    table: MetricTable,
+    data: bytes,
+    start: int,
+    end: int,
+    ids: Ids,
+    values: Floats,
+    weights: Floats,
+    n: int,
+    now: float,
+    bad: list[tuple[int, int, int]],
+) -> tuple[int, int, int]:
+    """Read statsite's binary records of `data[start:end]` into the columns from row `n` on.
+
+    Returns (start of the first record that is not done, rows filled, records begun); stops at a byte that begins no
+    record, at a record that is not complete, and when the columns or `bad` are full.  Raises ValueError where the
+    first record is of an unknown type or a text of it has no end: nothing can be read after it.
+
+    Layout, little endian: magic 0xaa, type u8, length of the key with its NUL u16, then a float64, or of a set the
+    length of its member with NUL u16; then the texts.
+    """
+    hashes, begun, seconds = values.view(np.uint64), 0, int(now)
+    while start < end and data[start] == BINARY_MAGIC and n < len(ids) and len(bad) < BAD_LIMIT:
+        try:
+            found = read_record(data, start, end)
+        except ValueError:
+            if begun:
+                break
+            raise
+        if found is None:
+            break
+        element, stop = found
+        begun += 1
+        number = element if isinstance(element, int) else table.intern(element.name, seconds)
+        if isinstance(element, int) or number == NO_ID:
+            bad.append((number if isinstance(element, int) else BAD_TABLE_FULL, start, stop))
+        else:
+            if isinstance(element.value, int):
+                hashes[n] = element.value
+            else:
+                values[n] = element.value
+            ids[n], weights[n], n = number, element.weight, n + 1
+        start = stop
+    return start, n, begun
