@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import heapq
+import struct
+from collections.abc import Generator
 from dataclasses import dataclass
-from operator import itemgetter
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+from msgspec import Struct
 
 from cadtwist.errors import CadtwistError
 from cadtwist.model.pattern import is_pattern, parse_pattern
 from cadtwist.query.index import BRANCH, LEAF, MetricIndex
 
-__all__ = ["FindBudget", "FindLimits", "Match", "QueryError", "TooBroad", "find", "find_leaves"]
+__all__ = [
+    "FindBudget",
+    "FindLimits",
+    "Found",
+    "Match",
+    "QueryError",
+    "Slices",
+    "TooBroad",
+    "at_once",
+    "find",
+    "find_leaves",
+    "finding_leaves",
+    "matched",
+    "searching",
+]
 
 _WORK_PER_NODE = 64
 _WORK_PER_QUERY = 6_000  # a unit is about a nanosecond
@@ -17,10 +38,14 @@ _WORK_PER_ALTERNATIVE = 4_000
 _WORK_PER_ESCAPED = 250
 _MANY_GLOBS = 4
 _SHOWN = 200
-_path_of = itemgetter(0)
+_RUN = 8192
 
 Match = tuple[str, int]
 """(path, LEAF | BRANCH)"""
+
+Result = TypeVar("Result")
+Slices = Generator[None, None, Result]
+"""Work that pauses now and then: a few milliseconds at a time."""
 
 
 class QueryError(CadtwistError):
@@ -35,11 +60,14 @@ class TooBroad(QueryError):  # noqa: N818 (as the other errors are named)
 class FindLimits:
     """What the queries of one request may cost: `matches` names found, `nodes` of the tree looked at.
 
-    The defaults keep the owner of the index, who does nothing else meanwhile, busy for about a tenth of a second.
+    `slice_nodes` are looked at between two pauses.
+
+    The defaults keep the owner of the index busy for about a tenth of a second, in slices.
     """
 
     matches: int = 100_000
     nodes: int = 1_500_000
+    slice_nodes: int = 80_000
 
     def budget(self) -> FindBudget:
         """Return what a request may spend."""
@@ -55,20 +83,61 @@ class FindBudget:
     work: int
 
 
-def find(index: MetricIndex, query: str, budget: FindBudget) -> list[Match]:
-    """Return what a query means, sorted by path; TooBroad beyond the limits.
+class Found(Struct, frozen=True, array_like=True):
+    """What a search found, in no order, as columns: paths one after the other, their ends (uint32) and kinds (bytes).
+
+    With `branches` the query ended in a dot: only branches are meant, with a dot.
+    """
+
+    paths: bytes = b""
+    ends: bytes = b""
+    kinds: bytes = b""
+    branches: bool = False
+
+
+def searching(index: MetricIndex, query: str, budget: FindBudget) -> Slices[Found]:
+    """Search in slices; return what a query means, TooBroad beyond the limits.
 
     A tagged name (with a semicolon) is looked up exactly.  A trailing dot asks for the branch itself.
     """
     if ";" in query and not query.startswith("_tagged."):
-        return [(query, LEAF)] if index.flags(query.encode("utf-8", "replace")) else []
-    if query.endswith(".") and len(query) > 1:
-        return [(f"{path}.", BRANCH) for path, kind in _search(index, query[:-1], budget) if kind & BRANCH]
-    return _search(index, query, budget)
+        path = query.encode("utf-8", "replace")
+        return Found(path, struct.pack("=I", len(path)), bytes([LEAF])) if index.flags(path) else Found()
+    branches = query.endswith(".") and len(query) > 1
+    return (yield from _search(index, query[:-1] if branches else query, budget, branches))
 
 
-def find_leaves(index: MetricIndex, query: str, budget: FindBudget) -> list[str]:
-    """Return the names of metrics that a query means, sorted.
+def matched(found: Found) -> Slices[list[Match]]:
+    """Return in slices what was found, sorted by path."""
+    ends = np.frombuffer(found.ends, np.uint32).tolist()
+    text = found.paths.decode("ascii") if found.paths.isascii() else None
+    runs: list[list[Match]] = []
+    begin = 0
+    for first in range(0, len(ends), _RUN):
+        run: list[Match] = []
+        for end, kind in zip(ends[first : first + _RUN], found.kinds[first : first + _RUN], strict=True):
+            path = found.paths[begin:end].decode("utf-8", "replace") if text is None else text[begin:end]
+            begin = end
+            if not found.branches:
+                run.append((path, kind))
+            elif kind & BRANCH:
+                run.append((f"{path}.", BRANCH))
+        run.sort()
+        runs.append(run)
+        if first + _RUN < len(ends):
+            yield
+    if len(runs) < 2:
+        return runs[0] if runs else []
+    merged = heapq.merge(*runs)
+    matches: list[Match] = []
+    while some := list(islice(merged, _RUN)):
+        matches += some
+        yield
+    return matches
+
+
+def finding_leaves(index: MetricIndex, query: str, budget: FindBudget) -> Slices[list[str]]:
+    """Return in slices the names of metrics that a query means, sorted.
 
     A tagged name is taken at its word: the index cannot tell it from the hash under which its file may lie.
     """
@@ -76,26 +145,48 @@ def find_leaves(index: MetricIndex, query: str, budget: FindBudget) -> list[str]
         return [query]
     if not is_pattern(query) and index.flags(query.encode("utf-8", "replace")):
         return [query]
-    return [path for path, kind in find(index, query, budget) if kind & LEAF]
+    matches = yield from matched((yield from searching(index, query, budget)))
+    return [path for path, kind in matches if kind & LEAF]
 
 
-def _search(index: MetricIndex, query: str, budget: FindBudget) -> list[Match]:
+def at_once(slices: Slices[Result]) -> Result:
+    """Return what `slices` return, without a pause."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+def find(index: MetricIndex, query: str, budget: FindBudget) -> list[Match]:
+    """Return what a query means, sorted by path, at once; TooBroad beyond the limits."""
+    return at_once(matched(at_once(searching(index, query, budget))))
+
+
+def find_leaves(index: MetricIndex, query: str, budget: FindBudget) -> list[str]:
+    """Return the names of metrics that a query means, sorted, at once."""
+    return at_once(finding_leaves(index, query, budget))
+
+
+def _search(index: MetricIndex, query: str, budget: FindBudget, branches: bool) -> Slices[Found]:
     _spend(budget, query, _WORK_PER_QUERY + (_WORK_PER_ESCAPED * len(query) if "\\" in query else 0))
     try:
         parts = parse_pattern(query)
     except ValueError as error:
         raise TooBroad(f"Query {_shown(query)}: {error}") from None
     if parts is None:
-        return []
+        return Found()
     _spend(budget, query, _WORK_PER_ALTERNATIVE * (sum(map(len, parts)) - len(parts)))
     weight = 2 if any(_globs(part) > _MANY_GLOBS for part in parts) else 1
-    matches, outcome, work = index.names.find(parts, budget.matches, budget.work // weight)
-    budget.matches -= len(matches)
-    budget.work -= work * weight
-    if outcome:
-        raise _too_broad(query, budget.limits, outcome)
-    matches.sort(key=_path_of)
-    return [(path.decode("utf-8", "replace"), kind) for path, kind in matches]
+    search = index.names.search(parts, budget.matches, budget.work // weight)
+    while not search.run(budget.limits.slice_nodes * _WORK_PER_NODE // weight):
+        yield
+    budget.matches -= len(search)
+    budget.work -= search.work * weight
+    if search.outcome:
+        raise _too_broad(query, budget.limits, search.outcome)
+    return Found(*search.columns(), branches)
 
 
 def _globs(part: tuple[bytes, ...]) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from msgspec import Struct
 from zope.interface import Interface, implementer
 
 from cadtwist.model.batch import NO_ID
-from cadtwist.query.find import FindLimits, Match, TooBroad, find, find_leaves
+from cadtwist.query.find import FindLimits, Found, Match, Slices, TooBroad, at_once, finding_leaves, matched, searching
 from cadtwist.query.index import MetricIndex
 
 __all__ = ["HotMetric", "HotPoints", "IOwner", "LocalOwner", "QueryLimits", "Resolution", "SchemaInfo"]
@@ -77,10 +78,11 @@ class IOwner(Interface):
 @implementer(IOwner)
 @dataclass(frozen=True)
 class LocalOwner:
-    """The answers inside the owner's process.  Reactor thread; no method takes long within `limits`.
+    """The answers inside the owner's process.  Reactor thread; no method holds it for long within `limits`.
 
-    `lookup` and `hot` are MetricTable's and PointStore's; `schema(name)` how a name is (to be) kept; `reports` gives
-    the values of each topic.
+    What does not end in its first slice goes on by `cooperate(slices)`, which returns a Deferred of their result; with
+    None it is done at once.  `lookup` and `hot` are MetricTable's and PointStore's; `schema(name)` how a name is (to
+    be) kept; `reports` gives the values of each topic.
     """
 
     index: MetricIndex
@@ -89,11 +91,37 @@ class LocalOwner:
     schema: Callable[[str], SchemaInfo]
     reports: dict[str, Callable[[], object]] = field(default_factory=dict)
     limits: QueryLimits = field(default_factory=QueryLimits)
+    cooperate: Callable[[Slices[Any]], Any] | None = None
 
-    def find(self, queries: list[str]) -> list[list[Match]]:
+    def find(self, queries: list[str]) -> Any:
         """See IOwner."""
+        return self._answer(self._finding(queries))
+
+    def found(self, queries: list[str]) -> Any:
+        """Return what `find` does as a `Found` for each query: who asks sorts them, so that the owner need not."""
+        return self._answer(self._searching(queries))
+
+    def _searching(self, queries: list[str]) -> Slices[list[Found]]:
         budget = self.limits.find.budget()
-        return [find(self.index, query, budget) for query in queries]
+        results = []
+        for query in queries:
+            results.append((yield from searching(self.index, query, budget)))  # noqa: PERF401 (it pauses)
+        return results
+
+    def _finding(self, queries: list[str]) -> Slices[list[list[Match]]]:
+        results = []
+        for found in (yield from self._searching(queries)):
+            results.append((yield from matched(found)))  # noqa: PERF401 (it pauses)
+        return results
+
+    def _answer(self, slices: Slices[Any]) -> Any:
+        if self.cooperate is None:
+            return at_once(slices)
+        try:
+            next(slices)
+        except StopIteration as end:
+            return end.value
+        return self.cooperate(slices)
 
     def leaves(self, cursor: int, budget: int) -> tuple[list[str], int]:
         """See IOwner."""
@@ -105,10 +133,19 @@ class LocalOwner:
         read = self.reports.get(topic)
         return None if read is None else read()
 
-    def resolve(self, patterns: list[str], start: int, end: int) -> Resolution:
+    def resolve(self, patterns: list[str], start: int, end: int) -> Any:
         """See IOwner."""
+        return self._answer(self._resolving(patterns, start, end))
+
+    def _resolving(self, patterns: list[str], start: int, end: int) -> Slices[Resolution]:
         budget = self.limits.find.budget()
-        names = [find_leaves(self.index, pattern, budget) for pattern in patterns]
+        names = []
+        for pattern in patterns:
+            names.append((yield from finding_leaves(self.index, pattern, budget)))  # noqa: PERF401 (it pauses)
+        return self._resolution(names, start, end)
+
+    def _resolution(self, names: list[list[str]], start: int, end: int) -> Resolution:
+        """Return the hot points and schemas of the metrics of each pattern."""
         flat = [name for found in names for name in found]
         if len(flat) > self.limits.series:
             raise TooBroad(f"The request means {len(flat)} series, the limit is {self.limits.series}")

@@ -35,6 +35,7 @@ from cadtwist.services.descriptors import file_limit, files_to_keep
 from cadtwist.services.known import KnownNames, ScannedNames
 from cadtwist.services.scan import FileScan
 from cadtwist.services.sequence import Step
+from cadtwist.services.slices import OneByOne
 from cadtwist.services.space import Space
 from cadtwist.services.syncer import Syncer
 from cadtwist.services.turn import Turn
@@ -96,8 +97,9 @@ class CacheGraph:
         self._build_store()
         self._build_cache(gate, turn)
         self.owner = LocalOwner(
-            self.index, self.table.lookup, self.points.peek_many, self._schema_info, reports, query_limits(config.web)
-        )
+            self.index, self.table.lookup, self.points.peek_many, self._schema_info, reports, query_limits(config.web),
+            OneByOne(self.reactor),
+        )  # fmt: skip
         self._build_services()
 
     def _empty_index(self) -> MetricIndex:

@@ -2,7 +2,7 @@
 
 A frame is a big-endian 4-byte length and that many bytes.  The owner's first frame is the greeting (the web process's
 configuration).  Then the web process asks `[number, method, arguments]` and the owner answers
-`[number, fault, text, value]`, in order; fault is "" for an answer.
+`[number, fault, text, value]`, in order unless it takes longer; fault is "" for an answer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from struct import Struct as Layout
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from cadtwist.errors import CadtwistError
-from cadtwist.query.find import Match, QueryError
+from cadtwist.query.find import Found, Match, QueryError, at_once, matched
 from cadtwist.query.owner import IOwner, Resolution
 
 __all__ = ["MAX_FRAME_BYTES", "FrameProtocol", "OwnerSide", "RemoteOwner"]
@@ -27,7 +27,7 @@ __all__ = ["MAX_FRAME_BYTES", "FrameProtocol", "OwnerSide", "RemoteOwner"]
 MAX_FRAME_BYTES = 1 << 30
 _LENGTH = Layout(">I")
 _REFUSED = "refused"
-_METHODS = frozenset({"find", "resolve", "leaves", "report"})
+_METHODS = frozenset({"found", "resolve", "leaves", "report"})
 
 
 class _Question(msgspec.Struct, array_like=True, frozen=True):
@@ -83,7 +83,7 @@ class FrameProtocol(Protocol):
 
 
 class OwnerSide(FrameProtocol):
-    """Answers one web process from an IOwner that answers at once, after greeting it."""
+    """Answers one web process from a LocalOwner, after greeting it; what takes longer is answered later."""
 
     def __init__(self, owner: Any, greeting: bytes) -> None:
         super().__init__()
@@ -103,20 +103,22 @@ class OwnerSide(FrameProtocol):
             self._log.error("A web process asked in frames that are none")
             self._leave()
             return
-        self.send_frame(self._answer(question))
+        answer: Deferred[Any] = maybeDeferred(self._ask, question)
+        answer.addCallback(lambda value: msgspec.msgpack.encode((question.number, "", "", value)))
+        answer.addErrback(self._fault, question)
+        answer.addCallback(self.send_frame)
 
-    def _answer(self, question: _Question) -> bytes:
-        fault, text, value = "", "", None
-        try:
-            if question.method not in _METHODS:
-                raise CadtwistError(f"no method {question.method}")
-            value = getattr(self._owner, question.method)(*question.arguments)
-        except QueryError as error:
-            fault, text = _REFUSED, str(error)
-        except Exception as error:  # noqa: BLE001 (told to the asker and logged: a reader must not stop the owner)
-            self._log.failure("Answering {method} of a web process", method=question.method)
-            fault, text = "failed", str(error)
-        return msgspec.msgpack.encode((question.number, fault, text, value))
+    def _ask(self, question: _Question) -> Any:
+        if question.method not in _METHODS:
+            raise CadtwistError(f"no method {question.method}")
+        return getattr(self._owner, question.method)(*question.arguments)
+
+    def _fault(self, failure: Failure, question: _Question) -> bytes:
+        """Tell the asker, and log what is no refusal: a reader must not stop the owner."""
+        refused = failure.check(QueryError) is not None
+        if not refused:
+            self._log.failure("Answering {method} of a web process", failure, method=question.method)
+        return msgspec.msgpack.encode((question.number, _REFUSED if refused else "failed", str(failure.value), None))
 
 
 @implementer(IOwner)
@@ -140,7 +142,8 @@ class RemoteOwner(FrameProtocol):
 
     def find(self, queries: list[str]) -> Deferred[list[list[Match]]]:
         """See IOwner."""
-        return self._ask(list[list[tuple[str, int]]], "find", queries)
+        asked: Deferred[Any] = self._ask(list[Found], "found", queries)
+        return asked.addCallback(lambda results: [at_once(matched(found)) for found in results])
 
     def resolve(self, patterns: list[str], start: int, end: int) -> Deferred[Resolution]:
         """See IOwner."""

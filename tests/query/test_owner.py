@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -69,6 +71,34 @@ class OwnerTests(SynchronousTestCase):
         for query in (".".join("a" * 100) + ".*", "{a,b}" * 20):
             with self.assertRaises(TooBroad):
                 one.find([query])
+
+    def test_long_work_is_done_in_slices(self):
+        names = sorted(b"a.%05d.%s" % (i, what) for i in range(300) for what in (b"x", b"y"))
+        whole = owner(names, {b"a.00001.x": [(50.0, 1.0)]}, QueryLimits(find=FindLimits(slice_nodes=100)))
+        waiting = []
+        sliced = replace(whole, cooperate=lambda slices: waiting.append(slices) or "later")
+        for ask in (
+            lambda one: one.find(["a.*.x", "**"]),
+            lambda one: one.found(["**"]),
+            lambda one: one.resolve(["a.0000*.x", "a.*.none"], 0, 99),
+        ):
+            self.assertEqual(ask(sliced), "later")
+            expected = ask(whole)
+            with self.assertRaises(StopIteration) as ended:
+                while True:
+                    next(waiting[-1])
+            self.assertEqual(ended.exception.value, expected)
+        self.assertEqual([len(found) for found in whole.find(["a.*.x", "**"])], [300, 901])
+        self.assertEqual(sliced.find(["*", "a.", "none.*"]), [[("a", 2)], [("a.", 2)], []])
+        self.assertEqual(len(waiting), 3)
+
+    def test_what_was_found_is_sorted_in_slices(self):
+        index = MetricIndex(3)
+        paths = ["é.b", "a.b", "a-b.c", "Z.b", *(f"n{i:05d}.b" for i in range(20_000))]
+        index.add_all(path.encode() for path in paths)
+        found = find(index, "*.*", FindLimits().budget())
+        self.assertEqual(found, sorted((path, LEAF) for path in paths))
+        self.assertEqual(find(index, "*.", FindLimits().budget())[:2], [("Z.", BRANCH), ("a-b.", BRANCH)])
 
     def test_a_request_has_one_budget(self):
         limits = QueryLimits(find=FindLimits(matches=50, nodes=1000))

@@ -7,6 +7,7 @@ import random
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -14,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from cadtwist.errors import CadtwistError
-from cadtwist.query.find import FindLimits, QueryError
+from cadtwist.query.find import FindLimits, Found, QueryError
 from cadtwist.query.owner import IOwner, QueryLimits
 from cadtwist.services.resolve import MAX_FRAME_BYTES, OwnerSide, RemoteOwner
 from tests.query.test_owner import owner
@@ -71,6 +72,29 @@ class ResolveTests(SynchronousTestCase):
         self.failureResultOf(wrong, CadtwistError)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
+    def test_what_takes_longer_is_answered_later(self):
+        class Slow:
+            def __init__(self):
+                self.asked = []
+
+            def found(self, queries):
+                self.asked.append(Deferred())
+                return self.asked[-1]
+
+        slow = Slow()
+        pair = Pair(slow)
+        first, second, third = (pair.here.find([query]) for query in ("a", "b", "c"))
+        pair.pump()
+        self.assertNoResult(first)
+        slow.asked[1].callback([Found(b"bz.yb", b"\x03\0\0\0\x05\0\0\0", b"\x01\x02")])
+        slow.asked[2].errback(QueryError("c"))
+        pair.pump()
+        self.assertEqual(self.successResultOf(second), [[("bz.", 1), ("yb", 2)]])
+        self.failureResultOf(third, QueryError)
+        self.assertNoResult(first)
+        pair.there.connectionLost(Failure(ConnectionDone()))
+        slow.asked[0].callback([])
+
     def test_unknown_method(self):
         odd = self.pair.here._ask(object, "__init__")
         self.pair.pump()
@@ -99,7 +123,7 @@ class ResolveTests(SynchronousTestCase):
     @given(st.binary(max_size=60), st.integers(0, 2**32))
     def test_hostile_frames(self, data, seed):
         pair = Pair(self.local)
-        stream = len(data).to_bytes(4, "big") + data + msgspec.msgpack.encode((1, "find", [["*"]]))
+        stream = len(data).to_bytes(4, "big") + data + msgspec.msgpack.encode((1, "found", [["*"]]))
         at, dice = 0, random.Random(seed)
         while at < len(stream):
             step = dice.randint(1, 20)
