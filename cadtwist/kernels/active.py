@@ -15,6 +15,7 @@ __all__ = [
     "NATIVE",
     "buckets",
     "columns",
+    "encode",
     "index",
     "picklepoints",
     "points",
@@ -46,6 +47,7 @@ KERNELS = (
     "statlines",
     "samples",
     "statsdparse",
+    "encode",
 )
 
 
@@ -66,6 +68,7 @@ NATIVE: bool = _native_is_complete()
 if TYPE_CHECKING:
     from cadtwist.kernels import buckets_py as buckets
     from cadtwist.kernels import columns_py as columns
+    from cadtwist.kernels import encode_py as encode
     from cadtwist.kernels import index_py as index
     from cadtwist.kernels import picklepoints_py as picklepoints
     from cadtwist.kernels import points_py as points
@@ -84,6 +87,7 @@ else:
     (
         buckets,
         columns,
+        encode,
         index,
         picklepoints,
         points,
