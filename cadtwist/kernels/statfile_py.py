@@ -471,8 +471,11 @@ def read_header(path: bytes) -> Header:
         return file.head
 
 
-def update_file(path: bytes, cells: npt.NDArray[Any], mode: int) -> int:
-    """Put cells (dtype CELL) of any order into a file (OVERWRITE ...); return how many its ring had room for."""
+def update_file(path: bytes, cells: npt.NDArray[Any], mode: int | None) -> int:
+    """Put cells (dtype CELL) of any order into a file; return how many its ring had room for.
+
+    `mode` says how they meet what is there (OVERWRITE ...); None = as samples of a daemon do.
+    """
     with _File(path, os.O_RDWR) as file:
         ring = Ring(file.head, file.read)
         taken = sum(ring.record(Cell(*cell), None, mode) for cell in _stored(cells))
