@@ -15,6 +15,8 @@ __all__ = ["CONSOLIDATIONS", "ConsolidationError", "consolidated", "consolidated
 CONSOLIDATIONS = ("average", "avg", "avg_zero", "first", "last", "max", "min", "sum")
 """The methods that a request may name."""
 
+_MEANS = ("average", "avg", "avg_zero")
+
 
 class ConsolidationError(CadtwistError):
     """A series is to be consolidated by a method that does not exist."""
@@ -38,6 +40,7 @@ def _consolidated(series: TimeSeries, max_points: int, time_range: int) -> TimeS
     other = series.copy()
     if max_points == 1:
         other.values = consolidated_values(series, len(series))
+        other.whole = series.whole and series.consolidation not in _MEANS
         other.step = max(series.end - series.start, 1)
         return other
     if series.step <= 0 or max_points >= time_range / series.step:
@@ -47,6 +50,7 @@ def _consolidated(series: TimeSeries, max_points: int, time_range: int) -> TimeS
     nudge = step + series.start % series.step - series.start % step
     other.values = series.values[max(nudge // series.step - 1, 0) :]
     other.values = consolidated_values(other, width)
+    other.whole = series.whole and series.consolidation not in _MEANS
     other.start = series.start + nudge
     other.step = step
     return other

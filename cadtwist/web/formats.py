@@ -252,6 +252,7 @@ def _dygraph(found: Sequence[TimeSeries]) -> str:
 def _rickshaw(found: Sequence[TimeSeries]) -> str:
     shown = []
     for series in found:
-        pairs = zip(_times(series).tolist(), _shown_values(series), strict=True)
+        times = range(series.start, series.end, max(series.step, 1))
+        pairs = zip(times, _shown_values(series), strict=False)
         shown.append({"target": series.label, "datapoints": [{"x": x, "y": y} for x, y in pairs]})
     return _dumps(shown, any(math.isinf(float(np.nansum(np.abs(series.values)))) for series in found))

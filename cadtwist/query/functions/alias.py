@@ -128,7 +128,7 @@ def legend_value(context: Context, series_list: Lists, *kinds: str) -> Lists:  #
     system = kinds[-1] if kinds and kinds[-1] in ("si", "binary") else ""
     names = [series.name for series in series_list]
     for kind in kinds[:-1] if system else kinds:
-        if kind.removesuffix("Series") not in AGGREGATIONS:
+        if kind not in AGGREGATIONS:
             names = [f"{name:<20}{kind:<5}{'(?)':<10}" if system else f"{name} ({kind}: (?))" for name in names]
             continue
         values = reduce_each(reducer(kind), [series.values for series in series_list]).tolist()

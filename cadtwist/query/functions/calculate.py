@@ -49,20 +49,21 @@ def aggregate_line(
 
 
 def n_percentile_values(series_list: Lists, n: float) -> Floats:
-    """Return the n-th percentile of each series, NaN for one without values."""
+    """Return the n-th percentile of each series, NaN for one without values; IndexError beyond what there is."""
     if not n:
         raise ArgumentError("The requested percent is required to be greater than 0")
-    try:
-        return np.array([percentiles(series.values[:, None], n)[0] for series in series_list], np.float64)
-    except IndexError as error:
-        raise ArgumentError(str(error)) from None
+    return np.array([percentiles(series.values[:, None], n)[0] for series in series_list], np.float64)
 
 
 @render_function("nPercentile", group=_GROUP, params=(SERIES, Param("n", "float", required=True)))
 def n_percentile(context: Context, series_list: Lists, n: float) -> Lists:
     """Draw a horizontal line at the n-th percentile of each series."""
     results = []
-    for series, value in zip(series_list, n_percentile_values(series_list, n).tolist(), strict=True):
+    try:
+        values = n_percentile_values(series_list, n).tolist()
+    except IndexError as error:
+        raise ArgumentError(str(error)) from None
+    for series, value in zip(series_list, values, strict=True):
         if math.isnan(value):
             continue
         length = context.sized((series.end - series.start) // max(series.step, 1))
@@ -79,12 +80,12 @@ def stdev(context: Context, series_list: Lists, points: int, tolerance: float = 
 
     At least the share `windowTolerance` of them must be known.
     """
-    if points <= 0:
-        raise ArgumentError("stdev(): points must be above zero")
+    if points < 0:
+        raise ArgumentError("stdev(): points must not be below zero")
     results = []
     for series in series_list:
         context.request.spend(2 * len(series))
-        values = _deviations(series.values, points, tolerance)
+        values = _deviations(series.values, points, tolerance) if points else np.full(len(series), np.nan)
         results.append(series.made(f"stdev({series.name},{points})", values, stdev=points))
     return results
 
@@ -152,7 +153,7 @@ def _fitted(series: TimeSeries) -> tuple[float, float] | None:
     divisor = count * sum_ii - sum_i * sum_i
     if not divisor:
         return None
-    sum_v, sum_iv = float(values.sum()), float((rows * values).sum())
+    sum_v, sum_iv = float(np.cumsum(values)[-1]), float(np.cumsum(rows * values)[-1])
     factor = (count * sum_iv - sum_i * sum_v) / divisor / series.step
     return factor, (sum_ii * sum_v - sum_iv * sum_i) / divisor - factor * series.start
 

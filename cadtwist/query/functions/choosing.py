@@ -176,9 +176,9 @@ def most_deviant(context: Context, series_list: Lists, n: int) -> Lists:  # noqa
 
 
 @render_function("removeEmptySeries", group=_GROUP, params=(SERIES, Param("xFilesFactor", "float")))
-def remove_empty_series(context: Context, series_list: Lists, xff: float | None = None) -> Lists:
+def remove_empty_series(context: Context, series_list: Lists, xff: float | None = None) -> Lists:  # noqa: ARG001
     """Keep the series with at least one known value, and at least the share `xFilesFactor` of them known."""
-    least = context.xff if xff is None else xff
+    least = xff or 0.0
     known = _measured(series_list, "count")
     lengths = np.array([max(len(series), 1) for series in series_list], np.float64)
     return _kept(series_list, (known > 0) & (known / lengths >= least))
@@ -281,16 +281,27 @@ def _cut(context: Context, series_list: Lists, label: str, limits: Floats, above
     return results
 
 
+def _percentile_edges(series_list: Lists, n: float) -> Floats:
+    """Return the n-th percentile of each series, NaN where there is none."""
+    edges = []
+    for series in series_list:
+        try:
+            edges.append(float(n_percentile_values([series], n)[0]))
+        except IndexError:
+            edges.append(np.nan)
+    return np.array(edges, np.float64)
+
+
 @render_function("removeAbovePercentile", group=_DATA, params=(SERIES, _N))
 def remove_above_percentile(context: Context, series_list: Lists, n: float) -> Lists:
     """Take away the values above the n-th percentile of their series."""
-    return _cut(context, series_list, "removeAbovePercentile", n_percentile_values(series_list, n), True, n)
+    return _cut(context, series_list, "removeAbovePercentile", _percentile_edges(series_list, n), True, n)
 
 
 @render_function("removeBelowPercentile", group=_DATA, params=(SERIES, _N))
 def remove_below_percentile(context: Context, series_list: Lists, n: float) -> Lists:
     """Take away the values below the n-th percentile of their series."""
-    return _cut(context, series_list, "removeBelowPercentile", n_percentile_values(series_list, n), False, n)
+    return _cut(context, series_list, "removeBelowPercentile", _percentile_edges(series_list, n), False, n)
 
 
 @render_function("removeAboveValue", group=_DATA, params=(SERIES, _N))

@@ -9,7 +9,7 @@ import numpy as np
 from cadtwist.query.functions.context import Context
 from cadtwist.query.functions.naming import grouped
 from cadtwist.query.functions.spec import SERIES, SERIES_LISTS, ArgumentError, Param, render_function
-from cadtwist.query.reducing import percentiles
+from cadtwist.query.reducing import percentiles, stacked
 from cadtwist.query.rows import Aligned, aggregated, align, paths_of
 from cadtwist.query.timeseries import Floats, TimeSeries
 
@@ -108,7 +108,10 @@ def constant_line(context: Context, value: float, name: str | None = None, whole
     step = max((context.end - context.start) // 2, 1)
     label = name if name is not None else str(int(value) if whole else value)
     values = np.full(3, value)
-    return TimeSeries(label, context.start, context.end, step, values, xff=context.xff, whole=whole)
+    return TimeSeries(
+        label, context.start, context.end, step, values, expression=f"constantLine({label})", xff=context.xff,
+        whole=whole,
+    )  # fmt: skip
 
 
 def _fresh(context: Context, name: str, aligned: Aligned, values: Floats, whole: bool = False) -> TimeSeries:
@@ -274,7 +277,8 @@ def weighted_average(context: Context, averages: Lists, weights: Lists, *nodes: 
 
 
 def _product(context: Context, average: TimeSeries, weight: TimeSeries) -> TimeSeries:
-    aligned = align([average, weight])
-    matrix = aligned.matrix()
+    """Value by value, whatever the steps are: the average has the say about time."""
+    matrix = stacked([average.values, weight.values])
     context.request.spend(matrix.shape[1])
-    return _fresh(context, f"product({average.name},{weight.name})", aligned, matrix[0] * matrix[1])
+    name = f"product({average.name},{weight.name})"
+    return TimeSeries(name, average.start, average.end, average.step, matrix[0] * matrix[1], xff=context.xff)

@@ -7,6 +7,7 @@ import numpy as np
 from cadtwist.query.functions.context import Context
 from cadtwist.query.functions.gaps import previous_known, rounded
 from cadtwist.query.functions.spec import SERIES, ArgumentError, Param, render_function
+from cadtwist.query.functions.summarize import bucketed
 from cadtwist.query.functions.transform import mapped
 from cadtwist.query.timeseries import Floats, TimeSeries
 from cadtwist.query.timespec import parse_offset
@@ -140,11 +141,11 @@ def compress_periodic_gaps(context: Context, series_list: Lists) -> Lists:
     results = []
     for series in series_list:
         context.request.spend(len(series))
-        results.append(_compressed(series))
+        results.append(_compressed(context, series))
     return results
 
 
-def _compressed(series: TimeSeries) -> TimeSeries:
+def _compressed(context: Context, series: TimeSeries) -> TimeSeries:
     name = f"compressPeriodicGaps({series.name})"
     known = np.flatnonzero(~np.isnan(series.values) & (series.values != 0))
     if len(known) < 2:
@@ -154,9 +155,7 @@ def _compressed(series: TimeSeries) -> TimeSeries:
     around = series.values[third - 1 : third + 2]
     if period <= 1 or len(around) < 3 or third not in known or not np.isnan(around[[0, 2]]).all():
         return series.made(name, series.values, whole=series.whole)
-    values = series.values[first:]
-    groups = np.append(values, np.full(-len(values) % period, np.nan)).reshape(-1, period)
-    rows = period - 1 - np.argmax(~np.isnan(groups[:, ::-1]), axis=1)
-    start, step = series.start + first * series.step, series.step * period
-    made = groups[np.arange(len(groups)), rows]
-    return series.made(name, made, start=start, end=start + step * (len(made) - 1), step=step, whole=series.whole)
+    start, interval = series.start + first * series.step, series.step * period
+    values = bucketed(context, series, "last", interval, start, series.end)
+    end = start + interval * (len(values) - 1)
+    return series.made(name, values, start=start, end=end, step=interval, whole=series.whole)

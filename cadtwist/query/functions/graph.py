@@ -80,10 +80,10 @@ def stacked(context: Context, series_list: Lists, stack: str | None = None) -> L
         height = np.where(np.isnan(below), 0.0, below) + np.where(np.isnan(values), 0.0, values)
         stacks[stack] = height
         shown = np.where(np.isnan(series.values), np.nan, height[: len(series)])
-        made = series.copy()
-        made.values, made.whole = shown, False
         if stack == _DEFAULT_STACK:
-            made = made.named(f"stacked({series.name})", None, stacked=stack)
+            made = series.made(f"stacked({series.name})", shown, stacked=stack)
+        else:
+            made = series.made(series.name, shown)
         results.append(made.drawn(stacked=True))
     return results
 

@@ -92,7 +92,7 @@ async def group_by_tags(context: Context, series_list: Lists, callback: str, *ta
         except ValueError as error:
             raise ArgumentError(f"groupByTags(): {error}") from None
         results.append(
-            TimeSeries(key, made.start, made.end, made.step, made.values, expression=made.expression, tags=parsed,
+            TimeSeries(key, made.start, made.end, made.step, made.values, tags=parsed,
                        consolidation=made.consolidation, xff=made.xff, whole=made.whole)
         )  # fmt: skip
     return results

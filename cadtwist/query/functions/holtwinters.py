@@ -22,6 +22,7 @@ import numpy as np
 from cadtwist.query.functions.context import Context
 from cadtwist.query.functions.graph import between
 from cadtwist.query.functions.spec import SERIES, ArgumentError, Param, render_function
+from cadtwist.query.reducing import stacked
 from cadtwist.query.timeseries import Floats, TimeSeries, Window
 from cadtwist.query.timespec import parse_offset
 
@@ -162,18 +163,22 @@ async def holt_winters_confidence_area(
     "holtWintersAberration", group=_GROUP, reach=_band_reach, params=(SERIES, _DELTA, _BOOTSTRAP, _SEASON)
 )
 async def holt_winters_aberration(
-    context: Context, series_list: Lists, delta: float = 3, bootstrap: str = "7d", seasonality: str = _DAY  # noqa: ARG001
+    context: Context, series_list: Lists, delta: float = 3, bootstrap: str = "7d", seasonality: str = _DAY
 ) -> Lists:
     """Tell by how much values are outside of what is to be expected; 0 within."""
-    return [
-        series.made(
-            f"holtWintersAberration({series.name})", _outside(series.values, lower.values, upper.values),
-            holtWintersAberration=1,
-        )
-        for series, lower, upper in await _bands(context, delta, bootstrap, seasonality)
-    ]  # fmt: skip
+    bands = {one.name: (lower, upper) for one, lower, upper in await _bands(context, delta, bootstrap, seasonality)}
+    results = []
+    for series in series_list:
+        if series.name in bands:
+            values = _outside(series.values, *bands[series.name])
+            results.append(
+                series.made(f"holtWintersAberration({series.name})", values, holtWintersAberration=1)
+            )
+    return results
 
 
-def _outside(values: Floats, lower: Floats, upper: Floats) -> Floats:
+def _outside(values: Floats, lower: TimeSeries, upper: TimeSeries) -> Floats:
+    """Compare place by place, even where the time that was needed to learn made the bands coarser."""
+    values, low, high = stacked([values, lower.values, upper.values])[:, : len(values)]
     with np.errstate(invalid="ignore"):
-        return np.where(values > upper, values - upper, np.where(values < lower, values - lower, 0.0))
+        return np.where(values > high, values - high, np.where(values < low, values - low, 0.0))

@@ -47,14 +47,14 @@ def _shown_size(size: float | str) -> str:
 
 
 async def _moving(
-    context: Context, series_list: Lists, size: float | str, function: str, xff: float | None, kind: str = ""
+    context: Context, series_list: Lists, size: float | str, function: str, xff: float | None
 ) -> Lists:
     way = reducer(function)
     if not series_list:
         return []
     if not isinstance(size, str) and size < 0:
         raise ArgumentError(f"moving{function}(): the window {size} is below zero")
-    label = f"moving{(kind or function)[:1].upper()}{(kind or function)[1:]}"
+    label = f"moving{function.capitalize()}"
     preview = _preview(size, series_list)
     previewed = await context.again(context.start - preview, context.end)
     results = []

@@ -32,6 +32,8 @@ def as_percent(context: Context, series_list: Lists, total: object = None, *node
     """
     total = _checked(total)
     context.request.spend(sum(map(len, series_list)))
+    if not series_list and not (isinstance(total, list) and total and not nodes):
+        return []
     if nodes:
         if total is not None and not isinstance(total, list):
             raise ArgumentError("total must be None or a seriesList")

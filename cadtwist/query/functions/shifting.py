@@ -71,8 +71,7 @@ async def time_shift(
     start, end = series_list[0].start, series_list[0].end
     results = []
     for series in await context.again(*_shifted(context, text, align_dst)):
-        name = f'timeShift({series.name}, "{text}")'
-        made = series.named(name, name, timeShift=text)
+        made = series.named(f'timeShift({series.name}, "{text}")', None, timeShift=text)
         made.end = end if reset_end else series.end - series.start + start
         made.start = start
         results.append(made)
@@ -138,5 +137,7 @@ def time_slice(context: Context, series_list: Lists, start_text: str, end_text: 
         times = context.start + series.step * np.arange(len(series))
         values = np.where((times >= start) & (times <= end), series.values, np.nan)
         name = f"timeSlice({series.name}, {start}, {end})"
-        results.append(series.made(name, values, whole=series.whole, timeSliceStart=start, timeSliceEnd=end))
+        made = series.named(name, None, timeSliceStart=start, timeSliceEnd=end)
+        made.values = values
+        results.append(made)
     return results

@@ -64,8 +64,7 @@ def set_x_files_factor(context: Context, series_list: Lists, xff: float) -> List
 @render_function("constantLine", group=_GROUP, params=(Param("value", "float", required=True),))
 def constant_line_function(context: Context, value: float) -> Lists:
     """Draw a horizontal line at a value."""
-    line = constant_line(context, value)
-    return [line.named(line.name, f"constantLine({value})")]
+    return [constant_line(context, value)]
 
 
 @render_function("randomWalkFunction", "randomWalk", group=_GROUP, params=(_NAME, _STEP))
@@ -81,7 +80,7 @@ def random_walk(context: Context, name: str, step: int = 60) -> Lists:
 def time_function(context: Context, name: str, step: int = 60) -> Lists:
     """Draw the time itself: each value is its own timestamp."""
     times = clock_times(context, step).astype(np.float64)
-    return [TimeSeries(name, context.start, context.end, step, times, xff=context.xff, whole=True)]
+    return [TimeSeries(name, context.start, context.end, step, times, xff=context.xff)]
 
 
 @render_function(

@@ -14,7 +14,7 @@ from cadtwist.query.reducing import reducer, whole_stays
 from cadtwist.query.timeseries import Floats, TimeSeries, Window
 from cadtwist.query.timespec import parse_offset
 
-__all__ = ["floored"]
+__all__ = ["bucketed", "floored"]
 
 _GROUP = "Transform"
 _INTERVALS = ("10min", "1h", "1d")
@@ -32,7 +32,7 @@ def _interval(text: str) -> int:
     return seconds
 
 
-def _bucketed(
+def bucketed(
     context: Context, series: TimeSeries, function: str, interval: int, start: int, end: int
 ) -> Floats:
     """Return one value for each bucket [start + k * interval, ...) that begins before `end`.
@@ -45,7 +45,8 @@ def _bucketed(
     if not count:
         return np.zeros(0)
     step = max(series.step, 1)
-    times = series.start + step * np.arange(len(series))
+    column = series.values[: max(-(-(series.end - series.start) // step), 0)]
+    times = series.start + step * np.arange(len(column))
     edges = start + interval * np.arange(count + 1)
     bounds = np.searchsorted(times, edges, side="left")
     lows, highs = bounds[:-1].copy(), bounds[1:]
@@ -53,9 +54,9 @@ def _bucketed(
     if begun and highs[0] > 0 and not (begun < len(times) and times[begun] == start):
         lows[0] = begun - 1
     lengths = highs - lows
-    known = np.concatenate(([0], np.cumsum(~np.isnan(series.values))))
+    known = np.concatenate(([0], np.cumsum(~np.isnan(column))))
     inside = known[highs] - known[bounds[:-1]]
-    values = _reduced(series.values, lows, lengths, way)
+    values = _reduced(column, lows, lengths, way)
     room = interval / step
     return np.where((inside > 0) & (inside / room >= series.xff), values, np.nan)
 
@@ -99,7 +100,7 @@ def summarize(
             start = series.start - series.start % interval
             end = series.end - series.end % interval + interval
             name = f'summarize({series.name}, "{text}", "{function}")'
-        values = _bucketed(context, series, function, interval, start, end)
+        values = bucketed(context, series, function, interval, start, end)
         whole = whole_stays(function, series.whole)
         results.append(series.made(name, values, start=start, end=end, step=interval, whole=whole,
                                    summarize=text, summarizeFunction=function))  # fmt: skip
@@ -161,7 +162,7 @@ async def smart_summarize(
     results = []
     for series in series_list:
         count = -(-(series.end - series.start) // interval)
-        values = _bucketed(context, series, function, interval, series.start, series.end)
+        values = bucketed(context, series, function, interval, series.start, series.end)
         name = f'smartSummarize({series.name}, "{text}", "{function}")'
         whole = whole_stays(function, series.whole)
         results.append(series.made(name, values, end=series.start + count * interval, step=interval, whole=whole,

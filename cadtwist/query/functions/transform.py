@@ -11,6 +11,7 @@ from cadtwist.query.functions.context import Context
 from cadtwist.query.functions.gaps import filled, rounded
 from cadtwist.query.functions.naming import truncated
 from cadtwist.query.functions.spec import SERIES, ArgumentError, Param, render_function
+from cadtwist.query.reducing import stacked
 from cadtwist.query.timeseries import Floats, TimeSeries
 
 __all__ = ["mapped"]
@@ -230,9 +231,9 @@ def transform_null(
 
 
 def _replaced(values: Floats, default: float, known: Floats | None) -> Floats:
+    """Return values with what is unknown replaced; of a longer row of references the last ones count."""
     if known is None:
         return np.where(np.isnan(values), float(default), values)
-    length = max(len(values), len(known))
-    padded = np.append(values, np.full(length - len(values), np.nan))
-    fill = np.append(known, np.full(length - len(known), np.nan))
-    return np.where(np.isnan(padded), fill, padded)
+    padded, fill = stacked([values, known])
+    replaced: Floats = np.where(np.isnan(padded), fill, padded)[len(padded) - len(values) :]
+    return replaced
