@@ -100,12 +100,11 @@ def _first_rows(matrix: Floats) -> npt.NDArray[np.intp]:
 
 
 def _difference(matrix: Floats, lengths: Counts | None) -> Floats:  # noqa: ARG001
+    """Subtracted one after the other, as `_sums` adds."""
     rows, columns = _first_rows(matrix), np.arange(matrix.shape[1])
-    first = matrix[rows, columns]
-    others = np.where(np.isnan(matrix), 0.0, matrix)
-    others[rows, columns] = 0.0
-    found: Floats = first - others.sum(axis=0)
-    return found
+    signed = np.where(np.isnan(matrix), 0.0, -matrix)
+    signed[rows, columns] = matrix[rows, columns]
+    return np.where(np.isnan(matrix[rows, columns]), np.nan, _sums(signed)[0])
 
 
 def _deviation(matrix: Floats, lengths: Counts | None) -> Floats:  # noqa: ARG001

@@ -271,9 +271,10 @@ def weighted_average(context: Context, averages: Lists, weights: Lists, *nodes: 
     (over,) = aggregate_all(context, products, "sum")
     (under,) = aggregate_all(context, weights, "sum")
     parts = [",".join(sorted({one.expression for one in found})) for found in (averages, weights)]
-    made = _quotient(context, over, under)
+    total, weight = stacked([over.values, under.values])
+    values = np.where(weight == 0, np.nan, total / weight)
     name = f"weightedAverage({', '.join([*parts, ','.join(map(str, nodes))])})"
-    return [TimeSeries(name, made.start, made.end, made.step, made.values, xff=context.xff)]
+    return [TimeSeries(name, over.start, over.end, over.step, values, xff=context.xff)]
 
 
 def _product(context: Context, average: TimeSeries, weight: TimeSeries) -> TimeSeries:

@@ -92,8 +92,8 @@ class _Forecast(NamedTuple):
 async def _forecasts(context: Context, bootstrap: str, seasonality: str) -> list[_Forecast]:
     before = parse_offset(bootstrap)
     season_s = parse_offset(seasonality)
-    if before < 0 or season_s <= 0:
-        raise ArgumentError("holtWinters: bootstrapInterval and seasonality must be above zero")
+    if season_s <= 0:
+        raise ArgumentError("holtWinters: seasonality must be above zero")
     results = []
     for series in await context.again(context.start - before, context.end):
         step = max(series.step, 1)

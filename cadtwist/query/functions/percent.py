@@ -104,31 +104,42 @@ def _of_row(context: Context, series_list: Lists, aligned: Aligned, row: Floats,
     ]  # fmt: skip
 
 
-def _total_of(context: Context, group: Lists) -> TimeSeries:
-    if len(group) == 1:
-        return group[0]
-    aligned = align(group)
-    return _made(context, f"sumSeries({paths_of(group)})", aligned, combine(aligned, reducer("sum"), 0.0))
+class _Groups:
+    """Groups of series and their totals; what has no partner is shown as unknown on the times aligned last."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._latest: Aligned | None = None
+
+    def total(self, group: Lists) -> TimeSeries:
+        if len(group) == 1:
+            return group[0]
+        self._latest = align(group)
+        values = combine(self._latest, reducer("sum"), 0.0)
+        return _made(self._context, f"sumSeries({paths_of(group)})", self._latest, values)
+
+    def share(self, series: TimeSeries, total: TimeSeries) -> TimeSeries:
+        self._latest = align([series, total])
+        name = f"asPercent({series.name},{total.name})"
+        return _made(self._context, name, self._latest, _percent(*self._latest.columns))
+
+    def missing(self, series: TimeSeries, name: str) -> TimeSeries:
+        start, end, step = self._latest[:3] if self._latest else (series.start, series.end, series.step)
+        values = np.full(self._context.sized((end - start) // max(step, 1)), np.nan)
+        return TimeSeries(name, start, end, step, values, xff=self._context.xff)
 
 
 def _by_nodes(context: Context, series_list: Lists, total: Lists | None, nodes: tuple[int | str, ...]) -> Lists:
-    groups = grouped(series_list, nodes)
-    totals = {key: _total_of(context, found) for key, found in (grouped(total, nodes) if total else groups).items()}
-    if total is not None and not total:
-        totals = {}
+    groups, pairs = grouped(series_list, nodes), _Groups(context)
+    totals = {key: pairs.total(found) for key, found in (groups if total is None else grouped(total, nodes)).items()}
     results = []
     for key in dict.fromkeys((*groups, *totals)):
         whole = totals.get(key)
         if key not in groups and whole is not None:
-            results.append(_missing(whole, f"asPercent(MISSING,{whole.name})"))
+            results.append(pairs.missing(whole, f"asPercent(MISSING,{whole.name})"))
         for series in groups.get(key, ()):
             if whole is None:
-                results.append(_missing(series, f"asPercent({series.name},MISSING)"))
+                results.append(pairs.missing(series, f"asPercent({series.name},MISSING)"))
             else:
-                results.append(_share(context, series, whole, f"asPercent({series.name},{whole.name})"))
+                results.append(pairs.share(series, whole))
     return results
-
-
-def _missing(series: TimeSeries, name: str) -> TimeSeries:
-    values = np.full(len(series), np.nan)
-    return TimeSeries(name, series.start, series.end, series.step, values, xff=series.xff)

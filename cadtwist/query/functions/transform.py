@@ -104,9 +104,11 @@ def invert(context: Context, series_list: Lists) -> Lists:
 @render_function("pow", group=_GROUP, params=(SERIES, Param("factor", "float", required=True)))
 def power(context: Context, series_list: Lists, factor: float) -> Lists:
     """Raise each value to the power `factor`; nothing where that has no real, finite result."""
-    return mapped(
-        context, series_list, f"pow(%s,{factor:g})", lambda values: _finite(np.power(values, factor)), pow=factor
-    )
+
+    def work(values: Floats) -> Floats:
+        return np.where(np.isnan(values), np.nan, _finite(np.power(values, factor)))
+
+    return mapped(context, series_list, f"pow(%s,{factor:g})", work, pow=factor)
 
 
 @render_function("squareRoot", group=_GROUP, params=(SERIES,))
@@ -127,9 +129,9 @@ def exponential(context: Context, series_list: Lists) -> Lists:
 @render_function("log", group=_GROUP, params=(SERIES, Param("base", "integer", default=10, takes="number")))
 def logarithm(context: Context, series_list: Lists, base: float = 10) -> Lists:
     """Take the logarithm of each value to `base`; nothing for values that are not above zero."""
-    if base <= 0 or base == 1:
+    if series_list and (base <= 0 or base == 1):
         raise ArgumentError(f"log(): {base} is no base")
-    scaling = np.log(float(base))
+    scaling = np.log(float(base)) if series_list else 1.0
 
     def work(values: Floats) -> Floats:
         return np.where(values > 0, np.log(values) / scaling, np.nan)
