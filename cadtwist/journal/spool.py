@@ -96,6 +96,7 @@ class Spool:
         self._live: deque[Chunk] = deque()
         self._back: deque[Chunk] = deque()
         self._held = 0
+        self._shut = False
         self._outage = False
         self._disk_full = False
         self._tokens = 0.0
@@ -167,7 +168,8 @@ class Spool:
                 self._make_room()
             if limits.policy == "drop_oldest":
                 self._drop_oldest()
-        if limits.policy == "block" and self._gate is not None and self.level >= 1:
+        if limits.policy == "block" and self._gate is not None and not self._shut and self.level >= 1:
+            self._shut = True
             self._gate.pause(self._reason)
         return kept
 
@@ -303,7 +305,8 @@ class Spool:
         """Open the gate when there is room again."""
         if self._disk_full and self.backlog is not None:
             self._disk_full = self._disk_level(self.backlog) >= self.limits.low_watermark
-        if self._gate is not None and self._reason in self._gate.reasons and self.level < self.limits.low_watermark:
+        if self._shut and self._gate is not None and self.level < self.limits.low_watermark:
+            self._shut = False
             self._gate.resume(self._reason)
 
     # connections
@@ -349,6 +352,11 @@ class Spool:
 
     # the end
 
+    def take_back(self, now: float) -> None:
+        """End all flights: what they have not delivered waits again."""
+        for flight in list(self.flights):
+            flight.lost(now)
+
     def surrender(self) -> list[tuple[bytes, int]]:
         """Give all that waits in memory to somebody else: (bytes, datapoints), counted `out`."""
         given = [(chunk.data, chunk.points) for chunk in self._live]
@@ -361,8 +369,7 @@ class Spool:
 
     def close(self, now: float) -> None:
         """Leave what waits on the disk, or drop it where there is none; nothing may be pushed afterwards."""
-        for flight in list(self.flights):
-            flight.lost(now)
+        self.take_back(now)
         while self._live and self._move_out(self._oldest(_MOVE_BYTES)):
             pass
         if self._live:
@@ -370,7 +377,8 @@ class Spool:
             self.account.drop(STOPPED, self.waiting_points)
             self._live.clear()
             self.waiting_bytes = self.waiting_points = 0
-        if self._gate is not None:
+        if self._shut and self._gate is not None:
+            self._shut = False
             self._gate.resume(self._reason)
         if self.backlog is not None:
             if self._budget is not None:

@@ -139,6 +139,7 @@ class Destination:
         self._turn = 0
         self._closing: Deferred[None] | None = None
         self._closed = False
+        self._left: list[tuple[bytes, int]] | None = None
         self._give_up_at = inf
         self._resetting = False
         self._interval = _Interval(reactor.seconds())
@@ -191,6 +192,12 @@ class Destination:
     def _tell(self) -> None:
         for listener in list(self._listeners):
             listener(self)
+
+    def take_peaks(self) -> tuple[int, int]:
+        """Return the most datapoints that waited, (ever, for a connection to take them), since the last call."""
+        found = self.spool.most_waiting_points, self.most_queued_until_ready
+        self.spool.most_waiting_points = self.most_queued_until_ready = 0
+        return found
 
     # in
 
@@ -415,6 +422,16 @@ class Destination:
             self._watch()
         return closed
 
+    def leave(self, drain_s: float = 0.0) -> Deferred[list[tuple[bytes, int]]]:
+        """Close within `drain_s`; fires with what waits, (bytes, datapoints) each, for the process that is next.
+
+        With a spool that process finds all there, and the list is empty.
+        """
+        self._left = []
+        left = self._left
+        leaving: Deferred[Any] = self.close(drain_s)
+        return leaving.addCallback(lambda _: left)
+
     def _drained(self) -> bool:
         return not self.spool.has_live and all(outlet.settled for outlet in self._all_outlets())
 
@@ -433,6 +450,9 @@ class Destination:
         DeferredList(ended).addBoth(self._ended)
 
     def _ended(self, _: object) -> None:
+        if self._left is not None and self.spool.backlog is None:
+            self.spool.take_back(self.seconds())
+            self._left += self.spool.surrender()
         self.spool.close(self.seconds())
         closing = self._closing or succeed(None)
         closing.callback(None)

@@ -119,7 +119,8 @@ class SendingTests(DestinationCase):
         d.send(lines(0), 1)
         self.wait(3.0)
         self.assertEqual(transport.value(), b"")
-        self.assertEqual(d.most_queued_until_ready, 1)
+        self.assertEqual(d.take_peaks(), (1, 1))
+        self.assertEqual(d.take_peaks()[0], 0)
         transport.producer.resumeProducing()
         self.assertEqual(numbers(transport.value()), [0])
 
@@ -381,6 +382,28 @@ class ClosingTests(DestinationCase):
         self.assertFalse(transport.connected)
         self.assertEqual(self.account.dropped, {"stopped": 1})
         self.balanced()
+
+
+    def test_leaving_gives_what_was_not_delivered_to_the_next_process(self) -> None:
+        d = self.made(connections=2)
+        first, second = self.endpoint.succeed(), self.endpoint.succeed()
+        for each in (first, second):
+            each.producer.pauseProducing()
+        d.send(lines(0, 2), 2)
+        second.producer.resumeProducing()
+        second.producer.pauseProducing()
+        d.send(lines(2), 1)
+        left = self.successResultOf(d.leave())
+        self.assertEqual(sorted(numbers(b"".join(chunk for chunk, _ in left))), [0, 1, 2])
+        self.assertEqual(sum(points for _, points in left), 3)
+        self.assertEqual(self.account.dropped, {})
+        self.balanced()
+
+    def test_leaving_with_a_spool_leaves_all_there(self) -> None:
+        d = self.made(spool=True)
+        d.send(lines(0, 2), 2)
+        self.assertEqual(self.successResultOf(d.leave()), [])
+        self.assertEqual(self.account.held(), 2)
 
 
 class ReloadTests(DestinationCase):
