@@ -206,17 +206,19 @@ cdef class Buckets:
             marks[i] = c.mark
         return fresh_, marks_
 
-    def settle(self, const uint32_t[::1] cells, double mark):
-        """Note that `cells` were told at `mark`; return how many datapoints were told for the first time."""
+    def settle(self, const uint32_t[::1] cells, const double[::1] marks):
+        """Note that cells were told, at `marks`; return how many datapoints were told for the first time."""
         cdef Py_ssize_t i
         cdef uint64_t points = 0
         cdef bk_cell* c
+        if marks.shape[0] != cells.shape[0]:
+            raise ValueError("columns of different lengths")
         for i in range(cells.shape[0]):
             c = self.cell(cells[i])
             points += c.fresh
             c.fresh = 0
             if not self.t.rows[c.row].kind & BK_STAYS:
-                c.mark = mark
+                c.mark = marks[i]
         return points
 
     def free(self, const uint32_t[::1] cells):

@@ -237,10 +237,10 @@ class Buckets:
         each = self._each(cells)
         return np.array([c.fresh for c in each], np.uint32), np.array([c.mark for c in each], np.float64)
 
-    def settle(self, cells: Ids, mark: float) -> int:
-        """Note that `cells` were told at `mark`; return how many datapoints were told for the first time."""
+    def settle(self, cells: Ids, marks: Floats) -> int:
+        """Note that cells were told, at `marks`; return how many datapoints were told for the first time."""
         points = 0
-        for cell in self._each(cells):
+        for cell, mark in zip(self._each(cells), marks.tolist(), strict=True):
             points, cell.fresh = points + cell.fresh, 0
             if not self._rows[cell.row].kind & STAYS:
                 cell.mark = mark

@@ -52,6 +52,14 @@ class FanTable:
         np.subtract.at(self._uses, targets, 1)
         self._free.setdefault(len(targets) + 1, []).append(row)
 
+    def only_targets(self, rows: Numbers) -> Ids | None:
+        """Return the target of each row where all have just one, else None."""
+        return self._cells[rows + 1] if (self._cells[rows] == 1).all() else None
+
+    def all_targets(self) -> Ids:
+        """Return each target as often as a row has it."""
+        return np.repeat(np.arange(len(self._uses), dtype=np.uint32), self._uses)
+
     def used(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Return where an id is a target of some row."""
         mask = np.zeros(len(ids), np.bool_)

@@ -115,7 +115,7 @@ class BucketsContract:
         self.store.define(0, 60.0, PLAIN)
         self.add(0, (1.0, 1.0), (61.0, 1.0), (2.0, 1.0))
         first, second = self.store.cells_of(ids_of(0, 3)).tolist()
-        self.assertEqual(self.store.settle(ids_of(first), 60.0), 2)
+        self.assertEqual(self.store.settle(ids_of(first), floats_of(60.0)), 2)
         self.add(0, (3.0, 1.0))
         fresh, marks = self.store.marks(ids_of(first, second))
         self.assertEqual((fresh.tolist(), marks.tolist()), ([1, 1], [60.0, -math.inf]))
@@ -137,7 +137,7 @@ class BucketsContract:
         self.store.define(0, 0.0, PLAIN | LEVEL | STAYS)
         self.store.add(ids_of(0, 0), 1.0, floats_of(5.0, 3.0), floats_of(1.0, 0.0))
         self.assertTrue(math.isnan(self.cells(0)[0]["firsts"]))
-        self.store.settle(self.store.cells_of(ids_of(0)), 1.0)
+        self.store.settle(self.store.cells_of(ids_of(0)), floats_of(1.0))
         self.store.add(ids_of(0, 0), 3.0, floats_of(-1.0, -1.0), floats_of(0.0, 0.0))
         (cell,) = self.cells(0)
         self.assertEqual([cell["starts"], cell["firsts"], cell["lasts"], cell["counts"]], [3.0, 8.0, 6.0, 2.0])
@@ -351,7 +351,7 @@ class Pair:
             cells = [twin.cells_of(rows) for twin in self.twins]
             self.look(cells)
             if what != "look":
-                args = (9.0,) if what == "settle" else ()
+                args = (np.full(len(cells[0]), 9.0),) if what == "settle" else ()
                 one, two = (getattr(twin, what)(c, *args) for twin, c in zip(self.twins, cells, strict=True))
                 self.case.assertEqual(one, two)
 
