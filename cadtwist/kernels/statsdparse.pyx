@@ -237,6 +237,11 @@ cdef extern from *:
         return n;
     }
 
+    static void st_append(st_block *b, const char *text, size_t n) {
+        if (n) memcpy(b->text + b->used, text, n);
+        b->used += (uint32_t)n;
+    }
+
     static double st_double(const uint8_t *p) {
         uint64_t bits = st_word(p, 8);
         double value;
@@ -300,12 +305,14 @@ cdef extern from *:
         char* text
     enum: ST_BLOCK_ "ST_BLOCK"
     enum: ST_NAME_ "ST_NAME"
+    enum: ST_TEXT_ "ST_TEXT"
+    void st_append(st_block* b, const char* text, size_t n)
     void st_begin()
     int st_line(st_block* b, const uint8_t* p, const uint8_t* end, int flags)
     const uint8_t* st_record(st_block* b, const uint8_t* p, const uint8_t* end)
     int st_has_room(const st_block* b, size_t length)
 
-__all__ = ["parse_binary", "parse_statsd"]
+__all__ = ["intern_outputs", "parse_binary", "parse_statsd"]
 
 cdef object read_line = statsdline.read_line
 cdef object read_record = statsdline.read_record
@@ -501,6 +508,64 @@ def parse_binary(MetricTable table not None, bytes data not None, Py_ssize_t sta
             begun += 1
             start = found[1]
     return start, columns.n, begun
+
+
+def intern_outputs(MetricTable table not None, bytes blob not None, const uint32_t[::1] offsets not None,
+                   list prefixes not None, list suffixes not None, uint32_t[:, ::1] out not None, double now):
+    """Intern what the series `blob[offsets[i]:offsets[i+1]]` (`KEY|TYPE`) are called when they are told.
+
+    `out[i, j]` becomes the id of `prefixes[j] + KEY + suffixes[j]` in `table`, NO_ID where it is refused; a suffix
+    stands before the tags of a key, which its first `;` begins.
+    """
+    cdef st_block block
+    cdef const char* base = PyBytes_AS_STRING(blob)
+    cdef const char* key
+    cdef const char* mark
+    cdef Py_ssize_t i, j, n = offsets.shape[0] - 1, many = PyList_GET_SIZE(prefixes)
+    cdef size_t length, head
+    cdef uint32_t seconds = <uint32_t>(0 if not now > 0 else 4294967295.0 if now >= 4294967295.0 else now)
+    cdef bytes prefix, suffix, name
+    if n < 0 or out.shape[0] != n or out.shape[1] != many or PyList_GET_SIZE(suffixes) != many or (
+        offsets[n] > <size_t>PyBytes_GET_SIZE(blob)
+    ):
+        raise ValueError("the arrays do not fit each other")
+    cdef size_t around = max([len(p) + len(s) for p, s in zip(prefixes, suffixes)], default=0)
+    cdef Py_ssize_t done = 0, place = 0
+    block.n = 0
+    block.used = 0
+    for i in range(n if many else 0):
+        if offsets[i] > offsets[i + 1] or offsets[i + 1] > offsets[n]:
+            raise ValueError("the arrays do not fit each other")
+        key = base + offsets[i]
+        length = offsets[i + 1] - offsets[i]
+        while length and key[length - 1] != 124:
+            length -= 1
+        length -= length > 0
+        mark = <const char*>memchr(key, 59, length)
+        head = length if mark is NULL else mark - key
+        for j in range(many):
+            prefix, suffix = prefixes[j], suffixes[j]
+            if length + around > ST_TEXT_:
+                table.intern_batch_c(block.text, block.starts, block.lengths, &out[0, 0] + done, block.n, seconds)
+                block.n, block.used, done = 0, 0, place + 1
+                name = prefix + blob[offsets[i]:offsets[i] + head] + suffix + (
+                    blob[offsets[i] + head:offsets[i] + length])
+                out[i, j] = table.intern(name, now)
+                place += 1
+                continue
+            if block.n == ST_BLOCK_ or block.used + length + around > ST_TEXT_:
+                table.intern_batch_c(block.text, block.starts, block.lengths, &out[0, 0] + done, block.n, seconds)
+                block.n, block.used, done = 0, 0, place
+            block.starts[block.n] = block.used
+            st_append(&block, PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix))
+            st_append(&block, key, head)
+            st_append(&block, PyBytes_AS_STRING(suffix), PyBytes_GET_SIZE(suffix))
+            st_append(&block, key + head, length - head)
+            block.lengths[block.n] = block.used - block.starts[block.n]
+            block.n += 1
+            place += 1
+    if block.n:
+        table.intern_batch_c(block.text, block.starts, block.lengths, &out[0, 0] + done, block.n, seconds)
 
 
 st_begin()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
 from cadtwist.kernels.statsdline import BAD_LIMIT, BAD_TABLE_FULL, BINARY_MAGIC, NO_ID, read_line, read_record
 from cadtwist.kernels.table_py import MetricTable
 
-__all__ = ["parse_binary", "parse_statsd"]
+__all__ = ["intern_outputs", "parse_binary", "parse_statsd"]
 
 Ids = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float64]
@@ -103,3 +105,26 @@ def parse_binary(
             ids[n], weights[n], n = number, element.weight, n + 1
         start = stop
     return start, n, begun
+
+
+def intern_outputs(
+    table: MetricTable,
+    blob: bytes,
+    offsets: Ids,
+    prefixes: list[bytes],
+    suffixes: list[bytes],
+    out: Ids,
+    now: float,
+) -> None:
+    """Intern what the series `blob[offsets[i]:offsets[i+1]]` (`KEY|TYPE`) are called when they are told.
+
+    `out[i, j]` becomes the id of `prefixes[j] + KEY + suffixes[j]` in `table`, NO_ID where it is refused; a suffix
+    stands before the tags of a key, which its first `;` begins.
+    """
+    if out.shape != (len(offsets) - 1, len(prefixes)) or len(suffixes) != len(prefixes) or offsets[-1] > len(blob):
+        raise ValueError("the arrays do not fit each other")
+    ends = offsets.tolist()
+    for i, (start, end) in enumerate(pairwise(ends)):
+        head, mark, tags = blob[start:end].rpartition(b"|")[0].partition(b";")
+        for j, (prefix, suffix) in enumerate(zip(prefixes, suffixes, strict=True)):
+            out[i, j] = table.intern(prefix + head + suffix + mark + tags, int(now))

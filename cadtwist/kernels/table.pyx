@@ -16,7 +16,7 @@ from libc.string cimport memchr, memcpy
 
 from cadtwist.kernels.tablecore cimport (
     MT_BLOCK, MT_FREE, MT_LIVE, MT_NONE, mt_after_last_line, mt_close, mt_core, mt_entry, mt_find, mt_hash, mt_intern,
-    mt_intern_batch, mt_lines, mt_maybe_pack, mt_name, mt_odd_breaks, mt_open, mt_read_lines, mt_recycle, mt_retire,
+    mt_intern_batch, mt_lines, mt_maybe_pack, mt_name, mt_odd_breaks, mt_open, mt_read_lines, mt_recycle, mt_reserve, mt_retire,
 )
 
 import numpy as np
@@ -117,6 +117,10 @@ cdef class MetricTable:
     def intern(self, bytes name not None, now):
         """Return the id of `name` (valid UTF-8), seen at `now`; NO_ID when the budget or length forbids it."""
         return self.intern_c(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), _seconds(now))
+
+    def reserve(self, uint64_t names):
+        """Make room for so many more names at once: growing later, step by step, takes longer and longer pauses."""
+        mt_reserve(<mt_core*>self.core, names)
 
     def lookup(self, bytes name not None):
         """Return the id of a live name, else NO_ID."""

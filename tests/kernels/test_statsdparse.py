@@ -255,6 +255,32 @@ class StatsdContract:
             rows = Reading(self.kernel, self.tables).read_binary(whole[:cut])[0]
             self.assertEqual([row[0] for row in rows], ["abc|c"], cut)
 
+    def test_outputs_are_interned(self) -> None:
+        keys = [b"a.b|c", b"t;k=v;x=y|ms", b"|g", b"odd", b"k" * 60000 + b"|c"]
+        source = self.tables.MetricTable(1)
+        ids = [source.intern(key, 1) for key in keys]
+        blob, offsets = source.blob(np.array(ids, np.uint32))
+        table = self.tables.MetricTable(2)
+        for _ in range(2):
+            out = np.zeros((5, 2), np.uint32)
+            self.kernel.intern_outputs(table, blob, offsets, [b"stats.", b""], [b".rate", b".x"], out, 7.0)
+            self.assertEqual(
+                [[table.name(number)[:30] for number in row] for row in out.tolist()],
+                [[b"stats.a.b.rate", b"a.b.x"], [b"stats.t.rate;k=v;x=y", b"t.x;k=v;x=y"], [b"stats..rate", b".x"],
+                 [b"stats..rate", b".x"], [b"stats." + b"k" * 24, b"k" * 30]],
+            )  # fmt: skip
+        self.assertEqual((len(table), table.seen(0)), (8, 7))
+        none = np.zeros((5, 0), np.uint32)
+        self.kernel.intern_outputs(table, blob, offsets, [], [], none, 7.0)
+        self.assertRaises(ValueError, self.kernel.intern_outputs, table, blob, offsets, [b""], [], none, 7.0)
+        many = np.zeros((5, 100), np.uint32)
+        suffixes = [b".%d" % i for i in range(100)]
+        self.kernel.intern_outputs(table, blob, offsets, [b"p"] * 100, suffixes, many, 7.0)
+        self.assertEqual(table.name(int(many[1, 99])), b"pt.99;k=v;x=y")
+        full = self.tables.MetricTable(2, 60)
+        self.kernel.intern_outputs(full, blob, offsets, [b""], [b""], out[:, :1].copy(), 7.0)
+        self.assertEqual(len(full), 1)
+
 
 class PythonStatsd(StatsdContract, SynchronousTestCase):
     kernel = python_twin("statsdparse")

@@ -88,6 +88,15 @@ class TableContract:
     def table(self, max_bytes: int = 0) -> Any:
         return self.kernel.MetricTable(99, max_bytes)
 
+    def test_room_is_made_at_once(self) -> None:
+        table = self.kernel.MetricTable(1)
+        before = [table.intern(b"before%d" % i, 1) for i in range(100)]
+        table.reserve(5000)
+        table.reserve(0)
+        after = [table.intern(b"after%d" % i, 1) for i in range(5000)]
+        self.assertEqual([table.lookup(b"before%d" % i) for i in range(100)], before)
+        self.assertEqual([table.lookup(b"after%d" % i) for i in range(5000)], after)
+
     def test_gives_dense_ids_and_finds_them(self) -> None:
         table = self.table()
         self.assertEqual([table.intern(b"m%d" % i, 5) for i in range(1000)], list(range(1000)))

@@ -1,0 +1,285 @@
+"""StatsdWindow: counters, timers, gauges and sets, summed up from flush to flush, in the manner of both families.
+
+A flush closes the window: what comes from then on belongs to the next one.  Then kind by kind, in slices, the values
+are computed (`Etsy` or `Statsite` say how) and handed to a teller, which knows where they go.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from zope.interface import implementer
+
+from cadtwist.interfaces import IHolder, ISink
+from cadtwist.kernels import active
+from cadtwist.kernels.bucketkinds import STAYS
+from cadtwist.model.batch import NO_ID, Batch, Floats, Ids
+from cadtwist.model.idflags import distinct
+from cadtwist.model.told import Told
+from cadtwist.telemetry import Account
+
+if TYPE_CHECKING:
+    from cadtwist.kernels.active import table as tables
+
+__all__ = ["KINDS", "Calculation", "Closing", "StatsdWindow", "Teller"]
+
+KINDS = ("", "c", "ms", "g", "s", "kv")
+"""The types of series; a kind's number is its place, 0 = unknown."""
+
+SLICE = 1024
+Matrix = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+class Teller(Protocol):
+    """Takes what a flush tells.  `timestamp` is that of the flush, in whole epoch seconds."""
+
+    def begin(self, series: dict[str, int]) -> None:
+        """A flush begins, which tells about so many series of each kind."""
+
+    def tell(self, told: Told, timestamp: float) -> int:
+        """Pass values on; return how many datapoints that made."""
+
+    def end(self, timestamp: float, counts: dict[str, float]) -> int:
+        """End a flush, with what the window tells of itself; return how many datapoints that made."""
+
+    def forget(self, ids: Ids) -> None:
+        """Series are gone; their ids may come back as others."""
+
+
+class Closing(NamedTuple):
+    """Series of one kind at a flush, in ascending order of ids, with their cells of the closing window.
+
+    `at[i]` is the place in `ids` of the series of `cells[i]`; `newer` says which have data of the next window.  Cells
+    that stay are there as well when they have newer data: `first` is then their value at the end of the window.
+    """
+
+    kind: int
+    ids: Ids
+    cells: Ids
+    at: npt.NDArray[np.intp]
+    newer: Mask
+    window: float
+
+
+class Calculation(Protocol):
+    """What a family makes of the cells of a window."""
+
+    @property
+    def flags(self) -> dict[int, int]:
+        """What the cells of each kind keep (`kernels.bucketkinds`)."""
+
+    def due(self, now: float) -> float:
+        """Return when the first flush after `now` is due."""
+
+    def group(self, kind: int, key: str) -> int:
+        """Return which fields a series has, of those of its kind; less than 256."""
+
+    def tell(self, buckets: active.buckets.Buckets, closing: Closing, groups: npt.NDArray[np.uint8]) -> Iterator[Told]:
+        """Yield what is told of some series."""
+
+    def stays(self, buckets: active.buckets.Buckets, closing: Closing, groups: npt.NDArray[np.uint8]) -> Mask:
+        """Return which of the series go on being told without new data."""
+
+    def begin(self, timestamp: float, add: Callable[[bytes, float], None]) -> None:
+        """Add to series of our own (`KEY|TYPE`, value) before the window closes."""
+
+
+@implementer(ISink, IHolder)
+class StatsdWindow:
+    """Takes Batches of the key space `table` (names `KEY|TYPE`); tells `teller` at each flush.  Reactor thread.
+
+    `clock` gives monotonic seconds, by which `flush` keeps to its budget.  Values beyond `max_bytes` of memory are
+    dropped as `window_full`; of a timer, `kept` values are exact.  Ledger: values of the open window are held, told
+    ones merged, what was told of them made.
+
+    A gauge whose life ends in a flush and that is moved (`+1`) while that flush is under way moves from its old value.
+    """
+
+    def __init__(
+        self,
+        table: tables.MetricTable,
+        calculation: Calculation,
+        teller: Teller,
+        account: Account,
+        clock: Callable[[], float],
+        start: float,
+        kept: int = 0,
+        precision: int = 0,
+        max_bytes: int = 0,
+    ) -> None:
+        self.account = account
+        self.buckets = active.buckets.Buckets(kept, precision, max_bytes)
+        self.calculation = calculation
+        self._table = table
+        self._teller = teller
+        self._clock = clock
+        self._window = 1.0
+        self._due = calculation.due(start)
+        self._running: Iterator[None] | None = None
+        self._kinds: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._groups: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._live: Mask = np.zeros(0, np.bool_)
+        self._held = 0
+        account.held = lambda: self._held
+
+    def accept(self, batch: Batch) -> None:
+        """Put values into the cells of the open window."""
+        self.account.received += len(batch)
+        self._add(batch.ids, batch.values, batch.weights)
+
+    def add(self, name: bytes, value: float) -> None:
+        """Add one value of our own to the series `KEY|TYPE`."""
+        number = self._table.intern(name, 0)
+        if number != NO_ID:
+            self.account.made += 1
+            self._add(np.array([number], np.uint32), np.array([value], np.float64), None)
+
+    def next_flush(self, now: float) -> float | None:
+        """Return when (epoch seconds) the next flush is due: at once while one is under way."""
+        return now if self._running is not None else self._due
+
+    def flush(self, now: float, budget_s: float = math.inf) -> bool:
+        """Flush if that is due at `now`, in slices; False when `budget_s` was over before all was told."""
+        if self._running is None:
+            if now < self._due:
+                return True
+            self._running = self._steps(now)
+        until = self._clock() + budget_s
+        for _ in self._running:
+            if self._clock() >= until:
+                return False
+        self._running = None
+        return True
+
+    def finish(self, now: float) -> None:
+        """Flush whatever the window holds: the service stops."""
+        while self._running is not None:
+            self.flush(now)
+        self._due = now
+        self.flush(now)
+
+    def holds(self, ids: Ids) -> Mask:
+        """Claim the series that are told, or have values."""
+        mask = self.buckets.holds(ids)
+        inside = ids < len(self._live)
+        mask[inside] |= self._live[ids[inside]]
+        return mask
+
+    def forget(self, ids: Ids) -> None:
+        """Forget all about `ids`."""
+        lost = self.buckets.drop(ids)
+        if lost:
+            self._held -= lost
+            self.account.drop("expired", lost)
+        inside = ids[ids < len(self._live)]
+        self._live[inside], self._kinds[inside] = False, 0
+        self._teller.forget(ids)
+
+    def change(self, calculation: Calculation, teller: Teller, now: float) -> None:
+        """Go on with other settings: the values of the open window stay, a flush that runs ends first."""
+        while self._running is not None:
+            self.flush(now)
+        self.calculation, self._teller = calculation, teller
+        self._due = min(self._due, calculation.due(now))
+        self._groups.fill(0)
+        for number in np.flatnonzero(self._kinds).tolist():
+            self._learn(number)
+
+    def series(self, kind: str) -> Ids:
+        """Return the ids of the series of a kind that are told now, in order."""
+        return self._of_kind(KINDS.index(kind))
+
+    def delete(self, ids: Ids) -> None:
+        """Tell the series no more, and drop what they hold."""
+        cells = self.buckets.cells_of(ids)
+        self._end(cells, "deleted")
+        self.buckets.free(cells)
+        self._live[ids] = False
+
+    def _add(self, ids: Ids, values: Floats, weights: Floats | None) -> None:
+        if not active.columns.all_set(self._kinds, ids):
+            self._meet(ids)
+        late, refused = self.buckets.add(ids, self._window, values, weights)
+        self._held += len(ids) - late - refused
+        if late or refused:
+            self.account.drop("window_full", late + refused)
+        self._live[ids] = True
+
+    def _meet(self, ids: Ids) -> None:
+        if not len(ids):
+            return
+        needed = int(ids.max()) + 1
+        if needed > len(self._kinds):
+            more = needed + needed // 4 + 1024 - len(self._kinds)
+            self._kinds = np.concatenate((self._kinds, np.zeros(more, np.uint8)))
+            self._groups = np.concatenate((self._groups, np.zeros(more, np.uint8)))
+            self._live = np.concatenate((self._live, np.zeros(more, np.bool_)))
+        for number in distinct(ids[self._kinds[ids] == 0]).tolist():
+            self._learn(number)
+
+    def _learn(self, number: int) -> None:
+        key, _, name = self._table.name(number).decode("utf-8").rpartition("|")
+        kind = KINDS.index(name)
+        self._kinds[number] = kind
+        self._groups[number] = self.calculation.group(kind, key)
+        self.buckets.define(number, 0.0, self.calculation.flags[kind])
+
+    def _of_kind(self, kind: int) -> Ids:
+        return np.flatnonzero(self._live & (self._kinds == kind)).astype(np.uint32)
+
+    def _steps(self, now: float) -> Iterator[None]:
+        """Flush; pauses after each slice."""
+        begun, timestamp = self._clock(), math.floor(now + 0.5)
+        self.calculation.begin(timestamp, self.add)
+        window, self._window = self._window, self._window + 1
+        self._due = self.calculation.due(now)
+        kinds = [(kind, self._of_kind(kind)) for kind in (5, 1, 2, 3, 4)]
+        self._teller.begin({KINDS[kind]: len(ids) for kind, ids in kinds})
+        told = {KINDS[kind]: 0.0 for kind, _ in kinds}
+        for kind, ids in kinds:
+            for at in range(0, len(ids), SLICE):
+                told[KINDS[kind]] += self._slice(kind, ids[at : at + SLICE], window, timestamp)
+                yield
+        made = self._teller.end(timestamp, {**told, "calculation_ms": (self._clock() - begun) * 1000.0})
+        self.account.made += made
+        self.account.out += made
+        self.account.count("flushes")
+
+    def _slice(self, kind: int, ids: Ids, window: float, timestamp: float) -> int:
+        """Tell some series of one kind; return how many of them were told."""
+        buckets = self.buckets
+        ids = ids[self._live[ids] & (self._kinds[ids] == kind)]
+        cells = buckets.cells_of(ids)
+        rows, starts = buckets.read(cells)[:2]
+        newer, old = np.zeros(len(ids), np.bool_), starts <= window
+        at = np.searchsorted(ids, rows)
+        newer[at[~old]] = True
+        lasting = self.calculation.flags[kind] & STAYS
+        ours = np.ones(len(cells), np.bool_) if lasting else old
+        closing = Closing(kind, ids, cells[ours], at[ours], newer, window)
+        series = 0
+        groups = self._groups[ids]
+        for told in self.calculation.tell(buckets, closing, groups):
+            made = self._teller.tell(told, timestamp)
+            self.account.made += made
+            self.account.out += made
+            series += len(told.ids)
+        stays = self.calculation.stays(buckets, closing, groups)
+        self._live[ids] = stays | newer
+        self._end(closing.cells, "")
+        buckets.free(closing.cells[~self._live[ids][closing.at]] if lasting else closing.cells)
+        return series
+
+    def _end(self, cells: Ids, reason: str) -> None:
+        """Count what cells hold as told, or as dropped for a reason."""
+        points = self.buckets.settle(cells, np.zeros(len(cells)))
+        self._held -= points
+        if reason:
+            self.account.drop(reason, points)
+        else:
+            self.account.merged += points
