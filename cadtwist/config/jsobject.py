@@ -181,4 +181,5 @@ def _unescaped(text: str) -> str:
             return chr(point) if point < 0x110000 else "\ufffd"
         return _PLAIN_ESCAPES.get(code, code)
 
-    return _ESCAPE.sub(one, text)
+    found = _ESCAPE.sub(one, text)
+    return found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
