@@ -194,6 +194,30 @@ class StatsdWindow:
         """Return the ids of the series of a kind that are told now, in order."""
         return self._of_kind(KINDS.index(kind))
 
+    def open_values(self, kind: str) -> dict[str, float | list[float]]:
+        """Return what the open window holds of the series of a kind by key: sums, values of timers, levels of gauges.
+
+        Set sizes for sets.
+        """
+        ids = self.series(kind)
+        keys = [name.rpartition(b"|")[0].decode("utf-8") for name in self._table.names(ids)]
+        found: list[float | list[float]] = [[] if kind in ("ms", "kv") else 0.0 for _ in keys]
+        cells = self.buckets.cells_of(ids)
+        rows, starts, _, sums, *_, lasts, _ = self.buckets.read(cells)
+        current = (starts == self._window) | (kind == "g")
+        cells, at = cells[current], np.searchsorted(ids, rows[current]).tolist()
+        if kind in ("ms", "kv"):
+            offsets, values = self.buckets.values(cells)
+            ends = offsets.tolist()
+            for place, begin, end in zip(at, ends, ends[1:], strict=False):
+                found[place] = values[begin:end].tolist()
+        else:
+            plain = {"c": sums[current], "g": lasts[current]}
+            numbers = plain[kind] if kind in plain else self.buckets.members(cells)
+            for place, value in zip(at, numbers.tolist(), strict=True):
+                found[place] = value
+        return dict(zip(keys, found, strict=True))
+
     def delete(self, ids: Ids) -> None:
         """Tell the series no more, and drop what they hold."""
         cells = self.buckets.cells_of(ids)

@@ -6,6 +6,7 @@ import math
 import re
 import struct
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from cadtwist.codec.statsdadmin import reply
 from cadtwist.kernels import active
 from cadtwist.stages.statsdnames import GraphiteTeller
 from cadtwist.stages.statsdsums import Etsy
@@ -77,6 +79,52 @@ class RecordedStatsdTests(SynchronousTestCase):
     def test_as_recorded_in_slices(self) -> None:
         for name in ("default_legacy", "deleteIdleStats", "percentiles_many"):
             self.replay(name, 0.0)
+
+
+class Facts:
+    """The management's view of a replay."""
+
+    healthy = True
+
+    def __init__(self, replay: StatsdReplay) -> None:
+        self.replay = replay
+
+    def stats(self) -> list[tuple[str, float]]:
+        return []
+
+    def table(self, kind: str) -> dict[str, float | list[float]]:
+        own, window = self.replay.etsy.waiting(), self.replay.window
+        found = window.open_values(kind)
+        if kind == "c":
+            for name, count in (("bad_lines_seen", own.wrong), ("packets_received", own.packets),
+                                ("metrics_received", own.lines)):  # fmt: skip
+                found[f"statsd.{name}"] = float(count)
+        return {key: value for key, value in found.items() if "timestamp_lag" not in key}
+
+    def delete(self, kind: str, names: Sequence[str]) -> None:
+        ids = [self.replay.table.lookup(f"{name}|{kind}".encode()) for name in names]
+        self.replay.window.delete(np.array(ids, np.uint32))
+
+    def shown(self) -> tuple[str, ...]:
+        return self.replay.config.shown
+
+
+class RecordedManagementTests(SynchronousTestCase):
+    def test_as_recorded(self) -> None:
+        recorded = recording("mgmt")
+        replay = StatsdReplay(recorded["config"])
+        facts = Facts(replay)
+        replay.flush()
+        replay.send(recorded["packets"])
+        for exchange in recorded["mgmt"]:
+            command, wanted = exchange["send"], exchange["reply"]
+            if command.split()[0] not in ("stats", "config", "quit") and not command.startswith("del"):
+                self.assertEqual(reply(command.encode(), facts), wanted.encode(), command)
+        self.assertEqual(shown(replay.flush()), shown(recorded["flushes"][0]))
+        for exchange in recorded["mgmt"]:
+            if exchange["send"].startswith("del"):
+                self.assertEqual(reply(exchange["send"].encode(), facts), exchange["reply"].encode(), exchange["send"])
+        self.assertEqual(shown(replay.flush()), shown(recorded["flushes"][1]))
 
 
 class RecordedStatsiteTests(SynchronousTestCase):
