@@ -1,4 +1,4 @@
-"""The index of names at a million: microseconds per added name, bytes per leaf, and how long globs take.
+"""The index of names at a million: microseconds per added name, bytes per leaf, how long globs take, longest steps.
 
 `python -m benchmarks.bench_index [names]`
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import gc
 import sys
 import time
+from typing import Any
 
 import numpy as np
 
 from cadtwist.kernels import active
 from cadtwist.model.pattern import parse_pattern
-from cadtwist.query.find import FindLimits
+from cadtwist.query.find import FindLimits, Slices, matched, searching
 from cadtwist.query.index import MetricIndex
+from cadtwist.services.allocator import settle_allocator
 
 QUERIES = (
     "servers.web-0042.cpu.core3.user",
@@ -47,7 +49,33 @@ def names(total: int) -> list[bytes]:
     ]
 
 
+def steps(slices: Slices[Any]) -> tuple[Any, list[float]]:
+    """Run to the end; return the result and the CPU milliseconds of each step."""
+    spent = []
+    while True:
+        began = time.process_time()
+        try:
+            next(slices)
+        except StopIteration as end:
+            return end.value, [*spent, (time.process_time() - began) * 1e3]
+        spent.append((time.process_time() - began) * 1e3)
+
+
+def growing(what: str, every: list[bytes], batch: int = 8192) -> None:
+    """Show the longest turn in which a Batch of new names is added."""
+    index, spent = active.index.NameIndex(20261121), []
+    for first in range(0, len(every), batch):
+        some = every[first : first + batch]
+        offsets = np.cumsum([0, *map(len, some)]).astype(np.uint32)
+        began = time.process_time()
+        index.add_many(b"".join(some), offsets)
+        spent.append((time.process_time() - began) * 1e3)
+    median = sorted(spent)[len(spent) // 2]
+    print(f"{batch} new names at a time, {what}: longest {max(spent):.1f} ms, median {median:.1f} ms")
+
+
 def main(total: int) -> None:
+    settle_allocator()  # as the daemon does
     every = names(total)
     blob = b"".join(every)
     offsets = np.zeros(len(every) + 1, np.uint32)
@@ -81,6 +109,14 @@ def main(total: int) -> None:
     print(f"add unique texts  {(time.process_time() - began) / len(every) * 1e6:8.3f} us per name, "
           f"{unique.used_bytes / len(every):.1f} bytes per leaf")
     del unique, again
+
+    growing("as above", every)
+    growing("unique", [b"random.names.%016x.value" % (i * 2654435761) for i in range(2 * len(every))])
+    for query in QUERIES[-2:]:
+        found, search = steps(searching(index, query, FindLimits().budget()))
+        matches, sort = steps(matched(found))
+        print(f"{query} in steps: {len(matches)} matches, longest {max(search):.1f} ms of {len(search)} to search, "
+              f"{max(sort):.1f} ms of {len(sort)} to sort")
 
     limits = FindLimits(nodes=50_000_000, matches=10**9)
     for query in QUERIES:
