@@ -28,6 +28,7 @@ class SampleTests(SynchronousTestCase):
         for name, program in (
             *(("carbon.conf", program) for program in ("", "carbon-relay", "carbon-aggregator")),
             ("statsrelay.json", ""),
+            ("statsd-proxy.js", ""),
             ("quickstart.toml", ""),
             ("cadtwist.toml", ""),
         ):

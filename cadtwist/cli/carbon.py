@@ -1,4 +1,4 @@
-"""The commands `carbon-cache` and `carbon-cache.py`: carbon's command line in front of twistd, in this process.
+"""The commands `carbon-cache`, `carbon-relay` and the same with `.py`: carbon's command line in front of twistd.
 
 Existing unit files and init scripts go on working: `carbon-cache.py [options] start|stop|status`.  Messages and exit
 statuses are carbon's.
@@ -27,11 +27,17 @@ __all__ = ["StartLog", "cache", "run", "twistd_arguments"]
 
 START_LOG = "CADTWIST_START_LOG"
 ACTIONS = ("start", "stop", "status")
+_OVERRIDES = ("logdir", "whitelist", "blacklist", "rules")
 
 
 def cache() -> int:
     """Entry point of the console scripts `carbon-cache` and `carbon-cache.py`."""
     return run("carbon-cache", sys.argv, sys.stdout, os.environ, _run_twistd)
+
+
+def relay() -> int:
+    """Entry point of the console scripts `carbon-relay` and `carbon-relay.py`."""
+    return run("carbon-relay", sys.argv, sys.stdout, os.environ, _run_twistd)
 
 
 def run(
@@ -61,9 +67,10 @@ def run(
         loaded = load(
             asked.config,
             dialect="carbon",
+            program=program,
             instance=asked.instance,
             environ=environ,
-            overrides={key: value for key in ("logdir", "whitelist", "blacklist") if (value := getattr(asked, key))},
+            overrides={key: value for key in _OVERRIDES if (value := getattr(asked, key, None))},
         )
     except ConfigError as error:
         print(error, file=stdout)
@@ -99,8 +106,8 @@ def twistd_arguments(program: str, asked: argparse.Namespace, pid_path: str) -> 
     arguments.append(program)
     if asked.debug:
         arguments.append("--debug")
-    for option in ("config", "instance", "logdir", "whitelist", "blacklist"):
-        value = getattr(asked, option)
+    for option in ("config", "instance", *_OVERRIDES):
+        value = getattr(asked, option, None)
         if value:
             path = value if option == "instance" else os.path.abspath(os.path.expanduser(value))
             arguments.append(f"--{option}={path}")
@@ -147,15 +154,16 @@ def _octal(text: str) -> str:
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
+    section = program.removeprefix("carbon-")
     parser = argparse.ArgumentParser(
         prog=program,
         usage="%(prog)s [options] <start|stop|status>",
-        description="carbon's command line for cadtwist's cache.",
+        description=f"carbon's command line for cadtwist's {section}.",
     )
     add: Callable[..., Any] = parser.add_argument
     add("action", nargs="*", help=argparse.SUPPRESS)
     add("--config", metavar="FILE", help="carbon.conf to use (default: conf/carbon.conf under GRAPHITE_ROOT)")
-    add("--instance", metavar="NAME", default="a", help="section [cache:NAME], pid file, logs (default: a)")
+    add("--instance", metavar="NAME", default="a", help=f"section [{section}:NAME], pid file, logs (default: a)")
     add("--debug", action="store_true", help="foreground, with debug messages")
     add("--nodaemon", action="store_true", help="foreground")
     add("--syslog", action="store_true", help="log to syslog")
@@ -166,6 +174,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--umask", metavar="OCTAL", type=_octal, default="022", help="file creation mask (default: 022)")
     add("--whitelist", metavar="FILE", help="patterns of the names that are accepted")
     add("--blacklist", metavar="FILE", help="patterns of the names that are dropped")
+    if program == "carbon-relay":
+        add("--rules", metavar="FILE", help="relay rules (default: RELAY_RULES)")
     add("--profile", metavar="FILE", help="record performance data, given to twistd")
     add("--profiler", metavar="NAME", help="the profiler, given to twistd")
     return parser

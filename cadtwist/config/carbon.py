@@ -189,7 +189,7 @@ def _lists(settings: Settings, source: CarbonSource, files: RuleFiles, problems:
     values: dict[str, Any] = {}
     if settings.get("USE_WHITELIST", False):
         for name, given in (("whitelist", source.whitelist), ("blacklist", source.blacklist)):
-            path, text = files.text(given or f"{name}.conf")
+            path, text = files.text(f"{name}.conf", given)
             values[f"stages.{name}"] = read_patterns(text, path, problems)
     elif source.whitelist or source.blacklist:
         settings.warning("USE_WHITELIST", "is off: the lists of the command line are not used")

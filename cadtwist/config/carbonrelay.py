@@ -44,7 +44,7 @@ def relay_values(
     method, aggregated = METHODS[_method(settings, source)]
     rules: tuple[RouteRule, ...] = ()
     if method == "rules":
-        path, text = files.text(source.rules or settings.get("RELAY_RULES", "relay-rules.conf"), needed=True)
+        path, text = files.text(settings.get("RELAY_RULES", "relay-rules.conf"), source.rules, needed=True)
         if text:
             rules = read_relay_rules(text, path, frozenset(destination.name for destination in found), problems)
     else:
@@ -78,12 +78,12 @@ def rule_values(
     values: dict[str, Any] = {}
     if letter in "AB" or METHODS[_method(settings, source)][1]:
         given = source.aggregation_rules or (source.rules if letter in "AB" else "")
-        name = given or settings.get("AGGREGATION_RULES", "aggregation-rules.conf")
-        path, text = files.text(name, needed=letter in "AB")
+        name = settings.get("AGGREGATION_RULES", "aggregation-rules.conf")
+        path, text = files.text(name, given, needed=letter in "AB")
         values["aggregate_rules"] = read_aggregates(text, path, problems)
-    name = source.rewrite_rules or settings.get("REWRITE_RULES", "rewrite-rules.conf" if letter in "AB" else "")
-    if name:
-        path, text = files.text(name)
+    name = settings.get("REWRITE_RULES", "rewrite-rules.conf" if letter in "AB" else "")
+    if name or source.rewrite_rules:
+        path, text = files.text(name, source.rewrite_rules)
         rewrites = read_rewrites(text, path, problems)
         values["stages.rewrite"], values["stages.post_rewrite"] = rewrites.before, rewrites.after
     return values

@@ -181,9 +181,12 @@ class RuleFiles:
         self._read = read
         self._problems = problems
 
-    def text(self, name: str, needed: bool = False) -> tuple[str, str]:
-        """Return path and text of a file, empty where there is none; without a `needed` one there is an error."""
-        path = expanded(posixpath.join(self._folder, name), self._source.environ)
+    def text(self, name: str, given: str = "", needed: bool = False) -> tuple[str, str]:
+        """Return path and text of a file, empty where there is none; without a `needed` one there is an error.
+
+        `given` is a path of the command line, relative to the working directory, in place of `name`.
+        """
+        path = expanded(given or posixpath.join(self._folder, name), self._source.environ)
         try:
             return path, self._read(path)
         except FileNotFoundError:

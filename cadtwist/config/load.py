@@ -18,14 +18,16 @@ from cadtwist.config.carbon import CarbonSource, default_paths, expanded, load_c
 from cadtwist.config.errors import Problems
 from cadtwist.config.model import Config
 from cadtwist.config.native import load_native
+from cadtwist.config.statsdproxy import load_statsd_proxy
 from cadtwist.config.statsrelay import load_statsrelay
 from cadtwist.errors import ConfigError
 
 __all__ = ["DIALECTS", "Examined", "Loaded", "examine", "load", "programs_in", "read_file", "recognised"]
 
 Read = Callable[[str], str]
-DIALECTS = ("carbon", "statsrelay", "cadent", "native")
+DIALECTS = ("carbon", "statsrelay", "cadent", "statsd-proxy", "native")
 MAX_FILE_BYTES = 64 << 20
+_PROXY_NODES = re.compile(r"""^\s*["']?nodes["']?\s*:""", re.MULTILINE)
 _CADENT_DEFAULT = re.compile(r"^\s*\[default\]\s*(#.*)?$", re.MULTILINE)
 _CARBON_SECTION = re.compile(r"^\[(cache|relay|aggregator|aggregator-cache)(:[^\]]*)?\]\s*$", re.MULTILINE)
 
@@ -111,6 +113,8 @@ def examine(
     elif dialect == "cadent":
         prereg = _prereg((overrides or {}).get("prereg", ""), environ, reader, problems)
         config = load_cadent(text, path, problems, prereg, instance)
+    elif dialect == "statsd-proxy":
+        config = load_statsd_proxy(text, path, problems, instance)
     elif dialect == "native":
         config = load_native(text, path, reader.read, problems, instance)
         config = _overridden(config, overrides or {})
@@ -126,7 +130,9 @@ def recognised(path: str, text: str) -> str:
     """Return the dialect of a file by its name, else by its text; empty if it is none that is known."""
     if path.endswith(".toml"):
         return "cadent" if _CADENT_DEFAULT.search(text) else "native"
-    if path.endswith(".json") or text.lstrip("\ufeff \t\r\n").startswith("{"):
+    if path.endswith(".js") and _PROXY_NODES.search(text):
+        return "statsd-proxy"
+    if path.endswith(".json") or (text.lstrip("\ufeff \t\r\n").startswith("{") and not path.endswith(".js")):
         return "statsrelay"
     if posixpath.basename(path) == "carbon.conf" or _CARBON_SECTION.search(text):
         return "carbon"

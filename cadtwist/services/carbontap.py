@@ -15,4 +15,4 @@ Options = CarbonOptions
 
 def makeService(options: Any) -> IService:
     """Return the service for `options`; a faulty configuration exits with 1 as carbon does."""
-    return make(loader(options, "carbon"), options, EXIT_LEGACY)
+    return make(loader(options, "carbon", program="carbon-cache"), options, EXIT_LEGACY)

@@ -28,6 +28,9 @@ __all__ = ["EXIT_CONFIG", "EXIT_LEGACY", "CarbonOptions", "DaemonService", "Nati
 
 EXIT_LEGACY = 1
 Load = Callable[[], Loaded]
+_OVERRIDES = ("logdir", "whitelist", "blacklist", "rules", "aggregation-rules", "rewrite-rules", "pid-file", "prereg")
+"""Options that stand in place of what the file says, or beside it."""
+
 EXIT_CONFIG = 2
 
 
@@ -65,13 +68,23 @@ def fail_with(problems: list[str], status: int) -> NoReturn:
     raise SystemExit(status)
 
 
-def loader(options: Mapping[str, Any], dialect: str | None, environ: Mapping[str, str] = os.environ) -> Load:
-    """Return what loads the configuration of the command line, now and at each reload."""
-    overrides = {key: options[key] for key in ("logdir", "whitelist", "blacklist") if options.get(key)}
+def loader(
+    options: Mapping[str, Any], dialect: str | None, environ: Mapping[str, str] = os.environ, program: str = ""
+) -> Load:
+    """Return what loads the configuration of the command line, now and at each reload.
+
+    `program` says whose section of a carbon.conf is meant.
+    """
+    overrides = {key.replace("-", "_"): options[key] for key in _OVERRIDES if options.get(key)}
 
     def again() -> Loaded:
         return load(
-            options["config"], dialect=dialect, instance=options["instance"], environ=environ, overrides=overrides
+            options["config"],
+            dialect=dialect,
+            program=program,
+            instance=options.get("instance") or "a",
+            environ=environ,
+            overrides=overrides,
         )
 
     return again

@@ -147,8 +147,8 @@ class MethodTests(SynchronousTestCase):
             self.assertEqual(group.hash, "")
 
     def test_rules_of_the_command_line_come_first(self) -> None:
-        files = {"/mine": "[all]\ndefault = yes\ndestinations = h:1\n"}
-        self.assertEqual(_group("[relay]\nDESTINATIONS = h:1\n", files=files, rules="/mine").rules[0].name, "all")
+        files = {"mine": "[all]\ndefault = yes\ndestinations = h:1\n"}
+        self.assertEqual(_group("[relay]\nDESTINATIONS = h:1\n", files=files, rules="mine").rules[0].name, "all")
         config, problems = load(
             "[aggregator]\nDESTINATIONS = h:1\nAGGREGATION_RULES = other\n",
             {"/mine": "a (1) = sum b\n"},

@@ -22,3 +22,38 @@ cadtwist = ServiceMaker(
     "Any mixture of cadtwist's services, from one TOML file.",
     "cadtwist",
 )
+
+relay = ServiceMaker(
+    "cadtwist relay",
+    "cadtwist.services.relaytap",
+    "Send Graphite metrics on to others; reads carbon.conf [relay].",
+    "relay",
+)
+
+carbon_relay = ServiceMaker(
+    "cadtwist carbon-relay",
+    "cadtwist.services.relaytap",
+    "The same as relay, under carbon's name.",
+    "carbon-relay",
+)
+
+statsrelay = ServiceMaker(
+    "cadtwist statsrelay",
+    "cadtwist.services.statsrelaytap",
+    "Spread statsd lines over virtual shards; reads statsrelay's JSON.",
+    "statsrelay",
+)
+
+statsd_proxy = ServiceMaker(
+    "cadtwist statsd-proxy",
+    "cadtwist.services.statsdproxytap",
+    "Spread statsd lines over a ring of nodes; reads proxyConfig.js.",
+    "statsd-proxy",
+)
+
+cadent = ServiceMaker(
+    "cadtwist cadent",
+    "cadtwist.services.cadenttap",
+    "Relay statsd, Graphite or other lines; reads Cadent's TOML files.",
+    "cadent",
+)

@@ -1,0 +1,5 @@
+{
+  /* a
+     comment */
+  nodes: [{host: process.env.HOST, port: 1}]
+}
