@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from cadtwist.config.cadentsection import IDLE_KEYS, SECTION_KEYS
 from cadtwist.config.carbonoptions import CARBON_OPTIONS
 from cadtwist.config.errors import Problems
 from cadtwist.config.load import Loaded, load, read_file
@@ -14,6 +16,7 @@ from cadtwist.config.model import CacheConfig, Config
 from cadtwist.config.native import load_native
 from cadtwist.config.rules import read_patterns
 from cadtwist.config.toml import to_toml
+from cadtwist.config.tomllines import read_toml
 
 _CONF = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conf")
 _ENVIRON = {"GRAPHITE_ROOT": "/opt/graphite"}
@@ -73,6 +76,18 @@ class SampleTests(SynchronousTestCase):
         problems = Problems()
         again = load_native(to_toml(config), "x.toml", read_file, problems)
         self.assertEqual((again, problems.reports), (config, []))
+
+    def test_the_documents_name_every_key_of_other_dialects(self) -> None:
+        text = read_file(os.path.join(os.path.dirname(_CONF), "docs", "dialects.md"))
+        named = set(re.findall(r"`(\w+)`", text))
+        statsd = json.loads(read_file(os.path.join(_CONF, "statsrelay.json")))["statsd"]
+        tree, _ = read_toml(read_file(os.path.join(_CONF, "cadent.toml")), "", Problems())
+        assert tree is not None
+        proxy = re.findall(r"^  (\w+):", read_file(os.path.join(_CONF, "statsd-proxy.js")), re.MULTILINE)
+        keys = {*statsd, *statsd["duplicate_to"][0], *proxy, *IDLE_KEYS, *SECTION_KEYS}
+        for section in tree.values():
+            keys |= section.keys()
+        self.assertEqual(keys - named - {"time_layout"}, set())
 
     def test_the_carbon_sample_of_a_relay(self) -> None:
         config = _load("carbon.conf", "carbon-relay").config

@@ -74,7 +74,14 @@ def _check(
     check_store: CheckStore | None,
 ) -> int:
     """Check the file as the configuration of one program; return the exit status."""
-    examined = examine(asked.file, dialect=asked.dialect, program=program, instance=asked.instance, environ=environ)
+    examined = examine(
+        asked.file,
+        dialect=asked.dialect,
+        program=program,
+        instance=asked.instance,
+        environ=environ,
+        overrides={"prereg": asked.prereg} if asked.prereg else None,
+    )
     comments = "# " if asked.print and examined.loaded is not None else ""
     for report in examined.problems.reports:
         print(f"{comments}{report.weight}: {report}", file=stdout)
@@ -122,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("cache", "relay", "aggregator", "aggregator-cache"),
         help="whose section of carbon.conf (default: each that is there; --print: the first)",
     )
+    parser.add_argument("--prereg", metavar="FILE", help="Cadent's second file")
     parser.add_argument("--dialect", choices=(*DIALECTS, *RULE_FILES), help="how to read it (default: recognised)")
     parser.add_argument("--store", action="store_true", help="also compare existing files with the schemas")
     return parser

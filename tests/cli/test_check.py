@@ -74,6 +74,27 @@ class CheckTests(SynchronousTestCase):
             path = self._write(name, text + "x\n")
             self.assertEqual(self._check(path)[0], 2)
 
+    def test_every_dialect_is_recognised_and_printed(self) -> None:
+        for name, text, dialect in (
+            ("s.json", '{"statsd": {"shard_map": ["h:1"]}}', "statsrelay"),
+            ("c.toml", '[default]\n[a]\nmsg_type = "statsd"\n[[a.servers]]\nservers = ["tcp://h:1"]\n', "cadent"),
+            ("p.js", "{\nnodes: [{host: 'h', port: 1, adminport: 2}]}", "statsd-proxy"),
+        ):
+            path = self._write(name, text)
+            self.assertEqual(self._check(path), (0, [f"{path}: {dialect}, usable: 0 errors, 0 warnings, 0 notices"]))
+            status, lines = self._check(path, "--print")
+            self.assertEqual(status, 0)
+            copy = self._write("copy.toml", "\n".join(lines))
+            self.assertEqual(load(copy).config, load(path).config)
+
+    def test_cadents_second_file(self) -> None:
+        text = '[default]\n[a]\nmsg_type = "statsd"\n[[a.servers]]\nservers = ["tcp://h:1"]\n'
+        path = self._write("c.toml", text)
+        prereg = self._write("p.toml", '[x]\nlisten_server = "b"\ndefault_backend = "a"\n')
+        status, lines = self._check(path, f"--prereg={prereg}")
+        self.assertEqual(status, 2)
+        self.assertIn(f"error: {prereg}:2: x.listen_server: there is no section 'b'", lines)
+
     def test_a_missing_file_and_no_file(self) -> None:
         self.assertEqual(self._check(os.path.join(self.folder, "none.toml"))[0], 2)
         status, lines = self._check()
