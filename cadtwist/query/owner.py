@@ -15,8 +15,10 @@ from msgspec import Struct
 from zope.interface import Interface, implementer
 
 from cadtwist.model.batch import NO_ID
+from cadtwist.query.catalog import Catalog
 from cadtwist.query.find import FindLimits, Found, Match, Slices, TooBroad, at_once, finding_leaves, matched, searching
 from cadtwist.query.index import MetricIndex
+from cadtwist.query.tags import tag_query
 
 __all__ = ["HotMetric", "HotPoints", "IOwner", "LocalOwner", "QueryLimits", "Resolution", "SchemaInfo"]
 
@@ -71,6 +73,9 @@ class IOwner(Interface):
     def leaves(cursor, budget):  # type: ignore[no-untyped-def]  # noqa: N805
         """Return a slice of all paths of metrics (str) from `cursor` (first 0), and the next cursor (0: the end)."""
 
+    def catalog(question, arguments):  # type: ignore[no-untyped-def]  # noqa: N805
+        """Return what a `Catalog` answers to a question (str) with its arguments (a list)."""
+
     def report(topic):  # type: ignore[no-untyped-def]  # noqa: N805
         """Return the plain values of a topic: "status", "ledger" or "waits" (why we are not ready, a list)."""
 
@@ -92,6 +97,7 @@ class LocalOwner:
     reports: dict[str, Callable[[], object]] = field(default_factory=dict)
     limits: QueryLimits = field(default_factory=QueryLimits)
     cooperate: Callable[[Slices[Any]], Any] | None = None
+    known: Catalog = field(default_factory=Catalog)
 
     def find(self, queries: list[str]) -> Any:
         """See IOwner."""
@@ -128,6 +134,10 @@ class LocalOwner:
         names, following = self.index.leaves(cursor, budget)
         return [name.decode("utf-8", "replace") for name in names], following
 
+    def catalog(self, question: str, arguments: list[Any]) -> Any:
+        """See IOwner."""
+        return self.known.answer(question, arguments)
+
     def report(self, topic: str) -> object:
         """See IOwner."""
         read = self.reports.get(topic)
@@ -141,7 +151,11 @@ class LocalOwner:
         budget = self.limits.find.budget()
         names = []
         for pattern in patterns:
-            names.append((yield from finding_leaves(self.index, pattern, budget)))  # noqa: PERF401 (it pauses)
+            expressions = tag_query(pattern)
+            if expressions is None:
+                names.append((yield from finding_leaves(self.index, pattern, budget)))
+            else:
+                names.append(self.known.tags.find(expressions))
         return self._resolution(names, start, end)
 
     def _resolution(self, names: list[list[str]], start: int, end: int) -> Resolution:

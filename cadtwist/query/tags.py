@@ -18,7 +18,7 @@ from cadtwist.model.metricname import canonical, parse_name
 from cadtwist.query.find import QueryError
 from cadtwist.query.target import Call, Literal, TargetError, parse_target
 
-__all__ = ["TagCount", "TagExpression", "TagIndex", "parse_expression", "tag_query"]
+__all__ = ["TagCount", "TagExpression", "TagIndex", "compiled", "parse_expression", "tag_query"]
 
 _EXPRESSION = re.compile(r"([^;!=]+)(!?=~?)([^;]*)\Z")
 _MOST_EXPRESSIONS = 100
@@ -54,15 +54,17 @@ def parse_expression(text: str) -> TagExpression:
     if found is None:
         raise QueryError(f"Invalid tagspec {text}")
     tag, sign, value = found.groups()
-    pattern = None
-    if sign.endswith("~"):
-        if len(value) > _MOST_PATTERN:
-            raise QueryError(f"A regular expression has at most {_MOST_PATTERN} characters")
-        try:
-            pattern = re.compile(value if value.startswith("^") else f"^({value})")
-        except (re.error, RecursionError, OverflowError) as error:
-            raise QueryError(f"Invalid regular expression {value}: {error}") from None
-    return TagExpression(tag, sign.startswith("!"), value, pattern)
+    return TagExpression(tag, sign.startswith("!"), value, compiled(value) if sign.endswith("~") else None)
+
+
+def compiled(text: str) -> re.Pattern[str]:
+    """Return a regular expression, anchored at its start; QueryError for one that is none or too long."""
+    if len(text) > _MOST_PATTERN:
+        raise QueryError(f"A regular expression has at most {_MOST_PATTERN} characters")
+    try:
+        return re.compile(text if text.startswith("^") else f"^({text})")
+    except (re.error, RecursionError, OverflowError) as error:
+        raise QueryError(f"Invalid regular expression {text}: {error}") from None
 
 
 def tag_query(text: str) -> list[str] | None:

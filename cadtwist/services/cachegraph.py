@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import math
+import os
 import secrets
 from collections.abc import Callable
 from functools import partial
@@ -29,8 +30,10 @@ from cadtwist.model.batch import Batch
 from cadtwist.model.table import KeySpace
 from cadtwist.model.writejob import Statuses, WriteJob
 from cadtwist.net.tagdb import TagPoster, post_with_treq
+from cadtwist.query.catalog import Catalog
 from cadtwist.query.index import MetricIndex
 from cadtwist.query.owner import LocalOwner, SchemaInfo
+from cadtwist.services.catalog import CatalogKeeper
 from cadtwist.services.descriptors import file_limit, files_to_keep
 from cadtwist.services.known import KnownNames, ScannedNames
 from cadtwist.services.scan import FileScan
@@ -43,6 +46,7 @@ from cadtwist.services.webworker import query_limits
 from cadtwist.services.writer import WriterService
 from cadtwist.services.written import AfterWrite
 from cadtwist.stages.numbers import NameNumbers
+from cadtwist.storage.catalogfile import CatalogFile
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.storage.whisper import WhisperOptions, WhisperStore
@@ -51,6 +55,8 @@ from cadtwist.telemetry import Telemetry
 __all__ = ["CacheGraph", "cache_limits", "writer_rates"]
 
 _NAMED = 100
+CATALOG_FILE = ".catalog.sqlite"
+CATALOG_SYNC_S = 1.0
 
 
 def cache_limits(config: Config) -> Limits:
@@ -91,20 +97,31 @@ class CacheGraph:
         self.table, self.keys = space.table, space.keys
         self.replaying = config.wal.enabled
         self._hurried = False
-        self.known = KnownNames(self._empty_index, self.table)
+        self._build_catalog()
+        self.known = KnownNames(self._empty_index, self.table, self.catalog_keeper.met)
         self.index = self.known.index
         telemetry.account(space.name).gauge("index_names", lambda: len(self.index))
         self._build_store()
         self._build_cache(gate, turn)
         self.owner = LocalOwner(
             self.index, self.table.lookup, self.points.peek_many, self._schema_info, reports, query_limits(config.web),
-            OneByOne(self.reactor),
+            OneByOne(self.reactor), self.catalog,
         )  # fmt: skip
         self._build_services()
 
     def _empty_index(self) -> MetricIndex:
         config = self.config
         return MetricIndex(secrets.randbits(64), config.storage.hash_tagged_names, config.names.max_bytes)
+
+    def _build_catalog(self) -> None:
+        """Make what knows of tags and events; kept beside the files, where there are any."""
+        storage, account = self.config.storage, self.telemetry.account("catalog")
+        self.catalog = Catalog()
+        file = None if storage.kind == "memory" else CatalogFile(os.path.join(storage.root, CATALOG_FILE))
+        self.catalog_keeper = CatalogKeeper(self.reactor, self.catalog, file, account)
+        self.catalog_syncer: Syncer | None = None
+        if file is not None:
+            self.catalog_syncer = Syncer(self.reactor, file.flush, CATALOG_SYNC_S, account, "the catalog of tags")
 
     def _build_store(self) -> None:
         storage = self.config.storage
@@ -186,6 +203,8 @@ class CacheGraph:
             Step("store", None, getattr(self.store, "close", None)),
             Step("log", None, self._close_log) if self.wal is not None else None,
             self.syncer,
+            self.catalog_syncer,
+            self.catalog_keeper,
         ]
         return [part for part in parts if part is not None]
 

@@ -25,6 +25,8 @@ __all__ = ["KnownNames", "ScannedNames"]
 
 _SLICE = 8192
 Holds = Callable[[Ids], npt.NDArray[np.bool_]]
+Told = Callable[[bytes, npt.NDArray[np.uint32]], object]
+"""(blob, offsets): the names of metrics that are met for the first time."""
 
 
 @implementer(IHolder)
@@ -35,8 +37,11 @@ class KnownNames:
     that happens meanwhile, and puts it in the place of the first at once: `make_index()` gives an empty one.
     """
 
-    def __init__(self, make_index: Callable[[], MetricIndex], table: tables.MetricTable) -> None:
+    def __init__(
+        self, make_index: Callable[[], MetricIndex], table: tables.MetricTable, told: Told | None = None
+    ) -> None:
         self.index = make_index()
+        self._told = told
         self._make_index = make_index
         self._table = table
         self._fresh: MetricIndex | None = None
@@ -46,6 +51,8 @@ class KnownNames:
         blob, offsets = self._table.blob(ids)
         for index in self._indexes():
             _add(index, blob, offsets, HOT)
+        if self._told is not None:
+            self._told(blob, offsets)
 
     def written(self, job: WriteJob, statuses: Statuses) -> None:
         """Metrics of which files were made."""

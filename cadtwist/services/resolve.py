@@ -27,7 +27,7 @@ __all__ = ["MAX_FRAME_BYTES", "FrameProtocol", "OwnerSide", "RemoteOwner"]
 MAX_FRAME_BYTES = 1 << 30
 _LENGTH = Layout(">I")
 _REFUSED = "refused"
-_METHODS = frozenset({"found", "resolve", "leaves", "report"})
+_METHODS = frozenset({"found", "resolve", "leaves", "catalog", "report"})
 
 
 class _Question(msgspec.Struct, array_like=True, frozen=True):
@@ -99,7 +99,7 @@ class OwnerSide(FrameProtocol):
         """Answer a question; a peer that does not speak our language is left."""
         try:
             question = msgspec.msgpack.decode(frame, type=_Question)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             self._log.error("A web process asked in frames that are none")
             self._leave()
             return
@@ -152,6 +152,10 @@ class RemoteOwner(FrameProtocol):
     def leaves(self, cursor: int, budget: int) -> Deferred[tuple[list[str], int]]:
         """See IOwner."""
         return self._ask(tuple[list[str], int], "leaves", cursor, budget)
+
+    def catalog(self, question: str, arguments: list[Any]) -> Deferred[Any]:
+        """See IOwner."""
+        return self._ask(Any, "catalog", question, arguments)
 
     def report(self, topic: str) -> Deferred[Any]:
         """See IOwner."""

@@ -20,18 +20,27 @@ __all__ = ["Syncer"]
 class Syncer(Service):
     """Calls `sync()` (which blocks in fdatasync) every `interval_s` while there is something to sync.
 
-    A disk that fails is logged once until it works again; the log goes on being written and the failure counted.
+    `what` names it in messages.  A disk that fails is logged once until it works again; the failure is counted, and
+    what is to be synced goes on being written.
     """
 
-    name = "wal sync"
     _log = Logger()
 
-    def __init__(self, reactor: Any, sync: Callable[[], object], interval_s: float, account: Account) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        sync: Callable[[], object],
+        interval_s: float,
+        account: Account,
+        what: str = "the log",
+    ) -> None:
+        self.name = f"sync of {what}"
+        self._what = what
         self._reactor = reactor
         self._sync = sync
         self.interval_s = interval_s
         self._account = account
-        self._pool = ThreadPool(1, 1, name="wal-sync")
+        self._pool = ThreadPool(1, 1, name="sync")
         self._call: IDelayedCall | None = None
         self._under_way: Deferred[None] | None = None
         self._failing = False
@@ -74,11 +83,11 @@ class Syncer(Service):
     def _worked(self, _: object) -> None:
         self._account.count("syncs")
         if self._failing:
-            self._log.info("the log can be synced again")
+            self._log.info("{what} can be synced again", what=self._what)
         self._failing = False
 
     def _failed(self, failure: Any) -> None:
         self._account.count("failed_syncs")
         if not self._failing:
-            self._log.error("the log cannot be synced: {why}", why=failure.getErrorMessage())
+            self._log.error("{what} cannot be synced: {why}", what=self._what, why=failure.getErrorMessage())
         self._failing = True

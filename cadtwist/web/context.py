@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timezone, tzinfo
 from typing import Any
@@ -24,10 +24,6 @@ def _no_pause() -> None:
     return None
 
 
-def _no_events(tags: Sequence[str], start: int, end: int) -> Sequence[int]:  # noqa: ARG001
-    return ()
-
-
 @dataclass(frozen=True)
 class WebContext:
     """`clock` tells epoch seconds, `zone` is meant where a request names none.
@@ -36,7 +32,6 @@ class WebContext:
     that no render holds the reactor longer than a twentieth of a second; a web process needs none.
     `graphite_version` is what clients adapt their requests to.  `host` is our name.  `functions` are the render
     functions by name.
-    `event_times(tags, start, end)` gives the times of events, at once or by a Deferred.
     """
 
     owner: IOwner
@@ -50,7 +45,6 @@ class WebContext:
     slice_s: float = _SLICE_S
     host: str = "localhost"
     functions: Mapping[str, Function] = field(default_factory=render_functions)
-    event_times: Callable[[Sequence[str], int, int], Any] = _no_events
 
 
 async def answered(value: object) -> Any:

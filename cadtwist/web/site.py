@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from cadtwist.query.find import QueryError
-from cadtwist.web import admin, carbonapi, functions, graphite
+from cadtwist.web import admin, carbonapi, events, functions, graphite, tags
 from cadtwist.web.answers import Answer, header, send
 from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, PLAIN, RefusedError
@@ -60,6 +60,15 @@ class Doors(Resource):
             "/metrics/find": graphite.find,
             "/metrics/expand": graphite.expand,
             "/functions": functions.function_list,
+            "/tags": tags.tag_list,
+            "/tags/tagSeries": tags.tag_series,
+            "/tags/tagMultiSeries": tags.tag_many,
+            "/tags/delSeries": tags.series_gone,
+            "/tags/findSeries": tags.find_series,
+            "/tags/autoComplete/tags": tags.complete_tags,
+            "/tags/autoComplete/values": tags.complete_values,
+            "/events": events.events,
+            "/events/get_data": events.event_data,
             "/version": graphite.version,
             "/_internal/capabilities": carbonapi.capabilities,
             "/info": admin.info,
@@ -68,7 +77,11 @@ class Doors(Resource):
             "/healthz": admin.health,
             "/readyz": admin.ready,
         }
-        self._rooms: dict[str, Door] = {"/functions/": functions.one_function}
+        self._rooms: dict[str, Door] = {
+            "/functions/": functions.one_function,
+            "/tags/": tags.one_tag,
+            "/events/": events.one_event,
+        }
 
     def render(self, request: Request) -> int:
         """Answer any method like GET; a cross-origin preflight gets its headers only."""

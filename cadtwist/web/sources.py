@@ -77,5 +77,5 @@ class Sources:
 
     async def events(self, tags: Sequence[str], start: int, end: int) -> Sequence[int]:
         """Return the times of the events that have all tags."""
-        times: Sequence[int] = await answered(self._context.event_times(tags, start, end))
+        times: Sequence[int] = await answered(self._context.owner.catalog("event times", [start, end, list(tags)]))
         return times

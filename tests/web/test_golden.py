@@ -25,10 +25,11 @@ DEVIATIONS = {
     "servers.{a{b,c},web01}.cpu.user": "braces nest in targets, too",
 }
 IMAGES = {"options-0033", "options-0038", "options-0039", "options-0040", "options-0041"}
-LATER = {"setup", "tags", "tagwrite", "events"}
 OTHERWISE = {
     "function-0074": "asPercent shows series without a total as unknown, where the reference breaks",
     "misc-0008": "it draws an image",
+    "tags-0032": "a regular expression that is none is the client's fault: 400",
+    "events-0017": "a body that is no JSON is the client's fault: 400",
     **{f"index-000{i}": "the reference forgets compressed files; see test_index" for i in range(1, 5)},
     "misc-0005": "/info is carbonserver's",
     "misc-0007": "metadata always fail in the reference",
@@ -133,8 +134,6 @@ class GoldenTests(SynchronousTestCase):
         for request, answer in cases():
             fields = [*request["params"], *(request["body"] if isinstance(request.get("body"), list) else [])]
             asked = [value for key, value in fields if key in ("query", "target")]
-            if request["group"] in LATER or any("seriesByTag" in text or "events(" in text for text in asked):
-                continue
             if set(asked) & set(DEVIATIONS) or request["id"] in IMAGES or request["id"] in OTHERWISE:
                 continue
             body = request.get("body") or ""
@@ -154,7 +153,7 @@ class GoldenTests(SynchronousTestCase):
             else:
                 wrong.append(f"{request['id']} {request['compare']} {asked} {request['params']}: {found}")
         self.assertEqual(wrong, [], f"{len(wrong)} differ, {dict(right)} agree:\n" + "\n".join(wrong))
-        self.assertGreater(sum(right.values()), 1100)
+        self.assertGreaterEqual(sum(right.values()), 1340)
 
     def test_index(self) -> None:
         doors, clock = site(self.mktemp())

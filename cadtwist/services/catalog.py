@@ -1,0 +1,129 @@
+"""Feeds the catalog of tags: from its file at the start, from new names while it runs, in slices."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Cooperator
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from cadtwist.errors import StorageError
+from cadtwist.query.catalog import Catalog
+from cadtwist.query.events import Event
+from cadtwist.storage.catalogfile import CatalogFile, EventRow
+from cadtwist.telemetry import Account
+
+__all__ = ["CatalogKeeper"]
+
+_SLICE = 200
+_MOST_WAITING = 1 << 20
+Kept = tuple[list[list[str]], list[list[EventRow]]]
+
+
+class CatalogKeeper(Service):
+    """Keeps a Catalog in step with the names that are met, and its file with the Catalog.
+
+    Names that wait for their slice are at most about a million; what does not fit is counted: it is met again with
+    the next start.  Reactor thread; `read(work)` runs the reading of the file elsewhere and returns a Deferred.
+    """
+
+    name = "catalog"
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        catalog: Catalog,
+        file: CatalogFile | None,
+        account: Account,
+        read: Callable[[Callable[[], Kept]], Deferred[Kept]] = deferToThread,
+    ) -> None:
+        self._catalog = catalog
+        self._file = file
+        self._account = account
+        self._read = read
+        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+        self._waiting: deque[bytes] = deque()
+        self._working = False
+        account.gauge("tagged_series", lambda: len(catalog.tags))
+        account.gauge("events", lambda: len(catalog.events))
+        catalog.watch(self._changed)
+
+    def met(self, blob: bytes, offsets: npt.NDArray[np.uint32]) -> None:
+        """Take the names `blob[offsets[i]:offsets[i+1]]`, of which those with tags count."""
+        if b";" not in blob:
+            return
+        found = [name for a, b in pairwise(offsets.tolist()) if b";" in (name := blob[a:b])]
+        room = max(_MOST_WAITING - len(self._waiting), 0)
+        if len(found) > room:
+            self._account.count("names_left_out", len(found) - room)
+        self._waiting.extend(found[:room])
+        self._work()
+
+    def startService(self) -> None:
+        """Read the file."""
+        super().startService()
+        if self._file is None or not self._file.exists():
+            self._work()
+            return
+        reading = self._read(self._kept)
+        reading.addErrback(self._unreadable)
+        reading.addCallback(self._restore)
+        reading.addErrback(lambda failure: self._log.failure("Reading the catalog", failure))
+
+    def _kept(self) -> Kept:
+        """In another thread."""
+        if self._file is None:
+            return [], []
+        return list(self._file.names()), list(self._file.events())
+
+    def _unreadable(self, failure: Failure) -> Kept:
+        failure.trap(StorageError)
+        self._log.error("The catalog cannot be read: {why}", why=failure.getErrorMessage())
+        if self._file is not None:
+            self._log.error("It is set aside as {path}", path=self._file.set_aside())
+        return [], []
+
+    def _restore(self, kept: Kept) -> Deferred[Any]:
+        return self._cooperator.cooperate(self._restoring(*kept)).whenDone().addCallback(lambda _: self._work())
+
+    def _restoring(self, names: list[list[str]], events: list[list[EventRow]]) -> Iterator[None]:
+        for rows in events:
+            for row in rows:
+                self._catalog.events.restore(Event(*row))
+            yield
+        for some in names:
+            for low in range(0, len(some), _SLICE):
+                self._catalog.restore(some[low : low + _SLICE])
+                yield
+
+    def _work(self) -> None:
+        if self._waiting and not self._working:
+            self._working = True
+            self._cooperator.cooperate(self._taking())
+
+    def _taking(self) -> Iterator[None]:
+        while self._waiting:
+            for _ in range(min(len(self._waiting), _SLICE)):
+                self._catalog.met(self._waiting.popleft().decode("utf-8", "replace"))
+            yield
+        self._working = False
+
+    def _changed(self, kind: str, what: object) -> None:
+        if self._file is None:
+            return
+        if kind == "series":
+            self._file.keep(str(what))
+        elif kind == "gone":
+            self._file.drop(str(what))
+        elif isinstance(what, Event):
+            self._file.keep_event((what.when, what.number, what.what, what.tags, what.data))
