@@ -15,10 +15,12 @@ from cadtwist.kernels.tablecore cimport MT_FREE, mt_core, mt_name
 
 cnp.import_array()
 
-__all__ = ["scatter"]
+__all__ = ["frames", "scatter"]
 
 cdef enum:
     FIRST_ROUTE = 2
+    FRAME_BYTES = 10                # of a frame without points
+    POINT_BYTES = 25                # of a point without its name
 
 
 cdef void* _column(object array, int kind, Py_ssize_t width, Py_ssize_t* length) except? NULL:
@@ -60,6 +62,12 @@ ctypedef struct work_t:
     Py_ssize_t data_size
     bint plain                      # lines leave as they stand in the text, their LF included
     bint whole                      # the rows are all of the text, in order, and of one route
+
+
+ctypedef struct frame_t:
+    char* start                     # behind the length
+    uint64_t points
+    uint64_t left                   # points of that destination not written yet
 
 
 cdef inline int32_t _decision(const void* numbers, bint wide, uint32_t number) noexcept:
@@ -196,6 +204,72 @@ cdef Py_ssize_t _count(work_t* w, uint64_t* routed, int64_t* dropped, Py_ssize_t
     return unrouted
 
 
+cdef class _Call:
+    """The arguments that both ways of sending share, checked; owns what is allocated for the call."""
+
+    cdef work_t w
+    cdef void* decided
+    cdef bint wide
+    cdef uint32_t known, routes
+    cdef uint64_t* by_route
+    cdef int64_t* by_reason
+    cdef Py_ssize_t reasons, destinations
+
+    def __cinit__(self):
+        self.w.route = NULL
+        self.w.out = NULL
+
+    def __dealloc__(self):
+        free(self.w.route)
+        free(self.w.out)
+
+    cdef int open(self, object ids, object numbers, object offsets, object cells, Py_ssize_t destinations,
+                  object routed, object dropped, bytes prefix, bytes suffix, MetricTable names) except -1:
+        cdef Py_ssize_t known, routes, cell_count, counts, c
+        cdef work_t* w = &self.w
+        self.wide = cnp.PyArray_Check(numbers) and cnp.PyArray_TYPE(<cnp.ndarray>numbers) == cnp.NPY_INT32
+        self.decided = _column(numbers, cnp.NPY_INT32 if self.wide else cnp.NPY_INT16, 1, &known)
+        self.known = <uint32_t>min(known, 0xFFFFFFFF)
+        w.ids = <uint32_t*>_column(ids, cnp.NPY_UINT32, 1, &w.n)
+        w.offsets = <uint32_t*>_column(offsets, cnp.NPY_UINT32, 1, &routes)
+        w.cells = <uint16_t*>_column(cells, cnp.NPY_UINT16, 1, &cell_count)
+        self.by_route = <uint64_t*>_column(routed, cnp.NPY_UINT64, 1, &counts)
+        self.by_reason = <int64_t*>_column(dropped, cnp.NPY_INT64, 1, &self.reasons)
+        routes -= 1
+        if routes < 0 or counts < routes or destinations < 0:
+            raise ValueError("the columns differ in length")
+        for c in range(routes):
+            if w.offsets[c] > w.offsets[c + 1]:
+                raise ValueError("offsets must ascend")
+        if w.offsets[routes] > cell_count:
+            raise ValueError("offsets do not fit the cells")
+        for c in range(cell_count):
+            if w.cells[c] >= destinations:
+                raise ValueError("a cell is no destination")
+        self.routes = <uint32_t>routes
+        self.destinations = destinations
+        w.prefix, w.prefix_size = PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix)
+        w.suffix, w.suffix_size = PyBytes_AS_STRING(suffix), PyBytes_GET_SIZE(suffix)
+        w.names = NULL if names is None else <mt_core*>names.core
+        w.route = <int32_t*>malloc((w.n + 1) * sizeof(int32_t))
+        w.out = <out_t*>calloc(destinations + 1, sizeof(out_t))
+        if w.route is NULL or w.out is NULL:
+            raise MemoryError
+        return 0
+
+    cdef bint fits(self, Py_ssize_t fault) except -1:
+        """Return whether every row is decided; raise for what is wrong with one."""
+        if fault >= 2 * self.w.n > 0:
+            raise KeyError(self.w.ids[fault - 2 * self.w.n])
+        if fault >= self.w.n > 0:
+            raise ValueError("a span is out of range")
+        return fault < 0
+
+    cdef list lines(self):
+        cdef Py_ssize_t d
+        return [self.w.out[d].lines for d in range(self.destinations)]
+
+
 def scatter(bytes data not None, spans, ids, numbers, offsets, cells, Py_ssize_t destinations, routed, dropped,
             bytes prefix not None, bytes suffix not None, bytes ending not None, MetricTable names):
     """Return (texts, lines, unrouted), or None, with nothing counted, where a row's id is undecided.
@@ -207,48 +281,137 @@ def scatter(bytes data not None, spans, ids, numbers, offsets, cells, Py_ssize_t
     table, the name of its id.  `texts` and `lines` are by destination, None and 0 where nothing goes.
     `routed` (uint64 by route) and `dropped` (int64 by reason) are added to; `unrouted` rows had no destination.
     """
-    cdef work_t w
-    cdef Py_ssize_t rows, known, routes, cell_count, reasons, fault, d, c, unrouted
-    cdef bint wide = cnp.PyArray_Check(numbers) and cnp.PyArray_TYPE(<cnp.ndarray>numbers) == cnp.NPY_INT32
-    cdef void* decided = _column(numbers, cnp.NPY_INT32 if wide else cnp.NPY_INT16, 1, &known)
+    cdef _Call call = _Call()
+    cdef work_t* w = &call.w
+    cdef Py_ssize_t rows
+    call.open(ids, numbers, offsets, cells, destinations, routed, dropped, prefix, suffix, names)
     w.base, w.data_size = PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
-    w.spans = <uint32_t*>_column(spans, cnp.NPY_UINT32, 3, &w.n)
-    w.ids = <uint32_t*>_column(ids, cnp.NPY_UINT32, 1, &rows)
-    w.offsets = <uint32_t*>_column(offsets, cnp.NPY_UINT32, 1, &routes)
-    w.cells = <uint16_t*>_column(cells, cnp.NPY_UINT16, 1, &cell_count)
-    cdef uint64_t* by_route = <uint64_t*>_column(routed, cnp.NPY_UINT64, 1, &c)
-    cdef int64_t* by_reason = <int64_t*>_column(dropped, cnp.NPY_INT64, 1, &reasons)
-    routes -= 1
-    if rows != w.n or routes < 0 or c < routes or destinations < 0 or w.data_size > <Py_ssize_t>0x7FFFFFFF:
+    w.spans = <uint32_t*>_column(spans, cnp.NPY_UINT32, 3, &rows)
+    if rows != w.n or w.data_size > <Py_ssize_t>0x7FFFFFFF:
         raise ValueError("the columns differ in length")
-    for c in range(routes):
-        if w.offsets[c] > w.offsets[c + 1]:
-            raise ValueError("offsets must ascend")
-    if w.offsets[routes] > cell_count:
-        raise ValueError("offsets do not fit the cells")
-    for c in range(cell_count):
-        if w.cells[c] >= destinations:
-            raise ValueError("a cell is no destination")
-    w.prefix, w.prefix_size = PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix)
-    w.suffix, w.suffix_size = PyBytes_AS_STRING(suffix), PyBytes_GET_SIZE(suffix)
     w.ending, w.ending_size = PyBytes_AS_STRING(ending), PyBytes_GET_SIZE(ending)
-    w.names = NULL if names is None else <mt_core*>names.core
     w.plain = w.whole = names is None and not prefix and not suffix and ending == b"\n"
-    w.route = <int32_t*>malloc((w.n + 1) * sizeof(int32_t))
-    w.out = <out_t*>calloc(destinations + 1, sizeof(out_t))
+    if not call.fits(_measure(w, call.decided, call.wide, call.known, call.routes)):
+        return None
+    unrouted = _count(w, call.by_route, call.by_reason, call.reasons)
+    return _texts(w, data, destinations), call.lines(), unrouted
+
+
+cdef Py_ssize_t _measure_points(work_t* w, const void* numbers, bint wide, uint32_t known, uint32_t routes) noexcept:
+    """Fill `route` and the sizes of points; return as `_measure` does."""
+    cdef Py_ssize_t i
+    cdef uint32_t c
+    cdef int32_t found
+    for i in range(w.n):
+        if w.ids[i] >= known:
+            return i
+        found = _decision(numbers, wide, w.ids[i])
+        if found == 0 or found == 1 or found - FIRST_ROUTE >= <int64_t>routes:
+            return i
+        w.route[i] = found if found < 0 else found - FIRST_ROUTE
+        if found < 0:
+            continue
+        if w.ids[i] >= w.names.high or w.names.entries[w.ids[i]].state == MT_FREE:
+            return 2 * w.n + i
+        for c in range(w.offsets[w.route[i]], w.offsets[w.route[i] + 1]):
+            w.out[w.cells[c]].size += (w.prefix_size + w.names.entries[w.ids[i]].length + w.suffix_size
+                                       + POINT_BYTES)
+            w.out[w.cells[c]].lines += 1
+    return -1
+
+
+cdef inline char* _put_double(char* at, double value) noexcept:
+    """Write the opcode of a float and its eight bytes, the highest first."""
+    cdef uint64_t bits
+    cdef int shift
+    memcpy(&bits, &value, 8)
+    at[0] = 71
+    for shift in range(8):
+        at[1 + shift] = <char>(bits >> (56 - 8 * shift) & 0xFF)
+    return at + 9
+
+
+cdef inline char* _put_point(char* at, const work_t* w, uint32_t number, double timestamp, double value) noexcept:
+    cdef size_t length = w.names.entries[number].length
+    cdef uint32_t size = <uint32_t>(w.prefix_size + length + w.suffix_size)
+    cdef int i
+    at[0] = 88
+    for i in range(4):
+        at[1 + i] = <char>(size >> (8 * i) & 0xFF)
+    at = _put(at + 5, w.prefix, w.prefix_size)
+    at = _put(at, mt_name(w.names, number), length)
+    at = _put(at, w.suffix, w.suffix_size)
+    at = _put_double(_put_double(at, timestamp), value)
+    at[0] = at[1] = <char>0x86
+    return at + 2
+
+
+cdef inline void _close_frame(char* start, char* end) noexcept:
+    """Write a frame's end, and its length before its start."""
+    cdef uint32_t size
+    cdef int i
+    end[0] = 101
+    end[1] = 46
+    size = <uint32_t>(end + 2 - start)
+    for i in range(4):
+        start[i - 4] = <char>(size >> (24 - 8 * i) & 0xFF)
+
+
+cdef void _write_points(work_t* w, const double* timestamps, const double* values, uint64_t most,
+                        frame_t* frames) noexcept:
+    cdef Py_ssize_t i
+    cdef uint32_t c
+    cdef out_t* out
+    cdef frame_t* frame
+    for i in range(w.n):
+        if w.route[i] < 0:
+            continue
+        for c in range(w.offsets[w.route[i]], w.offsets[w.route[i] + 1]):
+            out, frame = &w.out[w.cells[c]], &frames[w.cells[c]]
+            if frame.points == 0:
+                frame.start = out.at + 4
+                out.at = _put(frame.start, b"\x80\x02](", 4)
+            out.at = _put_point(out.at, w, w.ids[i], timestamps[i], values[i])
+            frame.points += 1
+            frame.left -= 1
+            if frame.points == most or frame.left == 0:
+                _close_frame(frame.start, out.at)
+                out.at += 2
+                frame.points = 0
+
+
+def frames(ids, timestamps, values, numbers, offsets, cells, Py_ssize_t destinations, routed, dropped,
+           bytes prefix not None, bytes suffix not None, MetricTable names not None, Py_ssize_t most):
+    """Return (texts, points, unrouted) as `scatter` does, but each text holds frames of pickles for carbon.
+
+    A frame is its length in 4 bytes and a pickle (protocol 2) of a list of (name, (timestamp, value)), of at most
+    `most` points; names are those of `names`, between `prefix` and `suffix`.
+    """
+    cdef _Call call = _Call()
+    cdef work_t* w = &call.w
+    cdef Py_ssize_t stamps, count, d
+    cdef frame_t* open_frames
+    call.open(ids, numbers, offsets, cells, destinations, routed, dropped, prefix, suffix, names)
+    cdef double* times = <double*>_column(timestamps, cnp.NPY_FLOAT64, 1, &stamps)
+    cdef double* figures = <double*>_column(values, cnp.NPY_FLOAT64, 1, &count)
+    if stamps != w.n or count != w.n or most < 1:
+        raise ValueError("the columns differ in length")
+    if not call.fits(_measure_points(w, call.decided, call.wide, call.known, call.routes)):
+        return None
+    unrouted = _count(w, call.by_route, call.by_reason, call.reasons)
+    cdef list made = [None] * destinations
+    open_frames = <frame_t*>calloc(destinations + 1, sizeof(frame_t))
+    if open_frames is NULL:
+        raise MemoryError
     try:
-        if w.route is NULL or w.out is NULL:
-            raise MemoryError
-        fault = _measure(&w, decided, wide, <uint32_t>min(known, 0xFFFFFFFF), <uint32_t>routes)
-        if fault >= 2 * w.n > 0:
-            raise KeyError(w.ids[fault - 2 * w.n])
-        if fault >= w.n > 0:
-            raise ValueError("a span is out of range")
-        if fault >= 0:
-            return None
-        unrouted = _count(&w, by_route, by_reason, reasons)
-        texts = _texts(&w, data, destinations)
-        return texts, [w.out[d].lines for d in range(destinations)], unrouted
+        for d in range(destinations):
+            if w.out[d].lines:
+                open_frames[d].left = w.out[d].lines
+                size = w.out[d].size + FRAME_BYTES * ((w.out[d].lines + most - 1) // most)
+                text = PyBytes_FromStringAndSize(NULL, size)
+                w.out[d].at = PyBytes_AS_STRING(text)
+                made[d] = text
+        _write_points(w, times, figures, most, open_frames)
     finally:
-        free(w.route)
-        free(w.out)
+        free(open_frames)
+    return made, call.lines(), unrouted

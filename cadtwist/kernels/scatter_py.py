@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cadtwist.kernels.table_py import MetricTable
 
-__all__ = ["scatter"]
+__all__ = ["frames", "scatter"]
 
 Ids = npt.NDArray[np.uint32]
 
@@ -40,31 +43,98 @@ def scatter(
     table, the name of its id.  `texts` and `lines` are by destination, None and 0 where nothing goes.
     `routed` (uint64 by route) and `dropped` (int64 by reason) are added to; `unrouted` rows had no destination.
     """
+    if len(spans) != len(ids):
+        raise ValueError("the columns differ in length")
+
+    def written(row: int, number: int) -> bytes:
+        start, key_end, end = spans[row].tolist()
+        key = data[start:key_end] if names is None else names.name(number)
+        return prefix + key + suffix + data[key_end:end] + ending
+
+    starts, key_ends, ends = spans[:, 0], spans[:, 1], spans[:, 2]
+    if not ((starts <= key_ends) & (key_ends <= ends) & (ends <= len(data))).all():
+        raise ValueError("a span is out of range")
+    parts = _parts(ids, numbers, offsets, cells, destinations, routed, dropped, written)
+    if parts is None:
+        return None
+    return [b"".join(each) if each else None for each in parts[0]], [len(each) for each in parts[0]], parts[1]
+
+
+def frames(
+    ids: Ids,
+    timestamps: npt.NDArray[np.float64],
+    values: npt.NDArray[np.float64],
+    numbers: npt.NDArray[np.int16] | npt.NDArray[np.int32],
+    offsets: Ids,
+    cells: npt.NDArray[np.uint16],
+    destinations: int,
+    routed: npt.NDArray[np.uint64],
+    dropped: npt.NDArray[np.int64],
+    prefix: bytes,
+    suffix: bytes,
+    names: MetricTable,
+    most: int,
+) -> tuple[list[bytes | None], list[int], int] | None:
+    """Return (texts, points, unrouted) as `scatter` does, but each text holds frames of pickles for carbon.
+
+    A frame is its length in 4 bytes and a pickle (protocol 2) of a list of (name, (timestamp, value)), of at most
+    `most` points; names are those of `names`, between `prefix` and `suffix`.
+    """
+    if len(timestamps) != len(ids) or len(values) != len(ids) or most < 1:
+        raise ValueError("the columns differ in length")
+
+    def written(row: int, number: int) -> bytes:
+        name = prefix + names.name(number) + suffix
+        return b"X%bG%bG%b\x86\x86" % (
+            struct.pack("<I", len(name)) + name, struct.pack(">d", timestamps[row]), struct.pack(">d", values[row])
+        )  # fmt: skip
+
+    parts = _parts(ids, numbers, offsets, cells, destinations, routed, dropped, written)
+    if parts is None:
+        return None
+    texts: list[bytes | None] = [
+        b"".join(_frame(each[i : i + most]) for i in range(0, len(each), most)) if each else None for each in parts[0]
+    ]
+    return texts, [len(each) for each in parts[0]], parts[1]
+
+
+def _frame(points: list[bytes]) -> bytes:
+    body = b"\x80\x02](%be." % b"".join(points)
+    return struct.pack(">I", len(body)) + body
+
+
+def _parts(
+    ids: Ids,
+    numbers: npt.NDArray[Any],
+    offsets: Ids,
+    cells: npt.NDArray[np.uint16],
+    destinations: int,
+    routed: npt.NDArray[np.uint64],
+    dropped: npt.NDArray[np.int64],
+    written: Callable[[int, int], bytes],
+) -> tuple[list[list[bytes]], int] | None:
+    """Return what `written(row, id)` gives by destination, and how many rows had none; None where one is undecided."""
     routes = _targets(offsets, cells, destinations)
-    if len(spans) != len(ids) or len(routed) < len(routes):
+    if len(routed) < len(routes):
         raise ValueError("the columns differ in length")
     if len(ids) and int(ids.max()) >= len(numbers):
         return None
     found = numbers[ids].astype(np.int64)
     if ((found == 0) | (found == 1) | (found >= len(routes) + _FIRST_ROUTE)).any():
         return None
-    parts: list[list[bytes]] = [[] for _ in range(destinations)]
-    for (start, key_end, end), number, decided in zip(spans.tolist(), ids.tolist(), found.tolist(), strict=True):
-        if not start <= key_end <= end <= len(data):
-            raise ValueError("a span is out of range")
-        if decided >= _FIRST_ROUTE:
-            key = data[start:key_end] if names is None else names.name(number)
-            line = prefix + key + suffix + data[key_end:end] + ending
-            for destination in routes[decided - _FIRST_ROUTE]:
-                parts[destination].append(line)
-    counts = np.bincount(found[found > 0] - _FIRST_ROUTE, minlength=len(routes))
     drops = np.bincount(-1 - found[found < 0])
     if len(drops) > len(dropped):
         raise ValueError("a decision to drop has no reason")
+    parts: list[list[bytes]] = [[] for _ in range(destinations)]
+    for row, (number, decided) in enumerate(zip(ids.tolist(), found.tolist(), strict=True)):
+        if decided >= _FIRST_ROUTE:
+            text = written(row, number)
+            for destination in routes[decided - _FIRST_ROUTE]:
+                parts[destination].append(text)
+    counts = np.bincount(found[found > 0] - _FIRST_ROUTE, minlength=len(routes))
     routed[: len(routes)] += counts.astype(np.uint64)
     dropped[: len(drops)] += drops
-    unrouted = sum(int(counts[route]) for route, targets in enumerate(routes) if not targets)
-    return [b"".join(each) if each else None for each in parts], [len(each) for each in parts], unrouted
+    return parts, sum(int(counts[route]) for route, targets in enumerate(routes) if not targets)
 
 
 def _targets(offsets: Ids, cells: npt.NDArray[np.uint16], destinations: int) -> list[list[int]]:

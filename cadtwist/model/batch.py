@@ -22,10 +22,14 @@ SpanTable = npt.NDArray[np.uint32]
 
 @dataclass(slots=True)
 class Spans:
-    """Where the raw lines of a Batch stand: `table[i]` is (line start, name end, line end) within `data`."""
+    """Where the raw lines of a Batch stand: `table[i]` is (line start, name end, line end) within `data`.
+
+    `renamed`: the ids have other names than the lines; where a line goes on, its id's name takes the old one's place.
+    """
 
     data: bytes
     table: SpanTable
+    renamed: bool = False
 
 
 @dataclass(slots=True)
@@ -52,7 +56,7 @@ class Batch:
             self.timestamps[rows],
             self.values[rows],
             None if self.weights is None else self.weights[rows],
-            None if self.spans is None else Spans(self.spans.data, self.spans.table[rows]),
+            None if self.spans is None else Spans(self.spans.data, self.spans.table[rows], self.spans.renamed),
         )
 
 

@@ -43,6 +43,11 @@ class Decisions:
         self._all_pass = all_pass
         self._numbers: npt.NDArray[np.int32] | npt.NDArray[np.int16] = np.zeros(0, np.int16)
 
+    @property
+    def numbers(self) -> npt.NDArray[np.int32] | npt.NDArray[np.int16]:
+        """All decisions by id, for kernels; valid until something is decided."""
+        return self._numbers
+
     def lookup(self, ids: Ids) -> Numbers:
         """Return the decision of each id (a new array)."""
         if len(ids) == 0:

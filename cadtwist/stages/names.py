@@ -263,6 +263,8 @@ class NameMap:
         for start in range(0, len(ids), BATCH_POINTS):
             part = batch.select(positions[start : start + BATCH_POINTS])
             part.ids = ids[start : start + BATCH_POINTS]
+            if part.spans is not None:
+                part.spans.renamed = True
             self._pass_on(part)
 
     def _pass_on(self, batch: Batch) -> None:

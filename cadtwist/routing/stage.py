@@ -1,0 +1,276 @@
+"""Sends raw lines to destinations: a name's route is decided once, its live destinations whenever health changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from zope.interface import implementer
+
+from cadtwist.codec import protobuf
+from cadtwist.interfaces import IDestination, IHolder, ISink
+from cadtwist.kernels import active
+from cadtwist.model.batch import Batch, Ids
+from cadtwist.model.decisions import FIRST_ROW, Decisions
+from cadtwist.routing.routers import Router
+from cadtwist.routing.routes import Route, RouteTable, shown
+from cadtwist.telemetry import Account
+
+if TYPE_CHECKING:
+    from cadtwist.kernels.active import table as tables
+
+__all__ = ["MAX_DESTINATIONS", "RouterStage", "Sent", "Taker"]
+
+MAX_DESTINATIONS = 0xFFFF
+
+class Taker(NamedTuple):
+    """A destination and the form in which it takes datapoints; `message_points` bounds a pickle or protobuf frame."""
+
+    destination: IDestination
+    protocol: Literal["line", "pickle", "protobuf"] = "line"
+    crlf: bool = False
+    message_points: int = 500
+
+
+@dataclass(slots=True)
+class Sent:
+    """What a destination was given: lines, and their bytes with a LF each, prefix and suffix not counted."""
+
+    lines: int = 0
+    bytes: int = 0
+
+
+class Outcome(Protocol):
+    """What a rule about names says: the names that are left, none = dropped for the reason."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names."""
+
+    @property
+    def reason(self) -> str:
+        """The reason."""
+
+
+class _Bundle:
+    """The destinations that take one form, by small numbers, and which of them each row of routes goes to."""
+
+    def __init__(self, takers: Mapping[str, Taker], prefix: bytes, suffix: bytes, table: tables.MetricTable) -> None:
+        self.keys = tuple(takers)
+        self.destinations = [taker.destination for taker in takers.values()]
+        self.numbers = {key: number for number, key in enumerate(takers)}
+        self.offsets: Ids = np.zeros(1, np.uint32)
+        self.cells: npt.NDArray[np.uint16] = np.zeros(0, np.uint16)
+        self.beside_line = len(prefix) + len(suffix)
+        self._prefix, self._suffix, self._table = prefix, suffix, table
+        self._form = next(iter(takers.values()), None)
+        self._ending = b"\r\n" if self._form is not None and self._form.crlf else b"\n"
+        self.beside_line += len(self._ending) - 1
+
+    def aim(self, targets: list[tuple[int, ...]]) -> None:
+        """Send the rows of each route to these destinations from now on."""
+        self.offsets = np.zeros(len(targets) + 1, np.uint32)
+        np.cumsum([len(each) for each in targets], out=self.offsets[1:])
+        self.cells = np.array([cell for each in targets for cell in each], np.uint16)
+
+    def texts(self, batch: Batch, numbers: npt.NDArray[Any], routed: npt.NDArray[np.uint64],
+              dropped: npt.NDArray[np.int64]) -> tuple[list[bytes | None], list[int], int] | None:  # fmt: skip
+        """Return (texts, datapoints, rows without a destination); None where an id is undecided."""
+        form, spans = self._form, batch.spans
+        if form is None or form.protocol == "line":
+            if spans is None:
+                raise TypeError("a Batch without its lines")
+            names = self._table if spans.renamed else None
+            return active.scatter.scatter(
+                spans.data, spans.table, batch.ids, numbers, self.offsets, self.cells, len(self.keys), routed, dropped,
+                self._prefix, self._suffix, self._ending, names,
+            )  # fmt: skip
+        made = active.scatter.frames(
+            batch.ids, batch.timestamps, batch.values, numbers, self.offsets, self.cells, len(self.keys), routed,
+            dropped, self._prefix, self._suffix, self._table, form.message_points,
+        )  # fmt: skip
+        if made is None or form.protocol == "pickle":
+            return made
+        return [None if text is None else protobuf.from_pickles(text) for text in made[0]], made[1], made[2]
+
+
+@implementer(ISink, IHolder)
+class RouterStage:
+    """Gives every line of a Batch to the destinations of its name's route, in order, each as one text.  Reactor thread.
+
+    `refuse` is a rule that drops names or lets them be; `label(name)` a small number by which lines are counted as
+    well (a virtual shard).  A line leaves with `prefix` and `suffix` around its name; names are routed without.
+    Where no candidate is live, its queue gets the lines (`hold`), or nobody (dropped: `no_destination`).
+
+    A reload makes another stage over the same destinations: `prime` it, deliver into it, release this one.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        takers: Mapping[str, Taker],
+        table: tables.MetricTable,
+        account: Account,
+        *,
+        refuse: Callable[[str], Outcome | None] | None = None,
+        label: Callable[[bytes], int] | None = None,
+        prefix: bytes = b"",
+        suffix: bytes = b"",
+        hold: bool = True,
+    ) -> None:
+        if len(takers) > MAX_DESTINATIONS:
+            raise ValueError(f"more than {MAX_DESTINATIONS} destinations")
+        self.router = router
+        self.sent = {key: Sent() for key in takers}
+        self._table = table
+        self._account = account
+        self._refuse = refuse
+        self._label = label
+        self._hold = hold
+        self._live: Collection[str] | None = None
+        self._loads: Mapping[str, int] | None = None
+        self._routes = RouteTable()
+        self._rows: dict[tuple[int, int], int] = {}
+        self._reasons: list[str] = []
+        self._routed: npt.NDArray[np.uint64] = np.zeros(0, np.uint64)
+        self._dropped: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._homeless: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._decisions = Decisions(self._decide_id)
+        self._bundles = [_Bundle(part, prefix, suffix, table) for part in _by_form(takers)]
+
+    def accept(self, batch: Batch) -> None:
+        """Send the lines on."""
+        self._account.received += len(batch)
+        first, *others = self._bundles
+        rows = self._routed if not others else np.zeros(len(self._routed), np.uint64)
+        made = first.texts(batch, self._decisions.numbers, rows, self._dropped)
+        if made is None:
+            self._decisions.lookup(batch.ids)
+            self._make_room()
+            rows = self._routed if not others else np.zeros(len(self._routed), np.uint64)
+            made = first.texts(batch, self._decisions.numbers, rows, self._dropped)
+        if made is None:
+            raise LookupError("a name without a decision")
+        unrouted, lines = made[2], self._send(first, made[0], made[1])
+        for bundle in others:
+            more = bundle.texts(batch, self._decisions.numbers, np.zeros_like(rows), np.zeros_like(self._dropped))
+            lines += 0 if more is None else self._send(bundle, more[0], more[1])
+        if others:
+            self._routed += rows
+            unrouted = int(rows[self._homeless].sum())
+        self._count(len(batch), lines, unrouted)
+
+    def settle(self, live: Collection[str] | None = None, loads: Mapping[str, int] | None = None) -> None:
+        """Send what comes from now on to those that are `live` (keys; None: all are), the least loaded first.
+
+        No name is decided again.
+        """
+        self._live, self._loads = live, loads
+        self._aim()
+
+    def decide(self, name: str) -> Route | str:
+        """Return the route of `name`, or the reason for which it is refused.  Pure."""
+        return self._reason(name) or self.router.route(name.encode("utf-8", "surrogateescape"))
+
+    def explain(self, name: str) -> str:
+        """Return `decide(name)` as one line for people."""
+        decided = self.decide(name)
+        if isinstance(decided, str):
+            return f"{name}: dropped ({decided})"
+        return f"{name}: {self.router.explain(name)}" if decided else f"{name}: {shown(decided)}"
+
+    def prime(self, ids: Ids, budget: int) -> int:
+        """Decide up to `budget` unknown ids in advance; return how many of `ids` are unknown after that."""
+        left = self._decisions.prime(ids, budget)
+        self._make_room()
+        return left
+
+    def lines_by_label(self) -> dict[int, int]:
+        """Return how many lines each label has had."""
+        counts: dict[int, int] = {}
+        for (_, label), row in self._rows.items():
+            if row < len(self._routed):
+                counts[label] = counts.get(label, 0) + int(self._routed[row])
+        return counts
+
+    def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Nothing here must not be lost."""
+        return np.zeros(len(ids), np.bool_)
+
+    def forget(self, ids: Ids) -> None:
+        """The ids may come back as other names."""
+        self._decisions.forget(ids)
+
+    def _decide_id(self, number: int) -> int:
+        name = self._table.name(number)
+        refused = "" if self._refuse is None else self._reason(name.decode("utf-8", "surrogateescape"))
+        if refused:
+            if refused not in self._reasons:
+                self._reasons.append(refused)
+            return -1 - self._reasons.index(refused)
+        route = self._routes.number(self.router.route(name))
+        label = 0 if self._label is None else self._label(name)
+        return FIRST_ROW + self._rows.setdefault((route, label), len(self._rows))
+
+    def _reason(self, name: str) -> str:
+        """Return why `name` is refused, "" where it is not."""
+        outcome = None if self._refuse is None else self._refuse(name)
+        return outcome.reason if outcome is not None and not outcome.names else ""
+
+    def _make_room(self) -> None:
+        """Take rows and reasons into the tables that were met since the last time."""
+        if len(self._dropped) < len(self._reasons):
+            self._dropped = np.zeros(len(self._reasons), np.int64)
+        if len(self._routed) < len(self._rows):
+            counted = self._routed
+            self._routed = np.zeros(len(self._rows), np.uint64)
+            self._routed[: len(counted)] = counted
+            self._aim()
+
+    def _aim(self) -> None:
+        """Look up again whom each route reaches."""
+        routes = [route for route, _ in self._rows]
+        reached = np.zeros(len(routes), np.intp)
+        for bundle in self._bundles:
+            resolved = self._resolved(bundle)
+            bundle.aim([resolved[route] for route in routes])
+            reached += np.diff(bundle.offsets)
+        self._homeless = reached == 0
+
+    def _resolved(self, bundle: _Bundle) -> list[tuple[int, ...]]:
+        return self._routes.resolved(bundle.numbers, self._live, self._loads, self._hold)
+
+    def _send(self, bundle: _Bundle, texts: list[bytes | None], lines: list[int]) -> int:
+        """Give each destination its text; return how many lines that were."""
+        for key, destination, text, count in zip(bundle.keys, bundle.destinations, texts, lines, strict=True):
+            if text is not None:
+                sent = self.sent[key]
+                sent.lines += count
+                sent.bytes += len(text) - count * bundle.beside_line
+                destination.send(text, count)
+        return sum(lines)
+
+    def _count(self, rows: int, lines: int, unrouted: int) -> None:
+        refused = 0
+        if self._reasons:
+            for reason, count in zip(self._reasons, self._dropped.tolist(), strict=True):
+                if count:
+                    self._account.drop(reason, count)
+                    refused += count
+            self._dropped.fill(0)
+        if unrouted:
+            self._account.drop("no_destination", unrouted)
+        self._account.out += lines
+        self._account.made += lines - (rows - refused - unrouted)
+
+
+def _by_form(takers: Mapping[str, Taker]) -> Iterable[dict[str, Taker]]:
+    """Return the takers apart by the form they take; one empty part where there are none."""
+    parts: dict[object, dict[str, Taker]] = {}
+    for key, taker in takers.items():
+        points = 0 if taker.protocol == "line" else taker.message_points
+        parts.setdefault((taker.protocol, taker.crlf, points), {})[key] = taker
+    return parts.values() or [{}]
