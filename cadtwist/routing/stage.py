@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -37,7 +38,10 @@ class Taker(NamedTuple):
 
 @dataclass(slots=True)
 class Sent:
-    """What a destination was given: lines, and their bytes with a LF each, prefix and suffix not counted."""
+    """What a destination was given: lines, and their bytes with a LF each, prefix and suffix not counted.
+
+    Of frames the bytes are their own.
+    """
 
     lines: int = 0
     bytes: int = 0
@@ -62,19 +66,29 @@ class _Bundle:
         self.keys = tuple(takers)
         self.destinations = [taker.destination for taker in takers.values()]
         self.numbers = {key: number for number, key in enumerate(takers)}
+        self.resolved: list[tuple[int, ...]] = []
         self.offsets: Ids = np.zeros(1, np.uint32)
         self.cells: npt.NDArray[np.uint16] = np.zeros(0, np.uint16)
+        self._offsets, self._cells = [0], list[int]()
         self.beside_line = len(prefix) + len(suffix)
         self._prefix, self._suffix, self._table = prefix, suffix, table
         self._form = next(iter(takers.values()), None)
         self._ending = b"\r\n" if self._form is not None and self._form.crlf else b"\n"
         self.beside_line += len(self._ending) - 1
+        is_framed = self._form is not None and self._form.protocol != "line"
+        self.frame_points = self._form.message_points if self._form is not None and is_framed else 0
+        if is_framed:
+            self.beside_line = 0
 
-    def aim(self, targets: list[tuple[int, ...]]) -> None:
-        """Send the rows of each route to these destinations from now on."""
-        self.offsets = np.zeros(len(targets) + 1, np.uint32)
-        np.cumsum([len(each) for each in targets], out=self.offsets[1:])
-        self.cells = np.array([cell for each in targets for cell in each], np.uint16)
+    def aim(self, targets: list[tuple[int, ...]], anew: bool) -> None:
+        """Send the lines of some more rows, or `anew` of all, to these destinations from now on."""
+        if anew:
+            self._offsets, self._cells = [0], []
+        for each in targets:
+            self._cells += each
+            self._offsets.append(len(self._cells))
+        self.offsets = np.array(self._offsets, np.uint32)
+        self.cells = np.array(self._cells, np.uint16)
 
     def texts(self, batch: Batch, numbers: npt.NDArray[Any], routed: npt.NDArray[np.uint64],
               dropped: npt.NDArray[np.int64]) -> tuple[list[bytes | None], list[int], int] | None:  # fmt: skip
@@ -154,14 +168,17 @@ class RouterStage:
             made = first.texts(batch, self._decisions.numbers, rows, self._dropped)
         if made is None:
             raise LookupError("a name without a decision")
-        unrouted, lines = made[2], self._send(first, made[0], made[1])
+        sending, unrouted = [(first, made[0], made[1])], made[2]
         for bundle in others:
             more = bundle.texts(batch, self._decisions.numbers, np.zeros_like(rows), np.zeros_like(self._dropped))
-            lines += 0 if more is None else self._send(bundle, more[0], more[1])
+            if more is not None:
+                sending.append((bundle, more[0], more[1]))
         if others:
             self._routed += rows
             unrouted = int(rows[self._homeless].sum())
-        self._count(len(batch), lines, unrouted)
+        self._count(len(batch), sum(sum(lines) for _, _, lines in sending), unrouted)
+        for bundle, texts, lines in sending:
+            self._send(bundle, texts, lines)
 
     def settle(self, live: Collection[str] | None = None, loads: Mapping[str, int] | None = None) -> None:
         """Send what comes from now on to those that are `live` (keys; None: all are), the least loaded first.
@@ -169,7 +186,9 @@ class RouterStage:
         No name is decided again.
         """
         self._live, self._loads = live, loads
-        self._aim()
+        for bundle in self._bundles:
+            bundle.resolved = []
+        self._aim(0)
 
     def decide(self, name: str) -> Route | str:
         """Return the route of `name`, or the reason for which it is refused.  Pure."""
@@ -228,30 +247,30 @@ class RouterStage:
             counted = self._routed
             self._routed = np.zeros(len(self._rows), np.uint64)
             self._routed[: len(counted)] = counted
-            self._aim()
+            self._aim(len(counted))
 
-    def _aim(self) -> None:
-        """Look up again whom each route reaches."""
-        routes = [route for route, _ in self._rows]
-        reached = np.zeros(len(routes), np.intp)
+    def _aim(self, since: int) -> None:
+        """Look up whom the routes of the rows from `since` on reach."""
+        routes = [route for route, _ in islice(self._rows, since, None)]
+        reached = np.zeros(len(self._rows), np.intp)
         for bundle in self._bundles:
-            resolved = self._resolved(bundle)
-            bundle.aim([resolved[route] for route in routes])
+            known = len(bundle.resolved)
+            bundle.resolved += self._routes.resolved(bundle.numbers, self._live, self._loads, self._hold, known)
+            bundle.aim([bundle.resolved[route] for route in routes], since == 0)
             reached += np.diff(bundle.offsets)
         self._homeless = reached == 0
 
-    def _resolved(self, bundle: _Bundle) -> list[tuple[int, ...]]:
-        return self._routes.resolved(bundle.numbers, self._live, self._loads, self._hold)
-
-    def _send(self, bundle: _Bundle, texts: list[bytes | None], lines: list[int]) -> int:
-        """Give each destination its text; return how many lines that were."""
+    def _send(self, bundle: _Bundle, texts: list[bytes | None], lines: list[int]) -> None:
+        """Give each destination its text."""
         for key, destination, text, count in zip(bundle.keys, bundle.destinations, texts, lines, strict=True):
             if text is not None:
-                sent = self.sent[key]
+                sent, asked_bytes = self.sent[key], len(text) - count * bundle.beside_line
                 sent.lines += count
-                sent.bytes += len(text) - count * bundle.beside_line
-                destination.send(text, count)
-        return sum(lines)
+                sent.bytes += asked_bytes
+                if bundle.frame_points:
+                    _send_frames(destination, text, count, bundle.frame_points)
+                else:
+                    destination.send(text, count, asked_bytes)
 
     def _count(self, rows: int, lines: int, unrouted: int) -> None:
         refused = 0
@@ -265,6 +284,15 @@ class RouterStage:
             self._account.drop("no_destination", unrouted)
         self._account.out += lines
         self._account.made += lines - (rows - refused - unrouted)
+
+
+def _send_frames(destination: IDestination, text: bytes, points: int, most: int) -> None:
+    """Send frames one by one, of `most` points but the last: a destination never cuts one."""
+    start = 0
+    while start < len(text):
+        end = start + 4 + int.from_bytes(text[start : start + 4], "big")
+        destination.send(text[start:end], min(most, points))
+        start, points = end, points - most
 
 
 def _by_form(takers: Mapping[str, Taker]) -> Iterable[dict[str, Taker]]:

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from cadtwist.codec.protobuf import decode_payload
 from cadtwist.codec.relayline import RelayCodec, RelayTail, graphite_lines, statsd_lines
-from cadtwist.interfaces import IDestination, IHolder, ISink
+from cadtwist.interfaces import IHolder, ISink
 from cadtwist.kernels import active
 from cadtwist.model.batch import Batch, Columns
 from cadtwist.model.rules import RewriteRule
@@ -27,7 +26,6 @@ from cadtwist.stages.relaynames import IngressFilter
 from cadtwist.telemetry import Account
 
 
-@implementer(IDestination)
 class Kept:
     """A destination that keeps what it is given."""
 
@@ -35,10 +33,12 @@ class Kept:
         self.key = key
         self.text = b""
         self.points: list[int] = []
+        self.asked: list[int] = []
 
-    def send(self, chunk: bytes, points: int) -> None:
+    def send(self, chunk: bytes, points: int, asked_bytes: int = 0) -> None:
         self.text += chunk
         self.points.append(points)
+        self.asked.append(asked_bytes)
 
 
 class FirstLetter:
@@ -143,6 +143,7 @@ class RouterStageTests(SynchronousTestCase):
         self.assertEqual(relay.account.balance(), 0)
         sent = relay.stage.sent["x"]
         self.assertEqual((sent.lines, sent.bytes), (3, len(b"keep.me:1|c\nother:3|g\ncol:on:5|c\n")))
+        self.assertEqual(relay.kept["x"].asked, [sent.bytes])
         self.assertEqual(relay.stage.decide("drop"), "rejected_lines")
         self.assertIn("dropped (rejected_lines)", relay.stage.explain("drop"))
         self.assertIn("shard 0 of 1", relay.stage.explain("keep"))
@@ -198,6 +199,7 @@ class RouterStageTests(SynchronousTestCase):
         self.assertEqual(
             decode_payload(kept["b"].text[4:]), [(b"a", [(17.0, 1.5)]), (b"b", [(18.0, 2.0)]), (b"a", [(1.7e9, 3.0)])]
         )
+        self.assertEqual((kept["p"].points, kept["b"].points), ([2, 1], [3]))
         account = relay.account
         self.assertEqual((account.received, account.out, account.made, account.balance()), (3, 12, 9, 0))
         self.assertEqual(relay.stage.sent["c"].bytes, len(kept["l"].text))
@@ -237,4 +239,3 @@ class RouterStageTests(SynchronousTestCase):
     def test_interfaces(self) -> None:
         stage = Relay(ConstantRouter(("x",))).stage
         self.assertTrue(verifyObject(ISink, stage) and verifyObject(IHolder, stage))
-        self.assertTrue(verifyObject(IDestination, Kept("x")))
