@@ -16,6 +16,7 @@ __all__ = [
     "buckets",
     "columns",
     "encode",
+    "flood",
     "index",
     "picklepoints",
     "points",
@@ -48,6 +49,7 @@ KERNELS = (
     "samples",
     "statsdparse",
     "encode",
+    "flood",
 )
 
 
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from cadtwist.kernels import buckets_py as buckets
     from cadtwist.kernels import columns_py as columns
     from cadtwist.kernels import encode_py as encode
+    from cadtwist.kernels import flood_py as flood
     from cadtwist.kernels import index_py as index
     from cadtwist.kernels import picklepoints_py as picklepoints
     from cadtwist.kernels import points_py as points
@@ -88,6 +91,7 @@ else:
         buckets,
         columns,
         encode,
+        flood,
         index,
         picklepoints,
         points,

@@ -5,6 +5,7 @@ Shared by both twins of the `relaylines` kernel, which ask it about every line t
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ __all__ = [
     "RAW_COLON",
     "STATSD",
     "Place",
+    "number_before",
     "read_graphite",
     "read_raw_blank",
     "read_raw_colon",
@@ -108,6 +110,14 @@ def read_statsd(line: bytes, tags: re.Pattern[bytes] | None = None, reserved: tu
     return _key(line, line.find(b":"))
 
 
+def number_before(text: bytes, at: int) -> tuple[float, bytes]:
+    """Return what strtod makes of `text[at:]`, and what follows it; 0 where it is no number."""
+    number = _NUMBER.match(text, at)
+    if number is None:
+        return 0.0, text[at:]
+    return _value(number.group()), text[number.end() :]
+
+
 def has_reserved_tag(text: bytes, tags: re.Pattern[bytes], reserved: tuple[bytes, ...]) -> bool:
     """Return whether the name of some tag in `text` is the beginning of a reserved name, in whatever case."""
     return any(
@@ -117,14 +127,16 @@ def has_reserved_tag(text: bytes, tags: re.Pattern[bytes], reserved: tuple[bytes
 
 def _is_finite(text: bytes) -> bool:
     """Return whether a number as strtod reads it is neither infinite nor nan."""
-    plain = text.strip().decode("ascii").lower()
-    if "n" in plain:
-        return False
+    return math.isfinite(_value(text))
+
+
+def _value(text: bytes) -> float:
+    """Return a number as strtod reads it."""
+    plain = text.strip().decode("ascii").lower().partition("(")[0]
     try:
-        number = float.fromhex(plain) if "x" in plain else float(plain)
+        return float.fromhex(plain) if "x" in plain else float(plain)
     except OverflowError:
-        return False
-    return abs(number) != float("inf")
+        return -math.inf if plain.startswith("-") else math.inf
 
 
 def read_graphite(line: bytes) -> Place | int:
