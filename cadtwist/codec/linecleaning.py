@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from cadtwist.kernels import active
 from cadtwist.kernels.graphiteline import (
     BAD_EMPTY,
     BAD_FIELDS,
@@ -22,6 +23,8 @@ _CADENT = bytes.maketrans(b",*(){}", b"______")
 _LETTERS = bytes(range(48, 58)) + bytes(range(65, 91)) + bytes(range(97, 123))
 _ALLOWED = _LETTERS + b"-_:#"
 _C_RELAY = bytes(byte if byte in _ALLOWED + b"." else 95 for byte in range(256))
+_CADENT_CLASSES = bytes(1 if byte in b",*(){}" else 2 if byte == 46 else 3 if byte == 32 else 0 for byte in range(256))
+_C_RELAY_CLASSES = bytes(2 if byte in b". \n;" else 0 if byte in _ALLOWED else 1 for byte in range(256))
 _DOTS = re.compile(rb"\.\.+")
 _BLANKS = re.compile(rb"[ \t]+")
 _STRAY_DOTS = re.compile(rb"(?<= )\.+(?![0-9.])")
@@ -29,6 +32,8 @@ _STRAY_DOTS = re.compile(rb"(?<= )\.+(?![0-9.])")
 
 def clean_cadent(text: bytes) -> bytes:
     """Return lines with `..` as `.`, two blanks as one, and `,*(){}` as `_`: each pair once, from left to right."""
+    if not active.relaylines.has_dirt(text, 0, len(text), _CADENT_CLASSES):
+        return text
     return text.replace(b"..", b".").replace(b"  ", b" ").translate(_CADENT)
 
 
@@ -65,17 +70,9 @@ def clean_c_relay(text: bytes) -> bytes:
     digit or one of `-_:#`.  Tags are kept as they are, tabs are blanks, several blanks are one, a CR at the end goes,
     and so do dots behind a blank; but `.5` stays what it is, which carbon-c-relay makes a 5.
     """
-    if _is_clean(text):
+    if not active.relaylines.has_dirt(text, 0, len(text), _C_RELAY_CLASSES):
         return text
     return b"".join([_clean_line(line) + b"\n" for line in text.split(b"\n")[:-1]])
-
-
-def _is_clean(text: bytes) -> bool:
-    """Return whether nothing can be wrong with these lines, told for all of them together."""
-    odd = (b"..", b"  ", b". ", b"\n.", b"\n ", b".;", b" .")
-    return not (
-        text.translate(None, _ALLOWED + b". \n") or text.startswith((b".", b" ")) or any(each in text for each in odd)
-    )
 
 
 def _clean_line(line: bytes) -> bytes:

@@ -103,6 +103,17 @@ cdef extern from *:
         return stop;
     }
 
+    /* Whether a byte of p..end is of class 1, or two neighbours of one class above it; a LF stands before p. */
+    static int rl_dirt(const unsigned char *p, const unsigned char *end, const unsigned char *classes) {
+        unsigned before = classes['\\n'];
+        for (; p < end; p++) {
+            unsigned now = classes[*p];
+            if (now && (now == 1 || now == before)) return 1;
+            before = now;
+        }
+        return 0;
+    }
+
     typedef struct {
         int n, slow;
         const char *at;
@@ -155,10 +166,11 @@ cdef extern from *:
         double* values
         const char** stops
         mt_wanted* wanted
+    bint rl_dirt(const unsigned char* p, const unsigned char* end, const unsigned char* classes)
     void rl_read(mt_core* t, rl_lines* out, const char* p, const char* end, int most, int shape, bint numbers,
                  uint32_t seconds)
 
-__all__ = ["parse_keyed"]
+__all__ = ["has_dirt", "parse_keyed"]
 
 cdef int TABLE_FULL = graphiteline.BAD_TABLE_FULL
 cdef int COMMAND = keyedline.COMMAND
@@ -295,3 +307,14 @@ def parse_keyed(MetricTable table not None, bytes data not None, Py_ssize_t star
                 return stop + 1, target.n
             start = stop + 1
     return start, target.n
+
+
+def has_dirt(bytes data not None, Py_ssize_t start, Py_ssize_t end, bytes classes not None):
+    """Return whether `data[start:end]`, which begins a line, has a byte of class 1, or neighbours of one higher class.
+
+    `classes` has the class of each of the 256 bytes; those of class 0 are harmless.
+    """
+    cdef const unsigned char* base = <const unsigned char*>PyBytes_AS_STRING(data)
+    if not 0 <= start <= end <= PyBytes_GET_SIZE(data) or PyBytes_GET_SIZE(classes) != 256:
+        raise ValueError("start, end or classes do not fit")
+    return bool(rl_dirt(base + start, base + end, <const unsigned char*>PyBytes_AS_STRING(classes)))

@@ -12,7 +12,7 @@ from cadtwist.kernels.graphiteline import BAD_TABLE_FULL, MAX_NAME_BYTES, NO_ID
 from cadtwist.kernels.keyedline import COMMAND, GRAPHITE, STATSD, Place
 from cadtwist.kernels.table_py import MetricTable
 
-__all__ = ["parse_keyed"]
+__all__ = ["has_dirt", "parse_keyed"]
 
 Ids = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float64]
@@ -97,3 +97,14 @@ def _plain(line: bytes, shape: int, with_numbers: bool) -> Place | None:
     if with_numbers:
         return Place(0, 0, match.end(1), len(line), float(match.group(3)), float(match.group(2)))
     return Place(0, 0, match.end(1), len(line))
+
+
+def has_dirt(data: bytes, start: int, end: int, classes: bytes) -> bool:
+    """Return whether `data[start:end]`, which begins a line, has a byte of class 1, or neighbours of one higher class.
+
+    `classes` has the class of each of the 256 bytes; those of class 0 are harmless.
+    """
+    if not 0 <= start <= end <= len(data) or len(classes) != 256:
+        raise ValueError("start, end or classes do not fit")
+    found = (b"\n" + data[start:end]).translate(classes)
+    return 1 in found[1:] or any(bytes((kind, kind)) in found for kind in set(classes) if kind > 1)

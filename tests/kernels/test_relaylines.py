@@ -191,6 +191,16 @@ class RelayLinesContract:
         self.assertEqual((found, table.names(ids[:1])), ((10, 1), [b"x"]))
         self.assertEqual((spans[0].tolist(), stamps[0], values[0]), ([0, 0, 9], 7.0, 8.0))
 
+    def test_finds_dirt(self) -> None:
+        classes = bytes(1 if byte == 42 else 2 if byte in b".\n" else 3 if byte == 32 else 0 for byte in range(256))
+        for text, dirty in ((b"a.b 1 2\n", False), (b"", False), (b"*", True), (b"a..b", True), (b"a  b", True),
+                            (b".a", True), (b"a. b", False), (b" a", False), (b"a.\nb", True)):  # fmt: skip
+            self.assertEqual(self.kernel.has_dirt(text, 0, len(text), classes), dirty, text)
+        self.assertEqual(self.kernel.has_dirt(b"*a*", 1, 2, classes), False)
+        for start, end, kinds in ((0, 9, classes), (2, 1, classes), (0, 1, b"")):
+            with self.assertRaises(ValueError):
+                self.kernel.has_dirt(b"abc", start, end, kinds)
+
     def test_refuses_names_that_are_too_long(self) -> None:
         longest = b"x" * 65535
         good, wrong, _ = self.read(longest + b":1|c\n" + longest + b"x:1|c\n", RAW_COLON)
