@@ -117,8 +117,7 @@ class Connection(Protocol):
     def connectionMade(self) -> None:
         """Begin, paused if the gate is shut."""
         transport: Any = self.transport
-        if hasattr(transport, "bufferSize"):
-            transport.bufferSize = READ_BYTES
+        self.read_at_most(READ_BYTES if self._intake.gate.open else 1)
         self.listener.opened(self, address_text(transport.getPeer()))
         self._useful_at = self.listener.clock.seconds()
         self._watch_idle()
@@ -160,6 +159,12 @@ class Connection(Protocol):
             self._useful_at = self.listener.clock.seconds()
             transport: Any = self.transport
             transport.resumeProducing()
+
+    def read_at_most(self, size: int) -> None:
+        """Let the next read of the socket, which may be due in this very turn, take no more than so many bytes."""
+        transport: Any = self.transport
+        if hasattr(transport, "bufferSize"):
+            transport.bufferSize = size
 
     def _address(self) -> str:
         """Return the peer's address; behind a proxy it is known only when the proxy's header was read."""
@@ -219,7 +224,24 @@ class ReceiverFactory(ServerFactory):
         self._log_connections = log_connections
         self._log_lost = log_lost
         self._all_closed: Deferred[None] | None = None
+        self._forget_gate: Callable[[], None] | None = None
         intake.account.gauge("connections_open", lambda: len(self.connections))
+
+    def startFactory(self) -> None:
+        """Listen to the gate: what is shut by one connection is shut for the others that are read in the same turn."""
+        if self._forget_gate is None:
+            self._forget_gate = self.intake.gate.listen(self._gate_moved)
+
+    def stopFactory(self) -> None:
+        """Listen no longer."""
+        if self._forget_gate is not None:
+            self._forget_gate()
+            self._forget_gate = None
+            self._gate_moved(True)
+
+    def _gate_moved(self, is_open: bool) -> None:
+        for connection in self.connections:
+            connection.read_at_most(READ_BYTES if is_open else 1)
 
     def buildProtocol(self, addr: IAddress | None) -> Connection | None:  # noqa: ARG002
         """Return the protocol of a new connection, None where there are too many."""

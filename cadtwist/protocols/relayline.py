@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from cadtwist.codec.relayline import RelayTail
-from cadtwist.protocols.factory import Connection
+from cadtwist.protocols.factory import READ_BYTES, Connection
 from cadtwist.protocols.intake import Intake
 
 __all__ = ["MAX_STATUS_BYTES", "DestinationStatus", "GroupStatus", "RelayConnection", "RelayStatus", "shards_reply"]
@@ -59,7 +59,11 @@ class RelayConnection(Connection):
     def _answer(self, command: bytes) -> None:
         if self._answers is not None and not self.state.broken:
             self._intake.account.count("commands")
+            # what may be read in one go also bounds, in Twisted, what may wait to be written
+            self.read_at_most(READ_BYTES)
             self._wire().write(self._answers(command))
+            if not self._intake.gate.open:
+                self.read_at_most(1)
 
     def _wire(self) -> Any:
         return self.transport

@@ -12,7 +12,7 @@ from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.protocols.factory import ConnectionLimit
+from cadtwist.protocols.factory import READ_BYTES, ConnectionLimit
 from tests.protocols.parts import Receiving
 
 
@@ -41,6 +41,26 @@ class GateTests(SynchronousTestCase):
         self.assertEqual(quiet_transport.producerState, "producing")
         receiving.turn()
         self.assertEqual(receiving.sink.points, [("a", 2.0, 1.0)])
+
+    def test_a_shut_gate_bounds_what_others_read_in_the_same_turn(self) -> None:
+        class Sized(StringTransport):
+            bufferSize = 65536
+
+        receiving = Receiving()
+        transports = [Sized(), Sized(), Sized()]
+        receiving.factory.startFactory()
+        for number, transport in enumerate(transports):
+            if number == 2:
+                receiving.gate.pause("cache_full")
+            connection: Any = receiving.factory.buildProtocol(None)
+            connection.makeConnection(transport)
+        self.assertEqual([each.bufferSize for each in transports], [1, 1, 1])
+        receiving.gate.resume("cache_full")
+        self.assertEqual([each.bufferSize for each in transports], [READ_BYTES] * 3)
+        receiving.gate.pause("cache_full")
+        receiving.factory.stopFactory()
+        receiving.factory.stopFactory()
+        self.assertEqual([each.bufferSize for each in transports], [READ_BYTES] * 3)
 
     def test_resumes_when_the_last_of_two_reasons_goes(self) -> None:
         receiving = Receiving()

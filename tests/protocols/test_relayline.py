@@ -14,6 +14,7 @@ from zope.interface import implementer
 from cadtwist.codec.relayline import RelayCodec, statsd_lines
 from cadtwist.interfaces import ISink
 from cadtwist.model.batch import Batch, Columns
+from cadtwist.protocols.factory import READ_BYTES
 from cadtwist.protocols.relayline import (
     MAX_STATUS_BYTES,
     DestinationStatus,
@@ -89,6 +90,25 @@ class RelayConnectionTests(SynchronousTestCase):
         self.assertEqual(transport.value(), b"status after 1 lines and 19 bytes\nshards after 2 lines and 39 bytes\n")
         self.assertFalse(transport.disconnecting)
         self.assertEqual(made.account.counters["commands"], 2)
+
+    def test_answers_while_the_gate_is_shut(self) -> None:
+        sizes: list[int] = []
+
+        class Sized(StringTransport):
+            bufferSize = 65536
+
+            def write(self, data: bytes) -> None:
+                sizes.append(self.bufferSize)
+                super().write(data)
+
+        made, _ = receiving(answers=lambda command: command)
+        made.factory.startFactory()
+        connection: Any = made.factory.buildProtocol(None)
+        transport = Sized()
+        connection.makeConnection(transport)
+        made.gate.pause("full")
+        connection.dataReceived(b"status\n")
+        self.assertEqual((sizes, transport.bufferSize, transport.value()), ([READ_BYTES], 1, b"status"))
 
     def test_without_answers_commands_are_bad_lines(self) -> None:
         made, _ = receiving()
