@@ -98,7 +98,7 @@ class PropertyTests(unittest.SynchronousTestCase):
         plain = bytes(byte & 0x7F for byte in key)
         self.assertEqual(hashes.relay_fnv1a_32(plain), hashes.fnv1a_32(plain))
         self.assertEqual(hashes.relay_fnv1a_64(plain), hashes.fnv1a_64(plain))
-        if any(byte > 0x7F for byte in key):
+        if sum(byte > 0x7F for byte in key) == 1:  # two may cancel each other
             self.assertNotEqual(hashes.relay_fnv1a_32(key), hashes.fnv1a_32(key))
 
     @QUIET
