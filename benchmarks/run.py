@@ -20,6 +20,7 @@ from benchmarks.files import descriptors, startup
 from benchmarks.floods import churn, random_names
 from benchmarks.journal import bound, replay
 from benchmarks.memory import memory, site
+from benchmarks.relay import relay
 from benchmarks.report import Row, as_json, as_table
 
 GROUPS: dict[str, Group] = {
@@ -38,6 +39,7 @@ GROUPS: dict[str, Group] = {
     "churn": churn,
     "random-names": random_names,
     "site": site,
+    "relay": relay,
 }
 
 
@@ -47,7 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="shrink names and files (1 = the bars' own numbers)")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one load")
     parser.add_argument("--repeat", type=int, default=3, help="turns; the table has medians")
-    parser.add_argument("--peers", default="", help="only these, by commas: cadtwist, go-carbon, carbon")
+    parser.add_argument("--peers", default="", help="only these, by commas: cadtwist, carbon-c-relay ...")
     parser.add_argument("--work", type=Path, help="parent of the temporary folders")
     parser.add_argument("--json", type=Path, default=Path("build/bench/results.json"), help="where the JSON goes")
     given = parser.parse_args()

@@ -15,15 +15,18 @@ from cadtwist.codec.carbonpickle import PickleCodec
 from cadtwist.codec.frames import Frames, frame
 from cadtwist.codec.line import LineCodec
 from cadtwist.codec.protobuf import ProtobufCodec, encode_payload
-from cadtwist.model.batch import Floats, Ids
+from cadtwist.codec.relayline import Dialect, RelayCodec, graphite_lines, statsd_lines
+from cadtwist.model.batch import Columns, Floats, Ids
 from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.cachequery import CacheQueryFactory
 from cadtwist.protocols.carbonpickle import PickleConnection
 from cadtwist.protocols.protobuf import ProtobufConnection
+from cadtwist.protocols.relayline import RelayConnection
 from cadtwist.protocols.udp import DatagramIntake
 from cadtwist.telemetry import Account
 from tests.fuzz.fuzzing import CASES, Fuzzing, dumped
 from tests.protocols.parts import Receiving
+from tests.protocols.test_relayline import LineSink
 
 
 class LineFuzz(Fuzzing):
@@ -118,3 +121,35 @@ class CacheQueryFuzz(Fuzzing):
 def _count_frames(data: bytes) -> int:
     _, spans = Frames(1 << 20).feed(data)
     return len(spans)
+
+
+class RelayFuzz(Fuzzing):
+    """Lines that are relayed: what is good arrives unchanged, whatever stands between."""
+
+    def relayed(self, dialect: Dialect, good: bytes) -> None:
+        dice = self.dice
+        for case in range(int(CASES * 0.05)):
+            if case % 50 == 0:
+                sink = LineSink()
+                made = Receiving(lambda table, _, emit: RelayCodec(table, Columns(64, True), emit, dialect),
+                                 RelayConnection)  # fmt: skip
+                made.intake.replace_sink(sink)
+                connection, transport = made.connect()
+            sink.lines.clear()
+            lines = [good % case, *(self.line() for _ in range(dice.randrange(5))), good % (case + 1)]
+            for piece in self.cut(b"".join(line + b"\n" for line in lines)):
+                connection.dataReceived(piece)
+            made.turn()
+            arrived = [line for line in sink.lines if line.startswith(b"good.")]
+            self.assertEqual([arrived[0], arrived[-1]], [good % case, good % (case + 1)], lines)
+            self.assertFalse(transport.disconnecting)
+
+    def test_statsd_lines(self) -> None:
+        self.relayed(statsd_lines(), b"good.key:%d|ms|@0.5")
+
+    def test_raw_lines(self) -> None:
+        self.relayed(statsd_lines(validate=False), b"good.key:%d whatever")
+
+    def test_graphite_lines(self) -> None:
+        for cleaning in ("none", "cadent", "c_relay"):
+            self.relayed(graphite_lines(cleaning=cleaning), b"good.name 1.50 %d")

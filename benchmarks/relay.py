@@ -1,0 +1,238 @@
+"""The relay beside carbon-c-relay and carbon-relay: lines in, three sinks out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench import Bench, say
+from benchmarks.load import blast, tool
+from benchmarks.report import Row
+from tests.system.environment import Missing, build
+from tests.system.neighbours import CarbonRelay
+from tests.system.process import Process, free_ports, raise_file_limit
+
+__all__ = ["relay"]
+
+OURS, C_RELAY, CARBON, ONE_BY_ONE = "cadtwist", "carbon-c-relay", "carbon-relay", "one recv a datagram"
+STATSRELAY_SHARE = 0.21 / 2.36
+"""CPU of statsrelay ÷ CPU of carbon-c-relay (carbon_ch, one worker), measured before on one machine."""
+UDP_RATE = 200_000.0
+SINKS = 3
+CHAIN = Path(__file__).with_name("relaychain.py")
+
+
+@dataclass(frozen=True)
+class Load:
+    """One way of relaying."""
+
+    what: str
+    method: str = "carbon_ch"
+    conns: int = 4
+    names: int = 10_000
+    protocol: str = "line"
+    udp: bool = False
+
+    @property
+    def is_statsd(self) -> bool:
+        """Whether statsd lines are sent."""
+        return self.method == "shards"
+
+
+LOADS = (
+    Load("carbon_ch"),
+    Load("carbon_ch, 200 connections", conns=200),
+    Load("carbon_ch, 500,000 names", names=500_000),
+    Load("fnv1a_ch", "fnv1a_ch"),
+    Load("fnv1a_ch, 500,000 names, 200 connections", "fnv1a_ch", 200, 500_000),
+    Load("statsd over shards", "shards"),
+    Load("statsd over shards, 200 connections", "shards", 200),
+    Load("statsd over shards, 500,000 names", "shards", names=500_000),
+    Load("statsd datagrams of one line", "shards", 1, udp=True),
+    Load("lines to pickles", protocol="pickle"),
+)
+
+
+class Sinks:
+    """The three sinks: a C program that counts."""
+
+    def __init__(self, is_pickle: bool) -> None:
+        self.ports = free_ports(SINKS)
+        flags = ["-p"] if is_pickle else []
+        command = [str(tool("sink")), *flags, *map(str, self.ports)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def lines(self) -> list[int]:
+        """Return what each has got so far."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        told = json.loads(self._process.stdout.readline())
+        return [each["lines"] for each in told.values()]
+
+    def close(self) -> None:
+        """End."""
+        self._process.kill()
+        self._process.wait()
+
+
+def _ours(folder: Path, load: Load, sinks: list[int]) -> tuple[Process, int]:
+    (port,) = free_ports(1)
+    asked = {"port": port, "sinks": sinks, "method": load.method, "protocol": load.protocol, "udp": load.udp}
+    return Process("chain", [sys.executable, CHAIN, json.dumps(asked)], folder, ports=(port,)), port
+
+
+def _c_relay(folder: Path, load: Load, sinks: list[int]) -> tuple[Process, int]:
+    program = shutil.which("carbon-c-relay")
+    if program is None:
+        raise Missing("no carbon-c-relay here (Debian: apt install carbon-c-relay)")
+    (port,) = free_ports(1)
+    members = " ".join(f"127.0.0.1:{sink}={chr(97 + i)}" for i, sink in enumerate(sinks))
+    conf = folder / "relay.conf"
+    folder.mkdir(parents=True, exist_ok=True)
+    conf.write_text(
+        f"cluster sinks {load.method} replication 1 {members};\nmatch * send to sinks stop;\n"
+        f"statistics submit every 3600 seconds;\nlisten type linemode 127.0.0.1:{port} proto tcp;\n"
+    )
+    command = [program, "-f", conf, "-w", "1", "-q", "2000000", "-b", "10000", "-B", "128", "-H", "bench"]
+    return Process("c-relay", command, folder, ports=(port,)), port
+
+
+def _carbon_relay(folder: Path, load: Load, sinks: list[int]) -> tuple[Process, int]:
+    build("carbon")
+    destinations = [f"127.0.0.1:{sink}:{chr(97 + i)}" for i, sink in enumerate(sinks)]
+    daemon = CarbonRelay(folder, destinations, {"DESTINATION_PROTOCOL": load.protocol, "USE_FLOW_CONTROL": "True"})
+    return daemon, daemon.line
+
+
+_MAKERS: dict[str, Callable[[Path, Load, list[int]], tuple[Process, int]]] = {
+    OURS: _ours, C_RELAY: _c_relay, CARBON: _carbon_relay,
+}  # fmt: skip
+
+
+@contextmanager
+def _running(bench: Bench, peer: str, load: Load) -> Iterator[tuple[Process, int, Sinks]]:
+    sinks = Sinks(load.protocol == "pickle")
+    try:
+        with bench.folder() as folder:
+            process, port = _MAKERS[peer](folder / peer.replace(" ", "-"), load, sinks.ports)
+            process.start(60)
+            try:
+                yield process, port, sinks
+            finally:
+                process.kill()
+    finally:
+        sinks.close()
+
+
+def _settle(process: Process, sinks: Sinks) -> None:
+    """Wait until nothing more arrives and the relay rests: three looks in a row."""
+    last, quiet = (0.0, list[int]()), 0
+    while quiet < 3:
+        now = process.cpu_s(), sinks.lines()
+        quiet = quiet + 1 if now[1] == last[1] and now[0] - last[0] <= 0.03 else 0
+        last = now
+        time.sleep(0.3)
+
+
+def _measure(bench: Bench, load: Load, peer: str) -> dict[str, float]:
+    """Send each name once, then for some seconds what is taken (datagrams: at UDP_RATE); return the second's cost."""
+    if peer == ONE_BY_ONE:
+        return _one_by_one(bench, load)
+    options: dict[str, Any] = {"names": bench.scaled(load.names), "conns": load.conns, "step": 1}
+    if load.is_statsd:
+        options["format"] = "statsd"
+    options.update({"udp": True, "dgram": 0, "rate": UDP_RATE} if load.udp else {"drain": True})
+    with _running(bench, peer, load) as (process, port, sinks):
+        ts0 = int(time.time()) - 60
+        blast(port, **{**options, "rate": UDP_RATE / 4} if load.udp else options, points=1, ts0=ts0, duration=300)
+        _settle(process, sinks)
+        used, got = process.cpu_s(), sum(sinks.lines())
+        sent = blast(port, **options, duration=bench.seconds, ts0=ts0 + 1, round0=1)
+        _settle(process, sinks)
+        lines = sum(sinks.lines()) - got
+        return {
+            "cpu_s": (process.cpu_s() - used) / max(1, lines) * 1e6,
+            "lines_per_s": lines / (sent.drained - sent.started),
+            "lost": float(sent.lines - lines),
+            "rss_mib": process.memory_bytes(peak=True) / 2**20,
+        }
+
+
+def _one_by_one(bench: Bench, load: Load) -> dict[str, float]:
+    (port,) = free_ports(1)
+    command = [str(tool("recvone")), str(port), str(2 << 20)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        time.sleep(0.3)
+        sent = blast(
+            port, names=bench.scaled(load.names), conns=1, format="statsd", udp=True, dgram=0, rate=UDP_RATE,
+            duration=bench.seconds,
+        )  # fmt: skip
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        said = json.loads(process.stdout.read())
+    taken = max(1, said["datagrams"])
+    return {
+        "cpu_s": said["cpu_s"] / taken * 1e6, "lines_per_s": taken / (sent.drained - sent.started),
+        "lost": float(sent.lines - taken), "rss_mib": 0.0,
+    }  # fmt: skip
+
+
+def _peers(load: Load) -> tuple[str, ...]:
+    if load.protocol == "pickle":
+        return (OURS, CARBON)
+    if load.udp:
+        return (OURS, ONE_BY_ONE)
+    if load.is_statsd:
+        return (OURS,)
+    return (OURS, C_RELAY, CARBON) if load == LOADS[0] else (OURS, C_RELAY)
+
+
+def _bar(load: Load, found: dict[str, dict[str, float]], c_relay: float | None) -> tuple[float | None, str]:
+    """Return the highest allowed CPU of ours, and where it is from."""
+    if load.protocol == "pickle":
+        return (found[CARBON]["cpu_s"] / 20, f"1/20 of {CARBON}") if CARBON in found else (None, "")
+    if load.udp:
+        if ONE_BY_ONE not in found:
+            return None, ""
+        return found[ONE_BY_ONE]["cpu_s"] * 0.6, "0.6 of a receiver that reads as statsrelay does and only that"
+    if load.is_statsd:
+        if c_relay is None:
+            return None, ""
+        return c_relay * STATSRELAY_SHARE, f"statsrelay, estimated by {C_RELAY} in this run"
+    share = 6 if load.method == "fnv1a_ch" else 10
+    return (found[C_RELAY]["cpu_s"] / share, f"1/{share} of {C_RELAY}") if C_RELAY in found else (None, "")
+
+
+def relay(bench: Bench) -> Iterator[Row]:
+    """CPU for a million lines, by load and peer."""
+    raise_file_limit(4_096)
+    c_relay: float | None = None
+    for load in LOADS:
+        say(f"relay: {load.what}")
+        found = bench.in_turn(bench.wanted(*_peers(load)), partial(_measure, bench, load))
+        if load == LOADS[0] and C_RELAY in found:
+            c_relay = found[C_RELAY]["cpu_s"]
+        bar, source = _bar(load, found, c_relay)
+        for peer, figures in found.items():
+            ours = peer == OURS
+            lost = f"{figures['lost']:,.0f} lost" if figures["lost"] else ""
+            note = "; ".join(part for part in (source if ours else "", lost) if part)
+            yield Row("relay", load.what, peer, figures["cpu_s"], "CPU-s per M lines", bar if ours else None, note=note)
+            yield Row("relay", f"{load.what}: delivered", peer, figures["lines_per_s"], "lines/s")
+        if OURS in found and C_RELAY in found:
+            half = found[C_RELAY]["rss_mib"] / 2
+            yield Row("relay", f"{load.what}: memory", OURS, found[OURS]["rss_mib"], "MiB", half,
+                      note=f"1/2 of {C_RELAY}")  # fmt: skip
