@@ -18,7 +18,7 @@ from cadtwist.config.model import Config
 from cadtwist.errors import ConfigError
 from cadtwist.kernels.whisperformat import CorruptFileError, relative_path
 from cadtwist.model.retention import Archive
-from cadtwist.services.build import name_rules
+from cadtwist.services.chains import name_rules
 from cadtwist.stages.names import Outcome
 from cadtwist.storage.schemas import SchemaTable
 

@@ -17,13 +17,14 @@ import msgspec
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
-__all__ = ["READY", "FdChannel", "Inheritance", "Passed", "detached", "receive_all", "send_all"]
+__all__ = ["READY", "FdChannel", "Inheritance", "Passed", "detached", "receive_all", "receive_one", "send_all"]
 
 READY = b"ready"
 _END = b"end"
 _PIECE_BYTES = 32 << 10
 _LONGEST = 256 << 20
 _MOST_FDS = 8
+_PIECE_S = 10.0
 _MORE, _LAST = b"+", b"."
 
 Kind = Literal["listener", "datagrams", "connection", "chunk"]
@@ -46,14 +47,25 @@ class Passed(msgspec.Struct, kw_only=True):
 
 
 class FdChannel:
-    """Messages with descriptors over one end of a `SOCK_SEQPACKET` pair.  Blocks; raises OSError.
+    """Messages with descriptors over one end of a `SOCK_SEQPACKET` pair.  Raises OSError.
 
-    A message has at most 256 MiB and travels in pieces of 32 KiB, its descriptors with the last.
+    A message has at most 256 MiB and travels in pieces of 32 KiB, its descriptors with the last.  It blocks, or, with
+    `blocking` set to False, raises BlockingIOError where a message cannot begin; the other pieces of one that has
+    begun are waited for, some seconds each.
     """
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
         end.setblocking(True)
+
+    @property
+    def blocking(self) -> bool:
+        """Whether `send` and `receive` wait."""
+        return self._end.getblocking()
+
+    @blocking.setter
+    def blocking(self, blocking: bool) -> None:
+        self._end.setblocking(blocking)
 
     def fileno(self) -> int:
         """Return the descriptor of our end."""
@@ -63,15 +75,29 @@ class FdChannel:
         """Send one message."""
         if len(message) > _LONGEST or len(fds) > _MOST_FDS:
             raise ValueError("too much for one message")
-        place = 0
-        while len(message) - place > _PIECE_BYTES:
-            self._end.send(_MORE + message[place : place + _PIECE_BYTES])
-            place += _PIECE_BYTES
-        socket.send_fds(self._end, [_LAST + message[place:]], list(fds))
+        place, timeout = 0, self._end.gettimeout()
+        try:
+            while len(message) - place > _PIECE_BYTES:
+                self._end.send(_MORE + message[place : place + _PIECE_BYTES])
+                place += _PIECE_BYTES
+                self._be_patient()
+            socket.send_fds(self._end, [_LAST + message[place:]], list(fds))
+        finally:
+            self._end.settimeout(timeout)
+
+    def _be_patient(self) -> None:
+        if self._end.gettimeout() is not None:
+            self._end.settimeout(_PIECE_S)
 
     def receive(self) -> tuple[bytes, list[int]] | None:
         """Return the next message with its descriptors, None when the other end is gone."""
-        message = bytearray()
+        message, timeout = bytearray(), self._end.gettimeout()
+        try:
+            return self._receive(message)
+        finally:
+            self._end.settimeout(timeout)
+
+    def _receive(self, message: bytearray) -> tuple[bytes, list[int]] | None:
         while True:
             try:
                 piece, fds, _, _ = socket.recv_fds(self._end, _PIECE_BYTES + 1, _MOST_FDS)
@@ -86,6 +112,7 @@ class FdChannel:
                 return bytes(message), fds
             if len(message) > _LONGEST:
                 raise OSError("the other process sends a message longer than allowed")
+            self._be_patient()
 
     def close(self) -> None:
         """Close our end."""
@@ -104,22 +131,30 @@ def send_all(channel: FdChannel, things: Iterable[Passed]) -> None:
     channel.send(_END)
 
 
+def receive_one(channel: FdChannel) -> Passed | None:
+    """Return the next thing, None behind the last one; OSError, also where the other process has ended."""
+    received = channel.receive()
+    if received is None:
+        raise ConnectionResetError("the other process is gone")
+    message, fds = received
+    if message == _END:
+        return None
+    thing = msgspec.msgpack.decode(message, type=Passed)
+    thing.fd = fds[0] if fds else -1
+    return thing
+
+
 def receive_all(channel: FdChannel) -> list[Passed] | None:
     """Wait for everything; None when the old process ended without having sent all of it (then nothing is passed)."""
     found: list[Passed] = []
     while True:
         try:
-            received = channel.receive()
+            thing = receive_one(channel)
         except OSError:
-            received = None
-        if received is None:
             _close(found)
             return None
-        message, fds = received
-        if message == _END:
+        if thing is None:
             return found
-        thing = msgspec.msgpack.decode(message, type=Passed)
-        thing.fd = fds[0] if fds else -1
         found.append(thing)
 
 

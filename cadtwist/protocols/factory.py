@@ -27,17 +27,22 @@ def address_text(address: object) -> str:
     return address.host if isinstance(address, (IPv4Address, IPv6Address)) else "unix"
 
 
+def _nothing(_: int) -> None:
+    """Nobody wants to hear."""
+
+
 class ConnectionLimit:
     """Bounds the connections of several listeners together.
 
     At the limit the listening ports stop accepting (connections wait in the kernel's queue); a connection that slips
-    in is closed.  Reactor thread.
+    in is closed.  `changed(open)` hears of each begin and end.  Reactor thread.
     """
 
     log = Logger()
 
     def __init__(self, most: float = math.inf) -> None:
         self.open = 0
+        self.changed: Callable[[int], object] = _nothing
         self._most = most
         self._ports: list[Any] = []
         self._paused = False
@@ -71,11 +76,13 @@ class ConnectionLimit:
     def opened(self) -> None:
         """Count a connection."""
         self.open += 1
+        self.changed(self.open)
         self._settle()
 
     def closed(self) -> None:
         """Count a connection's end."""
         self.open -= 1
+        self.changed(self.open)
         self._settle()
 
     def _settle(self) -> None:

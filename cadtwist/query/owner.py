@@ -20,7 +20,7 @@ from cadtwist.query.find import FindLimits, Found, Match, Slices, TooBroad, at_o
 from cadtwist.query.index import MetricIndex
 from cadtwist.query.tags import tag_query
 
-__all__ = ["HotMetric", "HotPoints", "IOwner", "LocalOwner", "QueryLimits", "Resolution", "SchemaInfo"]
+__all__ = ["HotMetric", "HotPoints", "IOwner", "LocalOwner", "NoMetrics", "QueryLimits", "Resolution", "SchemaInfo"]
 
 Floats = npt.NDArray[np.float64]
 HotPoints = Callable[[npt.NDArray[np.uint32]], tuple[npt.NDArray[np.uint32], Floats, Floats]]
@@ -188,3 +188,28 @@ class LocalOwner:
         counts = np.zeros(n + 1, np.int64)
         counts[1:][known] = np.diff(offsets.astype(np.int64))
         return np.cumsum(counts), timestamps, values
+
+
+@implementer(IOwner)
+@dataclass(frozen=True)
+class NoMetrics:
+    """The answers of a process that keeps no metrics; `reports` give a topic's values or a Deferred of them."""
+
+    reports: dict[str, Callable[[], object]] = field(default_factory=dict)
+
+    def find(self, queries: list[str]) -> list[list[Match]]:
+        """See IOwner."""
+        return [[] for _ in queries]
+
+    def leaves(self, cursor: int, budget: int) -> tuple[list[str], int]:  # noqa: ARG002
+        """See IOwner."""
+        return [], 0
+
+    def report(self, topic: str) -> object:
+        """See IOwner."""
+        read = self.reports.get(topic)
+        return None if read is None else read()
+
+    def resolve(self, patterns: list[str], start: int, end: int) -> Resolution:  # noqa: ARG002
+        """See IOwner."""
+        return Resolution([[] for _ in patterns], [])

@@ -36,7 +36,8 @@ class Admission(Service):
     def startService(self) -> None:
         """Begin with the log; without one the doors open at once."""
         super().startService()
-        if self._daemon.kept.log is None:
+        kept = self._daemon.kept
+        if kept is None or kept.log is None:
             self._open_doors()
             return
         self._cooperator = Cooperator(scheduler=lambda work: self._daemon.reactor.callLater(0, work))
@@ -49,9 +50,10 @@ class Admission(Service):
         A stop while the log is read leaves everything in the log: the next start reads it again.
         """
         super().stopService()
-        if self._task is not None and self._daemon.kept.replaying:
+        kept = self._daemon.kept
+        if self._task is not None and kept.replaying:
             self._cooperator.stop()
-            self._daemon.kept.writer.leave()
+            kept.writer.leave()
         closed = self._doors.stopService()
         closed.addCallback(lambda _: self._hand_over())
         return closed

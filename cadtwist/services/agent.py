@@ -10,7 +10,7 @@ import psutil
 from cadtwist.services.selfstats import AgentStats
 from cadtwist.telemetry import Account, Telemetry
 
-__all__ = ["agent_stats"]
+__all__ = ["RECEIVERS", "agent_stats", "open_connections", "received_points"]
 
 RECEIVERS = ("line ", "pickle ", "protobuf ")
 
@@ -21,18 +21,8 @@ def agent_stats(telemetry: Telemetry, points: Any, prefix: str) -> AgentStats:
     writer = telemetry.account("writer")
     process = psutil.Process()
 
-    def received() -> float:
-        return sum(account.received for account in _of(telemetry, RECEIVERS))
-
     def asked(what: str) -> Callable[[], float]:
         return lambda: sum(account.counters.get(what, 0) for account in _of(telemetry, ("cachequery ",)))
-
-    def connections() -> float:
-        return sum(
-            account.gauges["connections_open"]()
-            for account in _of(telemetry, RECEIVERS)
-            if "connections_open" in account.gauges
-        )
 
     def cpu_seconds() -> float:
         times = process.cpu_times()
@@ -47,7 +37,7 @@ def agent_stats(telemetry: Telemetry, points: Any, prefix: str) -> AgentStats:
     return AgentStats(
         prefix,
         {
-            "metricsReceived": received,
+            "metricsReceived": lambda: received_points(telemetry),
             "blacklistMatches": dropped(names, "blacklist"),
             "whitelistRejects": dropped(names, "whitelist"),
             "cache.queries": asked("queries"),
@@ -60,7 +50,7 @@ def agent_stats(telemetry: Telemetry, points: Any, prefix: str) -> AgentStats:
             "errors": counted(cache, "errors"),
         },
         {
-            "activeConnections": connections,
+            "activeConnections": lambda: open_connections(telemetry),
             "memUsage": lambda: process.memory_info().rss,
             "cache.size": lambda: points.points,
             "cache.queues": lambda: points.metrics,
@@ -69,6 +59,17 @@ def agent_stats(telemetry: Telemetry, points: Any, prefix: str) -> AgentStats:
         lambda: writer.counters.get("update_microseconds", 0) / 1e6,
         asked("bulk_metrics"),
     )
+
+
+def received_points(telemetry: Telemetry) -> float:
+    """Return how many datapoints came in at all receivers."""
+    return sum(account.received for account in _of(telemetry, RECEIVERS))
+
+
+def open_connections(telemetry: Telemetry) -> float:
+    """Return how many connections all receivers have now."""
+    accounts = [account for account in _of(telemetry, RECEIVERS) if "connections_open" in account.gauges]
+    return sum(account.gauges["connections_open"]() for account in accounts)
 
 
 def _of(telemetry: Telemetry, prefixes: Iterable[str]) -> list[Account]:

@@ -2,8 +2,9 @@
 
 ::
 
-    doors -> names (NameMap) -> cache (services/cachegraph)
-    timers -> own metrics -> cache          HTTP -> owner or web processes
+    doors -> receivers -> chains (stages) -+-> cache   (services/cachegraph)
+                                           +-> relays  (services/relaygraph)
+    timers -> own metrics -> the cache, else the first relay        HTTP -> owner or web processes
 
 A part knows only its next sink.
 """
@@ -14,62 +15,67 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from collections.abc import Sequence as TextSequence
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.internet.task import CooperativeTask, Cooperator
 from twisted.logger import Logger, globalLogPublisher
 
 from cadtwist import __version__
 from cadtwist.config.model import Config, Listener
 from cadtwist.errors import ConfigError
 from cadtwist.flow import Gate
+from cadtwist.interfaces import ISink
 from cadtwist.kernels import active
-from cadtwist.model.rules import PatternList
 from cadtwist.net.handover import Inheritance, Passed
+from cadtwist.query.owner import NoMetrics
 from cadtwist.services.admission import Admission
-from cadtwist.services.agent import agent_stats
+from cadtwist.services.agent import agent_stats, received_points
 from cadtwist.services.cachegraph import CacheGraph
+from cadtwist.services.chains import GRAPHITE, Chains, space_of
 from cadtwist.services.doors import CacheAnswers, Doors
 from cadtwist.services.localstats import LocalStats
 from cadtwist.services.logs import CarbonLogs
-from cadtwist.services.selfstats import Emitter, account_metrics, metric_part
-from cadtwist.services.sequence import Every, Sequence
+from cadtwist.services.receivers import Receivers, door_name
+from cadtwist.services.relaygraph import RelayGraph
+from cadtwist.services.relaystats import RelayStats
+from cadtwist.services.selfstats import Emitter, Metrics, account_metrics, metric_part
+from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.space import Space
 from cadtwist.services.turn import Turn
 from cadtwist.services.webworker import WebWorkers, listening_socket, web_site
-from cadtwist.stages.names import BlacklistRule, NameMap, NameRule, NormaliseTags, WhitelistRule
+from cadtwist.stages.switch import Tee
+from cadtwist.storage.memory import MemoryStore
+from cadtwist.storage.schemas import SchemaTable
 from cadtwist.telemetry import Telemetry
 
-__all__ = ["Daemon", "name_rules"]
+__all__ = ["Daemon"]
 
 SWEEP_S = 1.0
-
-
-def name_rules(config: Config) -> list[NameRule]:
-    """Return the rules between the receivers and the cache, in order."""
-    stages = config.stages
-    rules: list[NameRule] = []
-    if stages.blacklist:
-        rules.append(BlacklistRule(PatternList(stages.blacklist)))
-    if stages.whitelist:
-        rules.append(WhitelistRule(PatternList(stages.whitelist)))
-    if stages.normalise_tags:
-        rules.append(NormaliseTags())
-    return rules
+FLOOD_S = 0.1
 
 
 class Daemon:
     """All parts of a running process and the service that starts and stops them.  Reactor thread.
 
-    `ready_waits` names what is still waited for: nothing when the daemon is ready.  `inherited` is what a former
-    process has passed on.
+    `kept` is the part with the cache, `relayed` the one with destinations; either may be None.  `ready_waits` names
+    what is still waited for: nothing when the daemon is ready.  `inherited` is what a former process has passed on;
+    `served`: another process listens for us; `orphans` are folders of spools to take over.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, config: Config, inherited: Inheritance | None = None) -> None:
-        if config.cache is None:
-            raise ConfigError([f"{config.program}: there is no cache in this configuration, so nothing to do"])
+    def __init__(
+        self,
+        reactor: Any,
+        config: Config,
+        inherited: Inheritance | None = None,
+        served: bool = False,
+        orphans: TextSequence[str] = (),
+    ) -> None:
+        if config.cache is None and not config.relays:
+            raise ConfigError([f"{config.program}: there is neither a cache nor a relay in this configuration"])
         self.reactor = reactor
         self.config = config
         self.inherited = inherited or Inheritance()
@@ -77,50 +83,77 @@ class Daemon:
         self.gate = Gate()
         self.turn = Turn(reactor)
         self.on_fault: Callable[[str], object] = self._stop_for
-        self._web_sockets: dict[str, socket.socket] = {}
-        self.space = Space("metric names", config.names.max_bytes, self.telemetry)
-        reports: dict[str, Callable[[], object]] = {
+        self.reports: dict[str, Callable[[], object]] = {
             "status": self.status,
             "ledger": self.telemetry.ledger,
             "waits": self.ready_waits,
         }
-        self.kept = CacheGraph(reactor, config, self.telemetry, self.gate, self.turn, self.space, reports)
-        self._build_names()
-        self._build_doors()
+        self._web_sockets: dict[str, socket.socket] = {}
+        self._priming: CooperativeTask[Any] | None = None
+        self._build_graph(orphans)
+        self._build_doors(served)
         self.service = self._sequence()
 
     # the graph
 
-    def _build_names(self) -> None:
-        self.names = NameMap(
-            name_rules(self.config), self.space.table, self.kept.cache, self.telemetry.account("names")
-        )
-        self.space.keys.hold(self.names)
+    def _build_graph(self, orphans: TextSequence[str]) -> None:
+        config, telemetry = self.config, self.telemetry
+        kinds = dict.fromkeys((GRAPHITE, *(space_of(relay.lines) for relay in config.relays)))
+        self.spaces = {kind: Space(kind, config.names.max_bytes, telemetry) for kind in kinds}
+        self.space = self.spaces[GRAPHITE]
+        self.kept: CacheGraph | None = None
+        self.relayed: RelayGraph | None = None
+        if config.cache is not None:
+            self.kept = CacheGraph(self.reactor, config, telemetry, self.gate, self.turn, self.space, self.reports)
+        if config.relays:
+            self.relayed = RelayGraph(self.reactor, config, telemetry, self.gate, self.inherited, orphans)
+        self.chains = self._made_chains(config)
+        self.chains.hold()
 
-    def _build_doors(self) -> None:
+    def _made_chains(self, config: Config) -> Chains:
+        cache = None if self.kept is None else self.kept.cache
+        make_router = None if self.relayed is None else self.relayed.make_router
+        return Chains(config, self.spaces, cache, make_router, self.telemetry, self.reactor.seconds)
+
+    def _build_doors(self, served: bool) -> None:
         kept = self.kept
-        answers = CacheAnswers(kept.table, kept.cache, kept.store)
+        answers = None if kept is None else CacheAnswers(kept.table, kept.cache, kept.store)
+        statsrelay = None if self.relayed is None else self.relayed.answer
+        self.receivers = Receivers(
+            self.reactor, self.config, self.telemetry, self.chains, self.gate, self.turn, statsrelay
+        )
         self.doors = Doors(
-            self.reactor, self.config, self.telemetry, kept.table, self.names, self.gate, self.turn, answers,
-            self.inherited,
-        )  # fmt: skip
-        self.emitter = Emitter(self.telemetry.account("own metrics"), kept.cache, kept.table.intern)
-        self.turn.add(self.doors.flush)
-        if kept.wal is not None:
+            self.reactor, self.config, self.telemetry, self.receivers, self.gate, answers, self.inherited, served
+        )
+        self.emitter = Emitter(self.telemetry.account("own metrics"), self._own_sink(), self.space.table.intern)
+        self.turn.add(self.receivers.flush)
+        if kept is not None and kept.wal is not None:
             self.turn.add(kept.wal.turn_ended)
-        self.turn.add(self.space.keys.turn_ended)
+        for space in self.spaces.values():
+            self.turn.add(space.keys.turn_ended)
+
+    def _own_sink(self) -> ISink:
+        """Return where own metrics go: the cache, else the first relay of Graphite lines, else nowhere."""
+        if self.kept is not None:
+            return self.kept.cache
+        for relay in self.config.relays:
+            if space_of(relay.lines) == GRAPHITE:
+                return self.chains.chain((relay.name,)).first
+        return Tee((), self.telemetry.account("nowhere"))
 
     def _sequence(self) -> Sequence:
         """Return the parts in the order in which they start; they stop in the reverse order."""
-        kept = self.kept
         self.tellers = Sequence()
         self._fill_tellers()
         parts: list[IService] = [
             *self._logs(),
-            *kept.before_doors(),
+            *([] if self.kept is None else self.kept.before_doors()),
             *self._reading_services(),
-            *kept.working(),
+            *([] if self.kept is None else self.kept.working()),
+            *([] if self.relayed is None else self.relayed.services()),
             Every("sweep", self.reactor, SWEEP_S, self._sweep),
+            Step("floods", None, self._finish_floods),
+            Every("flood windows", self.reactor, FLOOD_S, self._end_flood_windows),
             self.tellers,
             Admission(self),
         ]
@@ -135,7 +168,8 @@ class Daemon:
 
     def _fill_tellers(self) -> None:
         """Make what tells others of us: own metrics, host statistics, the tag database."""
-        for teller in (self.kept.tag_poster(), *self._timers()):
+        poster = None if self.kept is None else self.kept.tag_poster()
+        for teller in (poster, *self._timers()):
             if teller is not None:
                 teller.setServiceParent(self.tellers)
 
@@ -149,21 +183,23 @@ class Daemon:
         """Return what answers HTTP: web processes behind TCP listeners, this process behind all others."""
         config, kept = self.config, self.kept
         doors = config.listeners_of("http")
-        shared = [door for door in doors if config.web.workers and _is_plain(door)]
+        shared = [door for door in doors if kept is not None and config.web.workers and _is_plain(door)]
         services: list[IService] = []
-        if shared:
-            self._web_sockets = {f"http {door.address}": self._web_socket(door) for door in shared}
+        if kept is not None and shared:
+            self._web_sockets = {door_name(door): self._web_socket(door) for door in shared}
             services.append(
                 WebWorkers(self.reactor, list(self._web_sockets.values()), kept.owner, config.web, config.storage)
             )
         inline = [door for door in doors if door not in shared]
         if inline:
-            site = web_site(self.reactor, kept.owner, kept.store, config.web, inline=True)
+            owner = kept.owner if kept is not None else NoMetrics(self.reports)
+            store = kept.store if kept is not None else MemoryStore(SchemaTable())
+            site = web_site(self.reactor, owner, store, config.web, inline=True)
             services += [self.doors.open(door, site) for door in inline]
         return services
 
     def _web_socket(self, door: Listener) -> socket.socket:
-        inherited = self.inherited.socket("listener", f"http {door.address}")
+        inherited = self.inherited.socket("listener", door_name(door))
         return inherited or listening_socket(door.interface, door.port)
 
     def _timers(self) -> list[IService]:
@@ -171,15 +207,9 @@ class Daemon:
         timers: list[IService] = []
         host = own.host or socket.gethostname()
         if own.interval_s:
-            prefix = f"{own.prefix}.agents.{metric_part(host)}-{metric_part(self.config.instance)}"
-            stats = agent_stats(self.telemetry, self.kept.points, prefix)
+            collect = self._own_figures(f"{metric_part(host)}-{metric_part(self.config.instance)}")
             timers.append(
-                Every(
-                    "own metrics",
-                    self.reactor,
-                    own.interval_s,
-                    lambda now: self.emitter.emit(stats.collect(now) + account_metrics(prefix, self.telemetry), now),
-                )
+                Every("own metrics", self.reactor, own.interval_s, lambda now: self.emitter.emit(collect(now), now))
             )
         if local.interval_s:
             figures = LocalStats(f"{local.prefix}.{metric_part(host)}")
@@ -193,6 +223,17 @@ class Daemon:
             )
         return timers
 
+    def _own_figures(self, who: str) -> Callable[[float], Metrics]:
+        """Return what collects our own metrics, under the names that carbon gives to its own."""
+        prefix, telemetry = self.config.self_metrics.prefix, self.telemetry
+        if self.kept is not None:
+            stem = f"{prefix}.agents.{who}"
+            stats = agent_stats(telemetry, self.kept.points, stem)
+            return lambda now: stats.collect(now) + account_metrics(stem, telemetry)
+        destinations = {} if self.relayed is None else self.relayed.figures()
+        relay_stats = RelayStats(f"{prefix}.relays.{who}", telemetry, destinations)
+        return relay_stats.collect
+
     def _stop_for(self, text: str) -> None:
         self._log.critical("{text}", text=text)
         self.reactor.stop()
@@ -200,17 +241,60 @@ class Daemon:
     # while it runs
 
     def change(self, new: Config) -> None:
-        """Take a configuration that differs only in what can be taken; its rules for names are the reloader's work."""
+        """Take a configuration that differs only in what can be taken."""
         old, self.config = self.config, new
-        self.kept.change(new)
+        if self.kept is not None:
+            self.kept.change(new)
+        if self.relayed is not None:
+            self.relayed.change(new)
         self.doors.change(new)
         if (new.self_metrics, new.local_stats, new.tags) != (old.self_metrics, old.local_stats, old.tags):
             self._restart_tellers()
+        if _stages(new) != _stages(old):
+            self._replace_chains(new)
+
+    def _replace_chains(self, new: Config) -> None:
+        """Let another set of stages decide about every living name, in slices, then let the doors deliver into it."""
+        if self._priming is not None:
+            self._priming.stop()
+        fresh = self._made_chains(new)
+        fresh.hold()
+        cooperator = Cooperator(scheduler=lambda work: self.reactor.callLater(0, work))
+        self._priming = cooperator.cooperate(fresh.priming())
+
+        def swap(_: object) -> None:
+            self._priming = None
+            old, self.chains = self.chains, fresh
+            self.receivers.replace_chains(fresh)
+            self.emitter.sink = self._own_sink()
+            old.finish()
+            old.release()
+            if self.relayed is not None:
+                self.relayed.chains_replaced(fresh.stages)
+            self._log.info("the new rules for names are in force")
+
+        self._priming.whenDone().addCallbacks(swap, lambda _: fresh.release())
+
+    def stop_changing(self) -> None:
+        """Let rules that are being prepared come to nothing."""
+        if self._priming is not None:
+            self._priming.stop()
+            self._priming = None
 
     def _sweep(self, now: float) -> None:
         """Recycle idle names; let the log make room even when nothing comes."""
-        self.space.sweep(now, int(self.config.names.idle_s))
+        for space in self.spaces.values():
+            space.sweep(now, int(self.config.names.idle_s))
         self.turn.begin()
+
+    def _finish_floods(self) -> None:
+        """Keep nothing back at the end."""
+        self.chains.finish()
+
+    def _end_flood_windows(self, now: float) -> None:
+        """Send what flood control has absorbed in windows that are over."""
+        for stage in self.chains.floods:
+            stage.flush(now, time.monotonic)
 
     def pass_on(self) -> list[Passed]:
         """Stop reading and give the sockets away; what was received is handed over first."""
@@ -221,20 +305,24 @@ class Daemon:
 
     def remains(self) -> list[Passed]:
         """Return what still waits in memory when the service has stopped."""
-        return []
+        return [] if self.relayed is None else self.relayed.remains()
 
     def leave(self) -> None:
-        """Stop without waiting for what is slow: what is pending stays in the log."""
-        self.kept.leave()
+        """Stop without waiting for what is slow: what is pending stays in logs and spools."""
+        if self.kept is not None:
+            self.kept.leave()
+        if self.relayed is not None:
+            self.relayed.leave()
 
     def fail(self, text: str) -> None:
         """Give up, telling people why: what was read from the log stays there."""
-        self.kept.writer.leave()
+        if self.kept is not None:
+            self.kept.writer.leave()
         self.on_fault(text)
 
     def ready_waits(self) -> list[str]:
         """Return what is still waited for."""
-        return self.kept.ready_waits()
+        return [] if self.kept is None else self.kept.ready_waits()
 
     def status(self) -> dict[str, object]:
         """Return the state of the process as plain values."""
@@ -248,12 +336,19 @@ class Daemon:
             "ready": not self.ready_waits(),
             "waits": self.ready_waits(),
             "paused_for": sorted(self.gate.reasons),
-            "names": len(self.space.table),
-            **self.kept.status(),
+            "names": sum(len(space.table) for space in self.spaces.values()),
+            "received": int(received_points(self.telemetry)),
+            **({} if self.kept is None else self.kept.status()),
+            **({} if self.relayed is None else self.relayed.status()),
             "unbalanced": {
                 account.name: account.balance() for account in self.telemetry.accounts.values() if account.balance()
             },
         }
+
+
+def _stages(config: Config) -> tuple[object, ...]:
+    """Return what the stages are made of."""
+    return config.stages, config.relays, config.destinations, config.aggregate_rules
 
 
 def _is_plain(door: Listener) -> bool:

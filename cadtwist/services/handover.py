@@ -26,7 +26,7 @@ from zope.interface import implementer
 from cadtwist.net.handover import READY, FdChannel, Inheritance, Passed, receive_all, send_all
 from cadtwist.services.pidfile import PidFile
 
-__all__ = ["Handover", "Predecessor", "command_line", "predecessor", "spawner"]
+__all__ = ["Handover", "Predecessor", "Watch", "command_line", "predecessor", "spawner"]
 
 HANDOVER_FD = "CADTWIST_HANDOVER_FD"
 HANDOVER_PIDFILE = "CADTWIST_HANDOVER_PIDFILE"
@@ -67,7 +67,7 @@ def spawner(reactor: Any, arguments: Sequence[str], environ: MutableMapping[str,
 
 
 @implementer(IReadDescriptor)
-class _Watch:
+class Watch:
     """Tells `readable()` when the other end of a channel says something, or ends."""
 
     def __init__(self, channel: FdChannel, readable: Callable[[], object]) -> None:
@@ -102,7 +102,7 @@ class Handover(Service):
         self._spawn = spawn
         self._passed = passed
         self._channel: FdChannel | None = None
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
         self._late: IDelayedCall | None = None
         self._old_handler: Any = None
 
@@ -134,7 +134,7 @@ class Handover(Service):
             return
         finally:
             theirs.close()
-        self._watch = _Watch(self._channel, self._heard)
+        self._watch = Watch(self._channel, self._heard)
         self._reactor.addReader(self._watch)
         self._late = self._reactor.callLater(_LOADING_S, self._too_late)
         self._log.info("a new process is starting, to take our place")
@@ -196,7 +196,7 @@ class Predecessor:
     def __init__(self, channel: FdChannel, pid_path: str) -> None:
         self._channel = channel
         self._pid_path = pid_path
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
         channel.send(READY)
         self.inherited = Inheritance(receive_all(channel) or ())
 
@@ -210,7 +210,7 @@ class Predecessor:
                 PidFile(self._pid_path).write()
 
         tell_systemd(os.environ, f"MAINPID={os.getpid()}\nREADY=1")
-        self._watch = _Watch(self._channel, gone)
+        self._watch = Watch(self._channel, gone)
         reactor.addReader(self._watch)
 
 

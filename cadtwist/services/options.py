@@ -18,11 +18,14 @@ from twisted.python.usage import Options, UsageError
 
 from cadtwist.config.load import Loaded, load
 from cadtwist.errors import CadtwistError, ConfigError
+from cadtwist.net.handover import Inheritance
 from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.build import Daemon
 from cadtwist.services.descriptors import raise_file_limit
 from cadtwist.services.handover import Handover, predecessor, spawner
+from cadtwist.services.orphans import orphaned
 from cadtwist.services.reload import Reloader
+from cadtwist.services.supervisor import Supervisor
 
 __all__ = ["EXIT_CONFIG", "EXIT_LEGACY", "CarbonOptions", "DaemonService", "NativeOptions", "loader", "make"]
 
@@ -128,7 +131,7 @@ class DaemonService(Service):
 
     def __init__(self, reactor: Any, loaded: Loaded, load_again: Load, status: int) -> None:
         self.loaded = loaded
-        self.daemon: Daemon | None = None
+        self.daemon: Daemon | Supervisor | None = None
         self._reactor = reactor
         self._load_again = load_again
         self._status = status
@@ -143,7 +146,7 @@ class DaemonService(Service):
         raise_file_limit()
         former = predecessor(os.environ)
         try:
-            daemon = Daemon(self._reactor, self.loaded.config, former.inherited if former is not None else None)
+            daemon = self._made(former.inherited if former is not None else None)
         except (CadtwistError, OSError) as error:
             fail_with([str(error)], self._status)
         self.daemon = daemon
@@ -158,6 +161,12 @@ class DaemonService(Service):
         if former is not None:
             former.watch(self._reactor)
         self._handover.startService()
+
+    def _made(self, inherited: Inheritance | None) -> Daemon | Supervisor:
+        config = self.loaded.config
+        if config.processes.workers > 1:
+            return Supervisor(self._reactor, config, inherited)
+        return Daemon(self._reactor, config, inherited, orphans=orphaned(config.spool.directory, 1))
 
     def _has_passed(self) -> None:
         """The next process has everything: our service has stopped, so there is nothing left to do."""

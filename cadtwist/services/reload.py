@@ -10,18 +10,15 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.task import CooperativeTask, Cooperator
 from twisted.logger import Logger
 
 from cadtwist.config.load import Loaded
 from cadtwist.config.model import Config
 from cadtwist.config.reload import LISTS, SCHEMAS, difference, merged, rules_of
 from cadtwist.errors import ConfigError
-from cadtwist.services.build import Daemon, name_rules
 
 __all__ = ["Reloader"]
 
-_SLICE = 2000
 Load = Callable[[], Loaded]
 FileStates = tuple[tuple[int, int, int] | None, ...]
 
@@ -61,19 +58,18 @@ class Reloader(Service):
     """SIGHUP reads all files again; between, the rule files are looked at as often as the configuration says.
 
     A look reads nothing unless a file has changed since the last one of its kind.  `load()` returns the configuration
-    anew or raises ConfigError.  Reactor thread.
+    anew or raises ConfigError; `daemon` is a `services.build.Daemon` or a `Supervisor`.  Reactor thread.
     """
 
     name = "reload"
     _log = Logger()
 
-    def __init__(self, reactor: Any, daemon: Daemon, load: Load) -> None:
+    def __init__(self, reactor: Any, daemon: Any, load: Load) -> None:
         self._reactor = reactor
         self._daemon = daemon
         self._load = load
         self._account = daemon.telemetry.account("configuration")
         self._looks = (_Look(SCHEMAS, _schemas_s), _Look(LISTS, _lists_s))
-        self._priming: CooperativeTask[Any] | None = None
         self._old_handler: Any = None
         self._complaint: list[str] = []
         self._files: tuple[str, ...] = ()
@@ -92,8 +88,7 @@ class Reloader(Service):
             signal.signal(signal.SIGHUP, self._old_handler)
             self._old_handler = None
         self._cancel()
-        if self._priming is not None:
-            self._priming.stop()
+        self._daemon.stop_changing()
 
     def reload_all(self) -> bool:
         """Read everything again and take what a running process can take; False when nothing was taken."""
@@ -156,34 +151,7 @@ class Reloader(Service):
     def apply(self, new: Config) -> None:
         """Run on with `new`, which differs only in what can be taken."""
         old = self._daemon.config
-        if new == old:
-            return
-        self._daemon.change(new)
-        if new.reload != old.reload:
-            self._schedule()
-        if new.stages != old.stages:
-            self._replace_names(new)
-
-    def _replace_names(self, new: Config) -> None:
-        """Decide about every living name by the new rules, in slices, then let the doors deliver into them."""
-        daemon = self._daemon
-        if self._priming is not None:
-            self._priming.stop()
-        fresh = daemon.names.replaced(name_rules(new))
-        keys, table = daemon.space.keys, daemon.space.table
-        keys.hold(fresh)
-        cooperator = Cooperator(scheduler=lambda work: self._reactor.callLater(0, work))
-        self._priming = cooperator.cooperate(iter(lambda: fresh.prime(table.live(), _SLICE), 0))
-        primed = self._priming.whenDone()
-
-        def swap(_: object) -> None:
-            self._priming = None
-            daemon.doors.replace_sink(fresh)
-            keys.release(daemon.names)
-            daemon.names = fresh
-            self._log.info("the new rules for names are in force")
-
-        def give_up(_: object) -> None:
-            keys.release(fresh)
-
-        primed.addCallbacks(swap, give_up)
+        if new != old:
+            self._daemon.change(new)
+            if new.reload != old.reload:
+                self._schedule()

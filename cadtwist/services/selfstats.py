@@ -16,7 +16,7 @@ from cadtwist.interfaces import ISink
 from cadtwist.model.batch import NO_ID, Batch
 from cadtwist.telemetry import Account, Telemetry
 
-__all__ = ["AgentStats", "Emitter", "account_metrics", "metric_part"]
+__all__ = ["AgentStats", "Emitter", "Metrics", "account_metrics", "metric_part"]
 
 Reading = Callable[[], float]
 Metrics = list[tuple[str, float]]
@@ -93,12 +93,12 @@ def account_metrics(prefix: str, telemetry: Telemetry) -> Metrics:
 class Emitter:
     """Turns named values into a Batch for `sink`: the source of metrics that are born inside the daemon.
 
-    `intern(name, now)` gives a metric's id or `NO_ID`, which is counted as a drop.
+    `intern(name, now)` gives a metric's id or `NO_ID`, which is counted as a drop.  `sink` may be replaced.
     """
 
     def __init__(self, account: Account, sink: ISink, intern: Callable[[bytes, int], int]) -> None:
         self._account = account
-        self._sink = sink
+        self.sink = sink
         self._intern = intern
 
     def emit(self, metrics: Iterable[tuple[str, float]], now: float) -> None:
@@ -114,4 +114,4 @@ class Emitter:
             ids, values = ids[taken], values[taken]
         if len(ids):
             self._account.out += len(ids)
-            self._sink.accept(Batch(ids, np.full(len(ids), now, np.float64), values))
+            self.sink.accept(Batch(ids, np.full(len(ids), now, np.float64), values))

@@ -17,9 +17,8 @@ from typing import Any
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorProcess
-from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorProcess
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
@@ -28,6 +27,7 @@ from cadtwist.interfaces import IStore
 from cadtwist.query.find import FindLimits
 from cadtwist.query.owner import IOwner, QueryLimits
 from cadtwist.services.resolve import OwnerSide, RemoteOwner
+from cadtwist.services.slots import ChildProcess, Slot, child_environment, one_protocol
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.storage.whisper import WhisperOptions, WhisperStore
@@ -40,10 +40,6 @@ __all__ = ["WebWorkers", "WorkerConfig", "listening_socket", "main", "query_limi
 OWNER_FD = 4
 _FIRST_LISTENER_FD = 3
 _BACKLOG = 1024
-_FIRST_DELAY_S = 0.1
-_LONGEST_DELAY_S = 30.0
-_STEADY_S = 60.0
-_KILL_AFTER_S = 5.0
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +123,7 @@ class WebWorkers(Service):
         self._web = web
         self._storage = storage
         self._command = list(command)
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
 
     @property
     def processes(self) -> list[int]:
@@ -137,7 +133,7 @@ class WebWorkers(Service):
     def startService(self) -> None:
         """Start every worker."""
         super().startService()
-        self._slots = [_Slot(self._reactor, self._spawn) for _ in range(max(self._web.workers, 1))]
+        self._slots = [Slot(self._reactor, self._spawn, "web process") for _ in range(max(self._web.workers, 1))]
         for slot in self._slots:
             slot.start()
 
@@ -149,7 +145,7 @@ class WebWorkers(Service):
             door.close()
         return ended
 
-    def _spawn(self, worker: _WorkerProcess) -> Any:
+    def _spawn(self, worker: ChildProcess) -> Any:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         descriptors = [_FIRST_LISTENER_FD, *range(OWNER_FD + 1, OWNER_FD + len(self._doors))]
@@ -158,117 +154,14 @@ class WebWorkers(Service):
         children: dict[int, Any] = {0: "w", 1: "r", 2: "r", OWNER_FD: theirs.fileno()}
         children.update({fd: door.fileno() for (fd, _), door in zip(listeners, self._doors, strict=True)})
         side = OwnerSide(self._owner, msgspec.msgpack.encode(config))
-        self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _factory(side))
+        self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, one_protocol(side))
         worker.link = side
         process = self._reactor.spawnProcess(
-            worker, self._command[0], self._command, env=_environment(), childFDs=children
+            worker, self._command[0], self._command, env=child_environment(), childFDs=children
         )
         ours.close()
         theirs.close()
         return process
-
-
-class _Slot:
-    """The place of one worker: who is in it now, and when the next comes."""
-
-    def __init__(self, reactor: Any, spawn: Any) -> None:
-        self._reactor = reactor
-        self._spawn = spawn
-        self._worker: _WorkerProcess | None = None
-        self._process: Any = None
-        self._again: IDelayedCall | None = None
-        self._kill: IDelayedCall | None = None
-        self._delay = _FIRST_DELAY_S
-        self._born = 0.0
-        self._ended: Deferred[None] | None = None
-        self._log = Logger()
-
-    @property
-    def pid(self) -> int:
-        """The process id, 0 while none runs."""
-        return 0 if self._process is None else int(self._process.pid or 0)
-
-    def start(self) -> None:
-        """Start the worker."""
-        self._again = None
-        self._born = self._reactor.seconds()
-        self._worker = _WorkerProcess(self._gone)
-        try:
-            self._process = self._spawn(self._worker)
-        except OSError:
-            self._log.failure("Starting a web process")
-            self._gone("not started")
-
-    def stop(self) -> Deferred[None]:
-        """End the worker; fires when it is gone."""
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
-        if self._process is None or self._worker is None:
-            return succeed(None)
-        self._ended = Deferred()
-        self._worker.leave()
-        self._kill = self._reactor.callLater(_KILL_AFTER_S, self._process.signalProcess, "KILL")
-        return self._ended
-
-    def _gone(self, why: str) -> None:
-        self._process = None
-        if self._worker is not None:
-            self._worker.leave()
-        if self._ended is not None:
-            if self._kill is not None and self._kill.active():
-                self._kill.cancel()
-            self._ended.callback(None)
-            return
-        if self._reactor.seconds() - self._born > _STEADY_S:
-            self._delay = _FIRST_DELAY_S
-        self._log.error("A web process ended ({why}); the next comes in {delay} s", why=why, delay=self._delay)
-        self._again = self._reactor.callLater(self._delay, self.start)
-        self._delay = min(self._delay * 2, _LONGEST_DELAY_S)
-
-
-class _WorkerProcess(ProcessProtocol):
-    """One process: its words go to our log, its end to `gone`."""
-
-    def __init__(self, gone: Any) -> None:
-        self._gone = gone
-        self._log = Logger()
-        self.link: OwnerSide | None = None
-
-    def leave(self) -> None:
-        """Close our end of its socket, which it takes as the request to end."""
-        if self.link is not None and self.link.transport is not None:
-            self.link.transport.loseConnection()
-
-    def outReceived(self, data: bytes) -> None:
-        """Log what the worker says."""
-        for line in data.decode("utf-8", "replace").splitlines():
-            self._log.info("web process: {line}", line=line)
-
-    def errReceived(self, data: bytes) -> None:
-        """Log what the worker says."""
-        self.outReceived(data)
-
-    def processEnded(self, reason: Failure) -> None:
-        """Tell of the end."""
-        self._gone(reason.getErrorMessage())
-
-
-def _factory(protocol: OwnerSide | RemoteOwner) -> Factory:
-    class _One(Factory):
-        noisy = False
-
-        def buildProtocol(self, addr: object) -> OwnerSide | RemoteOwner:  # noqa: ARG002
-            return protocol
-
-    return _One()
-
-
-def _environment() -> dict[str, str]:
-    """Return our environment, so that the worker finds the package where we found it."""
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    known = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": root + os.pathsep + known if known else root}
 
 
 def _serve(reactor: Any, owner: RemoteOwner, greeting: bytes) -> None:
@@ -286,7 +179,7 @@ def main(reactor: Any) -> None:
         signal.signal(ignored, signal.SIG_IGN)
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
     owner = RemoteOwner(reactor)
-    reactor.adoptStreamConnection(OWNER_FD, socket.AF_UNIX, _factory(owner))
+    reactor.adoptStreamConnection(OWNER_FD, socket.AF_UNIX, one_protocol(owner))
     os.close(OWNER_FD)
     owner.greeted.addCallback(lambda greeting: _serve(reactor, owner, greeting))
     owner.greeted.addErrback(lambda failure: _fail(reactor, failure))

@@ -127,6 +127,13 @@ class FloodStage:
         self._send_due(clock, clock() + budget_s)
         return not self._due
 
+    def finish(self) -> None:
+        """End every window now and send all that was absorbed: this stage ends."""
+        for kind, limits in enumerate(self.limits):
+            if limits.active:
+                self._due += [(kind, number) for number in self._flood.end_window(kind).tolist()]
+        self._send_due(lambda: 0.0, inf)
+
     def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Claim the keys that have absorbed something that was not sent yet."""
         return self._flood.holds(ids)

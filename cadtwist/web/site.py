@@ -21,7 +21,7 @@ from cadtwist.web.errors import HTML, PLAIN, RefusedError
 from cadtwist.web.params import Params, parse_params
 from cadtwist.web.render import render
 
-__all__ = ["ApiSite", "Doors"]
+__all__ = ["ApiSite", "BoundedRequest", "Doors"]
 
 Door = Callable[[WebContext, Params], Coroutine[Any, Any, Answer]]
 
@@ -143,7 +143,7 @@ class Doors(Resource):
             self._log.failure("Sending an answer", failure)
 
 
-class _BoundedRequest(Request):
+class BoundedRequest(Request):
     """A request whose body may have `site.max_body` bytes; a longer one closes its connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -179,7 +179,7 @@ class ApiSite(Site):
     """The site over `Doors`; bodies have at most `max_body` bytes, an idle connection is closed after a minute."""
 
     def __init__(self, context: WebContext, max_body: int = 1 << 20, reactor: Any = None) -> None:
-        super().__init__(Doors(context), requestFactory=_BoundedRequest, timeout=_IDLE_S, reactor=reactor)
+        super().__init__(Doors(context), requestFactory=BoundedRequest, timeout=_IDLE_S, reactor=reactor)
         self.max_body = max_body
         self.displayTracebacks = False
         self.noisy = False

@@ -86,7 +86,7 @@ class DaemonTests(DaemonCase):
             await until(lambda: daemon.telemetry.account("names").out == 2)
             files["config"] = replace(config, stages=StagesConfig(blacklist=("^evil",)), writer=WriterConfig(threads=3))
             self.assertTrue(reloader.reload_all())
-            await until(lambda: daemon.names.explain("evil.a").endswith("dropped (blacklist)"))
+            await until(lambda: daemon.chains.explain(("cache",), "evil.a")[0].endswith("dropped (blacklist)"))
             await self.send(b"evil.a 2 -1\nevil.b 2 -1\ngood.a 2 -1\n")
             await until(lambda: daemon.telemetry.account("names").received == 5)
             self.assertEqual(daemon.telemetry.account("names").dropped, {"blacklist": 2})

@@ -1,0 +1,244 @@
+"""The stages between the listeners and what keeps or sends datapoints, made of a Config; a reload makes another set.
+
+::
+
+    doors -> names (rules of [stages]) -+-> the cache
+                                        +-> relay: sections (filters) -> each group: flood, router -> destinations
+
+A chain belongs to the targets (`to`) of listeners, and to one key space.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cadtwist.config.model import Config, Listener
+from cadtwist.config.relaymodel import GroupConfig, LineConfig, RelayConfig
+from cadtwist.errors import ConfigError
+from cadtwist.interfaces import ISink
+from cadtwist.model.rules import PatternList
+from cadtwist.services.routers import Sections, prereg_of, router_of
+from cadtwist.services.space import Space
+from cadtwist.stages.flood import FloodLimits, FloodStage
+from cadtwist.stages.names import BlacklistRule, NameMap, NameRule, NormaliseTags, Rewrite, WhitelistRule
+from cadtwist.stages.switch import Sample, Switch, Tee
+from cadtwist.telemetry import Telemetry
+
+__all__ = ["CACHE", "GRAPHITE", "KEYS", "Chain", "Chains", "group_label", "name_rules", "space_of", "targets_of"]
+
+CACHE = "cache"
+GRAPHITE, KEYS = "metric names", "keys"
+_SLICE = 128
+
+
+def name_rules(config: Config) -> list[NameRule]:
+    """Return the rules between the receivers and what comes behind, in order."""
+    stages = config.stages
+    rules: list[NameRule] = []
+    if stages.blacklist:
+        rules.append(BlacklistRule(PatternList(stages.blacklist)))
+    if stages.whitelist:
+        rules.append(WhitelistRule(PatternList(stages.whitelist)))
+    if stages.normalise_tags:
+        rules.append(NormaliseTags())
+    if stages.rewrite:
+        rules.append(Rewrite(stages.rewrite))
+    return rules
+
+
+def targets_of(config: Config, door: Listener) -> tuple[str, ...]:
+    """Return where a listener's datapoints go: as it says, else to the cache, else to the first relay."""
+    if door.to:
+        return door.to
+    return (CACHE,) if config.cache is not None else tuple(relay.name for relay in config.relays[:1])
+
+
+def space_of(lines: LineConfig | None) -> str:
+    """Return the name of the key space of lines: Graphite names, or keys of any other kind."""
+    return KEYS if lines is not None and lines.format == "statsd" else GRAPHITE
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What listeners deliver into: `first` of the stages over `space`.
+
+    `lines` tells how lines are read that are relayed as they came (None: nobody relays them); `numbers`: timestamps
+    and values are wanted as well.
+    """
+
+    space: Space
+    first: ISink
+    lines: LineConfig | None
+    numbers: bool
+
+
+class Chains:
+    """Every chain of a Config.  Reactor thread.
+
+    `sinks` are by the names that listeners may give: `cache`, if there is one.  `destinations` have keys of their own;
+    `make_router(group, router, space, account)` gives the last stage of a group.  `hold` and `release` make the
+    stages known to their key spaces.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        spaces: Mapping[str, Space],
+        cache: ISink | None,
+        make_router: Callable[..., Any] | None,
+        telemetry: Telemetry,
+        now: Callable[[], float],
+    ) -> None:
+        self.config = config
+        self._spaces = spaces
+        self._cache = cache
+        self._make_router = make_router
+        self._telemetry = telemetry
+        self._now = now
+        self._stages: list[tuple[Space, Any]] = []
+        self._holders: list[tuple[Space, Any]] = []
+        self.floods: list[FloodStage] = []
+        self.routers: dict[str, list[Any]] = {}
+        self._groups = {relay.name: self._group_sink(relay) for relay in config.relays}
+        self._entries = self._sections()
+        self._chains: dict[tuple[str, ...], Chain] = {}
+        for door in config.listeners:
+            if door.protocol in ("line", "pickle", "protobuf"):
+                self.chain(targets_of(config, door))
+
+    def chain(self, targets: tuple[str, ...]) -> Chain:
+        """Return the chain to `targets`, made at the first call."""
+        found = self._chains.get(targets)
+        if found is None:
+            found = self._chains[targets] = self._made(targets)
+        return found
+
+    @property
+    def stages(self) -> list[Any]:
+        """Every stage that decides about names."""
+        return [stage for _, stage in self._stages]
+
+    def finish(self) -> None:
+        """Send what stages have absorbed: nothing comes into them any more."""
+        for flood in self.floods:
+            flood.finish()
+
+    def hold(self) -> None:
+        """Let the key spaces ask our stages before a name goes."""
+        for space, stage in self._stages + self._holders:
+            space.keys.hold(stage)
+
+    def release(self) -> None:
+        """Let the key spaces forget our stages."""
+        for space, stage in self._stages + self._holders:
+            space.keys.release(stage)
+
+    def priming(self) -> Iterator[None]:
+        """Decide about every living name, the last stages first, some at each step."""
+        for space, stage in self._stages:
+            ids = space.table.live()
+            for start in range(0, len(ids), _SLICE):
+                # a name that has gone meanwhile is decided about when it comes back
+                with contextlib.suppress(KeyError):
+                    stage.prime(ids[start : start + _SLICE], _SLICE)
+                yield
+
+    def explain(self, targets: tuple[str, ...], name: str) -> list[str]:
+        """Return for people what each stage says about a name that comes in for `targets`."""
+        space = self.chain(targets).space
+        return [stage.explain(name) for owner, stage in reversed(self._stages) if owner is space]
+
+    # how they are made
+
+    def _made(self, targets: tuple[str, ...]) -> Chain:
+        relays = [relay for relay in self.config.relays if relay.name in targets]
+        lines = relays[0].lines if relays else None
+        space = self._spaces[space_of(lines)]
+        sinks = [self._cache if target == CACHE else self._entries[target] for target in targets]
+        present = [sink for sink in sinks if sink is not None]
+        label = " " + " ".join(targets) if self._chains else ""
+        first = present[0] if len(present) == 1 else Tee(present, self._telemetry.account(f"tee{label}"))
+        if space.name == GRAPHITE:
+            account = self._telemetry.account(f"names{label}")
+            names = NameMap(name_rules(self.config), space.table, first, account)
+            self._stages.append((space, names))
+            first = names
+        numbers = CACHE in targets or any(self._wants_numbers(relay) for relay in relays)
+        return Chain(space, first, lines, numbers)
+
+    def _wants_numbers(self, relay: RelayConfig) -> bool:
+        protocols = {each.name: each.protocol for each in self.config.destinations}
+        return any(protocols[name] != "line" for group in relay.groups for name in group.members)
+
+    def _sections(self) -> dict[str, ISink]:
+        """Return by relay what its lines meet first: the filters of all relays, where there are any."""
+        preregs = {relay.name: prereg_of(relay) for relay in self.config.relays if relay.filters or relay.default_relay}
+        entries: dict[str, ISink] = {}
+        for relay in self.config.relays:
+            if relay.name not in preregs:
+                entries[relay.name] = self._groups[relay.name]
+                continue
+            space = self._spaces[space_of(relay.lines)]
+            account = self._telemetry.account(f"sections {relay.name}")
+            switch = Switch(Sections(preregs, relay.name), self._groups, space.table, account)
+            self._stages.append((space, switch))
+            entries[relay.name] = switch
+        return entries
+
+    def _group_sink(self, relay: RelayConfig) -> ISink:
+        space = self._spaces[space_of(relay.lines)]
+        sinks = [self._router(relay, number, group, space) for number, group in enumerate(relay.groups)]
+        first = sinks[0] if len(sinks) == 1 else Tee(sinks, self._telemetry.account(f"groups {relay.name}"))
+        if relay.sample_share < 1.0:
+            account = self._telemetry.account(f"sample {relay.name}")
+            return Sample(relay.sample_share, first, account, np.random.default_rng())
+        return first
+
+    def _router(self, relay: RelayConfig, number: int, group: GroupConfig, space: Space) -> ISink:
+        config = self.config
+        destinations = {each.name: each for each in config.destinations}
+        router = router_of(group, destinations, config.aggregate_rules)
+        account = self._telemetry.account(f"router {group_label(relay, number)}")
+        if self._make_router is None:
+            raise ConfigError([f"{relay.name}: there is nothing to relay with"])
+        stage: ISink = self._make_router(group, router, space, account)
+        self.routers.setdefault(relay.name, []).append(stage)
+        self._stages.append((space, stage))
+        return self._flooded(group, stage, space, f"flood {group_label(relay, number)}")
+
+    def _flooded(self, group: GroupConfig, downstream: ISink, space: Space, label: str) -> ISink:
+        """Return what controls floods before `downstream`, itself where nothing is to be controlled."""
+        given = group.sampling
+        counters, timers, gauges = limits = [
+            FloodLimits(each.threshold, each.window_s, each.cardinality)
+            for each in (given.counters, given.timers, given.gauges)
+        ]
+        if not any(each.active for each in limits):
+            return downstream
+        stage = FloodStage(
+            counters,
+            timers,
+            gauges,
+            space.table,
+            downstream,
+            self._telemetry.account(label),
+            now=self._now(),
+            extremes=given.timer_flush_min_max,
+            purge_interval_s=given.purge_interval_s,
+            key_ttl_s=given.key_ttl_s,
+            old_rates=given.old_rate_form,
+        )
+        self.floods.append(stage)
+        self._holders.append((space, stage))
+        return stage
+
+
+def group_label(relay: RelayConfig, number: int) -> str:
+    """Return the name of a group for people and counters."""
+    name = relay.groups[number].name
+    return f"{relay.name}.{name or number}" if name or len(relay.groups) > 1 else relay.name

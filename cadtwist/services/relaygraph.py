@@ -1,0 +1,387 @@
+"""The part of the graph that sends datapoints on: destinations with their queues, and who of them is alive.
+
+::
+
+    router -> destination (queue: memory, then spool) -> connections
+    health -> which destinations are alive -> the routers' tables
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from cadtwist.config.model import Config
+from cadtwist.config.relaymodel import DestinationConfig, GroupConfig
+from cadtwist.flow import Gate
+from cadtwist.journal.backlog import Backlog, SpoolBudget
+from cadtwist.journal.spool import QueueLimits
+from cadtwist.net.client import Retry
+from cadtwist.net.destination import Destination, DestinationOptions, RatioReset
+from cadtwist.net.handover import Inheritance, Passed
+from cadtwist.net.tls import client_context
+from cadtwist.routing.routers import Router, ShardRouter
+from cadtwist.routing.stage import RouterStage, Taker
+from cadtwist.services.orphans import Orphans
+from cadtwist.services.relaystatus import StatusAnswers
+from cadtwist.services.sequence import Every
+from cadtwist.services.space import Space
+from cadtwist.services.syncer import Syncer
+from cadtwist.stages.relaynames import IngressFilter
+from cadtwist.telemetry import Account, Telemetry
+
+__all__ = ["DestinationFigures", "RelayGraph", "destination_options", "limits_of"]
+
+_LOADS_S = 0.25
+_PASS_ON_S = 0.3
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def limits_of(config: DestinationConfig) -> QueueLimits:
+    """Return the bounds of a destination's queue."""
+    queue = config.queue
+    once = config.transport == "udp"
+    return QueueLimits(
+        queue.max_points,
+        queue.max_bytes,
+        queue.policy,
+        queue.low_watermark,
+        queue.hard_share,
+        queue.spool_bytes,
+        0.0 if once else queue.resend_window_s,
+        0 if once else queue.resend_window_bytes,
+        queue.replay_bytes_per_s,
+    )
+
+
+def destination_options(config: DestinationConfig, metric_s: float) -> DestinationOptions:
+    """Return how a destination is reached; `metric_s` is the interval of own metrics, in which ratios are looked at."""
+    retry, ratio, queue = config.reconnect, config.ratio_reset, config.queue
+    return DestinationOptions(
+        transport=config.transport,
+        host=config.host,
+        port=config.port,
+        path=config.path,
+        divisible=config.protocol == "line",
+        connections=config.connections,
+        datagram_bytes=config.datagram_bytes,
+        cork=config.cork,
+        recycle_s=config.recycle_s,
+        reconnect_share=queue.reconnect_share,
+        defer_s=queue.defer_s,
+        drain_s=queue.drain_s,
+        limits=limits_of(config),
+        retry=Retry(retry.initial_s, retry.factor, retry.max_s, retry.jitter, retry.timeout_s),
+        ratio_reset=RatioReset(ratio.min_points, ratio.ratio, ratio.interval_s, metric_s) if ratio.enabled else None,
+    )
+
+
+class DestinationFigures:
+    """What carbon tells of a destination, read off it; the maxima are those since the last reading."""
+
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
+
+    def figures(self) -> dict[str, float]:
+        """Return counters since the start and maxima since the last call."""
+        account = self._destination.account
+        counters = account.counters
+        most_queued, most_until_ready = self._destination.take_peaks()
+        return {
+            "attempted": account.received,
+            "sent": counters.get("sent", 0),
+            "batches": counters.get("batches", 0),
+            "full_queue_drops": sum(n for why, n in account.dropped.items() if why.startswith("queue_full")),
+            "queued_until_connected": counters.get("queued_until_connected", 0),
+            "slow_connection_resets": counters.get("slow_resets", 0),
+            "most_queued": most_queued,
+            "most_queued_until_ready": most_until_ready,
+        }
+
+
+class RelayGraph:
+    """Destinations by name, made of a Config.  Reactor thread.
+
+    A reload keeps a destination with its queue as long as its address stays; `chains_replaced` lets those go that
+    nobody sends to any more.  `inherited` has what waited in the memory of a former process; `orphans`
+    are folders of spools that nobody uses any more.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: Config,
+        telemetry: Telemetry,
+        gate: Gate,
+        inherited: Inheritance,
+        orphans: Sequence[str] = (),
+    ) -> None:
+        self.reactor = reactor
+        self.config = config
+        self.telemetry = telemetry
+        self._gate = gate
+        self._inherited = inherited
+        self._orphans = orphans
+        self._budget = SpoolBudget(config.spool.max_bytes)
+        self._configs = {each.name: each for each in config.destinations}
+        self._backlogs: dict[str, Backlog] = {}
+        self._stages: list[tuple[GroupConfig, RouterStage, Account]] = []
+        self._down: set[str] = set()
+        self._left: list[Passed] = []
+        self._running = False
+        self._leaving = False
+        self.destinations: dict[str, Destination] = {}
+        for each in config.destinations:
+            self.destinations[each.name] = self._made(each)
+
+    # destinations
+
+    def _made(self, config: DestinationConfig) -> Destination:
+        backlog = self._backlog(config)
+        tls = None
+        if config.tls is not None:
+            given = config.tls
+            tls = client_context(config.host, given.authority, given.certificate, given.key, given.verify)
+        account = self.telemetry.account(f"destination {config.name}")
+        options = destination_options(config, self.config.self_metrics.interval_s or 60.0)
+        made = Destination(self.reactor, config.name, options, account, self._gate, backlog, self._budget, tls)
+        made.listen(self._changed)
+        return made
+
+    def _backlog(self, config: DestinationConfig) -> Backlog | None:
+        if not config.queue.spool_bytes:
+            return None
+        spool = self.config.spool
+        folder = os.path.join(spool.directory, spool_folder(config.name))
+        found = self._backlogs[config.name] = Backlog(folder, spool.segment_bytes)
+        return found
+
+    def services(self) -> list[IService]:
+        """Return what runs before the doors open: destinations, the sync of their spools, who is alive."""
+        found: list[IService] = [_Running(self)]
+        if self._backlogs:
+            account = self.telemetry.account("spool sync")
+            found.append(Syncer(self.reactor, self._sync, self.config.spool.sync_s, account))
+        if self._orphans:
+            folders = {name: spool_folder(name) for name in self.destinations}
+            account = self.telemetry.account("orphaned spools")
+            found.append(Orphans(self.reactor, self._orphans, folders, self.destinations, account))
+        found.append(Every("loads", self.reactor, _LOADS_S, lambda _: self._settle_loads()))
+        return found
+
+    def start(self) -> None:
+        """Connect to everybody; what a former process had in memory goes first."""
+        self._running = True
+        for name, destination in self.destinations.items():
+            self._begin(name, destination)
+
+    def _begin(self, name: str, destination: Destination) -> None:
+        for chunk in self._inherited.take("chunk", name):
+            destination.send(chunk.data, chunk.points)
+        destination.start()
+
+    def stop(self) -> Deferred[Any]:
+        """Send what waits for as long as each destination's patience, then leave it in the spools."""
+        self._running = False
+        ended = []
+        for name, destination in self.destinations.items():
+            if self._leaving:
+                leaving = destination.leave(_PASS_ON_S if destination.connected else 0.0)
+                ended.append(leaving.addCallback(partial(self._inherit, name)))
+            else:
+                ended.append(destination.close())
+        return DeferredList(ended)
+
+    def _inherit(self, name: str, left: list[tuple[bytes, int]]) -> None:
+        self._left += [Passed(kind="chunk", key=name, data=chunk, points=points) for chunk, points in left]
+
+    def leave(self) -> None:
+        """Do not wait for destinations when stopping: what waits stays in the spools, or is passed on."""
+        self._leaving = True
+
+    def remains(self) -> list[Passed]:
+        """Return what waited in memory for destinations without a spool, after the stop."""
+        return self._left
+
+    def _sync(self) -> None:
+        """Bring all spools to the disk; in a thread of its own."""
+        for backlog in list(self._backlogs.values()):
+            backlog.sync()
+
+    # routing
+
+    def make_router(self, group: GroupConfig, router: Router, space: Space, account: Account) -> RouterStage:
+        """Return the last stage of a group, over the destinations of its members."""
+        stage = RouterStage(
+            router,
+            {name: self._taker(name) for name in dict.fromkeys(group.members)},
+            space.table,
+            account,
+            refuse=_ingress(group),
+            label=router.shard if isinstance(router, ShardRouter) else None,
+            prefix=group.prefix.encode(),
+            suffix=group.suffix.encode(),
+            hold=group.down_policy == "keep",
+        )
+        self._stages.append((group, stage, account))
+        self._settle(group, stage)
+        return stage
+
+    def _taker(self, name: str) -> Taker:
+        config = self._configs[name]
+        return Taker(self.destinations[name], config.protocol, config.crlf, config.queue.message_points)
+
+    def settle(self) -> None:
+        """Tell every router who is alive now."""
+        for group, stage, _account in self._stages:
+            self._settle(group, stage)
+
+    def _settle(self, group: GroupConfig, stage: RouterStage) -> None:
+        stage.settle(self._live(group), self._loads(group))
+
+    def _live(self, group: GroupConfig) -> Collection[str] | None:
+        """Return who of a group gets lines; None: all do, as their queues wait for those who are away."""
+        members = dict.fromkeys(group.members)
+        if group.dynamic:
+            most = group.dynamic_max_retries
+            return [name for name in members if self.destinations[name].failed_attempts < max(1, most)]
+        if group.method in ("failover", "any_of"):
+            return [name for name in members if name not in self._down and not self._away(name)]
+        if group.down_policy == "remove_node":
+            return [name for name in members if name not in self._down]
+        return None
+
+    def _away(self, name: str) -> bool:
+        """Tell whether somebody else should take over: several attempts to connect have failed."""
+        destination = self.destinations[name]
+        return not destination.connected and destination.failed_attempts > 0
+
+    def _loads(self, group: GroupConfig) -> Mapping[str, int] | None:
+        if not group.pool_replicas:
+            return None
+        return {name: self.destinations[name].queued_points for name in dict.fromkeys(group.members)}
+
+    def _settle_loads(self) -> None:
+        """Let the shortest queues take what comes next, where queues are compared."""
+        for group, stage, _account in self._stages:
+            if group.pool_replicas:
+                self._settle(group, stage)
+
+    def _changed(self, _: Destination) -> None:
+        """A destination came, went, or could not be reached."""
+        for group, stage, _account in self._stages:
+            if group.dynamic or group.method in ("failover", "any_of"):
+                self._settle(group, stage)
+
+    def health_changed(self, name: str, alive: bool) -> None:
+        """Take note of what health checks found."""
+        (self._down.discard if alive else self._down.add)(name)
+        self.settle()
+
+    # reload
+
+    def change(self, new: Config) -> None:
+        """Take the destinations of a reloaded configuration; those that it lacks go when nobody sends to them."""
+        self.config = new
+        self._budget.max_bytes = new.spool.max_bytes
+        for config in new.destinations:
+            old, self._configs[config.name] = self._configs.get(config.name), config
+            present = self.destinations.get(config.name)
+            options = destination_options(config, new.self_metrics.interval_s or 60.0)
+            if present is not None and old is not None and old.tls == config.tls and present.update(options):
+                continue
+            if present is not None:
+                self._retire(config.name)
+            made = self.destinations[config.name] = self._made(config)
+            if self._running:
+                self._begin(config.name, made)
+
+    def chains_replaced(self, stages: Collection[Any]) -> None:
+        """Keep only the routers in `stages`, and the destinations of the configuration."""
+        self._stages = [held for held in self._stages if held[1] in stages]
+        wanted = {config.name for config in self.config.destinations}
+        for name in [name for name in self.destinations if name not in wanted]:
+            self._retire(name)
+            del self._configs[name]
+
+    def _retire(self, name: str) -> None:
+        """Let a destination send what it has, without anybody waiting for it."""
+        old = self.destinations.pop(name)
+        backlog = self._backlogs.pop(name, None)
+        self._log.info("destination {name} is no longer wanted", name=name)
+        closing = old.close()
+        if backlog is not None:
+            closing.addCallback(lambda _: self._budget.leave(backlog))
+
+    # what others ask
+
+    def figures(self) -> dict[str, DestinationFigures]:
+        """Return carbon's figures by the part of a metric's name that stands for a destination."""
+        return {
+            f"{config.host}:{config.port}:{config.instance}".replace(".", "_"): DestinationFigures(
+                self.destinations[name]
+            )
+            for name, config in self._configs.items()
+            if name in self.destinations
+        }
+
+    def answer(self, command: bytes) -> bytes:
+        """Answer a command of statsrelay: for the first relay, which in its dialect is the only one."""
+        relay = self.config.relays[0]
+        groups = relay.groups
+        stages = [(group, stage, account) for group, stage, account in self._stages if group in groups]
+        return StatusAnswers(self.config, relay, self.telemetry).answer(command, stages, self.destinations)
+
+    def status(self) -> dict[str, object]:
+        """Return the state as plain values."""
+        return {
+            "destinations": {
+                name: {
+                    "connected": destination.connected,
+                    "failing": destination.failing,
+                    "down": name in self._down,
+                    "queued_points": destination.queued_points,
+                }
+                for name, destination in self.destinations.items()
+            }
+        }
+
+
+class _Running(Service):
+    """Destinations as a service."""
+
+    name = "destinations"
+
+    def __init__(self, graph: RelayGraph) -> None:
+        self._graph = graph
+
+    def startService(self) -> None:
+        """Connect."""
+        super().startService()
+        self._graph.start()
+
+    def stopService(self) -> Deferred[Any]:
+        """Drain and close."""
+        super().stopService()
+        return self._graph.stop()
+
+
+def _ingress(group: GroupConfig) -> IngressFilter | None:
+    """Return the rule of a group about the names that it takes, None where it takes all."""
+    if not group.input_filter and not group.input_blacklist:
+        return None
+    return IngressFilter(group.input_filter or None, group.input_blacklist or None)
+
+
+def spool_folder(name: str) -> str:
+    """Return the folder of a destination below the spool's: its name, other characters as their hexadecimal codes."""
+    return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02x}", name).replace("..", "%2e%2e") or "%"

@@ -1,0 +1,84 @@
+"""carbon's own metrics of a relay: `carbon.relays.<host>-<instance>.*`, read off the accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psutil
+
+from cadtwist.services.agent import open_connections, received_points
+from cadtwist.services.selfstats import Metrics
+from cadtwist.telemetry import Account, Telemetry
+
+__all__ = ["RelayStats", "destination_part"]
+
+_COUNTERS = {
+    "attemptedRelays": "attempted",
+    "sent": "sent",
+    "batchesSent": "batches",
+    "fullQueueDrops": "full_queue_drops",
+    "queuedUntilConnected": "queued_until_connected",
+    "slowConnectionReset": "slow_connection_resets",
+}
+"""carbon's counters of a destination, and what `DestinationFigures` calls them."""
+
+_MAXIMA = {"relayMaxQueueLength": "most_queued", "queuedUntilReady": "most_queued_until_ready"}
+"""Largest values of an interval; reading starts a new one."""
+
+
+def destination_part(host: str, port: int, instance: str | None) -> str:
+    """Return a destination as carbon writes it within a metric name; dots are its only separators that go."""
+    return f"{host}:{port}:{instance}".replace(".", "_")
+
+
+class RelayStats:
+    """Collects them; counters are told as the difference since the last telling.  Reactor thread.
+
+    `destinations` are by the part of the metric name that stands for them; each tells `figures()`: its counters and
+    the maxima since the last call, by the names of the tables above.
+    """
+
+    def __init__(self, prefix: str, telemetry: Telemetry, destinations: Mapping[str, Any]) -> None:
+        self.prefix = prefix
+        self._telemetry = telemetry
+        self._destinations = destinations
+        self._process = psutil.Process()
+        self._last: dict[str, float] = {}
+        self._told_at: float | None = None
+
+    def collect(self, now: float) -> Metrics:
+        """Return the metrics of the interval that ends `now`."""
+        elapsed = None if self._told_at is None else now - self._told_at
+        self._told_at = now
+        times = self._process.cpu_times()
+        cpu = self._change("cpu", times.user + times.system)
+        found: dict[str, float] = {
+            "metricsReceived": self._change("received", received_points(self._telemetry)),
+            "blacklistMatches": self._change("blacklist", self._dropped("blacklist")),
+            "whitelistRejects": self._change("whitelist", self._dropped("whitelist")),
+            "activeConnections": open_connections(self._telemetry),
+            "memUsage": float(self._process.memory_info().rss),
+        }
+        if elapsed:
+            found["cpuUsage"] = 100.0 * cpu / elapsed
+        for part, destination in self._destinations.items():
+            found.update(self._of(part, destination.figures()))
+        return [(f"{self.prefix}.{name}", value) for name, value in found.items()]
+
+    def _of(self, part: str, figures: Mapping[str, float]) -> dict[str, float]:
+        stem = f"destinations.{part}"
+        found = {f"{stem}.{name}": self._change(f"{part} {what}", figures[what]) for name, what in _COUNTERS.items()}
+        found.update((f"{stem}.{name}", figures[what]) for name, what in _MAXIMA.items())
+        return {name: value for name, value in found.items() if value}
+
+    def _dropped(self, reason: str) -> float:
+        return sum(account.dropped.get(reason, 0) for account in self._accounts("names"))
+
+    def _accounts(self, *starts: str) -> list[Account]:
+        return [account for name, account in self._telemetry.accounts.items() if name.startswith(starts)]
+
+    def _change(self, name: str, total: float) -> float:
+        change = total - self._last.get(name, 0.0)
+        self._last[name] = total
+        return change

@@ -1,0 +1,76 @@
+"""From the configuration of relays to their routers and filters.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, RelayConfig
+from cadtwist.model.aggregationrules import AggregateRule, outputs
+from cadtwist.model.prereg import PreReg, PreRegFilter, Verdict
+from cadtwist.routing.groups import group_router
+from cadtwist.routing.ring import Member
+from cadtwist.routing.routers import Router
+
+__all__ = ["Sections", "members_of", "prereg_of", "router_of"]
+
+_DIVERSE = ("carbon", "carbon_fast")
+
+
+def members_of(group: GroupConfig, destinations: Mapping[str, DestinationConfig]) -> list[Member]:
+    """Return the members of a group as rings know them; they repeat where shards do."""
+    keys = group.hash_keys or ("",) * len(group.members)
+    return [
+        Member(name, destinations[name].host, destinations[name].port, destinations[name].instance, key)
+        for name, key in zip(group.members, keys, strict=False)
+    ]
+
+
+def router_of(
+    group: GroupConfig, destinations: Mapping[str, DestinationConfig], rules: Sequence[AggregateRule] = ()
+) -> Router:
+    """Return the router of a group; its targets are names of destinations.  ValueError for values that do not fit."""
+    return group_router(
+        group.method,
+        members_of(group, destinations),
+        hash_type=group.hash,
+        elter=group.elter,
+        vnodes=group.vnodes,
+        copies=group.replication,
+        diverse=group.diverse_replicas and group.method in _DIVERSE,
+        stand_in=group.dynamic or group.down_policy == "remove_node",
+        pools=group.pool_replicas,
+        aggregates=partial(outputs, rules) if group.aggregated else None,
+        rules=[(rule.pattern, rule.destinations, rule.continues) for rule in group.rules],
+    )
+
+
+def prereg_of(relay: RelayConfig) -> PreReg:
+    """Return the filters of a relay; what none of them matches goes to its default relay, or stays."""
+    filters = [PreRegFilter(rule.kind, rule.pattern, rule.relay, rule.action == "reject") for rule in relay.filters]
+    return PreReg(filters, relay.default_relay or relay.name)
+
+
+class Sections:
+    """Which relay a metric ends in that came in at `entry`: the filters of the others are asked on the way.
+
+    Relays that redirect it round in a circle have it rejected.
+    """
+
+    def __init__(self, preregs: Mapping[str, PreReg], entry: str) -> None:
+        self._preregs = preregs
+        self._entry = entry
+
+    def decide(self, name: str) -> Verdict:
+        """Return what becomes of `name`."""
+        here, passed, title = self._entry, set[str](), ""
+        while here in self._preregs:
+            verdict = self._preregs[here].decide(name)
+            title = verdict.filter or title
+            if verdict.rejected or verdict.backend == here:
+                return verdict
+            passed.add(here)
+            here = verdict.backend
+            if here in passed:
+                return Verdict("", True, "a circle of redirections")
+        return Verdict(here, False, title)

@@ -1,0 +1,406 @@
+"""`workers = N`: N processes receive side by side, this one listens for them, restarts them and adds up their books.
+
+A connection goes to the worker that has the fewest; each worker has a datagram socket of its own at every UDP door
+(SO_REUSEPORT), which outlives it here: what came while it was away is read by the one that takes its place.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.logger import Logger, globalLogPublisher
+
+from cadtwist import __version__
+from cadtwist.config.model import Config
+from cadtwist.kernels import active
+from cadtwist.net.handover import FdChannel, Inheritance, Passed, detached, receive_one
+from cadtwist.net.listeners import Listener, bind_udp
+from cadtwist.protocols.factory import ConnectionLimit
+from cadtwist.query.owner import NoMetrics
+from cadtwist.services.doors import SHARED, listener_for
+from cadtwist.services.handover import Watch
+from cadtwist.services.logs import CarbonLogs
+from cadtwist.services.orphans import orphaned
+from cadtwist.services.receivers import door_name
+from cadtwist.services.sequence import Sequence as Parts
+from cadtwist.services.slots import ChildProcess, Slot, child_environment, one_protocol
+from cadtwist.services.webworker import web_site
+from cadtwist.services.worker import CHANNEL_FD, LINK_FD, worker_config
+from cadtwist.services.workerlink import WorkerLink
+from cadtwist.storage.memory import MemoryStore
+from cadtwist.storage.schemas import SchemaTable
+from cadtwist.telemetry import Telemetry
+
+__all__ = ["Supervisor", "added_ledgers", "fewest"]
+
+_STOP_S = 60.0
+_AGAIN_S = 0.01
+
+
+def fewest(open_connections: Sequence[int]) -> int:
+    """Return the position of the smallest number, the first of equal ones."""
+    return min(range(len(open_connections)), key=open_connections.__getitem__)
+
+
+def added_ledgers(ledgers: Iterable[Iterable[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the accounts of several processes added up by name, in the order of their first appearance."""
+    found: dict[str, dict[str, Any]] = {}
+    for ledger in ledgers:
+        for account in ledger:
+            known = found.get(account["name"])
+            found[account["name"]] = dict(account) if known is None else _added(known, account)
+    return list(found.values())
+
+
+def _added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    total: dict[str, Any] = {}
+    for key in dict.fromkeys((*one, *other)):
+        here, there = one.get(key), other.get(key)
+        if isinstance(here, dict) and isinstance(there, dict):
+            total[key] = _added(here, there)
+        elif isinstance(here, (int, float)) and isinstance(there, (int, float)) and not isinstance(here, bool):
+            total[key] = here + there
+        else:
+            total[key] = there if here is None else here
+    return total
+
+
+class _Handing(ServerFactory):
+    """Accepts a connection only to give its descriptor to `give(key, fd)`."""
+
+    noisy = False
+
+    def __init__(self, key: str, give: Callable[[Passed], object]) -> None:
+        self._key = key
+        self._give = give
+
+    def buildProtocol(self, addr: object) -> Protocol:  # noqa: ARG002
+        """Return the protocol of a new connection."""
+        return _Accepted(self._key, self._give)
+
+
+class _Accepted(Protocol):
+    def __init__(self, key: str, give: Callable[[Passed], object]) -> None:
+        self._key = key
+        self._give = give
+
+    def connectionMade(self) -> None:
+        """Pass it on."""
+        self._give(Passed(kind="connection", key=self._key, fd=detached(self.transport)))
+
+
+class _Place:
+    """One worker's place: its process, the link and channel to it, and the sockets that are its own."""
+
+    def __init__(self, number: int, supervisor: Supervisor) -> None:
+        self.number = number
+        self.open = 0
+        self.ready = False
+        self.chunks: list[Passed] = []
+        self.link: WorkerLink | None = None
+        self.channel: FdChannel | None = None
+        self.sockets: list[tuple[str, socket.socket]] = []
+        self._supervisor = supervisor
+        self.slot = Slot(supervisor.reactor, self._spawn, f"worker {number}", _STOP_S)
+
+    def _spawn(self, child: ChildProcess) -> Any:
+        reactor = self._supervisor.reactor
+        ours, theirs = socket.socketpair()
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        self.open = 0
+        self.ready = False
+        if self.channel is not None:
+            self.channel.close()
+        self.link = WorkerLink({"open": self._opened})
+        self.channel = FdChannel(near)
+        self.channel.blocking = False
+        command = [sys.executable, "-m", "cadtwist.services.worker"]
+        children: dict[int, Any] = {0: "w", 1: "r", 2: "r", CHANNEL_FD: far.fileno(), LINK_FD: theirs.fileno()}
+        process = reactor.spawnProcess(child, command[0], command, env=child_environment(), childFDs=children)
+        child.link = self.link
+        reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, one_protocol(self.link))
+        for each in (ours, theirs, far):
+            each.close()
+        for key, bound in self.sockets:
+            self._send(Passed(kind="datagrams", key=key, fd=os.dup(bound.fileno())))
+        self._supervisor.begun(self)
+        return process
+
+    def give(self, passed: Passed) -> bool:
+        """Give a connection to the worker; False when it takes none now."""
+        return self.ready and self._send(passed)
+
+    def collect(self, into: list[Passed]) -> None:
+        """Take what the worker gives back from now on."""
+        channel, reactor = self.channel, self._supervisor.reactor
+        if channel is None:
+            return
+
+        def read() -> None:
+            try:
+                thing = receive_one(channel)
+            except BlockingIOError:
+                return
+            except OSError:
+                thing = None
+            if thing is None:
+                reactor.removeReader(watch)
+            else:
+                into.append(thing)
+
+        watch = Watch(channel, read)
+        reactor.addReader(watch)
+
+    def _opened(self, connections: Any) -> None:
+        self.open = int(connections)
+        self._supervisor.count_connections()
+
+    def _send(self, passed: Passed) -> bool:
+        if self.channel is None:
+            return False
+        try:
+            self.channel.send(msgspec.msgpack.encode(passed), [passed.fd])
+        except OSError:
+            return False
+        os.close(passed.fd)
+        self.open += passed.kind == "connection"
+        return True
+
+
+class Supervisor(Service):
+    """Has the faces of a Daemon that the composition root needs, for several of them.  Reactor thread."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, config: Config, inherited: Inheritance | None = None) -> None:
+        self.reactor = reactor
+        self.config = config
+        self.inherited = inherited or Inheritance()
+        self.telemetry = Telemetry()
+        self.on_fault: Callable[[str], object] = lambda _: reactor.stop()
+        self._account = self.telemetry.account("workers")
+        self._places = [_Place(number, self) for number in range(config.processes.workers)]
+        self._waiting: deque[Passed] = deque()
+        self._again: IDelayedCall | None = None
+        self._limit = ConnectionLimit(config.limits.max_connections)
+        self._listeners: list[Listener] = []
+        self._passing = False
+        self._left: list[Passed] = []
+        self.reports: dict[str, Callable[[], object]] = {
+            "status": self.status,
+            "ledger": self.ledger,
+            "waits": self.waits,
+        }
+        self.service = self._sequence()
+
+    def _sequence(self) -> Parts:
+        log = self.config.log
+        parts: list[IService] = []
+        if log.directory:
+            parts.append(CarbonLogs(log.directory, log.rotate, globalLogPublisher))
+        parts.append(self)
+        web = web_site(self.reactor, NoMetrics(self.reports), MemoryStore(SchemaTable()), self.config.web, inline=True)
+        for door in self.config.listeners:
+            if door.protocol == "http":
+                self._listeners.append(self._listener(door, web, {}))
+            elif door.transport != "udp" and door.protocol not in SHARED:
+                hooks = {"on_open": self._open_port, "on_close": self._limit.remove_port}
+                self._listeners.append(self._listener(door, _Handing(door_name(door), self._give), hooks))
+        parts += self._listeners
+        sequence = Parts()
+        for part in parts:
+            part.setServiceParent(sequence)
+        return sequence
+
+    def _listener(self, door: Any, factory: Any, hooks: dict[str, Any]) -> Listener:
+        made = listener_for(self.reactor, self.config, door, factory, hooks)
+        made.inherited = self.inherited.socket("listener", door_name(door))
+        return made
+
+    def _open_port(self, port: Any) -> None:
+        if hasattr(port, "stopReading"):
+            self._limit.add_port(port)
+
+    def _datagram_sockets(self) -> None:
+        """Give each worker a socket at every UDP door; those of a former process first, whoever they belonged to."""
+        size = self.config.limits.udp_receive_bytes
+        for door in self.config.listeners:
+            if door.transport == "udp":
+                name = door_name(door)
+                passed = [socket.socket(fileno=thing.fd) for thing in self.inherited.take("datagrams", name)]
+                while len(passed) < len(self._places):
+                    passed.append(bind_udp(door.interface, door.port, size))
+                for number, bound in enumerate(passed):
+                    self._places[number % len(self._places)].sockets.append((name, bound))
+
+    # start and stop
+
+    def startService(self) -> None:
+        """Bind the datagram sockets and start every worker; raises OSError."""
+        super().startService()
+        self._datagram_sockets()
+        for config in self.config.destinations:
+            self._places[0].chunks += self.inherited.take("chunk", config.name)
+        for place in self._places:
+            place.slot.start()
+        self._waiting.extend(thing for door in self.config.listeners for thing in self._left_connections(door))
+        for thing in self.inherited.close():
+            self._log.warn("{kind} {key} of the former process is closed", kind=thing.kind, key=thing.key)
+        self._give_waiting()
+
+    def _left_connections(self, door: Any) -> list[Passed]:
+        return self.inherited.take("connection", door_name(door))
+
+    def begun(self, place: _Place) -> None:
+        """A worker's process is there: tell it what to do."""
+        if place.link is not None:
+            config = msgspec.to_builtins(worker_config(self.config, place.number))
+            workers, directory = len(self._places), self.config.spool.directory
+            orphans = orphaned(directory, workers) if place.number == 0 else []
+            chunks, place.chunks = [msgspec.to_builtins(chunk) for chunk in place.chunks], []
+            begun = place.link.call("begin", {"config": config, "orphans": orphans, "chunks": chunks})
+            begun.addCallbacks(
+                lambda _: self._is_ready(place), lambda failure: self._log.failure("a worker does not begin", failure)
+            )
+        self._account.count("workers_started")
+
+    def _is_ready(self, place: _Place) -> None:
+        place.ready = True
+        self._give_waiting()
+
+    def stopService(self) -> Deferred[Any]:
+        """Stop every worker in order; fires when all are gone."""
+        super().stopService()
+        if self._again is not None and self._again.active():
+            self._again.cancel()
+        stopped = DeferredList([self._stopped(place) for place in self._places])
+
+        def close(_: object) -> None:
+            for place in self._places:
+                for _name, bound in place.sockets:
+                    bound.close()
+
+        return stopped.addCallback(close)
+
+    def _stopped(self, place: _Place) -> Deferred[Any]:
+        if place.link is None:
+            return place.slot.stop()
+        done = place.link.call("pass_on" if self._passing else "stop")
+        return done.addBoth(lambda _: place.slot.stop())
+
+    def pass_on(self) -> list[Passed]:
+        """Give the sockets away; the workers give their connections back when the service stops."""
+        self._passing = True
+        found = [thing for listener in self._listeners for thing in listener.pass_on()]
+        for place in self._places:
+            place.collect(self._left)
+            found += [Passed(kind="datagrams", key=key, fd=os.dup(bound.fileno())) for key, bound in place.sockets]
+        return found
+
+    def remains(self) -> list[Passed]:
+        """Return what the workers gave back."""
+        return [*self._waiting, *self._left]
+
+    # connections
+
+    def _give(self, passed: Passed) -> None:
+        self._waiting.append(passed)
+        self._give_waiting()
+
+    def _give_waiting(self) -> None:
+        while self._waiting:
+            order = sorted(self._places, key=lambda place: place.open)
+            if not any(place.give(self._waiting[0]) for place in order):
+                self._try_again()
+                return
+            self._waiting.popleft()
+            self._account.count("connections_given")
+
+    def _try_again(self) -> None:
+        if self._again is None and any(place.ready for place in self._places):
+            self._again = self.reactor.callLater(_AGAIN_S, self._give_again)
+
+    def _give_again(self) -> None:
+        self._again = None
+        self._give_waiting()
+
+    def count_connections(self) -> None:
+        """Let the bound of connections see what all workers have."""
+        total = sum(place.open for place in self._places)
+        while self._limit.open < total:
+            self._limit.opened()
+        while self._limit.open > total:
+            self._limit.closed()
+
+    # what the composition root asks of a daemon
+
+    def change(self, new: Config) -> None:
+        """Tell every worker to run on with `new`."""
+        self.config = new
+        self._limit.most = new.limits.max_connections
+        for place in self._places:
+            if place.link is not None:
+                place.link.tell("reload", msgspec.to_builtins(worker_config(new, place.number)))
+
+    def stop_changing(self) -> None:
+        """Nothing is prepared here."""
+
+    def leave(self) -> None:
+        """Let no worker wait for what is slow."""
+        for place in self._places:
+            if place.link is not None:
+                place.link.tell("leave")
+
+    def fail(self, text: str) -> None:
+        """Give up, telling people why."""
+        self.on_fault(text)
+
+    def ledger(self) -> Deferred[list[dict[str, Any]]]:
+        """Return the added books of all workers."""
+        return self._asked("ledger").addCallback(
+            lambda ledgers: added_ledgers([*(found for found in ledgers if found), self.telemetry.ledger()])
+        )
+
+    def status(self) -> Deferred[dict[str, Any]]:
+        """Return the state of all processes as plain values."""
+
+        def told(found: list[Any]) -> dict[str, Any]:
+            return {
+                "program": self.config.program,
+                "instance": self.config.instance,
+                "version": __version__,
+                "kernels": "native" if active.NATIVE else "python",
+                "pid": os.getpid(),
+                "time": int(time.time()),
+                "ready": all(one is not None and one["ready"] for one in found),
+                "waits": [wait for one in found if one for wait in one["waits"]],
+                "workers": found,
+            }
+
+        return self._asked("status").addCallback(told)
+
+    def waits(self) -> Deferred[list[str]]:
+        """Return what is still waited for."""
+        return self._asked("waits").addCallback(
+            lambda found: [wait for one in found for wait in (["a worker is starting"] if one is None else one)]
+        )
+
+    def _asked(self, topic: str) -> Deferred[list[Any]]:
+        """Ask every worker; None for one that does not answer."""
+        asked = [
+            place.link.call("report", topic).addErrback(lambda _: None) if place.link is not None else succeed(None)
+            for place in self._places
+        ]
+        return DeferredList(asked).addCallback(lambda found: [value for _, value in found])

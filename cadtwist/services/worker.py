@@ -1,0 +1,172 @@
+"""One of several processes that receive side by side, started by `services.supervisor`.
+
+`python -m cadtwist.services.worker` finds at descriptor 3 the channel by which connections and datagram sockets come,
+at descriptor 4 the link to the supervisor, who sends the configuration first.  It ends when the supervisor does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
+
+from cadtwist.config.model import Config
+from cadtwist.net.handover import FdChannel, Inheritance, Passed, receive_one, send_all
+from cadtwist.services.allocator import settle_allocator
+from cadtwist.services.build import Daemon
+from cadtwist.services.descriptors import raise_file_limit
+from cadtwist.services.doors import SHARED
+from cadtwist.services.handover import Watch
+from cadtwist.services.orphans import worker_folder
+from cadtwist.services.slots import one_protocol
+from cadtwist.services.workerlink import WorkerLink
+
+__all__ = ["CHANNEL_FD", "LINK_FD", "Worker", "main", "worker_config"]
+
+CHANNEL_FD, LINK_FD = 3, 4
+_MOST_TAKEN = 256
+
+
+def worker_config(config: Config, number: int) -> Config:
+    """Return the configuration of worker `number` (from 0): what all share is the supervisor's."""
+    return replace(
+        config,
+        instance=f"{config.instance}-{number}",
+        listeners=tuple(door for door in config.listeners if door.protocol not in SHARED),
+        limits=replace(config.limits, max_connections=float("inf")),
+        log=replace(config.log, directory=""),
+        spool=replace(config.spool, directory=worker_folder(config.spool.directory, number)),
+    )
+
+
+class Worker:
+    """Runs a Daemon as the supervisor asks.  Reactor thread; `methods` are what the supervisor may call."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, channel: FdChannel) -> None:
+        self._reactor = reactor
+        self._channel = channel
+        self._watch = Watch(channel, self._take)
+        self.daemon: Daemon | None = None
+        self.methods = {
+            "begin": self.begin,
+            "report": self.report,
+            "reload": self.reload,
+            "pass_on": self.pass_on,
+            "stop": self.stop,
+            "leave": self.leave,
+        }
+        self.link = WorkerLink(self.methods)
+        channel.blocking = False
+
+    def begin(self, value: Any) -> None:
+        """Build the daemon over the sockets that came before, and start it.
+
+        `value` has `config`, a Config as plain values, `orphans`, folders of spools to take over, and `chunks`, Passed
+        that a former process had in memory.
+        """
+        config = msgspec.convert(value["config"], Config)
+        things = list(self._received())
+        sockets = [thing for thing in things if thing.kind != "connection"]
+        sockets += [msgspec.convert(chunk, Passed) for chunk in value["chunks"]]
+        daemon = Daemon(self._reactor, config, Inheritance(sockets), True, value["orphans"])
+        daemon.on_fault = self._fault
+        daemon.doors.limit.changed = self._tell_open
+        daemon.service.startService()
+        self.daemon = daemon
+        for thing in things:
+            if thing.kind == "connection":
+                daemon.doors.take_up(thing)
+        self._reactor.addReader(self._watch)
+
+    def report(self, topic: Any) -> Any:
+        """Return "status", "ledger" or "waits" as plain values."""
+        if self.daemon is None:
+            return None
+        return self.daemon.reports[str(topic)]()
+
+    def reload(self, value: Any) -> None:
+        """Run on with another Config (as plain values), which differs only in what can be taken."""
+        if self.daemon is not None:
+            self.daemon.change(msgspec.convert(value, Config))
+
+    def pass_on(self, _: Any) -> Any:
+        """Stop, and give everything back over the channel; answered when all of it is there."""
+        if self.daemon is None:
+            return None
+        daemon = self.daemon
+        self._reactor.removeReader(self._watch)
+        passed = [thing for thing in daemon.pass_on() if thing.kind == "connection"]
+        daemon.leave()
+
+        def send(_: object) -> None:
+            self._channel.blocking = True
+            send_all(self._channel, passed + daemon.remains())
+
+        return daemon.service.stopService().addBoth(send)
+
+    def stop(self, _: Any = None) -> Deferred[Any]:
+        """Stop in order; answered when everything is written."""
+        daemon, self.daemon = self.daemon, None
+        if daemon is None:
+            return succeed(None)
+        self._reactor.removeReader(self._watch)
+        stopped: Deferred[Any] = daemon.service.stopService()
+        return stopped.addBoth(lambda _: None)
+
+    def leave(self, _: Any) -> None:
+        """Stop without waiting for what is slow."""
+        if self.daemon is not None:
+            self.daemon.leave()
+
+    def _fault(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 (the supervisor logs it)
+        self._reactor.callWhenRunning(self._reactor.stop)
+
+    def _tell_open(self, connections: int) -> None:
+        self.link.tell("open", connections)
+
+    def _received(self) -> Any:
+        """Yield what has come over the channel."""
+        for _ in range(_MOST_TAKEN):
+            try:
+                thing = receive_one(self._channel)
+            except OSError:
+                return
+            if thing is not None:
+                yield thing
+
+    def _take(self) -> None:
+        for thing in self._received():
+            if self.daemon is not None:
+                self.daemon.doors.take_up(thing)
+
+
+def main(reactor: Any) -> None:
+    """Be a worker until the supervisor goes."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(ignored, signal.SIG_IGN)
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    settle_allocator()
+    raise_file_limit()
+    worker = Worker(reactor, FdChannel(socket.socket(fileno=CHANNEL_FD)))
+    reactor.adoptStreamConnection(LINK_FD, socket.AF_UNIX, one_protocol(worker.link))
+    os.close(LINK_FD)
+    ended = worker.link.gone
+    ended.addCallback(lambda _: worker.stop())
+    ended.addBoth(lambda _: reactor.callLater(0, reactor.stop))
+    reactor.run(installSignalHandlers=False)
+
+
+if __name__ == "__main__":
+    from twisted.internet import reactor as default_reactor
+
+    main(default_reactor)

@@ -1,0 +1,354 @@
+"""A relay in one process: unix sockets in, unix sockets out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.protocol import Factory
+from twisted.protocols.basic import LineOnlyReceiver
+
+from cadtwist.config.model import Config, Listener, StagesConfig
+from cadtwist.config.relaymodel import (
+    DestinationConfig,
+    FilterRule,
+    FloodConfig,
+    GroupConfig,
+    LineConfig,
+    QueueConfig,
+    ReconnectConfig,
+    RelayConfig,
+    SamplingConfig,
+    SpoolConfig,
+)
+from cadtwist.model.rules import RewriteRule
+from cadtwist.net.handover import Inheritance
+from cadtwist.services.build import Daemon
+from cadtwist.services.chains import GRAPHITE, KEYS, group_label, targets_of
+from cadtwist.services.relaygraph import spool_folder
+from cadtwist.services.routers import router_of
+from tests.services.daemons import DaemonCase, reactor, until
+
+QUICK = ReconnectConfig(initial_s=0.02, max_s=0.05, jitter=0.0)
+LINES = b"".join(b"m.%d %d 1700000000\n" % (n, n) for n in range(300))
+
+
+class _Lines(LineOnlyReceiver):
+    delimiter = b"\n"
+
+    def connectionMade(self) -> None:
+        self.factory.connections.append(self)
+
+    def lineReceived(self, line: bytes) -> None:
+        self.factory.lines.append(line)
+
+
+class Sink(Factory):
+    """Collects lines at a unix socket."""
+
+    noisy = False
+    protocol = _Lines
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.lines: list[bytes] = []
+        self.connections: list[Any] = []
+        self.port: Any = None
+
+    def open(self) -> None:
+        self.port = reactor.listenUNIX(self.path, self)
+
+    async def close(self) -> None:
+        port, self.port = self.port, None
+        if port is not None:
+            await port.stopListening()
+        for connection in self.connections:
+            connection.transport.abortConnection()
+        self.connections = []
+
+
+class RelayCase(DaemonCase):
+    """Three sinks `d0` ... `d2`."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.sinks = {f"d{n}": Sink(os.path.join(self.folder, f"d{n}.sock")) for n in range(3)}
+        for sink in self.sinks.values():
+            sink.open()
+
+    def tearDown(self) -> Any:
+        async def end() -> None:
+            await self.stop_all()
+            for sink in self.sinks.values():
+                await sink.close()
+
+        return ensureDeferred(end())
+
+    def relay(self, *relays: RelayConfig, queue: QueueConfig | None = None, **changes: Any) -> Config:
+        destinations = tuple(
+            DestinationConfig(
+                name=name, transport="unix", path=sink.path, host="10.0.0.1", instance=name,
+                queue=queue or QueueConfig(), reconnect=QUICK,
+            )
+            for name, sink in self.sinks.items()
+        )  # fmt: skip
+        base = Config(
+            listeners=(Listener(protocol="line", transport="unix", path=self.door),),
+            relays=relays or (RelayConfig(groups=(self.group(),)),),
+            destinations=destinations,
+            spool=SpoolConfig(directory=os.path.join(self.folder, "spool"), segment_bytes=1 << 20),
+        )
+        return replace(base, **changes)
+
+    def group(self, **values: Any) -> GroupConfig:
+        return GroupConfig(**{"members": tuple(self.sinks), **values})
+
+    def total(self) -> int:
+        return sum(len(sink.lines) for sink in self.sinks.values())
+
+    def placed(self, config: Config, group: GroupConfig, data: bytes = LINES) -> dict[str, list[bytes]]:
+        """Return which lines each sink is to get."""
+        router = router_of(group, {each.name: each for each in config.destinations})
+        wanted: dict[str, list[bytes]] = {name: [] for name in self.sinks}
+        for line in data.splitlines():
+            for choice in router.route(line.split()[0]):
+                wanted[choice.candidates[0]].append(line)
+        return wanted
+
+    def got(self) -> Mapping[str, list[bytes]]:
+        return {name: sink.lines for name, sink in self.sinks.items()}
+
+
+class RelayTests(RelayCase):
+    """Where lines go."""
+
+    def test_lines_go_unchanged_where_the_ring_has_them(self) -> Any:
+        async def run() -> None:
+            config = self.relay()
+            daemon = await self.start(config)
+            await self.send(LINES + b"no line\n")
+            await until(lambda: self.total() == 300)
+            self.assertEqual(self.got(), self.placed(config, self.group()))
+            self.balanced(daemon)
+            status = daemon.status()
+            self.assertEqual(status["names"], 300)
+
+        return ensureDeferred(run())
+
+    def test_every_group_gets_every_line(self) -> Any:
+        async def run() -> None:
+            groups = (self.group(), self.group(method="failover", prefix="copy.", members=("d2", "d1")))
+            config = self.relay(RelayConfig(groups=groups))
+            daemon = await self.start(config)
+            await self.send(LINES)
+            await until(lambda: self.total() == 600)
+            wanted = self.placed(config, groups[0])
+            copies = [line for line in self.sinks["d2"].lines if line.startswith(b"copy.")]
+            self.assertEqual(copies, [b"copy." + line for line in LINES.splitlines()])
+            self.assertEqual([x for x in self.sinks["d2"].lines if not x.startswith(b"copy.")], wanted["d2"])
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_filters_reject_and_redirect(self) -> Any:
+        async def run() -> None:
+            filters = (
+                FilterRule(kind="prefix", pattern="bad.", action="reject"),
+                FilterRule(kind="substring", pattern="away", action="redirect", relay="other"),
+            )
+            here = RelayConfig(name="here", filters=filters, groups=(self.group(members=("d0",)),))
+            other = RelayConfig(name="other", groups=(self.group(members=("d1",)),))
+            daemon = await self.start(self.relay(here, other))
+            await self.send(b"bad.x 1 1\na 1 1\nb.away 1 1\n")
+            await until(lambda: self.total() == 2)
+            self.assertEqual(self.got(), {"d0": [b"a 1 1"], "d1": [b"b.away 1 1"], "d2": []})
+            self.assertEqual(daemon.telemetry.account("sections here").dropped, {"rejected": 1})
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_rewritten_names_keep_the_text_of_their_numbers(self) -> Any:
+        async def run() -> None:
+            stages = StagesConfig(rewrite=(RewriteRule("^old", "new"),), blacklist=("secret",))
+            daemon = await self.start(self.relay(RelayConfig(groups=(self.group(members=("d0",)),)), stages=stages))
+            await self.send(b"old.a 1.50 100.0\nsecret.a 1 1\nplain 2e0 7\n")
+            await until(lambda: self.total() == 2)
+            self.assertEqual(self.sinks["d0"].lines, [b"new.a 1.50 100.0", b"plain 2e0 7"])
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_statsd_lines_and_the_commands_of_statsrelay(self) -> Any:
+        async def run() -> None:
+            lines = LineConfig(format="statsd", status_commands=True)
+            group = self.group(method="shards", members=("d0", "d1", "d0", "d1"))
+            daemon = await self.start(self.relay(RelayConfig(lines=lines, groups=(group,))))
+            await self.send(b"foo:1|c\nbanana:2|ms|@0.1\nbad:x|c\n")
+            await until(lambda: self.total() == 2)
+            assert daemon.relayed is not None
+            self.assertEqual(daemon.relayed.answer(b"shards"), b"d0\nd1\nd0\nd1\n")
+            told = daemon.relayed.answer(b"status").decode().splitlines()
+            for line in (
+                "global invalid_lines gauge 1", "global total_connections gauge 1", "group:0 relayed_lines gauge 2",
+                "backend:d1 relayed_lines gauge 2", "backend:d1 bytes_sent gauge 25",
+                "backend:d0 dropped_lines gauge 0",
+            ):  # fmt: skip
+                self.assertIn(line, told)
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_floods_are_sampled_and_nothing_is_kept_back_at_the_end(self) -> Any:
+        async def run() -> None:
+            sampling = SamplingConfig(counters=FloodConfig(threshold=2, window_s=60))
+            group = self.group(method="shards", members=("d0",), sampling=sampling, suffix=".s")
+            daemon = await self.start(self.relay(RelayConfig(lines=LineConfig(format="statsd"), groups=(group,))))
+            await self.send(b"a:1|c\n" * 10 + b"b:1|c\n")
+            await until(lambda: self.total() == 3)
+            await self.stop_all()
+            self.assertEqual(self.sinks["d0"].lines, [b"a.s:1|c", b"a.s:1|c", b"b.s:1|c", b"a.s:1|c|@0.125"])
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_own_metrics_and_pickles_get_lines(self) -> Any:
+        async def run() -> None:
+            daemon = await self.start(self.relay(RelayConfig(groups=(self.group(members=("d0",)),))))
+            daemon.emitter.emit([("own.cpu", 1.5), ("own.memory", 3e6)], 1700000000.0)
+            await until(lambda: self.total() == 2)
+            self.assertEqual(self.sinks["d0"].lines, [b"own.cpu 1.5 1700000000", b"own.memory 3000000 1700000000"])
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_failover_goes_to_the_next_and_back(self) -> Any:
+        async def run() -> None:
+            group = self.group(method="failover", members=("d0", "d1"))
+            once = QueueConfig(resend_window_s=0.0, resend_window_bytes=0)
+            daemon = await self.start(self.relay(RelayConfig(groups=(group,)), queue=once))
+            await self.send(b"a 1 1\n")
+            await until(lambda: self.total() == 1)
+            await self.sinks["d0"].close()
+            assert daemon.relayed is not None
+            destination = daemon.relayed.destinations["d0"]
+            await until(lambda: destination.failed_attempts > 0)
+            await self.send(b"a 2 2\n")
+            await until(lambda: self.total() == 2)
+            self.sinks["d0"].open()
+            await until(lambda: destination.connected)
+            await self.send(b"a 3 3\n")
+            await until(lambda: self.total() == 3)
+            self.assertEqual(self.got(), {"d0": [b"a 1 1", b"a 3 3"], "d1": [b"a 2 2"], "d2": []})
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+
+class ChangeTests(RelayCase):
+    """Reloads, ends and heirs."""
+
+    def test_a_reload_that_changes_the_ring_keeps_what_waits(self) -> Any:
+        async def run() -> None:
+            old = self.relay(RelayConfig(groups=(self.group(members=("d0", "d1")),)))
+            daemon = await self.start(old)
+            await self.sinks["d0"].close()
+            await self.send(LINES)
+            await until(lambda: len(self.sinks["d1"].lines) + daemon.telemetry.account("destination d0").held() == 300)
+            new = self.relay(RelayConfig(groups=(self.group(),)))
+            before = daemon.chains
+            daemon.change(new)
+            await until(lambda: daemon.chains is not before)
+            await self.send(LINES)
+            self.sinks["d0"].open()
+            await until(lambda: self.total() == 600)
+            old_places = self.placed(old, self.group(members=("d0", "d1")))
+            new_places = self.placed(new, self.group())
+            for name, sink in self.sinks.items():
+                self.assertEqual(sorted(sink.lines), sorted(old_places[name] + new_places[name]))
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_a_destination_that_is_no_longer_wanted_goes_in_order(self) -> Any:
+        async def run() -> None:
+            daemon = await self.start(self.relay())
+            await self.send(LINES)
+            await until(lambda: self.total() == 300)
+            new = self.relay(RelayConfig(groups=(self.group(members=("d0",)),)))
+            new = replace(new, destinations=new.destinations[:1])
+            daemon.change(new)
+            assert daemon.relayed is not None
+            destinations = daemon.relayed.destinations
+            await until(lambda: list(destinations) == ["d0"])
+            await self.send(LINES)
+            await until(lambda: self.total() == 600)
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_a_stop_leaves_what_waits_in_the_spool(self) -> Any:
+        async def run() -> None:
+            config = self.relay(queue=QueueConfig(spool_bytes=1 << 20, drain_s=0.1))
+            for sink in self.sinks.values():
+                await sink.close()
+            daemon = await self.start(config)
+            await self.send(LINES)
+            await until(lambda: sum(self.held(daemon).values()) == 300)
+            await self.stop_all()
+            self.balanced(daemon)
+            for sink in self.sinks.values():
+                sink.open()
+            again = await self.start(config)
+            await until(lambda: self.total() == 300)
+            self.assertEqual({n: sorted(x) for n, x in self.got().items()},
+                             {n: sorted(x) for n, x in self.placed(config, self.group()).items()})  # fmt: skip
+            await until(lambda: not sum(self.held(again).values()))
+            self.balanced(again)
+
+        return ensureDeferred(run())
+
+    def test_what_waits_in_memory_goes_to_the_next_process(self) -> Any:
+        async def run() -> None:
+            config = self.relay()
+            await self.sinks["d1"].close()
+            daemon = await self.start(config)
+            await self.send(LINES)
+            await until(lambda: self.total() + self.held(daemon)["d1"] == 300)
+            passed = daemon.pass_on()
+            daemon.leave()
+            self.daemons.remove(daemon)
+            await daemon.service.stopService()
+            self.balanced(daemon)
+            passed += daemon.remains()
+            self.assertEqual({thing.key for thing in passed if thing.kind == "chunk"}, {"d1"})
+            self.sinks["d1"].open()
+            heir = Daemon(reactor, config, Inheritance(passed))
+            heir.service.startService()
+            self.daemons.append(heir)
+            await until(lambda: self.total() == 300)
+            await self.send(b"after 1 1\n")
+            await until(lambda: self.total() == 301)
+            self.balanced(heir)
+
+        return ensureDeferred(run())
+
+    def held(self, daemon: Daemon) -> dict[str, int]:
+        return {name: daemon.telemetry.account(f"destination {name}").held() for name in self.sinks}
+
+
+class NameTests(RelayCase):
+    """Small functions of the composition."""
+
+    def test_spool_folders_stay_below_the_spool(self) -> None:
+        self.assertEqual(spool_folder("10.0.0.1:2004:a"), "10.0.0.1%3a2004%3aa")
+        self.assertEqual(spool_folder("../../etc"), "%2e%2e%2f%2e%2e%2fetc")
+        self.assertEqual(spool_folder(""), "%")
+
+    def test_labels_and_targets(self) -> None:
+        relay = RelayConfig(name="r", groups=(self.group(), self.group(name="x")))
+        self.assertEqual([group_label(relay, n) for n in (0, 1)], ["r.0", "r.x"])
+        self.assertEqual(targets_of(self.relay(relay), Listener(protocol="line")), ("r",))
+        self.assertNotEqual(GRAPHITE, KEYS)
