@@ -286,6 +286,8 @@ def _accumulators(draw: st.DrawFn, relay: str) -> AccumulatorConfig:
 def configs(draw: st.DrawFn) -> Config:
     """Any usable Config."""
     config: Config = draw(_struct(Config, ""))
+    if config.cache is not None:
+        config = replace(config, processes=replace(config.processes, workers=1))
     destinations = draw(_destinations())
     names = [destination.name for destination in destinations]
     relays = draw(_relays(names))
