@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from typing import Any
 
 from cadtwist.codec.frames import BadSink, FrameCodec
 from cadtwist.codec.protowire import WireError, chunk, read_fields, varint
-from cadtwist.kernels.plainpickle import read_plain
 from cadtwist.model.badinput import EXCERPT_BYTES, BadInput
 
-__all__ = ["Points", "ProtobufCodec", "decode_payload", "encode_payload", "from_pickles"]
+__all__ = ["Points", "ProtobufCodec", "decode_payload", "encode_payload"]
 
 _DOUBLE = struct.Struct("<d")
 
@@ -59,18 +57,6 @@ def encode_payload(metrics: Iterable[tuple[bytes, Points]]) -> bytes:
             metric += chunk(2, point + (b"\x11" + packed if packed != bytes(8) else b""))
         payload += chunk(1, metric)
     return bytes(payload)
-
-
-def from_pickles(frames: bytes) -> bytes:
-    """Return framed Payloads for framed pickles of (name, (timestamp, value)), as our own kernel writes them."""
-    made, pos = list[bytes](), 0
-    while pos < len(frames):
-        end = pos + 4 + int.from_bytes(frames[pos : pos + 4], "big")
-        items: Any = read_plain(frames, pos + 4, end)
-        payload = encode_payload((name.encode("utf-8", "surrogateescape"), [point]) for name, point in items)
-        made += (struct.pack(">L", len(payload)), payload)
-        pos = end
-    return b"".join(made)
 
 
 def _metric(data: bytes) -> tuple[bytes, Points]:

@@ -13,14 +13,14 @@ from libc.string cimport memcpy
 from cadtwist.kernels.table cimport MetricTable
 from cadtwist.kernels.tablecore cimport MT_FREE, mt_core, mt_name
 
+import numpy as np
+
 cnp.import_array()
 
-__all__ = ["frames", "scatter"]
+__all__ = ["rows", "scatter"]
 
 cdef enum:
     FIRST_ROUTE = 2
-    FRAME_BYTES = 10                # of a frame without points
-    POINT_BYTES = 25                # of a point without its name
 
 
 cdef void* _column(object array, int kind, Py_ssize_t width, Py_ssize_t* length) except? NULL:
@@ -62,12 +62,6 @@ ctypedef struct work_t:
     Py_ssize_t data_size
     bint plain                      # lines leave as they stand in the text, their LF included
     bint whole                      # the rows are all of the text, in order, and of one route
-
-
-ctypedef struct frame_t:
-    char* start                     # behind the length
-    uint64_t points
-    uint64_t left                   # points of that destination not written yet
 
 
 cdef inline int32_t _decision(const void* numbers, bint wide, uint32_t number) noexcept:
@@ -297,8 +291,8 @@ def scatter(bytes data not None, spans, ids, numbers, offsets, cells, Py_ssize_t
     return _texts(w, data, destinations), call.lines(), unrouted
 
 
-cdef Py_ssize_t _measure_points(work_t* w, const void* numbers, bint wide, uint32_t known, uint32_t routes) noexcept:
-    """Fill `route` and the sizes of points; return as `_measure` does."""
+cdef Py_ssize_t _measure_rows(work_t* w, const void* numbers, bint wide, uint32_t known, uint32_t routes) noexcept:
+    """Fill `route` and the numbers of rows; return -1, else a row that is undecided."""
     cdef Py_ssize_t i
     cdef uint32_t c
     cdef int32_t found
@@ -309,109 +303,34 @@ cdef Py_ssize_t _measure_points(work_t* w, const void* numbers, bint wide, uint3
         if found == 0 or found == 1 or found - FIRST_ROUTE >= <int64_t>routes:
             return i
         w.route[i] = found if found < 0 else found - FIRST_ROUTE
-        if found < 0:
-            continue
-        if w.ids[i] >= w.names.high or w.names.entries[w.ids[i]].state == MT_FREE:
-            return 2 * w.n + i
-        for c in range(w.offsets[w.route[i]], w.offsets[w.route[i] + 1]):
-            w.out[w.cells[c]].size += (w.prefix_size + w.names.entries[w.ids[i]].length + w.suffix_size
-                                       + POINT_BYTES)
-            w.out[w.cells[c]].lines += 1
+        if found > 0:
+            for c in range(w.offsets[w.route[i]], w.offsets[w.route[i] + 1]):
+                w.out[w.cells[c]].lines += 1
     return -1
 
 
-cdef inline char* _put_double(char* at, double value) noexcept:
-    """Write the opcode of a float and its eight bytes, the highest first."""
-    cdef uint64_t bits
-    cdef int shift
-    memcpy(&bits, &value, 8)
-    at[0] = 71
-    for shift in range(8):
-        at[1 + shift] = <char>(bits >> (56 - 8 * shift) & 0xFF)
-    return at + 9
-
-
-cdef inline char* _put_point(char* at, const work_t* w, uint32_t number, double timestamp, double value) noexcept:
-    cdef size_t length = w.names.entries[number].length
-    cdef uint32_t size = <uint32_t>(w.prefix_size + length + w.suffix_size)
-    cdef int i
-    at[0] = 88
-    for i in range(4):
-        at[1 + i] = <char>(size >> (8 * i) & 0xFF)
-    at = _put(at + 5, w.prefix, w.prefix_size)
-    at = _put(at, mt_name(w.names, number), length)
-    at = _put(at, w.suffix, w.suffix_size)
-    at = _put_double(_put_double(at, timestamp), value)
-    at[0] = at[1] = <char>0x86
-    return at + 2
-
-
-cdef inline void _close_frame(char* start, char* end) noexcept:
-    """Write a frame's end, and its length before its start."""
-    cdef uint32_t size
-    cdef int i
-    end[0] = 101
-    end[1] = 46
-    size = <uint32_t>(end + 2 - start)
-    for i in range(4):
-        start[i - 4] = <char>(size >> (24 - 8 * i) & 0xFF)
-
-
-cdef void _write_points(work_t* w, const double* timestamps, const double* values, uint64_t most,
-                        frame_t* frames) noexcept:
-    cdef Py_ssize_t i
+def rows(ids, numbers, offsets, cells, Py_ssize_t destinations, routed, dropped):
+    """Return (rows, unrouted) as `scatter` does, but of each destination the positions (intp array, None for none)."""
+    cdef _Call call = _Call()
+    cdef work_t* w = &call.w
+    cdef Py_ssize_t i, d
     cdef uint32_t c
     cdef out_t* out
-    cdef frame_t* frame
+    call.open(ids, numbers, offsets, cells, destinations, routed, dropped, b"", b"", None)
+    if not call.fits(_measure_rows(w, call.decided, call.wide, call.known, call.routes)):
+        return None
+    unrouted = _count(w, call.by_route, call.by_reason, call.reasons)
+    cdef list made = [None] * destinations
+    for d in range(destinations):
+        if w.out[d].lines:
+            column = np.empty(w.out[d].lines, np.intp)
+            w.out[d].at = <char*>cnp.PyArray_DATA(<cnp.ndarray>column)
+            made[d] = column
     for i in range(w.n):
         if w.route[i] < 0:
             continue
         for c in range(w.offsets[w.route[i]], w.offsets[w.route[i] + 1]):
-            out, frame = &w.out[w.cells[c]], &frames[w.cells[c]]
-            if frame.points == 0:
-                frame.start = out.at + 4
-                out.at = _put(frame.start, b"\x80\x02](", 4)
-            out.at = _put_point(out.at, w, w.ids[i], timestamps[i], values[i])
-            frame.points += 1
-            frame.left -= 1
-            if frame.points == most or frame.left == 0:
-                _close_frame(frame.start, out.at)
-                out.at += 2
-                frame.points = 0
-
-
-def frames(ids, timestamps, values, numbers, offsets, cells, Py_ssize_t destinations, routed, dropped,
-           bytes prefix not None, bytes suffix not None, MetricTable names not None, Py_ssize_t most):
-    """Return (texts, points, unrouted) as `scatter` does, but each text holds frames of pickles for carbon.
-
-    A frame is its length in 4 bytes and a pickle (protocol 2) of a list of (name, (timestamp, value)), of at most
-    `most` points; names are those of `names`, between `prefix` and `suffix`.
-    """
-    cdef _Call call = _Call()
-    cdef work_t* w = &call.w
-    cdef Py_ssize_t stamps, count, d
-    cdef frame_t* open_frames
-    call.open(ids, numbers, offsets, cells, destinations, routed, dropped, prefix, suffix, names)
-    cdef double* times = <double*>_column(timestamps, cnp.NPY_FLOAT64, 1, &stamps)
-    cdef double* figures = <double*>_column(values, cnp.NPY_FLOAT64, 1, &count)
-    if stamps != w.n or count != w.n or most < 1:
-        raise ValueError("the columns differ in length")
-    if not call.fits(_measure_points(w, call.decided, call.wide, call.known, call.routes)):
-        return None
-    unrouted = _count(w, call.by_route, call.by_reason, call.reasons)
-    cdef list made = [None] * destinations
-    open_frames = <frame_t*>calloc(destinations + 1, sizeof(frame_t))
-    if open_frames is NULL:
-        raise MemoryError
-    try:
-        for d in range(destinations):
-            if w.out[d].lines:
-                open_frames[d].left = w.out[d].lines
-                size = w.out[d].size + FRAME_BYTES * ((w.out[d].lines + most - 1) // most)
-                text = PyBytes_FromStringAndSize(NULL, size)
-                w.out[d].at = PyBytes_AS_STRING(text)
-                made[d] = text
-        _write_points(w, times, figures, most, open_frames)
-    finally:
-        free(open_frames)
-    return made, call.lines(), unrouted
+            out = &w.out[w.cells[c]]
+            (<Py_ssize_t*>out.at)[0] = i
+            out.at += sizeof(Py_ssize_t)
+    return made, unrouted

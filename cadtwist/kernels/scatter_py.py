@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from cadtwist.kernels.table_py import MetricTable
 
-__all__ = ["frames", "scatter"]
+__all__ = ["rows", "scatter"]
 
 Ids = npt.NDArray[np.uint32]
+
+T = TypeVar("T")
 
 _FIRST_ROUTE = 2
 
@@ -60,47 +61,20 @@ def scatter(
     return [b"".join(each) if each else None for each in parts[0]], [len(each) for each in parts[0]], parts[1]
 
 
-def frames(
+def rows(
     ids: Ids,
-    timestamps: npt.NDArray[np.float64],
-    values: npt.NDArray[np.float64],
     numbers: npt.NDArray[np.int16] | npt.NDArray[np.int32],
     offsets: Ids,
     cells: npt.NDArray[np.uint16],
     destinations: int,
     routed: npt.NDArray[np.uint64],
     dropped: npt.NDArray[np.int64],
-    prefix: bytes,
-    suffix: bytes,
-    names: MetricTable,
-    most: int,
-) -> tuple[list[bytes | None], list[int], int] | None:
-    """Return (texts, points, unrouted) as `scatter` does, but each text holds frames of pickles for carbon.
-
-    A frame is its length in 4 bytes and a pickle (protocol 2) of a list of (name, (timestamp, value)), of at most
-    `most` points; names are those of `names`, between `prefix` and `suffix`.
-    """
-    if len(timestamps) != len(ids) or len(values) != len(ids) or most < 1:
-        raise ValueError("the columns differ in length")
-
-    def written(row: int, number: int) -> bytes:
-        name = prefix + names.name(number) + suffix
-        return b"X%bG%bG%b\x86\x86" % (
-            struct.pack("<I", len(name)) + name, struct.pack(">d", timestamps[row]), struct.pack(">d", values[row])
-        )  # fmt: skip
-
-    parts = _parts(ids, numbers, offsets, cells, destinations, routed, dropped, written)
+) -> tuple[list[npt.NDArray[np.intp] | None], int] | None:
+    """Return (rows, unrouted) as `scatter` does, but of each destination the positions (intp array, None for none)."""
+    parts = _parts(ids, numbers, offsets, cells, destinations, routed, dropped, lambda row, _: row)
     if parts is None:
         return None
-    texts: list[bytes | None] = [
-        b"".join(_frame(each[i : i + most]) for i in range(0, len(each), most)) if each else None for each in parts[0]
-    ]
-    return texts, [len(each) for each in parts[0]], parts[1]
-
-
-def _frame(points: list[bytes]) -> bytes:
-    body = b"\x80\x02](%be." % b"".join(points)
-    return struct.pack(">I", len(body)) + body
+    return [np.array(each, np.intp) if each else None for each in parts[0]], parts[1]
 
 
 def _parts(
@@ -111,8 +85,8 @@ def _parts(
     destinations: int,
     routed: npt.NDArray[np.uint64],
     dropped: npt.NDArray[np.int64],
-    written: Callable[[int, int], bytes],
-) -> tuple[list[list[bytes]], int] | None:
+    written: Callable[[int, int], T],
+) -> tuple[list[list[T]], int] | None:
     """Return what `written(row, id)` gives by destination, and how many rows had none; None where one is undecided."""
     routes = _targets(offsets, cells, destinations)
     if len(routed) < len(routes):
@@ -125,7 +99,7 @@ def _parts(
     drops = np.bincount(-1 - found[found < 0])
     if len(drops) > len(dropped):
         raise ValueError("a decision to drop has no reason")
-    parts: list[list[bytes]] = [[] for _ in range(destinations)]
+    parts: list[list[T]] = [[] for _ in range(destinations)]
     for row, (number, decided) in enumerate(zip(ids.tolist(), found.tolist(), strict=True)):
         if decided >= _FIRST_ROUTE:
             text = written(row, number)

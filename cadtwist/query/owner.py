@@ -205,6 +205,10 @@ class NoMetrics:
         """See IOwner."""
         return [], 0
 
+    def catalog(self, question: str, arguments: list[Any]) -> Any:
+        """See IOwner."""
+        return Catalog().answer(question, arguments)
+
     def report(self, topic: str) -> object:
         """See IOwner."""
         read = self.reports.get(topic)

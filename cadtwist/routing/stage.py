@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from zope.interface import implementer
 
-from cadtwist.codec import protobuf
+from cadtwist.codec.outgoing import Chunks, Encoder
 from cadtwist.interfaces import IDestination, IHolder, ISink
 from cadtwist.kernels import active
-from cadtwist.model.batch import Batch, Ids, Spans
+from cadtwist.model.batch import Batch, Ids
 from cadtwist.model.decisions import FIRST_ROW, Decisions
 from cadtwist.routing.routers import Router
 from cadtwist.routing.routes import Route, RouteTable, shown
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["MAX_DESTINATIONS", "RouterStage", "Sent", "Taker"]
 
 MAX_DESTINATIONS = 0xFFFF
-_LF = 10
 
 class Taker(NamedTuple):
     """A destination and the form in which it takes datapoints; `message_points` bounds a pickle or protobuf frame."""
@@ -60,10 +59,18 @@ class Outcome(Protocol):
         """The reason."""
 
 
+class _Share(NamedTuple):
+    """What the destinations of a bundle get of a Batch, by destination; rows whose route has none of them."""
+
+    chunks: list[Chunks]
+    unrouted: int
+
+
 class _Bundle:
     """The destinations that take one form, by small numbers, and which of them each row of routes goes to."""
 
     def __init__(self, takers: Mapping[str, Taker], prefix: bytes, suffix: bytes, table: tables.MetricTable) -> None:
+        form = next(iter(takers.values()), None)
         self.keys = tuple(takers)
         self.destinations = [taker.destination for taker in takers.values()]
         self.numbers = {key: number for number, key in enumerate(takers)}
@@ -71,15 +78,10 @@ class _Bundle:
         self.offsets: Ids = np.zeros(1, np.uint32)
         self.cells: npt.NDArray[np.uint16] = np.zeros(0, np.uint16)
         self._offsets, self._cells = [0], list[int]()
-        self.beside_line = len(prefix) + len(suffix)
         self._prefix, self._suffix, self._table = prefix, suffix, table
-        self._form = next(iter(takers.values()), None)
-        self._ending = b"\r\n" if self._form is not None and self._form.crlf else b"\n"
-        self.beside_line += len(self._ending) - 1
-        is_framed = self._form is not None and self._form.protocol != "line"
-        self.frame_points = self._form.message_points if self._form is not None and is_framed else 0
-        if is_framed:
-            self.beside_line = 0
+        self._ending = b"\r\n" if form is not None and form.crlf else b"\n"
+        self._encoder = Encoder(table, "line") if form is None else _encoder(table, form)
+        self.beside_line = len(prefix) + len(suffix) + len(self._ending) - 1 if self._encoder.divisible else 0
 
     def aim(self, targets: list[tuple[int, ...]], anew: bool) -> None:
         """Send the lines of some more rows, or `anew` of all, to these destinations from now on."""
@@ -91,30 +93,45 @@ class _Bundle:
         self.offsets = np.array(self._offsets, np.uint32)
         self.cells = np.array(self._cells, np.uint16)
 
-    def texts(self, batch: Batch, numbers: npt.NDArray[Any], routed: npt.NDArray[np.uint64],
-              dropped: npt.NDArray[np.int64]) -> tuple[list[bytes | None], list[int], int] | None:  # fmt: skip
-        """Return (texts, datapoints, rows without a destination); None where an id is undecided."""
-        form, spans = self._form, batch.spans
-        if form is None or form.protocol == "line":
-            if spans is None:
-                raise TypeError("a Batch without its lines")
-            names = self._table if spans.renamed else None
-            return active.scatter.scatter(
-                spans.data, spans.table, batch.ids, numbers, self.offsets, self.cells, len(self.keys), routed, dropped,
-                self._prefix, self._suffix, self._ending, names,
-            )  # fmt: skip
-        made = active.scatter.frames(
-            batch.ids, batch.timestamps, batch.values, numbers, self.offsets, self.cells, len(self.keys), routed,
-            dropped, self._prefix, self._suffix, self._table, form.message_points,
+    def share(self, batch: Batch, numbers: npt.NDArray[Any], routed: npt.NDArray[np.uint64],
+              dropped: npt.NDArray[np.int64]) -> _Share | None:  # fmt: skip
+        """Return what the destinations get; None where an id is undecided."""
+        if batch.spans is None or not self._encoder.divisible:
+            return self._encoded(batch, numbers, routed, dropped)
+        spans = batch.spans
+        made = active.scatter.scatter(
+            spans.data, spans.table, batch.ids, numbers, self.offsets, self.cells, len(self.keys), routed, dropped,
+            self._prefix, self._suffix, self._ending, self._table if spans.renamed else None,
         )  # fmt: skip
-        if made is None or form.protocol == "pickle":
-            return made
-        return [None if text is None else protobuf.from_pickles(text) for text in made[0]], made[1], made[2]
+        if made is None:
+            return None
+        chunks: list[Chunks] = [
+            [] if text is None else [(text, lines)] for text, lines in zip(made[0], made[1], strict=True)
+        ]
+        return _Share(chunks, made[2])
+
+    def _encoded(self, batch: Batch, numbers: npt.NDArray[Any], routed: npt.NDArray[np.uint64],
+                 dropped: npt.NDArray[np.int64]) -> _Share | None:  # fmt: skip
+        """Write the datapoints anew: they have no lines, or are not wanted as such."""
+        if self._prefix or self._suffix:
+            raise TypeError("only lines as they came take a prefix or a suffix")
+        found = active.scatter.rows(
+            batch.ids, numbers, self.offsets, self.cells, len(self.keys), routed, dropped
+        )
+        if found is None:
+            return None
+        return _Share([[] if rows is None else self._encoder.encode(batch, rows) for rows in found[0]], found[1])
+
+
+def _encoder(table: tables.MetricTable, taker: Taker) -> Encoder:
+    return Encoder(table, taker.protocol, taker.message_points, taker.crlf)
 
 
 @implementer(ISink, IHolder)
 class RouterStage:
     """Gives every line of a Batch to the destinations of its name's route, in order, each as one text.  Reactor thread.
+
+    What has no line as it came (from pickles, generated) and what a destination wants as pickle or protobuf is encoded.
 
     `refuse` is a rule that drops names or lets them be; `label(name)` a small number by which lines are counted as
     well (a virtual shard).  A line leaves with `prefix` and `suffix` around its name; names are routed without.
@@ -138,6 +155,8 @@ class RouterStage:
     ) -> None:
         if len(takers) > MAX_DESTINATIONS:
             raise ValueError(f"more than {MAX_DESTINATIONS} destinations")
+        if (prefix or suffix) and any(taker.protocol != "line" for taker in takers.values()):
+            raise ValueError("only lines take a prefix or a suffix; rename before for others")
         self.router = router
         self.sent = {key: Sent() for key in takers}
         self._table = table
@@ -152,37 +171,43 @@ class RouterStage:
         self._reasons: list[str] = []
         self._routed: npt.NDArray[np.uint64] = np.zeros(0, np.uint64)
         self._dropped: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._rows_now = self._routed
         self._homeless: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._decisions = Decisions(self._decide_id)
         self._bundles = [_Bundle(part, prefix, suffix, table) for part in _by_form(takers)]
-        self._needs_lines = not takers or any(taker.protocol == "line" for taker in takers.values())
 
     def accept(self, batch: Batch) -> None:
-        """Send the lines on; datapoints that came without lines (pickles, own metrics) get some where it needs them."""
+        """Send the lines on."""
         self._account.received += len(batch)
-        if batch.spans is None and self._needs_lines:
-            batch = _with_lines(batch, self._table)
         first, *others = self._bundles
-        rows = self._routed if not others else np.zeros(len(self._routed), np.uint64)
-        made = first.texts(batch, self._decisions.numbers, rows, self._dropped)
-        if made is None:
+        share = self._first_share(first, batch, bool(others))
+        if share is None:
             self._decisions.lookup(batch.ids)
             self._make_room()
-            rows = self._routed if not others else np.zeros(len(self._routed), np.uint64)
-            made = first.texts(batch, self._decisions.numbers, rows, self._dropped)
-        if made is None:
+            share = self._first_share(first, batch, bool(others))
+        if share is None:
             raise LookupError("a name without a decision")
-        sending, unrouted = [(first, made[0], made[1])], made[2]
+        shares, unrouted = [share], share.unrouted
         for bundle in others:
-            more = bundle.texts(batch, self._decisions.numbers, np.zeros_like(rows), np.zeros_like(self._dropped))
+            more = bundle.share(
+                batch, self._decisions.numbers, np.zeros_like(self._routed), np.zeros_like(self._dropped)
+            )
             if more is not None:
-                sending.append((bundle, more[0], more[1]))
+                shares.append(more)
         if others:
-            self._routed += rows
-            unrouted = int(rows[self._homeless].sum())
-        self._count(len(batch), sum(sum(lines) for _, _, lines in sending), unrouted)
-        for bundle, texts, lines in sending:
-            self._send(bundle, texts, lines)
+            self._routed += self._rows_now
+            unrouted = int(self._rows_now[self._homeless].sum())
+        points = sum(count for each in shares for chunks in each.chunks for _, count in chunks)
+        self._count(len(batch), points, unrouted)
+        for bundle, each in zip(self._bundles, shares, strict=False):
+            self._send(bundle, each.chunks)
+
+    def _first_share(self, bundle: _Bundle, batch: Batch, among_others: bool) -> _Share | None:
+        """Return the share of the first bundle; beside others the rows of each route are counted apart."""
+        counts = self._routed
+        if among_others:
+            counts = self._rows_now = np.zeros_like(self._routed)
+        return bundle.share(batch, self._decisions.numbers, counts, self._dropped)
 
     def settle(self, live: Collection[str] | None = None, loads: Mapping[str, int] | None = None) -> None:
         """Send what comes from now on to those that are `live` (keys; None: all are), the least loaded first.
@@ -264,17 +289,14 @@ class RouterStage:
             reached += np.diff(bundle.offsets)
         self._homeless = reached == 0
 
-    def _send(self, bundle: _Bundle, texts: list[bytes | None], lines: list[int]) -> None:
-        """Give each destination its text."""
-        for key, destination, text, count in zip(bundle.keys, bundle.destinations, texts, lines, strict=True):
-            if text is not None:
-                sent, asked_bytes = self.sent[key], len(text) - count * bundle.beside_line
-                sent.lines += count
+    def _send(self, bundle: _Bundle, chunks: list[Chunks]) -> None:
+        """Give each destination its chunks."""
+        for key, destination, each in zip(bundle.keys, bundle.destinations, chunks, strict=True):
+            for text, points in each:
+                sent, asked_bytes = self.sent[key], len(text) - points * bundle.beside_line
+                sent.lines += points
                 sent.bytes += asked_bytes
-                if bundle.frame_points:
-                    _send_frames(destination, text, count, bundle.frame_points)
-                else:
-                    destination.send(text, count, asked_bytes)
+                destination.send(text, points, asked_bytes)
 
     def _count(self, rows: int, lines: int, unrouted: int) -> None:
         refused = 0
@@ -288,27 +310,6 @@ class RouterStage:
             self._account.drop("no_destination", unrouted)
         self._account.out += lines
         self._account.made += lines - (rows - refused - unrouted)
-
-
-def _send_frames(destination: IDestination, text: bytes, points: int, most: int) -> None:
-    """Send frames one by one, of `most` points but the last: a destination never cuts one."""
-    start = 0
-    while start < len(text):
-        end = start + 4 + int.from_bytes(text[start : start + 4], "big")
-        destination.send(text[start:end], min(most, points))
-        start, points = end, points - most
-
-
-def _with_lines(batch: Batch, table: tables.MetricTable) -> Batch:
-    """Return the Batch with the lines that carbon would write of it."""
-    data = active.encode.lines(table, batch.ids, batch.timestamps, batch.values, None, False)
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _LF).astype(np.uint32)
-    spans = np.zeros((len(batch), 3), np.uint32)
-    spans[1:, 0] = ends[:-1] + 1
-    _, offsets = table.blob(batch.ids)
-    spans[:, 1] = spans[:, 0] + np.diff(offsets)
-    spans[:, 2] = ends
-    return Batch(batch.ids, batch.timestamps, batch.values, batch.weights, Spans(data, spans))
 
 
 def _by_form(takers: Mapping[str, Taker]) -> Iterable[dict[str, Taker]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from types import ModuleType
 from typing import Any
 
@@ -32,16 +31,6 @@ class Text:
 def table_of(routes: tuple[tuple[int, ...], ...]) -> tuple[Any, Any]:
     offsets = np.cumsum([0, *map(len, routes)]).astype(np.uint32)
     return offsets, np.array([cell for route in routes for cell in route], np.uint16)
-
-
-def unframed(text: bytes) -> list[bytes]:
-    """Return the pickles of some frames."""
-    found, at = [], 0
-    while at < len(text):
-        size = int.from_bytes(text[at : at + 4], "big")
-        found.append(text[at + 4 : at + 4 + size])
-        at += 4 + size
-    return found
 
 
 class ScatterContract:
@@ -122,60 +111,34 @@ class ScatterContract:
         with self.assertRaises(ValueError):
             self.scatter(text, [0, 1], [2])
 
-    def frames(
-        self, ids: list[int], numbers: list[int], names: Any, stamps: list[float], values: list[float], most: int = 2,
-        prefix: bytes = b"", suffix: bytes = b"",
-    ) -> Any:  # fmt: skip
+    def rows(self, ids: list[int], numbers: list[int]) -> Any:
         offsets, cells = table_of(ROUTES)
         self.routed, self.dropped = np.zeros(len(ROUTES), np.uint64), np.zeros(4, np.int64)
-        return self.kernel.frames(
-            np.array(ids, np.uint32), np.array(stamps), np.array(values), np.array(numbers, np.int16), offsets, cells,
-            3, self.routed, self.dropped, prefix, suffix, names, most,
-        )  # fmt: skip
+        found = self.kernel.rows(
+            np.array(ids, np.uint32), np.array(numbers, np.int16), offsets, cells, 3, self.routed, self.dropped
+        )
+        return None if found is None else ([None if each is None else each.tolist() for each in found[0]], found[1])
 
-    def test_frames_of_pickles(self) -> None:
-        table = self.tables.MetricTable(3)
-        ids = [table.intern(name, 1) for name in (b"a.b", b"c" * 300, "é".encode())]
-        rows = [0, 1, 2, 0, 0, 1]
-        stamps, values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [0.5, -1e300, float("inf"), 0.0, -0.0, 7.25]
-        metrics = [ids[i] for i in rows]
-        texts, points, unrouted = self.frames(metrics, [2, -2, 6], table, stamps, values, 2, b"p.", b".s")
-        self.assertEqual((points, unrouted, self.dropped.tolist()), ([4, 0, 1], 0, [0, 2, 0, 0]))
-        self.assertEqual(self.routed.tolist(), [3, 0, 0, 0, 1])
-        found = [pickle.loads(frame) for frame in unframed(texts[0])]
-        self.assertEqual([len(each) for each in found], [2, 2])
-        first, last = ("p.a.b.s", (1.0, 0.5)), [("p.a.b.s", (4.0, 0.0)), ("p.a.b.s", (5.0, -0.0))]
-        self.assertEqual(found, [[first, ("p.é.s", (3.0, float("inf")))], last])
-        self.assertEqual([pickle.loads(frame) for frame in unframed(texts[2])], [[("p.é.s", (3.0, float("inf")))]])
-        self.assertIsNone(texts[1])
-        with self.assertRaises(KeyError):
-            self.frames([9], [2] * 10, table, [1.0], [1.0])
-        self.assertIsNone(self.frames([0], [0], table, [1.0], [1.0]))
+    def test_rows_of_each_destination(self) -> None:
+        self.assertEqual(self.rows([0, 1, 2, 0, 3], [2, -2, 6, 5]), ([[0, 2, 3], None, [2]], 1))
+        self.assertEqual((self.routed.tolist(), self.dropped.tolist()), ([2, 0, 0, 1, 1], [0, 1, 0, 0]))
+        self.assertIsNone(self.rows([0, 9], [2]))
+        self.assertIsNone(self.rows([0], [0]))
+        self.assertEqual(self.rows([], []), ([None] * 3, 0))
         with self.assertRaises(ValueError):
-            self.frames([0], [2], table, [1.0], [])
+            self.rows([0], [-9])
 
-    def test_frames_against_a_loop(self) -> None:
+    def test_rows_are_those_of_lines(self) -> None:
         @settings(max_examples=100, deadline=None, database=None, print_blob=True)
         @given(
-            st.lists(st.tuples(st.integers(0, 3), st.floats(allow_nan=False), st.floats(allow_nan=False)), max_size=20),
-            st.lists(st.sampled_from([-1, 2, 3, 5, 6]), min_size=4, max_size=4),
-            st.integers(1, 7),
+            st.lists(st.integers(0, 3), max_size=30),
+            st.lists(st.sampled_from([-1, 2, 3, 4, 5, 6]), min_size=4, max_size=4),
         )
-        def check(rows: list[Any], numbers: list[int], most: int) -> None:
-            table = self.tables.MetricTable(3)
-            for number in range(4):
-                table.intern(b"name%d" % number * number, 1)
-            expected: list[list[Any]] = [[], [], []]
-            for number, stamp, value in rows:
-                for cell in ROUTES[numbers[number] - 2] if numbers[number] > 0 else ():
-                    expected[cell].append((table.name(number).decode(), (stamp, value)))
-            texts, points, _ = self.frames(
-                [row[0] for row in rows], numbers, table, [row[1] for row in rows], [row[2] for row in rows], most
-            )
-            self.assertEqual(points, [len(each) for each in expected])
-            for text, wanted in zip(texts, expected, strict=True):
-                found = [pickle.loads(frame) for frame in unframed(text or b"")]
-                self.assertEqual(found, [wanted[i : i + most] for i in range(0, len(wanted), most)])
+        def check(ids: list[int], numbers: list[int]) -> None:
+            text = Text([(b"%d" % place, b"") for place in range(len(ids))])
+            texts, _, unrouted = self.scatter(text, ids, numbers)
+            expected = [None if each is None else [int(line) for line in each.split()] for each in texts]
+            self.assertEqual(self.rows(ids, numbers), (expected, unrouted))
 
         check()
 

@@ -197,7 +197,7 @@ class RouterStageTests(SynchronousTestCase):
         self.assertEqual(pickle.loads(kept["p"].text[4 : 4 + first]), [("a", (17.0, 1.5)), ("b", (18.0, 2.0))])
         self.assertEqual(pickle.loads(kept["p"].text[8 + first :]), [("a", (1.7e9, 3.0))])
         self.assertEqual(
-            decode_payload(kept["b"].text[4:]), [(b"a", [(17.0, 1.5)]), (b"b", [(18.0, 2.0)]), (b"a", [(1.7e9, 3.0)])]
+            decode_payload(kept["b"].text[4:]), [(b"a", [(17.0, 1.5), (1.7e9, 3.0)]), (b"b", [(18.0, 2.0)])]
         )
         self.assertEqual((kept["p"].points, kept["b"].points), ([2, 1], [3]))
         account = relay.account
@@ -219,11 +219,20 @@ class RouterStageTests(SynchronousTestCase):
         with self.assertRaises(ValueError):
             Relay(ConstantRouter(()), "", takers=dict.fromkeys(map(str, range(MAX_DESTINATIONS + 1)), Taker(Kept("k"))))
 
-    def test_a_batch_without_lines_gets_some(self) -> None:
-        relay = Relay(ConstantRouter(("x",)))
-        ids = np.array([relay.table.intern(name, 1) for name in (b"a.b", b"c", b"a.b")], np.uint32)
-        relay.stage.accept(Batch(ids, np.array([60.0, 61.0, 62.0]), np.array([1.5, 2.0, -1e-11])))
-        self.assertEqual(relay.kept["x"].text, b"a.b 1.5 60\nc 2 61\na.b -0 62\n")
+    def test_datapoints_without_lines_are_written(self) -> None:
+        relay = Relay(ConstantRouter("xy"), "xy")
+        ids = np.array([relay.table.intern(name, 1) for name in (b"a.b", b"c")], np.uint32)
+        relay.stage.accept(Batch(ids, np.array([17.0, 18.0]), np.array([1.5, 2.0])))
+        self.assertEqual(relay.texts(), dict.fromkeys("xy", b"a.b 1.5 17\nc 2 18\n"))
+        self.assertEqual((relay.account.out, relay.account.made, relay.account.balance()), (4, 2, 0))
+
+    def test_prefixes_are_for_lines_as_they_came(self) -> None:
+        relay = Relay(ConstantRouter("x"), prefix=b"p.")
+        ids = np.array([relay.table.intern(b"a", 1)], np.uint32)
+        with self.assertRaises(TypeError):
+            relay.stage.accept(Batch(ids, np.zeros(1), np.zeros(1)))
+        with self.assertRaises(ValueError):
+            Relay(ConstantRouter("x"), takers={"x": Taker(Kept("x"), "pickle")}, suffix=b".s")
 
     def test_a_reload_primes_the_next_stage(self) -> None:
         router = FirstLetter({"a": one("x")})
