@@ -35,9 +35,11 @@ _DIFFERENT = (
     "Where a default differs from carbon's code:",
     "",
     "* `LOG_UPDATES`, `LOG_CREATES`, `LOG_CACHE_HITS` and `LOG_CACHE_QUEUE_SORTS` are off unless the file turns them",
-    "  on, as carbon's own sample has it; a line per file update would cost more than the update.",
+    "  on, as carbon's own sample has it; a line per file update would cost more than the update. So is",
+    "  `LOG_AGGREGATOR_MISSES`.",
     "* `MAX_CACHE_SIZE` has no limit, as in carbon, but the memory for pending points (`CACHE_MAX_BYTES`) and for",
     "  names (`METRIC_NAMES_MAX_BYTES`) has one.",
+    "* What waits for a destination beyond `MAX_QUEUE_SIZE` goes to disk (`SPOOL_DESTINATION_MAX_BYTES`).",
     "* The write-ahead log is on (`WAL_ENABLED`), below the storage folder.",
     "* A wrong value, or a strategy or database that does not exist, is an error at start, with its line.",
 )

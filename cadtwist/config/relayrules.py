@@ -75,10 +75,12 @@ def read_relay_rules(text: str, path: str, known: frozenset[str] | None, problem
     """
     rules: list[RouteRule] = []
     default: RouteRule | None = None
+    intended = False
     found = read_ini(text, path, problems)
     for section in found.sections:
         reader = _RelaySection(section, path, known, problems)
         rule = reader.rule()
+        intended = intended or reader.is_default
         if rule is None:
             continue
         if rule.pattern is not None:
@@ -88,7 +90,8 @@ def read_relay_rules(text: str, path: str, known: frozenset[str] | None, problem
         else:
             reader.error("default", f"[{default.name}] is the default rule already")
     if default is None:
-        problems.error(path, 0, "", "one section with `default = true` is needed")
+        if not intended:
+            problems.error(path, 0, "", "one section with `default = true` is needed")
         return tuple(rules)
     return (*rules, default)
 
@@ -101,6 +104,7 @@ class _RelaySection:
         self._path = path
         self._known = known
         self._problems = problems
+        self.is_default = False
 
     def rule(self) -> RouteRule | None:
         """Return its rule; None where it has none or, noted, cannot have one."""
@@ -123,7 +127,8 @@ class _RelaySection:
             text = "neither pattern nor default: the section is not used"
             self._problems.warning(self._path, self._section.line, self._option(""), text)
             return None
-        return self._made(None, destinations, False) if self._flag("default") else None
+        self.is_default = self._flag("default")
+        return self._made(None, destinations, False) if self.is_default else None
 
     def error(self, name: str, text: str) -> None:
         """Note a fault of one of its options."""

@@ -67,6 +67,11 @@ class RelayRulesTests(SynchronousTestCase):
         self.assertEqual(read_relay_rules("", "r", frozenset(), problems), ())
         self.assertEqual(problems.texts("error"), ["r: one section with `default = true` is needed"])
 
+    def test_a_default_without_a_destination_is_one_fault(self) -> None:
+        problems = Problems()
+        read_relay_rules("[a]\ndefault = true\ndestinations = h:1:a\n", "r", frozenset(("h:1",)), problems)
+        self.assertEqual(problems.texts("error"), ["r:3: [a] destinations: none of them is in DESTINATIONS"])
+
 
 class RewritesTests(SynchronousTestCase):
     def test_carbons_file_gives_carbons_results(self) -> None:
