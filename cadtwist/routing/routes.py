@@ -7,7 +7,7 @@ again whenever somebody goes or comes back.  On a ring this gives what the ring 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 __all__ = ["Choice", "Route", "RouteTable", "shown", "targets"]
@@ -47,18 +47,17 @@ def targets(
 
 
 def _taken(choice: Choice, live: Collection[str] | None, loads: Mapping[str, int], hold: bool) -> list[str]:
-    places = choice.places or choice.candidates
-    ranked = list(zip(choice.candidates, places, strict=True))
-    if live is not None:
-        up = [each for each in ranked if each[0] in live]
-        ranked = up or (ranked if hold else [])
+    ranked: Iterable[tuple[str, str]] = zip(choice.candidates, choice.places or choice.candidates, strict=True)
     if choice.balanced:
-        ranked.sort(key=lambda each: loads.get(each[0], 0))
+        ranked = sorted(ranked, key=lambda each: loads.get(each[0], 0))
     found: dict[str, str] = {}
     for key, place in ranked:
-        if len(found) == choice.copies:
-            break
-        found.setdefault(place, key)
+        if live is None or key in live:
+            found.setdefault(place, key)
+            if len(found) == choice.copies:
+                break
+    if not found and hold and live is not None:
+        return _taken(choice, None, loads, hold)
     return list(found.values())
 
 

@@ -214,7 +214,7 @@ class RouterStage:
 
         No name is decided again.
         """
-        self._live, self._loads = live, loads
+        self._live, self._loads = None if live is None else frozenset(live), loads
         for bundle in self._bundles:
             bundle.resolved = []
         self._aim(0)
