@@ -12,7 +12,7 @@ from msgspec.structs import astuple
 
 from cadtwist.query.events import EventLog
 from cadtwist.query.find import QueryError
-from cadtwist.query.tags import TagIndex, compiled
+from cadtwist.query.tags import TagIndex, anchored
 
 __all__ = ["Catalog", "Change"]
 
@@ -98,16 +98,16 @@ class Catalog:
         return True
 
     def _tags(self, pattern: str, limit: int) -> list[str]:
-        match = compiled(pattern).match
-        return [tag for tag in self.tags.tags() if match(tag)][: max(limit, 0)]
+        search = anchored(pattern)
+        return [tag for tag in self.tags.tags() if search.found(tag)][: max(limit, 0)]
 
     def _values(self, tag: str, pattern: str, limit: int) -> list[tuple[str, int]] | None:
         """None for a tag that nobody has."""
         values = self.tags.values(tag)
         if not values:
             return None
-        match = compiled(pattern).match
-        return [(value, count) for value, count in values if match(value)][: max(limit, 0)]
+        search = anchored(pattern)
+        return [(value, count) for value, count in values if search.found(value)][: max(limit, 0)]
 
     def _event(self, number: int) -> tuple[Any, ...] | None:
         event = self.events.get(number)

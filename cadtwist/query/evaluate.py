@@ -17,6 +17,7 @@ import numpy as np
 
 from cadtwist.errors import CadtwistError
 from cadtwist.query.consolidate import ConsolidationError
+from cadtwist.query.find import QueryError
 from cadtwist.query.functions.context import Context, CostError, Frame, RequestScope
 from cadtwist.query.functions.spec import ArgumentError, Function, bind
 from cadtwist.query.reducing import UnsupportedError
@@ -29,7 +30,9 @@ __all__ = ["EvaluationError", "ISources", "Query", "evaluate"]
 _TAG_QUERY = "seriesByTag"
 _UNKNOWN = "Received request for unknown function: "
 _BAD_TEMPLATE = "invalid template() syntax, only string/numeric arguments are allowed"
-_FAULTS = (ArgumentError, ConsolidationError, CostError, TargetError, TimeSpecError, UnsupportedError)
+_FAULTS = (
+    ArgumentError, ConsolidationError, CostError, QueryError, TargetError, TimeSpecError, UnsupportedError,
+)  # fmt: skip
 _MOST_RANGES = 2000
 _FURTHEST_S = 1 << 34
 _TEXTS = ("string", "date", "aggFunc", "aggOrSeriesFunc")
@@ -78,7 +81,7 @@ class Query:
     xff: float = 0.0
     bindings: Bindings = field(default_factory=dict)
     points: int = 20_000_000
-    calls: int = 100_000
+    calls: int = 20_000
     breathe: Callable[[], Awaitable[None]] = _at_once
 
 
@@ -210,6 +213,7 @@ class _Evaluation:
                 raise CostError(f"The request means more than {_MOST_RANGES} ranges of time")
             await self._fetch(window, [pattern])
             found = self._fetched[window].get(pattern, [])
+        self._request.called(len(found))
         xff = context.xff
         return [
             series if series.expression == pattern and series.xff == xff else _as_asked(series, pattern, xff)
@@ -247,14 +251,14 @@ class _Evaluation:
         if call.name == _TAG_QUERY:
             return await self._series(context, call.text)
         function = self._function(call)
-        arguments = []
+        arguments: list[Any] = []
         for place, node in enumerate(call.arguments):
             if _is_text(function, place, node) and isinstance(node, Path):
                 arguments.append(bound_path(node.text, bindings))
             else:
                 arguments.append(await self._value(context, node, bindings))
         keywords = {name: await self._value(context, node, bindings) for name, node in call.keywords}
-        self._request.called()
+        self._request.called(sum(len(value) for value in arguments if isinstance(value, list)))
         try:
             bound = bind(call.name, function, arguments, keywords)
         except ArgumentError as error:

@@ -57,7 +57,7 @@ class QueryLimits:
 
     series: int = 10_000
     points: int = 20_000_000
-    calls: int = 100_000
+    calls: int = 20_000
     find: FindLimits = field(default_factory=FindLimits)
 
 

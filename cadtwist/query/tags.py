@@ -16,13 +16,13 @@ import numpy.typing as npt
 
 from cadtwist.model.metricname import canonical, parse_name
 from cadtwist.query.find import QueryError
+from cadtwist.query.search import Search, compiled
 from cadtwist.query.target import Call, Literal, TargetError, parse_target
 
-__all__ = ["TagCount", "TagExpression", "TagIndex", "compiled", "parse_expression", "tag_query"]
+__all__ = ["TagCount", "TagExpression", "TagIndex", "anchored", "parse_expression", "tag_query"]
 
 _EXPRESSION = re.compile(r"([^;!=]+)(!?=~?)([^;]*)\Z")
 _MOST_EXPRESSIONS = 100
-_MOST_PATTERN = 1000
 _LEAST_WASTE = 1000
 Rows = npt.NDArray[np.uint32]
 
@@ -40,11 +40,11 @@ class TagExpression(NamedTuple):
     tag: str
     negated: bool
     text: str
-    pattern: re.Pattern[str] | None
+    pattern: Search | None
 
     def accepts(self, value: str) -> bool:
         """Tell whether a value passes."""
-        found = value == self.text if self.pattern is None else self.pattern.match(value) is not None
+        found = value == self.text if self.pattern is None else self.pattern.found(value)
         return found != self.negated
 
 
@@ -54,17 +54,12 @@ def parse_expression(text: str) -> TagExpression:
     if found is None:
         raise QueryError(f"Invalid tagspec {text}")
     tag, sign, value = found.groups()
-    return TagExpression(tag, sign.startswith("!"), value, compiled(value) if sign.endswith("~") else None)
+    return TagExpression(tag, sign.startswith("!"), value, anchored(value) if sign.endswith("~") else None)
 
 
-def compiled(text: str) -> re.Pattern[str]:
-    """Return a regular expression, anchored at its start; QueryError for one that is none or too long."""
-    if len(text) > _MOST_PATTERN:
-        raise QueryError(f"A regular expression has at most {_MOST_PATTERN} characters")
-    try:
-        return re.compile(text if text.startswith("^") else f"^({text})")
-    except (re.error, RecursionError, OverflowError) as error:
-        raise QueryError(f"Invalid regular expression {text}: {error}") from None
+def anchored(text: str) -> Search:
+    """Return a regular expression that is to be found at the start; QueryError for one that is none or too long."""
+    return compiled(text if text.startswith("^") else f"^({text})")
 
 
 def tag_query(text: str) -> list[str] | None:

@@ -132,6 +132,9 @@ class BindingTests(SynchronousTestCase):
             "group(" + "scale(a,1)," * 50 + "a)": {"calls": 20},
             "sumSeries(a)": {"points": 1},
             'timeStack(a,"1s",0,5000)': {},
+            "scale(" * 30 + "a" + ",1)" * 30: {"calls": 20},
+            "movingAverage(" * 30 + "a" + ",2)" * 30: {},
+            "alias(constantLine(1),'" + "a" * 60 + "!')|grep('^(?:(a|aa)+)$')": {},
         }.items():
             with self.assertRaises(EvaluationError, msg=target):
                 evaluated(target, Columns(a={"a": [1, 2]}), **limits)

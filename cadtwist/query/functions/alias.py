@@ -6,11 +6,11 @@ import math
 import re
 from collections.abc import Callable
 
-from cadtwist.query.functions.choosing import searched
 from cadtwist.query.functions.context import Context
 from cadtwist.query.functions.naming import key_of, scaled_unit, shown_number
 from cadtwist.query.functions.spec import SERIES, ArgumentError, Param, render_function
 from cadtwist.query.reducing import AGGREGATIONS, reduce_each, reducer, whole_stays
+from cadtwist.query.search import Search, compiled
 from cadtwist.query.timeseries import TimeSeries
 
 __all__: list[str] = []
@@ -71,15 +71,12 @@ def substr(context: Context, series_list: Lists, start: int = 0, stop: int = 0) 
 )  # fmt: skip
 def alias_sub(context: Context, series_list: Lists, search: str, replace: str) -> Lists:  # noqa: ARG001
     r"""Replace what a regular expression finds in the names; `\1` stands for its first group."""
-    pattern = searched(search)
+    pattern = compiled(search)
     return [series.named(_replaced(pattern, replace, series.name)) for series in series_list]
 
 
-def _replaced(pattern: re.Pattern[str], replace: str, name: str) -> str:
-    try:
-        made = pattern.sub(replace, name)
-    except (re.error, IndexError) as error:
-        raise ArgumentError(f"Invalid replacement {replace!r}: {error}") from None
+def _replaced(pattern: Search, replace: str, name: str) -> str:
+    made = pattern.replaced(name, replace)
     if len(made) > len(name) + _MOST_NAME:
         raise ArgumentError(f"A replacement makes a name longer by more than {_MOST_NAME} characters")
     return made
@@ -97,7 +94,7 @@ async def alias_query(context: Context, series_list: Lists, search: str, replace
 
     `newName` shows it where it has a format such as `%d`.
     """
-    pattern = searched(search)
+    pattern = compiled(search)
     results = []
     for series in series_list:
         query = _replaced(pattern, replace, series.name)

@@ -15,9 +15,10 @@ from cadtwist.query.functions.context import Context
 from cadtwist.query.functions.spec import SERIES, SERIES_LISTS, ArgumentError, Param, render_function
 from cadtwist.query.functions.transform import mapped
 from cadtwist.query.reducing import percentiles, reduce_each, reducer, stacked
+from cadtwist.query.search import compiled
 from cadtwist.query.timeseries import Floats, TimeSeries
 
-__all__ = ["searched"]
+__all__: list[str] = []
 
 _GROUP = "Filter Series"
 _DATA = "Filter Data"
@@ -25,7 +26,6 @@ _SORTING = "Sorting"
 _N = Param("n", "float", required=True)
 _COUNT = Param("n", "integer", required=True)
 _FUNC = Param("func", "aggFunc", default="average")
-_MOST_PATTERN = 1000
 _DIGITS = re.compile(r"\d+")
 Lists = list[TimeSeries]
 _OPERATORS: dict[str, Callable[[Floats, float], npt.NDArray[np.bool_]]] = {
@@ -193,28 +193,18 @@ def unique(context: Context, *lists: Lists) -> Lists:  # noqa: ARG001
     return list(found.values())
 
 
-def searched(pattern: str) -> re.Pattern[str]:
-    """Return a regular expression; ArgumentError for one that is none or too long."""
-    if len(pattern) > _MOST_PATTERN:
-        raise ArgumentError(f"A regular expression has at most {_MOST_PATTERN} characters")
-    try:
-        return re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ArgumentError(f"Invalid regular expression {pattern!r}: {error}") from None
-
-
 @render_function("grep", group=_GROUP, params=(SERIES, Param("pattern", "string", required=True)))
 def grep(context: Context, series_list: Lists, pattern: str) -> Lists:  # noqa: ARG001
     """Keep the series in whose name a regular expression is found."""
-    search = searched(pattern).search
-    return [series for series in series_list if search(series.name)]
+    search = compiled(pattern)
+    return [series for series in series_list if search.found(series.name)]
 
 
 @render_function("exclude", group=_GROUP, params=(SERIES, Param("pattern", "string", required=True)))
 def exclude(context: Context, series_list: Lists, pattern: str) -> Lists:  # noqa: ARG001
     """Keep the series in whose name a regular expression is not found."""
-    search = searched(pattern).search
-    return [series for series in series_list if not search(series.name)]
+    search = compiled(pattern)
+    return [series for series in series_list if not search.found(series.name)]
 
 
 @render_function("averageOutsidePercentile", group=_GROUP, params=(SERIES, _N))
@@ -259,13 +249,8 @@ def remove_between_percentile(context: Context, series_list: Lists, n: float) ->
 )  # fmt: skip
 async def use_series_above(context: Context, series_list: Lists, value: float, search: str, replace: str) -> Lists:
     """Show other series in place of those whose maximum is above a value: their names with a text replaced."""
-    pattern = searched(search)
-    names = []
-    for series in _compared(series_list, "max", ">", value):
-        try:
-            names.append(pattern.sub(replace, series.name))
-        except (re.error, IndexError) as error:
-            raise ArgumentError(f"useSeriesAbove(): {error}") from None
+    pattern = compiled(search)
+    names = [pattern.replaced(series.name, replace) for series in _compared(series_list, "max", ">", value)]
     return await context.query(f"group({','.join(names)})") if names else []
 
 

@@ -13,6 +13,9 @@ from cadtwist.query.timeseries import Floats, TimeSeries
 
 __all__ = ["Context", "CostError", "Evaluate", "Frame", "RequestScope"]
 
+_SERIES_PER_CALL = 100
+_MOST_DEPTH = 4
+
 Evaluate = Callable[["Context", Node, Mapping[str, Value]], Awaitable[list[TimeSeries]]]
 """(context, expression, values of `$name`) -> series."""
 
@@ -39,7 +42,8 @@ class RequestScope:
     zone: tzinfo = timezone.utc
     home: tzinfo = timezone.utc
     points: int = 20_000_000
-    calls: int = 100_000
+    calls: int = 20_000
+    depth: int = 0
     stacks: dict[str, Floats] = field(default_factory=dict)
 
     def spend(self, points: int) -> None:
@@ -48,9 +52,9 @@ class RequestScope:
         if self.points < 0:
             raise CostError("The request means more points than one may ask for")
 
-    def called(self) -> None:
-        """Count a function that is called; CostError beyond the budget."""
-        self.calls -= 1
+    def called(self, series: int = 0) -> None:
+        """Count a call, or a pattern, with so many series; CostError beyond the budget."""
+        self.calls -= 1 + series // _SERIES_PER_CALL
         if self.calls < 0:
             raise CostError("The request means more function calls than one may ask for")
 
@@ -107,9 +111,16 @@ class Context:
         return await self.request.evaluate(Context(self.request, frame), self.argument, self.bindings)
 
     async def query(self, text: str) -> list[TimeSeries]:
-        """Return the series of a target's text in the same range."""
+        """Return the series of a target's text in the same range; CostError where such texts name too many others."""
         frame = Frame(self.start, self.end, self.frame.xff)
-        return await self.request.evaluate(Context(self.request, frame), self.request.parse(text), {})
+        request = self.request
+        if request.depth >= _MOST_DEPTH:
+            raise CostError("The request means more queries within queries than one may ask for")
+        request.depth += 1
+        try:
+            return await request.evaluate(Context(request, frame), request.parse(text), {})
+        finally:
+            request.depth -= 1
 
     def sized(self, length: int) -> int:
         """Return how many values a new series is to have, 0 for fewer; CostError beyond the budget."""
