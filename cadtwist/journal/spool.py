@@ -13,8 +13,8 @@ A chunk is whole lines, or one frame that is never cut.  It goes through::
   all that is left at `close`.  A destination that keeps up costs no disk access at all.
 * **What counts**: `received` when it is pushed, `out` when it has passed, `held` between.  A sent byte passes when
   the peer's kernel has acknowledged it and it is then older than `window_s`, or more than `window_bytes` were
-  acknowledged after it; while the peer takes less than is sent to it, age does not count, as it may not read what its
-  kernel took.  With a window of 0 a byte passes when the own kernel takes it: nothing is ever sent twice.
+  acknowledged after it; while the peer takes less than is sent to it, age does not count, and what it is known not to
+  have read never passes.  With a window of 0 a byte passes when the own kernel takes it: nothing is sent twice.
   `spooled` are the held datapoints that are on the disk: they survive `kill -9`, other held ones do not.
 * A lost connection repeats at most the window and what was not acknowledged (`resent` counts it); a sudden end
   repeats what was delivered from the disk since the last `tick`.
@@ -46,7 +46,6 @@ FULL_OLDEST = "queue_full_oldest"
 STOPPED = "stopped"
 _PACE_S = 1.0
 _MOVE_BYTES = 1 << 20
-_SLACK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,7 +392,10 @@ class Flight:
     and everything before `_edge` has passed (of a chunk that lies across it, the lines before it).
     """
 
-    __slots__ = ("_base", "_chunks", "_edge", "_loads", "_marks", "_pieces", "_spool", "_taken", "ended", "written")
+    __slots__ = (
+        "_base", "_chunks", "_confirmed", "_edge", "_loads", "_marks", "_pieces", "_spool", "_taken", "ended",
+        "written",
+    )  # fmt: skip
 
     def __init__(self, spool: Spool) -> None:
         self.written = 0
@@ -405,6 +407,7 @@ class Flight:
         self._base = 0
         self._edge = 0
         self._taken = 0
+        self._confirmed = 0
         self._marks: deque[tuple[float, int]] = deque()
 
     @property
@@ -418,9 +421,10 @@ class Flight:
         return self.written - self._edge
 
     @property
-    def overdue(self) -> bool:
-        """True when so much was written that it is time to ask what was confirmed."""
-        return self.written - self._edge > self._spool.limits.window_bytes + _SLACK_BYTES
+    def window_bytes(self) -> int:
+        """The most confirmed bytes that are kept for sending again; 0 where bytes pass as they are written."""
+        limits = self._spool.limits
+        return limits.window_bytes if limits.window_s else 0
 
     @property
     def points(self) -> int:
@@ -458,16 +462,21 @@ class Flight:
         if not self._spool.limits.window_s:
             self._pass_to(self.written)
 
-    def acknowledged(self, offset: int, now: float, keeps_up: bool) -> None:
-        """Tell up to where the peer's kernel has confirmed the bytes; `keeps_up`: the own kernel takes what is sent."""
+    def acknowledged(self, offset: int, now: float, keeps_up: bool, unread: int = 0) -> None:
+        """Tell up to where the peer's kernel has confirmed the bytes.
+
+        `keeps_up`: the peer takes what is sent; `unread`: so many of the confirmed bytes it has not read.
+        """
         limits, marks = self._spool.limits, self._marks
-        edge = offset - limits.window_bytes
+        edge = offset - max(limits.window_bytes, unread)
         if not keeps_up:
             marks.clear()
         else:
-            marks.append((now, offset))
+            quiet = offset == self._confirmed  # then `unread` may be old: who has read does not say so
+            marks.append((now, offset if quiet else offset - unread))
             while marks and marks[0][0] <= now - limits.window_s:
                 edge = max(edge, marks.popleft()[1])
+        self._confirmed = offset
         self._pass_to(edge)
 
     def finished(self) -> None:

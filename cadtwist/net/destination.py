@@ -259,8 +259,8 @@ class Destination:
         for outlet in outlets:
             if not outlet.blocked:
                 outlet.pump(now)
-        if self.spool.waiting_points > self.most_queued_until_ready and any(each.blocked for each in outlets):
-            self.most_queued_until_ready = self.spool.waiting_points
+        if any(each.blocked or each.holding for each in outlets):
+            self.most_queued_until_ready = max(self.most_queued_until_ready, self.spool.waiting_points)
 
     # what connections ask and tell
 
@@ -268,6 +268,11 @@ class Destination:
         """Return the time of the queue."""
         now: float = self._reactor.seconds()
         return now
+
+    def later(self, seconds: float, call: Callable[[], object]) -> IDelayedCall:
+        """Call `call` after so many seconds."""
+        made: IDelayedCall = self._reactor.callLater(seconds, call)
+        return made
 
     def open_flight(self) -> Flight:
         """Return what a new connection sends from."""

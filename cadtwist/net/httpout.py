@@ -64,8 +64,7 @@ class HttpOutlet:
     again after a while, with whatever comes first then.  Reactor thread.
     """
 
-    retired = False
-    since = 0.0
+    holding = False
 
     def __init__(self, reactor: Any, owner: HttpOwner, post: Post, url: str, delays: Delays) -> None:
         self.up = True

@@ -12,10 +12,11 @@ import fcntl
 import socket
 import termios
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IHandshakeListener, IPullProducer, IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPullProducer, IPushProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -24,10 +25,17 @@ from zope.interface import implementer
 from cadtwist.journal.spool import Flight
 from cadtwist.kernels import active
 from cadtwist.net.keepalive import KeepAlive
+from cadtwist.net.peerwindow import PeerWindow, offered_window
 
 __all__ = ["BufferedOutlet", "DatagramOutlet", "Outlet", "Owner", "SocketOptions", "SocketOutlet", "unconfirmed_bytes"]
 
 PIECE_BYTES = 256 << 10
+PROBE_BYTES = 4 << 10
+LOOK_BYTES = 512 << 10
+"""After so many bytes the peer's kernel is asked what it confirmed, and what it still takes."""
+
+LOOK_S = 0.005
+_LONGEST_LOOK_S = 1.0
 PUMP_BYTES = 1 << 20
 UNSENT_BYTES = 256 << 10
 """How much the kernel may hold that it has not sent: more would only make live lines wait behind a backlog."""
@@ -47,6 +55,9 @@ class Owner(Protocol):
 
     def seconds(self) -> float:
         """Return the time of the queue."""
+
+    def later(self, seconds: float, call: Callable[[], object]) -> IDelayedCall:
+        """Call `call` after so many seconds."""
 
     def open_flight(self) -> Flight:
         """Return what a new connection sends from."""
@@ -91,23 +102,30 @@ def unconfirmed_bytes(sock: socket.socket) -> int:
 class Outlet(TwistedProtocol):
     """One connection.  `blocked`: the kernel takes no more for now; `retired`: it takes nothing new.  Reactor thread.
 
-    `number` tells which of the destination's connections it is.
+    `number` tells which of the destination's connections it is.  `peer` tells what a TCP peer has not read: while that
+    is more than half the window nothing is written (`holding`), for it would be lost with the peer.
     """
 
     flight: Flight
     transport: Any
+    peer: PeerWindow | None = None
+    tcp: socket.socket | None = None
 
     def __init__(self, owner: Owner, options: SocketOptions, number: int = 0) -> None:
         self.owner = owner
         self.options = options
         self.number = number
         self.blocked = False
+        self.holding = False
         self.retired = False
         self.released = False
         self.since = 0.0
         self._is_open = False
         self._was_blocked = False
         self._gone = False
+        self._looked_at = 0
+        self._look_call: IDelayedCall | None = None
+        self._look_s = LOOK_S
 
     def connectionMade(self) -> None:
         """Begin to send."""
@@ -119,6 +137,10 @@ class Outlet(TwistedProtocol):
         self.flight = self.owner.open_flight()
         self._is_open = True
         self.begin()
+        if self.tcp is not None:
+            self.options.apply(self.tcp)
+            if self.flight.window_bytes:
+                self.peer = PeerWindow(self.flight.window_bytes // 2)
         self.owner.opened(self)
 
     def begin(self) -> None:
@@ -130,6 +152,9 @@ class Outlet(TwistedProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Queue again what is not safe."""
         self._gone = True
+        if self._look_call is not None:
+            self._look_call.cancel()
+            self._look_call = None
         if self._is_open:
             self.flight.lost(self.owner.seconds())
         self.owner.closed(self, reason)
@@ -137,20 +162,41 @@ class Outlet(TwistedProtocol):
     def pump(self, now: float) -> None:
         """Write what the queue gives until it is empty, the kernel takes no more, or others should have a turn."""
         left = PUMP_BYTES
-        flight = self.flight
         while not (self.blocked or self._gone):
-            pieces = flight.fill(0 if self.retired else PIECE_BYTES, now)
-            if not pieces:
+            pieces = self.flight.fill(0 if self.retired else PIECE_BYTES, now)
+            self.holding = bool(pieces) and self.peer is not None and self.peer.held
+            if self.holding:
+                self._look_again()
+            if not pieces or self.holding or (left <= 0 and self.pass_turn()):
                 break
-            if left <= 0 and self.pass_turn():
-                break
-            size = self.write(pieces)
-            if size:
-                flight.wrote(size)
-                self.owner.count_batch(size)
-                left -= size
-        if flight.overdue:
-            self.poll(now)
+            left -= self._write_some(pieces, now)
+
+    def _write_some(self, pieces: deque[memoryview], now: float) -> int:
+        flight, size = self.flight, self.write(pieces)
+        if size:
+            flight.wrote(size)
+            self.owner.count_batch(size)
+            if flight.window_bytes and flight.written - self._looked_at >= LOOK_BYTES:
+                self.poll(now)
+        return size
+
+    def _look_again(self) -> None:
+        """Look soon whether the peer has read, later each time."""
+        if self._look_call is None:
+            self._look_call = self.owner.later(self._look_s, self._look)
+            self._look_s = min(2 * self._look_s, _LONGEST_LOOK_S)
+
+    def _look(self) -> None:
+        """Look whether the peer has read; if it does not say so, write a little, to get an answer."""
+        self._look_call = None
+        now = self.owner.seconds()
+        self.poll(now)
+        if self.peer is None or not self.peer.held:
+            self._look_s = LOOK_S
+        elif self.holding and self.settled_so_far and not self.blocked:
+            self._write_some(deque([self.flight.fill(1, now)[0][:PROBE_BYTES]]), now)
+            self.peer.probed()
+        self.pump(now)
 
     def pass_turn(self) -> bool:
         """Arrange to go on in the next turn of the reactor, if that is needed."""
@@ -171,10 +217,21 @@ class Outlet(TwistedProtocol):
             self.pump(self.owner.seconds())
 
     def poll(self, now: float) -> None:
-        """Learn how much the peer has confirmed."""
-        if not self._gone:
-            self.flight.acknowledged(self.confirmed(), now, not self._was_blocked)
-            self._was_blocked = self.blocked
+        """Learn how much the peer has confirmed, and how much of it waits there to be read."""
+        if self._gone:
+            return
+        flight, peer, unread = self.flight, self.peer, 0
+        confirmed = self.confirmed()
+        if peer is not None and self.tcp is not None:
+            window = offered_window(self.tcp)
+            if window is None:
+                self.peer = None
+            else:
+                peer.look(window, confirmed >= flight.written, now)
+                unread = peer.unread
+        flight.acknowledged(confirmed, now, not (self._was_blocked or self.holding), unread)
+        self._was_blocked = self.blocked
+        self._looked_at = flight.written
 
     def confirmed(self) -> int:
         """Return the offset up to which the peer's kernel has confirmed the bytes."""
@@ -183,9 +240,12 @@ class Outlet(TwistedProtocol):
     @property
     def settled(self) -> bool:
         """True when all that was taken is written and confirmed."""
-        if self._gone or self.flight.unwritten_bytes:
-            return False
-        return self.confirmed() >= self.flight.written
+        return not self._gone and not self.flight.unwritten_bytes and self.settled_so_far
+
+    @property
+    def settled_so_far(self) -> bool:
+        """True when all that was written is confirmed."""
+        return not self._gone and self.confirmed() >= self.flight.written
 
     def release(self) -> None:
         """Get ready for the transport to be closed in order: nothing more is written."""
@@ -214,8 +274,7 @@ class SocketOutlet(Outlet):
     def begin(self) -> None:
         """Set the socket's options and wait for nothing yet."""
         self._socket = self.transport.getHandle()
-        if self._socket.family != socket.AF_UNIX:
-            self.options.apply(self._socket)
+        self.tcp = self._socket if self._socket.family != socket.AF_UNIX else None
         self.transport.registerProducer(self, False)
 
     def write(self, pieces: deque[memoryview]) -> int:
@@ -274,8 +333,7 @@ class BufferedOutlet(Outlet):
     def begin(self) -> None:
         """Ask to be told when the transport has enough."""
         self._socket = self._find_socket()
-        if self._socket is not None and self._socket.family != socket.AF_UNIX:
-            self.options.apply(self._socket)
+        self.tcp = self._socket if self._socket is not None and self._socket.family != socket.AF_UNIX else None
         self._handed = self._confirmed = 0
         self.transport.registerProducer(self, True)
 

@@ -118,6 +118,21 @@ class MemoryTests(SpoolCase):
         flight.acknowledged(60, 6.5, True)
         self.assertEqual(self.account.out, 3)
 
+    def test_what_the_peer_has_not_read_does_not_pass(self) -> None:
+        spool = self.spool(window_s=1.0, window_bytes=20)
+        flight = spool.flight()
+        spool.push(lines(0, 1), 1, 0.0)
+        for i in range(1, 5):
+            spool.push(lines(i), 1, 0.0)
+        written(flight, 100)
+        flight.acknowledged(80, 0.0, True, 60)
+        flight.acknowledged(100, 1.0, True, 60)
+        self.assertEqual(self.account.out, 2)
+        flight.acknowledged(100, 2.0, True, 60)
+        self.assertEqual(self.account.out, 2)
+        flight.acknowledged(100, 3.0, True, 60)
+        self.assertEqual(self.account.out, 5)
+
     def test_a_lost_connection_repeats_the_window_in_whole_lines(self) -> None:
         spool = self.spool(window_s=1.0)
         flight = spool.flight()

@@ -52,6 +52,11 @@ class Peer(ServerFactory):
         self.connections: list[Any] = []
 
     @property
+    def size(self) -> int:
+        """How many bytes came."""
+        return sum(len(piece) for each in self.connections for piece in each.data)
+
+    @property
     def got(self) -> bytes:
         """All that came, connection after connection."""
         return b"".join(piece for each in self.connections for piece in each.data)
@@ -101,7 +106,7 @@ class TcpTests(OutletCase):
         d = self.made(port=self.tcp_port(), window_s=0.05)
         for i in range(200):
             d.send(lines(i * 100, 100, 100), 100)
-        yield self.until(lambda: len(self.peer.got) == 2_000_000)
+        yield self.until(lambda: self.peer.size == 2_000_000)
         self.assertEqual(numbers(self.peer.got), list(range(20_000)))
         yield self.until(lambda: self.account.out == 20_000)
         self.assertEqual(self.account.balance(), 0)
@@ -122,9 +127,31 @@ class TcpTests(OutletCase):
         self.assertLess(self.account.out, total // 1000)
         written = outlet.flight.written
         self.peer.connections[0].transport.resumeProducing()
-        yield self.until(lambda: len(self.peer.got) == total)
+        yield self.until(lambda: self.peer.size == total)
         self.assertGreater(total, written)
         yield self.until(lambda: self.account.out == total // 1000)
+
+    @inlineCallbacks
+    def test_what_the_peers_kernel_keeps_for_it_is_bounded_and_does_not_count(self) -> Any:
+        """A peer that read fast, and so has large buffers, stops reading."""
+        d = self.made(port=self.tcp_port(), max_bytes=1 << 30, window_s=0.5)
+        line = lines(0, 1, 1000)
+        for _ in range(30):
+            d.send(line * 500, 500)
+            yield self.until(lambda: d.spool.waiting_bytes < 1 << 20)
+        yield self.until(lambda: self.account.out == 15_000)
+        [outlet] = d._outlets
+        self.peer.connections[0].transport.pauseProducing()
+        for _ in range(80):
+            d.send(line * 500, 500)
+            yield deferLater(reactor, 0, lambda: None)
+        yield self.until(lambda: outlet.holding or outlet.blocked)
+        self.assertLess(outlet.confirmed() - self.peer.size, 12 << 20)
+        self.assertLess(self.account.out * 1000, self.peer.size + (4 << 20))
+        self.peer.connections[0].transport.resumeProducing()
+        yield self.until(lambda: self.account.out == 55_000)
+        self.assertEqual(self.peer.size, 55_000_000)
+        self.assertNotIn("resent", self.account.counters)
 
     @inlineCallbacks
     def test_what_a_lost_peer_did_not_get_goes_to_the_next(self) -> Any:
@@ -182,7 +209,7 @@ class TcpTests(OutletCase):
         d.send(lines(0, 10_000, 100), 10_000)
         yield d.close()
         self.assertEqual((self.account.out, self.account.dropped), (10_000, {}))
-        yield self.until(lambda: len(self.peer.got) == 1_000_000)
+        yield self.until(lambda: self.peer.size == 1_000_000)
 
     @inlineCallbacks
     def test_recycling_loses_nothing(self) -> Any:
