@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from cadtwist.model.jstext import js_text
+from cadtwist.kernels.jstext import js_text
 
 __all__ = ["inspect"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from cadtwist.codec.nodeinspect import inspect
-from cadtwist.model.jstext import js_text
+from cadtwist.kernels.jstext import js_text
 
 __all__ = ["StatsdFacts", "reply"]
 

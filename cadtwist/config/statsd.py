@@ -9,7 +9,7 @@ from typing import Any
 from cadtwist.config.errors import Problems
 from cadtwist.config.jsobject import Node, read_object
 from cadtwist.config.statsdmodel import KeyFlush, Peer, StatsdConfig, StatsdLog, StatsdServer
-from cadtwist.model.jstext import js_text
+from cadtwist.kernels.jstext import js_text
 from cadtwist.model.statsdstyle import GraphiteNaming, Histogram, StatsdStyle
 
 __all__ = ["read_statsd"]

@@ -12,10 +12,11 @@ from libc.string cimport memchr, memcpy
 
 from cadtwist.kernels.table cimport MetricTable
 
-from cadtwist.kernels import statsdline
+from cadtwist.kernels import jstext, statsdline
 
 cdef extern from *:
     """
+    #include <math.h>
     #include <stdint.h>
     #include <string.h>
 
@@ -237,6 +238,35 @@ cdef extern from *:
         return n;
     }
 
+    #define ST_NUMBER 32              /* more than a blank and the longest number */
+
+    /* A number as JavaScript writes it; its length, 0 where it has an exponent or is not finite. */
+    static size_t st_js(char *out, double v) {
+        if (v == floor(v) && fabs(v) < 9007199254740992.0) {
+            char digits[20], *p = digits + 20;
+            uint64_t whole = (uint64_t)fabs(v);
+            size_t n;
+            do *--p = (char)('0' + whole % 10); while (whole /= 10);
+            if (v < 0) *--p = '-';
+            n = (size_t)(digits + 20 - p);
+            memcpy(out, p, n);
+            return n;
+        }
+        if (fabs(v) >= 1e-4 && fabs(v) < 1e15) {
+            char *text = PyOS_double_to_string(v, 'r', 0, 0, NULL);
+            size_t n;
+            if (!text) {
+                PyErr_Clear();
+                return 0;
+            }
+            n = strlen(text);
+            memcpy(out, text, n);
+            PyMem_Free(text);
+            return n;
+        }
+        return 0;
+    }
+
     static void st_append(st_block *b, const char *text, size_t n) {
         if (n) memcpy(b->text + b->used, text, n);
         b->used += (uint32_t)n;
@@ -306,16 +336,19 @@ cdef extern from *:
     enum: ST_BLOCK_ "ST_BLOCK"
     enum: ST_NAME_ "ST_NAME"
     enum: ST_TEXT_ "ST_TEXT"
+    enum: ST_NUMBER_ "ST_NUMBER"
+    size_t st_js(char* out, double v)
     void st_append(st_block* b, const char* text, size_t n)
     void st_begin()
     int st_line(st_block* b, const uint8_t* p, const uint8_t* end, int flags)
     const uint8_t* st_record(st_block* b, const uint8_t* p, const uint8_t* end)
     int st_has_room(const st_block* b, size_t length)
 
-__all__ = ["intern_outputs", "parse_binary", "parse_statsd"]
+__all__ = ["intern_outputs", "js_lines", "parse_binary", "parse_statsd"]
 
 cdef object read_line = statsdline.read_line
 cdef object read_record = statsdline.read_record
+cdef object js_text = jstext.js_text
 cdef uint32_t NONE = statsdline.NO_ID
 cdef int TABLE_FULL = statsdline.BAD_TABLE_FULL
 cdef Py_ssize_t BAD_LIMIT = statsdline.BAD_LIMIT
@@ -566,6 +599,44 @@ def intern_outputs(MetricTable table not None, bytes blob not None, const uint32
             place += 1
     if block.n:
         table.intern_batch_c(block.text, block.starts, block.lengths, &out[0, 0] + done, block.n, seconds)
+
+
+def js_lines(MetricTable table not None, const uint32_t[::1] ids not None, const double[::1] values not None,
+             int64_t timestamp):
+    """Return the lines `name value timestamp` of finite values, numbers as JavaScript writes them.
+
+    KeyError for an id without a name.
+    """
+    cdef Py_ssize_t i, n = ids.shape[0]
+    cdef bytes stamp = b" %d\n" % timestamp
+    cdef bytes text
+    cdef size_t room, used = 0, length, after = PyBytes_GET_SIZE(stamp)
+    cdef const char* names
+    cdef const uint32_t[::1] at
+    cdef char* out
+    if values.shape[0] != n:
+        raise ValueError("the columns differ in length")
+    blob, offsets = table.blob(ids)
+    names = PyBytes_AS_STRING(blob)
+    at = offsets
+    room = <size_t>PyBytes_GET_SIZE(blob) + <size_t>n * (after + ST_NUMBER_)
+    result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>room)
+    out = PyBytes_AS_STRING(result)
+    for i in range(n):
+        length = at[i + 1] - at[i]
+        memcpy(out + used, names + at[i], length)
+        used += length
+        out[used] = 32
+        used += 1
+        length = st_js(out + used, values[i])
+        if length == 0:
+            text = js_text(values[i]).encode()
+            length = PyBytes_GET_SIZE(text)
+            memcpy(out + used, PyBytes_AS_STRING(text), length)
+        used += length
+        memcpy(out + used, PyBytes_AS_STRING(stamp), after)
+        used += after
+    return result[:used]
 
 
 st_begin()

@@ -7,10 +7,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from cadtwist.kernels.jstext import js_text
 from cadtwist.kernels.statsdline import BAD_LIMIT, BAD_TABLE_FULL, BINARY_MAGIC, NO_ID, read_line, read_record
 from cadtwist.kernels.table_py import MetricTable
 
-__all__ = ["intern_outputs", "parse_binary", "parse_statsd"]
+__all__ = ["intern_outputs", "js_lines", "parse_binary", "parse_statsd"]
 
 Ids = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float64]
@@ -128,3 +129,15 @@ def intern_outputs(
         head, mark, tags = blob[start:end].rpartition(b"|")[0].partition(b";")
         for j, (prefix, suffix) in enumerate(zip(prefixes, suffixes, strict=True)):
             out[i, j] = table.intern(prefix + head + suffix + mark + tags, int(now))
+
+
+def js_lines(table: MetricTable, ids: Ids, values: Floats, timestamp: int) -> bytes:
+    """Return the lines `name value timestamp` of finite values, numbers as JavaScript writes them.
+
+    KeyError for an id without a name.
+    """
+    stamp = b" %d\n" % timestamp
+    return b"".join(
+        name + b" " + js_text(value).encode() + stamp
+        for name, value in zip(table.names(ids), values.tolist(), strict=True)
+    )

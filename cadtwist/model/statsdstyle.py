@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from cadtwist.model.jstext import js_text
+from cadtwist.kernels.jstext import js_text
 
 __all__ = [
     "STATSITE_TIMER_FIELDS",

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from cadtwist.kernels import statsdline
 from cadtwist.kernels.cardinality import member_hash
+from cadtwist.kernels.jstext import js_text
 from cadtwist.kernels.statsdline import DOG, SANITISE, STATSITE, TAGS_DROPPED, TAGS_IN_NAMES
 from cadtwist.model.badinput import BAD_KINDS
 from tests.twins import native_twin, python_twin
@@ -255,6 +256,16 @@ class StatsdContract:
             rows = Reading(self.kernel, self.tables).read_binary(whole[:cut])[0]
             self.assertEqual([row[0] for row in rows], ["abc|c"], cut)
 
+    def test_lines_have_javascripts_numbers(self) -> None:
+        table = self.tables.MetricTable(1)
+        values = [0.0, -0.0, 1.0, -17.5, 0.1, 1e15, 123456789012345678.0, 1e21, 1e-7, -5e-8, 2.0**53, 0.00012, 320.25]
+        ids = np.array([table.intern(b"a.metric%d" % i, 1) for i in range(len(values))], np.uint32)
+        found = self.kernel.js_lines(table, ids, np.array(values), 1700000000)
+        wanted = [f"a.metric{i} {js_text(value)} 1700000000\n" for i, value in enumerate(values)]
+        self.assertEqual(found.decode(), "".join(wanted))
+        self.assertEqual(self.kernel.js_lines(table, ids[:0], np.zeros(0), 5), b"")
+        self.assertRaises(KeyError, self.kernel.js_lines, table, np.array([999], np.uint32), np.zeros(1), 5)
+
     def test_outputs_are_interned(self) -> None:
         keys = [b"a.b|c", b"t;k=v;x=y|ms", b"|g", b"odd", b"k" * 60000 + b"|c"]
         source = self.tables.MetricTable(1)
@@ -344,6 +355,21 @@ class Twins(SynchronousTestCase):
             one = Reading(python_twin("statsdparse"), python_twin("table"), capacity, max_bytes).read(data, flags)
             two = Reading(self.kernel, self.tables, capacity, max_bytes).read(data, flags)
             np.testing.assert_equal(one, two)
+
+        same()
+
+    def test_both_write_the_same_lines(self) -> None:
+        pair = [(python_twin("statsdparse"), python_twin("table")), (self.kernel, self.tables)]
+
+        @settings(max_examples=300, deadline=None)
+        @given(st.lists(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-9, 9).map(float))))
+        def same(values: list[float]) -> None:
+            told = []
+            for kernel, tables in pair:
+                table = tables.MetricTable(1)
+                ids = np.array([table.intern(b"m%d" % i, 1) for i in range(len(values))], np.uint32)
+                told.append(kernel.js_lines(table, ids, np.array(values, np.float64), 7))
+            self.assertEqual(*told)
 
         same()
 

@@ -13,10 +13,10 @@ from cadtwist.config.errors import Problems
 from cadtwist.config.statsd import read_statsd
 from cadtwist.config.statsite import read_statsite
 from cadtwist.kernels import active
+from cadtwist.kernels.jstext import js_text
 from cadtwist.kernels.statsdline import SANITISE
 from cadtwist.model.badinput import BadInput
 from cadtwist.model.batch import Batch
-from cadtwist.model.jstext import js_text
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdnames import GraphiteTeller
 from cadtwist.stages.statsdstream import StreamTeller

@@ -57,3 +57,10 @@ cadent = ServiceMaker(
     "Relay statsd, Graphite or other lines; reads Cadent's TOML files.",
     "cadent",
 )
+
+statsd = ServiceMaker(
+    "cadtwist statsd",
+    "cadtwist.services.statsdtap",
+    "Sum up counters, timers, gauges and sets; reads statsd's config.js or statsite's ini.",
+    "statsd",
+)

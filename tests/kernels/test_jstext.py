@@ -1,4 +1,4 @@
-"""Tests of `cadtwist.model.jstext`: texts as node writes them."""
+"""Tests of `cadtwist.kernels.jstext`: texts as node writes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.model.jstext import js_text
+from cadtwist.kernels.jstext import js_text
 
 NODE = {
     0.0: "0", 1.0: "1", -3.0: "-3", 0.1: "0.1", 320.5: "320.5", 1e-6: "0.000001", 1e-7: "1e-7", 1.5e-7: "1.5e-7",

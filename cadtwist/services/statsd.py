@@ -1,0 +1,326 @@
+"""The composition of statsd: its configuration becomes listeners, a window, backends and the management interface.
+
+::
+
+    UDP, TCP, unix -> intake -> window -> teller -> graphite (a destination with its queue), console
+                        +-> repeater                    management -> window
+
+Stopping: listeners close, the window is flushed, and what was told is sent before the process ends.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from twisted.application.service import IService
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from cadtwist.codec.line import Tail
+from cadtwist.codec.statsd import StatsdCodec, StatsdColumns
+from cadtwist.codec.statsdoutput import StatsdEncoder
+from cadtwist.config.statsdmodel import StatsdConfig, StatsdServer
+from cadtwist.flow import Gate
+from cadtwist.interfaces import ISink
+from cadtwist.kernels.statsdline import DOG, SANITISE
+from cadtwist.model.batch import Batch
+from cadtwist.net.destination import Destination, DestinationOptions
+from cadtwist.net.listeners import TCPListener, UDPListener, UnixListener
+from cadtwist.protocols.badlog import BadInputLog
+from cadtwist.protocols.factory import Connection, ConnectionLimit, ReceiverFactory
+from cadtwist.protocols.intake import Intake
+from cadtwist.protocols.statsdadmin import StatsdAdminFactory
+from cadtwist.protocols.udp import DatagramIntake, DatagramReader
+from cadtwist.services.flushing import Flusher
+from cadtwist.services.sequence import Every, Sequence, Step
+from cadtwist.services.space import Space
+from cadtwist.services.statsdbackends import ConsoleTeller, GraphiteOutput, Repeater, Tellers
+from cadtwist.services.statsdkeys import KeyCounts
+from cadtwist.services.turn import Turn
+from cadtwist.stages.statsd import StatsdWindow
+from cadtwist.stages.statsdnames import GraphiteTeller
+from cadtwist.stages.statsdsums import Etsy, OwnCounts
+from cadtwist.telemetry import Telemetry
+
+__all__ = ["StatsdDaemon"]
+
+NAMES_BYTES = 1 << 30
+WINDOW_BYTES = 2 << 30
+KEPT_VALUES = 65536
+"""Of each timer, so many values of a window are exact; a sketch stands for more."""
+
+IDLE_S = 3600
+SWEEP_S = 1.0
+DRAIN_S = 10.0
+SOCKET_BYTES = 16 << 20
+_NEVER = -1.0
+
+
+class StreamConnection(Connection):
+    """A stream of statsd lines."""
+
+    def __init__(self, intake: Intake) -> None:
+        super().__init__(intake)
+        self.state = Tail()
+
+
+class _RepeatingIntake(DatagramIntake):
+    """Gives each packet to the repeater as well."""
+
+    repeater: Repeater
+
+    def datagrams(self, data: bytes, peer: Callable[[int], str], after: Callable[[int], int]) -> int:
+        """Read datagrams that are joined by line feeds, and repeat them."""
+        self.repeater.datagrams(data, after)
+        return super().datagrams(data, peer, after)
+
+
+@implementer(ISink)
+class StatsdDaemon:
+    """All parts of a running statsd and the service that starts and stops them.  Reactor thread.
+
+    `dog`: read DogStatsD's types as well.  `reread()` gives the configuration anew, or None where that is faulty.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: StatsdConfig,
+        dog: bool = False,
+        reread: Callable[[], StatsdConfig | None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.reactor = reactor
+        self.config = config
+        self.telemetry = Telemetry()
+        self.turn = Turn(reactor)
+        self.gate = Gate()
+        self.healthy = config.healthy
+        self.space = Space("statsd names", NAMES_BYTES, self.telemetry)
+        self.outputs = Space("statsd outputs", 0, self.telemetry)
+        self.last_message = _NEVER
+        self._flags = (SANITISE if config.sanitise_keys else 0) | (DOG if dog else 0)
+        self._reread = reread
+        self._started = reactor.seconds()
+        self.intakes: list[Any] = []
+        self._limit = ConnectionLimit()
+        self._bad_log = BadInputLog(reactor.seconds)
+        self._destination = self._graphite()
+        account = self.telemetry.account("graphite output")
+        self.output = GraphiteOutput(
+            StatsdEncoder(self.outputs.table, config.graphite_protocol), self._destination, account, reactor.seconds
+        )
+        if self._destination is not None:
+            self._destination.listen(self._destination_changed)
+        self.window = StatsdWindow(
+            self.space.table, self._etsy(config), self._tellers(config), self.telemetry.account("statsd"), clock,
+            self._started, kept=KEPT_VALUES, max_bytes=WINDOW_BYTES,
+        )  # fmt: skip
+        self.space.keys.hold(self.window)
+        self.key_counts = KeyCounts(self.space.table) if config.key_flush.interval_s else None
+        self._repeats = self._repeated()
+        self.repeater = Repeater(self._repeats, config.repeater_protocol == "tcp") if self._repeats else None
+        self.service = self._sequence()
+
+    # the graph
+
+    def accept(self, batch: Batch) -> None:
+        """Take what came in."""
+        self.last_message = self.reactor.seconds()
+        if self.key_counts is not None:
+            self.key_counts.add(batch.ids)
+        self.window.accept(batch)
+
+    def _etsy(self, config: StatsdConfig) -> Etsy:
+        return Etsy(config.style, self._started, self.counts)
+
+    def _tellers(self, config: StatsdConfig) -> Tellers:
+        graphite = GraphiteTeller(
+            self.space.table, self.outputs.table, self.output, self.telemetry.account("statsd"), config.naming,
+            config.naming.own, self.output.status, raw_keys=not config.sanitise_keys,
+        )  # fmt: skip
+        self.outputs.keys.hold(graphite)
+        console = ConsoleTeller(self.space.table, sys.stdout, config.console_prettyprint, _date)
+        return Tellers([graphite, console] if "console" in config.backends else [graphite], self.output)
+
+    def _graphite(self) -> Destination | None:
+        config = self.config
+        if not config.graphite_host or "graphite" not in config.backends:
+            return None
+        is_pickle = config.graphite_protocol == "pickle"
+        port = config.graphite_pickle_port if is_pickle else config.graphite_port
+        options = DestinationOptions(host=config.graphite_host, port=port, divisible=not is_pickle)
+        key = f"{config.graphite_host}:{port}"
+        return Destination(self.reactor, key, options, self.telemetry.account(f"destination {key}"))
+
+    def _repeated(self) -> list[Destination]:
+        config = self.config
+        if "repeater" not in config.backends:
+            return []
+        transport = "tcp" if config.repeater_protocol == "tcp" else "udp"
+        made = []
+        for peer in config.repeater:
+            options = DestinationOptions(
+                transport=transport, host=peer.host, port=peer.port, divisible=transport == "tcp"
+            )
+            key = f"repeater {peer.host}:{peer.port}"
+            made.append(Destination(self.reactor, key, options, self.telemetry.account(key)))
+        return made
+
+    def _sequence(self) -> Sequence:
+        """Return the parts in the order in which they start; they stop in the reverse order."""
+        config = self.config
+        self.flusher = Flusher(self.reactor, [self.window])
+        self.turn.add(self._hand_over)
+        self.turn.add(self.flusher.wake)
+        self.turn.add(self.space.keys.turn_ended)
+        self.turn.add(self.outputs.keys.turn_ended)
+        sending = [*([] if self._destination is None else [self._destination]), *self._repeats]
+        parts: list[IService] = [self._sending(each) for each in sending]
+        parts += [self.flusher, Step("what was read", None, self._hand_over)]
+        parts += [self._door(server) for server in config.servers]
+        facts = StatsdAdminFactory(self, self.telemetry.account("management"))
+        if config.management_port:
+            parts.append(
+                TCPListener("management", self.reactor, facts, config.management_address, config.management_port)
+            )
+        parts.append(Every("sweep", self.reactor, SWEEP_S, self._sweep))
+        if self.key_counts is not None:
+            keys = config.key_flush
+            tell = partial(self._tell_keys, keys.percent, keys.path)
+            parts.append(Every("frequent keys", self.reactor, keys.interval_s, tell))
+        if self._reread is not None and config.reload:
+            parts.append(Every("configuration", self.reactor, SWEEP_S, self.reload))
+        sequence = Sequence()
+        for part in parts:
+            part.setServiceParent(sequence)
+        return sequence
+
+    def _sending(self, destination: Destination) -> Step:
+        return Step(destination.key, destination.start, lambda: destination.close(DRAIN_S))
+
+    def _door(self, server: StatsdServer) -> IService:
+        name = f"statsd {server.transport} {server.socket or f'{server.address}:{server.port}'}"
+        if server.transport == "udp":
+            kind = DatagramIntake if self.repeater is None else _RepeatingIntake
+            intake = self._intake(name, kind)
+            if self.repeater is not None:
+                intake.repeater = self.repeater
+            return UDPListener(
+                name, lambda bound: DatagramReader(self.reactor, bound, intake), server.address, server.port,
+                receive_bytes=SOCKET_BYTES,
+            )  # fmt: skip
+        factory = ReceiverFactory(
+            self._intake(name, Intake), StreamConnection, clock=self.reactor, limit=self._limit
+        )
+        if server.socket:
+            mode = 0o666 if server.socket_mode < 0 else server.socket_mode
+            return UnixListener(name, self.reactor, factory, server.socket, mode=mode)
+        return TCPListener(name, self.reactor, factory, server.address, server.port)
+
+    def _intake(self, name: str, kind: type[Intake]) -> Any:
+        table, flags = self.space.table, self._flags
+        made = kind(
+            "statsd", lambda emit: StatsdCodec(table, StatsdColumns(), emit, flags), sink=self, gate=self.gate,
+            account=self.telemetry.account(name), bad_log=self._bad_log, now=self.reactor.seconds,
+            begin=self.turn.begin, settle=self.telemetry.settle,
+        )  # fmt: skip
+        self.intakes.append(made)
+        return made
+
+    # while it runs
+
+    def _hand_over(self) -> None:
+        for intake in self.intakes:
+            intake.flush()
+
+    def counts(self) -> OwnCounts:
+        """Return what came in since the start."""
+        found = [
+            (
+                intake.codec.packets + int(intake.account.gauges.get("udp.datagrams", float)()),
+                intake.codec.lines,
+                intake.codec.wrong,
+            )
+            for intake in self.intakes
+        ]
+        return OwnCounts(*(sum(column) for column in zip(*found, strict=True))) if found else OwnCounts(0, 0, 0)
+
+    def _sweep(self, now: float) -> None:
+        self.space.sweep(now, IDLE_S)
+        self.outputs.sweep(now, IDLE_S)
+
+    def _destination_changed(self, destination: Destination) -> None:
+        if not destination.connected:
+            self.output.failed()
+
+    def _tell_keys(self, percent: float, path: str, now: float) -> None:
+        if self.key_counts is None:
+            return
+        lines = self.key_counts.lines(percent, _date(now))
+        if path:
+            with open(path, "a", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in lines)
+        else:
+            for line in lines:
+                self._log.info("{line}", line=line)
+
+    def reload(self, now: float) -> None:
+        """Take a changed configuration; listeners and destinations stay as they are."""
+        config = self._reread() if self._reread is not None else None
+        if config is None or config == self.config:
+            return
+        self.config = config
+        self.window.change(self._etsy(config), self._tellers(config), now)
+        self._log.info("reading the configuration anew")
+
+    # what the management asks
+
+    def stats(self) -> list[tuple[str, float]]:
+        """Return what `stats` shows."""
+        now, told = self.reactor.seconds(), self.output.status()
+        seen = self._started if self.last_message == _NEVER else self.last_message
+        found = [
+            ("uptime", float(int(now - self._started))),
+            ("messages.last_msg_seen", float(int(now - seen))),
+            ("messages.bad_lines_seen", float(self.counts().wrong)),
+        ]
+        for what in ("last_flush", "last_exception", "flush_time", "flush_length"):
+            value = float(int(now - told[what])) if what.startswith("last_") else told[what]
+            found.append((f"graphite.{what}", value))
+        return found
+
+    def table(self, kind: str) -> dict[str, float | list[float]]:
+        """Return the open values of the series of a kind."""
+        found = self.window.open_values(kind)
+        if kind == "c":
+            own, prefix = self.window.calculation, self.config.style.prefix_stats
+            waiting = own.waiting() if isinstance(own, Etsy) else OwnCounts(0, 0, 0)
+            ours: dict[str, float | list[float]] = {
+                f"{prefix}.bad_lines_seen": float(waiting.wrong),
+                f"{prefix}.packets_received": float(waiting.packets),
+                f"{prefix}.metrics_received": float(waiting.lines),
+            }
+            found = {**ours, **{key: value for key, value in found.items() if key not in ours}}
+        return found
+
+    def delete(self, kind: str, names: Any) -> None:
+        """Tell series no more."""
+        ids = [self.space.table.lookup(f"{name}|{kind}".encode()) for name in names]
+        self.window.delete(np.array(ids, np.uint32))
+
+    def shown(self) -> tuple[str, ...]:
+        """Return the lines of the configuration."""
+        return self.config.shown
+
+
+def _date(now: float) -> str:
+    """Return a time as statsd's console and logs show it."""
+    return time.strftime("%a %b %d %Y %H:%M:%S GMT%z (%Z)", time.localtime(now))

@@ -1,0 +1,166 @@
+"""Where statsd's values go: Graphite over a destination with a queue, the console; and the packets, to repeaters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from zope.interface import implementer
+
+from cadtwist.codec.statsdoutput import StatsdEncoder
+from cadtwist.interfaces import IDestination, ISink
+from cadtwist.model.batch import Batch, Ids
+from cadtwist.model.told import Told
+from cadtwist.stages.statsd import Teller
+from cadtwist.telemetry import Account
+
+if TYPE_CHECKING:
+    from cadtwist.kernels.active import table as tables
+
+__all__ = ["ConsoleTeller", "GraphiteOutput", "Repeater", "Tellers"]
+
+
+@implementer(ISink)
+class GraphiteOutput:
+    """Encodes what a flush tells and queues it; knows how the last flush went.  Without a destination it only counts.
+
+    `seconds` gives the time by which flushes are timed.
+    """
+
+    def __init__(
+        self, encoder: StatsdEncoder, destination: IDestination | None, account: Account, seconds: Callable[[], float]
+    ) -> None:
+        self._encoder = encoder
+        self._destination = destination
+        self._account = account
+        self._seconds = seconds
+        self._begun = 0.0
+        self._length = 0
+        self._told = {"last_flush": seconds(), "last_exception": seconds(), "flush_time": 0.0, "flush_length": 0.0}
+
+    def accept(self, batch: Batch) -> None:
+        """Queue the values of a flush."""
+        points = len(batch)
+        self._account.received += points
+        if self._destination is None:
+            self._account.drop("no_graphite_host", points)
+            return
+        data = self._encoder.encode(batch)
+        self._length += len(data)
+        self._account.out += points
+        self._destination.send(data, points)
+
+    def begin(self) -> None:
+        """A flush begins."""
+        self._begun = self._seconds()
+        self._length = 0
+
+    def end(self) -> None:
+        """A flush has been queued."""
+        now = self._seconds()
+        took = round((now - self._begun) * 1000.0)
+        self._told |= {"last_flush": now, "flush_time": took, "flush_length": self._length}
+
+    def failed(self) -> None:
+        """A connection was lost or could not be made."""
+        self._told["last_exception"] = self._seconds()
+
+    def status(self) -> dict[str, float]:
+        """Return how the last flush went: last_flush, last_exception (epoch seconds), flush_time (ms), flush_length."""
+        return {what: float(int(value)) for what, value in self._told.items()}
+
+
+class Tellers:
+    """Tells several; what the first one makes counts."""
+
+    def __init__(self, tellers: Sequence[Teller], output: GraphiteOutput | None = None) -> None:
+        self._first, *self._others = tellers
+        self._output = output
+
+    def begin(self, series: dict[str, int]) -> None:
+        """A flush begins."""
+        if self._output is not None:
+            self._output.begin()
+        for teller in (self._first, *self._others):
+            teller.begin(series)
+
+    def tell(self, told: Told, timestamp: float) -> int:
+        """Pass values on."""
+        for teller in self._others:
+            teller.tell(told, timestamp)
+        return self._first.tell(told, timestamp)
+
+    def end(self, timestamp: float, counts: dict[str, float]) -> int:
+        """End a flush."""
+        for teller in self._others:
+            teller.end(timestamp, counts)
+        made = self._first.end(timestamp, counts)
+        if self._output is not None:
+            self._output.end()
+        return made
+
+    def forget(self, ids: Ids) -> None:
+        """Series are gone."""
+        for teller in (self._first, *self._others):
+            teller.forget(ids)
+
+
+class ConsoleTeller:
+    """Prints each flush as JSON; `pretty` over several lines."""
+
+    _ROOMS = {"c": "counters", "ms": "timer_data", "g": "gauges", "s": "sets"}
+
+    def __init__(self, source: tables.MetricTable, out: TextIO, pretty: bool, date: Callable[[float], str]) -> None:
+        self._source = source
+        self._out = out
+        self._pretty = pretty
+        self._date = date
+        self._shown: dict[str, dict[str, Any]] = {}
+
+    def begin(self, series: dict[str, int]) -> None:  # noqa: ARG002 (nothing is to be prepared)
+        """A flush begins."""
+        self._shown = {room: {} for room in ("counters", "counter_rates", "timer_data", "gauges", "sets")}
+
+    def tell(self, told: Told, timestamp: float) -> int:  # noqa: ARG002 (the end has it)
+        """Note values."""
+        names = [name.rpartition(b"|")[0].decode() for name in self._source.names(told.ids)]
+        room = self._shown[self._ROOMS[told.kind]]
+        for name, row in zip(names, told.values.tolist(), strict=True):
+            fields = dict(zip(told.fields, row, strict=True))
+            if told.kind == "c":
+                self._shown["counter_rates"][name] = fields["rate"]
+            named = {field: value for field, value in fields.items() if field and value == value}
+            room[name] = named if told.kind == "ms" else row[-1]
+        return 0
+
+    def end(self, timestamp: float, counts: dict[str, float]) -> int:  # noqa: ARG002 (shown by graphite's names)
+        """Print."""
+        text = json.dumps(self._shown, indent=2 if self._pretty else None)
+        self._out.write(f"Flushing stats at  {self._date(timestamp)}\n{text}\n")
+        self._out.flush()
+        return 0
+
+    def forget(self, ids: Ids) -> None:
+        """Nothing is kept of series."""
+
+
+class Repeater:
+    """Sends each packet, as it came, to all destinations; over TCP with a LF behind it."""
+
+    def __init__(self, destinations: Sequence[IDestination], lines: bool) -> None:
+        self._destinations = tuple(destinations)
+        self._end = b"\n" if lines else b""
+
+    def datagrams(self, data: bytes, after: Callable[[int], int]) -> None:
+        """Repeat datagrams that are joined by line feeds; `after` tells where the one behind a position begins."""
+        start = 0
+        while start < len(data):
+            stop = max(after(start), start + 1)
+            self.packet(data[start:stop].removesuffix(b"\n"))
+            start = stop
+
+    def packet(self, data: bytes) -> None:
+        """Repeat one packet."""
+        for destination in self._destinations:
+            destination.send(data + self._end, 1)

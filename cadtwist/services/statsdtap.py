@@ -1,0 +1,131 @@
+"""The twistd row `statsd`: statsd's config.js in (or statsite's ini), a running daemon out."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.python.usage import Options as TwistedOptions
+from twisted.python.usage import UsageError
+
+from cadtwist.config.errors import Problems
+from cadtwist.config.statsd import read_statsd
+from cadtwist.config.statsdmodel import StatsdConfig, StatsiteConfig
+from cadtwist.config.statsite import read_statsite
+from cadtwist.errors import CadtwistError
+from cadtwist.services.allocator import settle_allocator
+from cadtwist.services.descriptors import raise_file_limit
+from cadtwist.services.statsd import StatsdDaemon
+from cadtwist.services.statsite import StatsiteDaemon
+
+__all__ = ["Options", "StatsdService", "makeService", "read_either"]
+
+EXIT_CONFIG = 1
+_INI = re.compile(r"^\s*\[", re.MULTILINE)
+_OBJECT = re.compile(r"^\s*(?:(?://[^\n]*|/\*.*?\*/)\s*)*[({]", re.DOTALL)
+
+
+class Options(TwistedOptions):
+    """What `twistd statsd` understands."""
+
+    optParameters = [["config", "c", None, "statsd's config.js or statsite's ini"]]
+    optFlags = [["dogstatsd", None, "read DogStatsD's types as well: histograms and distributions as timers"]]
+
+    def postOptions(self) -> None:
+        """The file is needed, unless statsite's defaults are meant."""
+        if not self["config"]:
+            raise UsageError("--config=FILE is needed")
+
+
+def read_either(text: str, path: str, problems: Problems) -> StatsdConfig | StatsiteConfig:
+    """Return the configuration of whichever family `text` is of: an object, or sections."""
+    if _INI.search(text) and not _OBJECT.match(text):
+        return read_statsite(text, path, problems)
+    return read_statsd(text, path, problems)
+
+
+def _read(path: str) -> tuple[StatsdConfig | StatsiteConfig, Problems]:
+    problems = Problems()
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except OSError as error:
+        problems.error(path, 0, "", error.strerror or str(error))
+        return StatsdConfig(), problems
+    return read_either(text, path, problems), problems
+
+
+def makeService(options: Any) -> IService:
+    """Return the service for `options`; a faulty configuration is told, all faults of it, and ends the process."""
+    config, problems = _read(options["config"])
+    if problems.failed:
+        print("\n".join(problems.texts("error")), file=sys.stderr)  # noqa: T201 (before there is a log)
+        raise SystemExit(EXIT_CONFIG)
+    from twisted.internet import reactor  # noqa: PLC0415 (the reactor is chosen by twistd, after import)
+
+    return StatsdService(reactor, options["config"], config, problems.texts("warning"), bool(options["dogstatsd"]))
+
+
+class StatsdService(Service):
+    """Builds the daemon when it starts, and runs it."""
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, path: str, config: StatsdConfig | StatsiteConfig, warnings: list[str], dog: bool
+    ) -> None:
+        self.daemon: StatsdDaemon | StatsiteDaemon | None = None
+        self._reactor = reactor
+        self._path = path
+        self._config = config
+        self._warnings = warnings
+        self._dog = dog
+        self._changed_at = _changed(path)
+
+    def startService(self) -> None:
+        """Build and start everything."""
+        super().startService()
+        for remark in self._warnings:
+            self._log.warn("{remark}", remark=remark)
+        settle_allocator()
+        raise_file_limit()
+        config = self._config
+        try:
+            if isinstance(config, StatsiteConfig):
+                self.daemon = StatsiteDaemon(self._reactor, config)
+            else:
+                self.daemon = StatsdDaemon(self._reactor, config, self._dog, self._reread)
+            self.daemon.service.startService()
+        except (CadtwistError, OSError, CannotListenError) as error:
+            print(error, file=sys.stderr)  # noqa: T201 (whoever started us reads it)
+            raise SystemExit(EXIT_CONFIG) from None
+
+    def stopService(self) -> Any:
+        """Stop everything in order; the Deferred fires when what was told is sent."""
+        super().stopService()
+        return self.daemon.service.stopService() if self.daemon is not None else None
+
+    def _reread(self) -> StatsdConfig | None:
+        """Return the configuration if its file has changed and is without fault."""
+        changed = _changed(self._path)
+        if changed == self._changed_at:
+            return None
+        self._changed_at = changed
+        config, problems = _read(self._path)
+        for text in problems.texts("error"):
+            self._log.warn("the changed configuration is not taken: {text}", text=text)
+        return config if isinstance(config, StatsdConfig) and not problems.failed else None
+
+
+def _changed(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+

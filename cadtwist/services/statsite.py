@@ -1,0 +1,223 @@
+"""The composition of statsite: its configuration becomes listeners, a window, and a stream command for each flush."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet import error
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.stdio import StandardIO
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from cadtwist.codec.statsd import RecordTail, StatsdColumns, StatsiteCodec
+from cadtwist.config.statsdmodel import StatsiteConfig
+from cadtwist.flow import Gate
+from cadtwist.net.listeners import TCPListener, UDPListener
+from cadtwist.protocols.badlog import BadInputLog
+from cadtwist.protocols.factory import Connection, ConnectionLimit, ReceiverFactory
+from cadtwist.protocols.intake import Intake
+from cadtwist.protocols.udp import DatagramIntake, DatagramReader
+from cadtwist.services.flushing import Flusher
+from cadtwist.services.sequence import Every, Sequence, Step
+from cadtwist.services.space import Space
+from cadtwist.services.turn import Turn
+from cadtwist.stages.statsd import StatsdWindow
+from cadtwist.stages.statsdstream import StreamTeller
+from cadtwist.stages.statsdsums import Statsite
+from cadtwist.telemetry import Account, Telemetry
+
+__all__ = ["StatsiteDaemon", "StreamCommand"]
+
+NAMES_BYTES = 1 << 30
+WINDOW_BYTES = 2 << 30
+IDLE_S = 3600
+SWEEP_S = 1.0
+MOST_COMMANDS = 16
+PATIENCE_S = 10.0
+
+
+class _CommandInput(ProcessProtocol):
+    """Writes one flush to a command and waits for its end."""
+
+    def __init__(self, pieces: list[bytes], ended: Callable[[int], None]) -> None:
+        self._pieces = pieces
+        self._ended = ended
+
+    def connectionMade(self) -> None:
+        """Write everything; the transport buffers what the command does not take at once."""
+        transport: Any = self.transport
+        transport.writeSequence(self._pieces)
+        transport.closeStdin()
+        self._pieces = []
+
+    def outReceived(self, data: bytes) -> None:
+        """What the command prints goes where ours does."""
+        os.write(1, data)
+
+    def errReceived(self, data: bytes) -> None:
+        """What the command complains of goes where ours does."""
+        os.write(2, data)
+
+    def processEnded(self, reason: Failure) -> None:
+        """The command has ended."""
+        status = 0 if reason.check(error.ProcessDone) else getattr(reason.value, "exitCode", None)
+        self._ended(1 if status is None else status)
+
+
+class StreamCommand:
+    """Runs a shell command for each flush, with the flush on its standard input.  Reactor thread.
+
+    At most `most` run at once: a flush beyond that is dropped (`commands_busy`).  Exit statuses are logged and counted.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, command: str, account: Account, most: int = MOST_COMMANDS) -> None:
+        self._reactor = reactor
+        self._command = command
+        self._account = account
+        self._most = most
+        self._pieces: list[bytes] = []
+        self._running = 0
+        self._idle: Deferred[None] | None = None
+
+    def write(self, data: bytes) -> None:
+        """Keep a piece of the flush that is under way."""
+        self._pieces.append(data)
+
+    def flushed(self) -> None:
+        """Start the command with what was written, if there was anything."""
+        pieces, self._pieces = self._pieces, []
+        if not pieces:
+            return
+        if self._running >= self._most:
+            self._account.count("commands_busy")
+            self._log.warn("a flush is lost: {most} stream commands are still running", most=self._most)
+            return
+        self._running += 1
+        self._account.count("commands")
+        shell = "/bin/sh"
+        self._reactor.spawnProcess(
+            _CommandInput(pieces, self._ended), shell, [shell, "-c", self._command], env=dict(os.environ)
+        )
+
+    def wait(self) -> Deferred[None]:
+        """Return what fires when no command runs any more."""
+        if not self._running:
+            return succeed(None)
+        if self._idle is None:
+            self._idle = Deferred()
+            self._idle.addTimeout(PATIENCE_S, self._reactor, onTimeoutCancel=lambda *_: None)
+        return self._idle
+
+    def _ended(self, status: int) -> None:
+        self._running -= 1
+        if status:
+            self._account.count("commands_failed")
+            self._log.warn("the stream command ended with status {status}", status=status)
+        if not self._running and self._idle is not None:
+            idle, self._idle = self._idle, None
+            if not idle.called:
+                idle.callback(None)
+
+
+class _StreamConnection(Connection):
+    """A stream of statsite's lines and records; a faulty record closes it."""
+
+    state: RecordTail
+
+    def __init__(self, intake: Intake) -> None:
+        super().__init__(intake)
+        self.state = RecordTail()
+
+    @property
+    def broken(self) -> bool:
+        """Whether nothing more can be read of this stream."""
+        return self.state.lost
+
+
+class StatsiteDaemon:
+    """All parts of a running statsite and the service that starts and stops them.  Reactor thread."""
+
+    def __init__(self, reactor: Any, config: StatsiteConfig, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.reactor = reactor
+        self.config = config
+        self.telemetry = Telemetry()
+        self.turn = Turn(reactor)
+        self.gate = Gate()
+        self.space = Space("statsd names", NAMES_BYTES, self.telemetry)
+        account = self.telemetry.account("statsite")
+        self.command = StreamCommand(reactor, config.stream_command, account)
+        teller = StreamTeller(
+            self.space.table, config.naming, self.command.write, config.binary_stream, config.prefix_binary_stream,
+            config.style, self.command.flushed,
+        )  # fmt: skip
+        start = reactor.seconds()
+        self.window = StatsdWindow(
+            self.space.table, Statsite(teller.style, start, lambda: account.received), teller, account, clock, start,
+            kept=_kept(config.timer_error), precision=config.precision, max_bytes=WINDOW_BYTES,
+        )  # fmt: skip
+        self.space.keys.hold(self.window)
+        self._bad_log = BadInputLog(reactor.seconds)
+        self.intakes: list[Any] = []
+        self.service = self._sequence()
+
+    def _sequence(self) -> Sequence:
+        """Return the parts in the order in which they start; they stop in the reverse order."""
+        config = self.config
+        self.flusher = Flusher(self.reactor, [self.window])
+        for job in (self._hand_over, self.flusher.wake, self.space.keys.turn_ended):
+            self.turn.add(job)
+        parts: list[IService] = [
+            Step("stream commands", None, self.command.wait),
+            self.flusher,
+            Step("what was read", None, self._hand_over),
+        ]
+        if config.udp_port:
+            intake = self._intake("statsite udp", DatagramIntake)
+            parts.append(
+                UDPListener(
+                    "statsite udp", lambda bound: DatagramReader(self.reactor, bound, intake), config.bind_address,
+                    config.udp_port, receive_bytes=config.udp_receive_bytes,
+                )
+            )  # fmt: skip
+        if config.tcp_port:
+            factory = ReceiverFactory(
+                self._intake("statsite tcp", Intake), _StreamConnection, clock=self.reactor, limit=ConnectionLimit()
+            )
+            parts.append(TCPListener("statsite tcp", self.reactor, factory, config.bind_address, config.tcp_port))
+        if config.parse_stdin:
+            lines = ReceiverFactory(
+                self._intake("statsite stdin", Intake), _StreamConnection, clock=self.reactor, limit=ConnectionLimit()
+            )
+            parts.append(Step("stdin", lambda: StandardIO(lines.buildProtocol(None), reactor=self.reactor)))
+        parts.append(Every("sweep", self.reactor, SWEEP_S, lambda now: self.space.sweep(now, IDLE_S)))
+        sequence = Sequence()
+        for part in parts:
+            part.setServiceParent(sequence)
+        return sequence
+
+    def _intake(self, name: str, kind: type[Intake]) -> Any:
+        table = self.space.table
+        made = kind(
+            "statsite", lambda emit: StatsiteCodec(table, StatsdColumns(), emit), sink=self.window, gate=self.gate,
+            account=self.telemetry.account(name), bad_log=self._bad_log, now=self.reactor.seconds,
+            begin=self.turn.begin, settle=self.telemetry.settle,
+        )  # fmt: skip
+        self.intakes.append(made)
+        return made
+
+    def _hand_over(self) -> None:
+        for intake in self.intakes:
+            intake.flush()
+
+
+def _kept(error_share: float) -> int:
+    """Return how many values of a timer are to be exact, so that ranks are off by less than a share of them."""
+    return max(1024, 2 * int(16 / error_share))

@@ -1,0 +1,134 @@
+"""Tests of `cadtwist.services.statsdbackends` and of the key log."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from typing import Any
+
+import numpy as np
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from cadtwist.codec.statsdoutput import StatsdEncoder
+from cadtwist.interfaces import IDestination
+from cadtwist.kernels import active
+from cadtwist.model.batch import Batch
+from cadtwist.model.told import Told
+from cadtwist.services.statsdbackends import ConsoleTeller, GraphiteOutput, Repeater, Tellers
+from cadtwist.services.statsdkeys import KeyCounts
+from cadtwist.telemetry import Account
+from tests.stages.statsdreplay import StatsdReplay, recording
+
+
+@implementer(IDestination)
+class Sent:
+    """A destination that keeps what it is sent."""
+
+    key = "sent"
+
+    def __init__(self) -> None:
+        self.chunks: list[tuple[bytes, int]] = []
+
+    def send(self, chunk: bytes, points: int) -> None:
+        self.chunks.append((chunk, points))
+
+
+class GraphiteOutputTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.table, self.sent, self.now = active.table.MetricTable(1), Sent(), 100.0
+        self.account = Account("graphite output")
+
+    def output(self, protocol: Any = "text", destination: Sent | None = None) -> GraphiteOutput:
+        return GraphiteOutput(StatsdEncoder(self.table, protocol), destination, self.account, lambda: self.now)
+
+    def batch(self, **values: float) -> Batch:
+        ids = np.array([self.table.intern(name.encode(), 1) for name in values], np.uint32)
+        return Batch(ids, np.full(len(ids), 1_700_000_000.0), np.array(list(values.values())))
+
+    def test_lines(self) -> None:
+        self.output(destination=self.sent).accept(self.batch(a=1.0, b=0.5))
+        self.assertEqual(self.sent.chunks, [(b"a 1 1700000000\nb 0.5 1700000000\n", 2)])
+        self.assertEqual(self.account.balance(), 0)
+
+    def test_recorded_pickle(self) -> None:
+        recorded = recording("pickle")
+        replay = StatsdReplay(recorded["config"])
+        replay.flush()
+        replay.send(recorded["packets"])
+        encoder = StatsdEncoder(replay.graphite, "pickle")
+        frames: list[bytes] = []
+        replay.accept = lambda batch: frames.append(encoder.encode(batch))  # type: ignore[method-assign]
+        replay.flush()
+        (wanted,) = [each for each in recorded["flushes"] if isinstance(each, dict)][:1]
+        mine = [frame[4:] for frame in frames]
+        self.assertTrue(all(struct.unpack(">I", frame[:4])[0] == len(frame) - 4 for frame in frames))
+        items = b"".join(body[2:-1] for body in mine).decode().replace(f"(L{int(replay.now)}L", "(LTSL")
+        for item in items.split("tta"):
+            if item and "graphiteStats" not in item and "processing_time" not in item:
+                self.assertIn(item + "tta", wanted["body_normalised"])
+        self.assertEqual(items.count("tta"), wanted["body_normalised"].count("tta"))
+
+    def test_nobody_to_send_to(self) -> None:
+        self.output().accept(self.batch(a=1.0))
+        self.assertEqual((self.account.dropped, self.account.balance()), ({"no_graphite_host": 1}, 0))
+
+    def test_how_the_last_flush_went(self) -> None:
+        output = self.output(destination=self.sent)
+        self.assertEqual(output.status()["flush_length"], 0.0)
+        output.begin()
+        output.accept(self.batch(a=1.0))
+        self.now = 100.25
+        output.end()
+        output.failed()
+        self.assertEqual(
+            output.status(),
+            {"last_flush": 100.0, "last_exception": 100.0, "flush_time": 250.0, "flush_length": 15.0},
+        )
+
+
+class TellersTests(SynchronousTestCase):
+    def test_console(self) -> None:
+        table, out = active.table.MetricTable(1), io.StringIO()
+        ids = np.array([table.intern(name, 1) for name in (b"a|c", b"t|ms")], np.uint32)
+        console = ConsoleTeller(table, out, False, lambda now: f"at {now}")
+        tellers = Tellers([console])
+        tellers.begin({"c": 1})
+        tellers.tell(Told("c", 0, ("rate", "count"), ids[:1], np.array([[0.5, 5.0]])), 7.0)
+        tellers.tell(Told("ms", 0, ("mean", ""), ids[1:], np.array([[2.0, 9.0]])), 7.0)
+        tellers.end(7.0, {})
+        head, text = out.getvalue().splitlines()
+        self.assertEqual(head, "Flushing stats at  at 7.0")
+        self.assertEqual(
+            json.loads(text),
+            {"counters": {"a": 5.0}, "counter_rates": {"a": 0.5}, "timer_data": {"t": {"mean": 2.0}}, "gauges": {},
+             "sets": {}},
+        )  # fmt: skip
+
+
+class RepeaterTests(SynchronousTestCase):
+    def test_packets_as_they_came(self) -> None:
+        one, two = Sent(), Sent()
+        data = b"a:1|c\nbad line\nb:2|ms\n"
+        ends = iter((15, 22))
+        Repeater([one, two], False).datagrams(data, lambda at: next(ends))
+        self.assertEqual([chunk for chunk, _ in one.chunks], [b"a:1|c\nbad line", b"b:2|ms"])
+        self.assertEqual(one.chunks, two.chunks)
+
+    def test_over_tcp_each_ends_with_a_line_feed(self) -> None:
+        sent = Sent()
+        Repeater([sent], True).packet(b"a:1|c")
+        self.assertEqual(sent.chunks, [(b"a:1|c\n", 1)])
+
+
+class KeyCountsTests(SynchronousTestCase):
+    def test_the_most_frequent_first(self) -> None:
+        table = active.table.MetricTable(1)
+        ids = {name: table.intern(name, 1) for name in (b"a|c", b"b|ms", b"b|c", b"c|g", b"d|s")}
+        counts = KeyCounts(table)
+        for name, times in ((b"a|c", 5), (b"b|ms", 3), (b"b|c", 4), (b"c|g", 1), (b"d|s", 2)):
+            counts.add(np.full(times, ids[name], np.uint32))
+        counts.add(np.zeros(0, np.uint32))
+        self.assertEqual(counts.lines(50.0, "NOW"), ["NOW count=7 key=b", "NOW count=5 key=a"])
+        self.assertEqual(counts.lines(100.0, "NOW"), [])
