@@ -41,7 +41,7 @@ SHARDS = 12
 
 def destination(reactor: Any, port: int, gate: Gate, telemetry: Telemetry, is_lines: bool) -> Destination:
     """Return a destination that pauses the receivers when it is full."""
-    limits = QueueLimits(max_bytes=16 << 20, policy="block")
+    limits = QueueLimits(max_bytes=4 << 20, policy="block")
     options = DestinationOptions("tcp", "127.0.0.1", port, divisible=is_lines, limits=limits)
     key = f"127.0.0.1:{port}"
     return Destination(reactor, key, options, telemetry.account(f"destination {key}"), gate)
