@@ -22,7 +22,7 @@ from cadtwist.config.relaymodel import GroupConfig, LineConfig, RelayConfig
 from cadtwist.errors import ConfigError
 from cadtwist.interfaces import ISink
 from cadtwist.model.rules import PatternList
-from cadtwist.services.routers import Sections, prereg_of, router_of
+from cadtwist.services.routers import Sections, ingress, prereg_of, router_of
 from cadtwist.services.space import Space
 from cadtwist.stages.flood import FloodLimits, FloodStage
 from cadtwist.stages.names import BlacklistRule, NameMap, NameRule, NormaliseTags, Rewrite, WhitelistRule
@@ -232,6 +232,7 @@ class Chains:
             purge_interval_s=given.purge_interval_s,
             key_ttl_s=given.key_ttl_s,
             old_rates=given.old_rate_form,
+            refuse=ingress(group),
         )
         self.floods.append(stage)
         self._holders.append((space, stage))

@@ -31,10 +31,10 @@ from cadtwist.routing.routers import Router, ShardRouter
 from cadtwist.routing.stage import RouterStage, Taker
 from cadtwist.services.orphans import Orphans
 from cadtwist.services.relaystatus import StatusAnswers
+from cadtwist.services.routers import ingress
 from cadtwist.services.sequence import Every
 from cadtwist.services.space import Space
 from cadtwist.services.syncer import Syncer
-from cadtwist.stages.relaynames import IngressFilter
 from cadtwist.telemetry import Account, Telemetry
 
 __all__ = ["DestinationFigures", "RelayGraph", "destination_options", "limits_of"]
@@ -226,7 +226,7 @@ class RelayGraph:
             {name: self._taker(name) for name in dict.fromkeys(group.members)},
             space.table,
             account,
-            refuse=_ingress(group),
+            refuse=ingress(group),
             label=router.shard if isinstance(router, ShardRouter) else None,
             prefix=group.prefix.encode(),
             suffix=group.suffix.encode(),
@@ -373,13 +373,6 @@ class _Running(Service):
         """Drain and close."""
         super().stopService()
         return self._graph.stop()
-
-
-def _ingress(group: GroupConfig) -> IngressFilter | None:
-    """Return the rule of a group about the names that it takes, None where it takes all."""
-    if not group.input_filter and not group.input_blacklist:
-        return None
-    return IngressFilter(group.input_filter or None, group.input_blacklist or None)
 
 
 def spool_folder(name: str) -> str:

@@ -50,9 +50,13 @@ class StatusAnswers:
             malformed=malformed,
             invalid_recent=invalid - self._told_invalid,
             invalid=invalid,
-            groups=[_group(account) for _, _, account in stages],
+            groups=[_group(account, self._flood(account)) for _, _, account in stages],
             destinations=_destinations(stages, destinations),
         )
+
+    def _flood(self, router: Account) -> Account | None:
+        """Return the account of the flood control before a group's router, None where there is none."""
+        return self._telemetry.accounts.get("flood" + router.name.removeprefix("router"))
 
     def health_told(self) -> None:
         """Count invalid lines anew: they have been told as health metrics."""
@@ -76,11 +80,11 @@ def _sum(accounts: Sequence[Account], what: str) -> int:
     return sum(account.counters.get(what, 0) for account in accounts)
 
 
-def _group(account: Account) -> GroupStatus:
+def _group(account: Account, flood: Account | None) -> GroupStatus:
     dropped = account.dropped
     return GroupStatus(
         filtered=dropped.get("filtered_lines", 0),
-        flagged=dropped.get("cardinality", 0),
+        flagged=flood.dropped.get("flagged_lines", 0) if flood is not None else 0,
         relayed=account.out,
         rejected=dropped.get("rejected_lines", 0),
     )

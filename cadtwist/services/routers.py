@@ -11,8 +11,9 @@ from cadtwist.model.prereg import PreReg, PreRegFilter, Verdict
 from cadtwist.routing.groups import group_router
 from cadtwist.routing.ring import Member
 from cadtwist.routing.routers import Router
+from cadtwist.stages.relaynames import IngressFilter
 
-__all__ = ["Sections", "members_of", "prereg_of", "router_of"]
+__all__ = ["Sections", "ingress", "members_of", "prereg_of", "router_of"]
 
 _DIVERSE = ("carbon", "carbon_fast")
 
@@ -74,3 +75,10 @@ class Sections:
             if here in passed:
                 return Verdict("", True, "a circle of redirections")
         return Verdict(here, False, title)
+
+
+def ingress(group: GroupConfig) -> IngressFilter | None:
+    """Return the rule of a group about the names that it takes, None where it takes all."""
+    if not group.input_filter and not group.input_blacklist:
+        return None
+    return IngressFilter(group.input_filter or None, group.input_blacklist or None)

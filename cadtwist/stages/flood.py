@@ -16,6 +16,8 @@ from cadtwist.interfaces import IHolder, ISink
 from cadtwist.kernels import active
 from cadtwist.kernels.absorbed import COUNTER, GAUGE, TIMER, Absorbed
 from cadtwist.model.batch import BATCH_POINTS, Batch, Ids, Spans
+from cadtwist.model.decisions import PASS, Decisions
+from cadtwist.stages.names import Outcome
 from cadtwist.telemetry import Account
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["FloodLimits", "FloodStage"]
 
 _LOOK_EVERY = 16
+_REFUSED = -1
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class FloodStage:
     rate it came with.  `old_rates` writes `|c@0.1`, as statsrelay does and no server reads.  Lines of new keys beyond a
     kind's `most_keys` are dropped (`flagged_lines`).
 
+    Lines of names that `refuse` drops (a rule; None: of none) are left to the stage behind, which counts them, and
+    are no keys here.
+
     Ledger: absorbed lines are `merged`, lines of a flush `made`.  Only checked statsd lines may come in.
     """
 
@@ -66,6 +72,7 @@ class FloodStage:
         purge_interval_s: int = 3600,
         key_ttl_s: int = 21600,
         old_rates: bool = False,
+        refuse: Callable[[str], Outcome | None] | None = None,
         seed: int = 1,
     ) -> None:
         self.limits = (counters, timers, gauges)
@@ -81,6 +88,8 @@ class FloodStage:
             extremes,
             seed,
         )
+        self._refuse = refuse
+        self._asked = None if refuse is None else Decisions(self._decide_id)
         self._kept: npt.NDArray[np.uint8] = np.zeros(BATCH_POINTS, np.uint8)
         self._ends = [now + each.window_s if each.active else inf for each in self.limits]
         self._purge_at = now + purge_interval_s
@@ -96,7 +105,10 @@ class FloodStage:
         if points > len(self._kept):
             self._kept = np.zeros(points, np.uint8)
         kept = self._kept[:points]
-        absorbed, flagged = self._flood.take(spans.data, spans.table, batch.ids, kept, int(self._now))
+        if self._asked is None or self._asked.all_are(batch.ids, PASS):
+            absorbed, flagged = self._flood.take(spans.data, spans.table, batch.ids, kept, int(self._now))
+        else:
+            absorbed, flagged = self._take_some(self._asked, spans, batch.ids, kept)
         if absorbed or flagged:
             self._account.merged += absorbed
             if flagged:
@@ -104,6 +116,22 @@ class FloodStage:
             batch = batch.select(kept.astype(np.bool_))
         if len(batch):
             self._pass_on(batch)
+
+    def _take_some(
+        self, asked: Decisions, spans: Spans, ids: Ids, kept: npt.NDArray[np.uint8]
+    ) -> tuple[int, int]:
+        """Take the lines whose names are not refused; the others are kept."""
+        rows = np.flatnonzero(asked.lookup(ids) == PASS)
+        some: npt.NDArray[np.uint8] = np.ones(len(rows), np.uint8)
+        found = self._flood.take(spans.data, spans.table[rows], ids[rows], some, int(self._now))
+        kept.fill(1)
+        kept[rows] = some
+        return found
+
+    def _decide_id(self, number: int) -> int:
+        name = self._table.name(number).decode("utf-8", "surrogateescape")
+        outcome = None if self._refuse is None else self._refuse(name)
+        return PASS if outcome is None or outcome.names else _REFUSED
 
     def next_flush(self, now: float) -> float:
         """Return when `flush` has something to do: `now` while it is not through."""
@@ -141,6 +169,8 @@ class FloodStage:
     def forget(self, ids: Ids) -> None:
         """The ids may come back as other keys."""
         self._flood.forget(ids)
+        if self._asked is not None:
+            self._asked.forget(ids)
 
     def keys(self) -> tuple[int, int, int]:
         """Return how many counters, timers and gauges are known."""

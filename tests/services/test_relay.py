@@ -201,6 +201,22 @@ class RelayTests(RelayCase):
 
         return ensureDeferred(run())
 
+    def test_refused_names_are_no_keys_of_flood_control(self) -> Any:
+        async def run() -> None:
+            sampling = SamplingConfig(counters=FloodConfig(threshold=2, window_s=60, cardinality=1))
+            group = self.group(method="shards", members=("d0",), sampling=sampling, input_blacklist="^no")
+            lines = LineConfig(format="statsd", status_commands=True)
+            daemon = await self.start(self.relay(RelayConfig(lines=lines, groups=(group,))))
+            await self.send(b"no:1|c\n" * 5 + b"a:1|c\nb:1|c\n")
+            await until(lambda: self.total() == 1)
+            assert daemon.relayed is not None
+            told = daemon.relayed.answer(b"status").decode().splitlines()
+            for line in ("flagged_lines gauge 1", "relayed_lines gauge 1", "rejected_lines gauge 5"):
+                self.assertIn(f"group:0 {line}", told)
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
     def test_floods_are_sampled_and_nothing_is_kept_back_at_the_end(self) -> Any:
         async def run() -> None:
             sampling = SamplingConfig(counters=FloodConfig(threshold=2, window_s=60))

@@ -17,6 +17,7 @@ from cadtwist.interfaces import IHolder, ISink
 from cadtwist.kernels import active
 from cadtwist.model.batch import Batch, Columns
 from cadtwist.stages.flood import FloodLimits, FloodStage
+from cadtwist.stages.relaynames import IngressFilter
 from cadtwist.telemetry import Account
 
 SCENARIOS = {
@@ -147,6 +148,16 @@ class FloodStageTests(SynchronousTestCase):
         self.assertGreater(calls, 3)
         self.assertEqual((flooding.stage.next_flush(now), flooding.account.balance()), (20.0, 0))
         self.assertEqual((flooding.account.merged, flooding.account.made), (200, 100))
+
+    def test_names_that_the_group_refuses_are_no_keys(self) -> None:
+        refuse = IngressFilter(None, "^no")
+        flooding = Flooding({**self.GROUP, "counter_cardinality": 2}, refuse=refuse)
+        flooding.feed("no.1:1|c\n" * 9 + "a:1|c\n" * 3 + "no.2:1|c\nb:1|c\nc:1|c\n")
+        self.assertEqual(flooding.sink.text.count(b"no."), 10)
+        self.assertEqual((flooding.account.merged, flooding.account.dropped), (1, {"flagged_lines": 1}))
+        flooding.stage.forget(np.array([0], np.uint32))
+        flooding.feed("no.1:1|c\n")
+        self.assertEqual((flooding.stage.keys()[0], flooding.account.balance()), (2, 0))
 
     def test_late_flushes_skip_windows(self) -> None:
         flooding = Flooding(self.GROUP)
