@@ -64,7 +64,7 @@ class QueueLimits:
 
 
 class Spool:
-    """See the module.  Reactor thread; `now` is a time in seconds that never goes back.
+    """See the module.  Reactor thread; `now` is a time in seconds: a clock that is set back costs a little delay.
 
     `divisible`: chunks are lines, and may be cut after any of them.  `gate` is paused by the reason `reason`.
     `limits` may be replaced at any time.  `account` gets the ledger, the counters `sent` (written), `resent` and
@@ -261,6 +261,7 @@ class Spool:
             return
         late: list[Chunk] = []
         for chunk in self._live:
+            chunk.since = min(chunk.since, now)
             if chunk.since + LATE_S > now:
                 break
             late.append(chunk)
@@ -276,7 +277,7 @@ class Spool:
         if rate == inf:
             self._tokens = inf
         elif self._paced_at is not None:
-            self._tokens = min(self._tokens + (now - self._paced_at) * rate, rate * _PACE_S)
+            self._tokens = min(self._tokens + max(0.0, now - self._paced_at) * rate, rate * _PACE_S)
         self._paced_at = now
 
     def take(self, now: float) -> Chunk | None:
@@ -469,6 +470,8 @@ class Flight:
         """
         limits, marks = self._spool.limits, self._marks
         edge = offset - max(limits.window_bytes, unread)
+        if marks and marks[-1][0] > now:
+            marks.clear()
         if not keeps_up:
             marks.clear()
         else:

@@ -50,6 +50,7 @@ class PeerWindow:
 
     def look(self, window: int, all_confirmed: bool, now: float) -> None:
         """Take note of the window that the peer offers at `now`; `all_confirmed`: it has all that was written."""
+        self._steady_since = min(self._steady_since, now)
         if window != self._window:
             self._window, self._steady_since, self._probes = window, now, 0
         elif all_confirmed and self._probes >= ENOUGH_PROBES and now - self._steady_since >= STEADY_S:

@@ -118,6 +118,17 @@ class MemoryTests(SpoolCase):
         flight.acknowledged(60, 6.5, True)
         self.assertEqual(self.account.out, 3)
 
+    def test_a_clock_that_is_set_back(self) -> None:
+        spool = self.spool(window_s=1.0)
+        flight = spool.flight()
+        spool.push(lines(0), 1, 1000.0)
+        written(flight, 20)
+        flight.acknowledged(20, 1000.0, True)
+        for now in (10.0, 10.5, 11.0):
+            self.assertEqual(self.account.out, 0)
+            flight.acknowledged(20, now, True)
+        self.assertEqual(self.account.out, 1)
+
     def test_what_the_peer_has_not_read_does_not_pass(self) -> None:
         spool = self.spool(window_s=1.0, window_bytes=20)
         flight = spool.flight()
@@ -275,6 +286,16 @@ class DiskTests(SpoolCase):
         self.assertEqual(self.account.out, 3)
         self.assertTrue(spool.idle)
         self.balanced()
+
+    def test_a_clock_that_is_set_back_delays_a_little(self) -> None:
+        spool = self.spool(on_disk=True, replay_bytes_per_s=1000.0)
+        spool.push(lines(0, 5), 5, 1000.0)
+        spool.tick(10.0)
+        spool.tick(11.0)
+        self.assertEqual(spool.waiting_points, 0)
+        spool.tick(5.0)
+        spool.tick(5.5)
+        self.assertEqual(self.drained(spool, 5.5), [0, 1, 2, 3, 4])
 
     def test_the_backlog_is_paced(self) -> None:
         spool = self.spool(on_disk=True, replay_bytes_per_s=100)
