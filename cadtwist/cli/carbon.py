@@ -1,4 +1,6 @@
-"""The commands `carbon-cache`, `carbon-relay` and the same with `.py`: carbon's command line in front of twistd.
+"""The commands `carbon-cache`, `carbon-relay`, `carbon-aggregator` and `carbon-aggregator-cache`, also with `.py`.
+
+Carbon's command line in front of twistd.
 
 Existing unit files and init scripts go on working: `carbon-cache.py [options] start|stop|status`.  Messages and exit
 statuses are carbon's.
@@ -27,7 +29,7 @@ __all__ = ["StartLog", "cache", "run", "twistd_arguments"]
 
 START_LOG = "CADTWIST_START_LOG"
 ACTIONS = ("start", "stop", "status")
-_OVERRIDES = ("logdir", "whitelist", "blacklist", "rules")
+_OVERRIDES = ("logdir", "whitelist", "blacklist", "rules", "rewrite_rules")
 
 
 def cache() -> int:
@@ -38,6 +40,16 @@ def cache() -> int:
 def relay() -> int:
     """Entry point of the console scripts `carbon-relay` and `carbon-relay.py`."""
     return run("carbon-relay", sys.argv, sys.stdout, os.environ, _run_twistd)
+
+
+def aggregator() -> int:
+    """Entry point of the console scripts `carbon-aggregator` and `carbon-aggregator.py`."""
+    return run("carbon-aggregator", sys.argv, sys.stdout, os.environ, _run_twistd)
+
+
+def aggregator_cache() -> int:
+    """Entry point of the console scripts `carbon-aggregator-cache` and `carbon-aggregator-cache.py`."""
+    return run("carbon-aggregator-cache", sys.argv, sys.stdout, os.environ, _run_twistd)
 
 
 def run(
@@ -110,7 +122,7 @@ def twistd_arguments(program: str, asked: argparse.Namespace, pid_path: str) -> 
         value = getattr(asked, option, None)
         if value:
             path = value if option == "instance" else os.path.abspath(os.path.expanduser(value))
-            arguments.append(f"--{option}={path}")
+            arguments.append(f"--{option.replace('_', '-')}={path}")
     return arguments
 
 
@@ -176,6 +188,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--blacklist", metavar="FILE", help="patterns of the names that are dropped")
     if program == "carbon-relay":
         add("--rules", metavar="FILE", help="relay rules (default: RELAY_RULES)")
+    elif program != "carbon-cache":
+        add("--rules", metavar="FILE", help="aggregation rules (default: AGGREGATION_RULES)")
+        add("--rewrite-rules", metavar="FILE", help="rewrite rules (default: REWRITE_RULES)")
     add("--profile", metavar="FILE", help="record performance data, given to twistd")
     add("--profiler", metavar="NAME", help="the profiler, given to twistd")
     return parser

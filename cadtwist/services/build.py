@@ -32,9 +32,11 @@ from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.query.owner import NoMetrics
 from cadtwist.services.admission import Admission
 from cadtwist.services.agent import agent_stats, received_points
+from cadtwist.services.aggregatorstats import AggregatorStats
 from cadtwist.services.cachegraph import CacheGraph
 from cadtwist.services.chains import GRAPHITE, Chains, space_of
 from cadtwist.services.doors import CacheAnswers, Doors
+from cadtwist.services.flushing import Flusher
 from cadtwist.services.localstats import LocalStats
 from cadtwist.services.logs import CarbonLogs
 from cadtwist.services.receivers import Receivers, door_name
@@ -45,6 +47,7 @@ from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.space import Space
 from cadtwist.services.turn import Turn
 from cadtwist.services.webworker import WebWorkers, listening_socket, web_site
+from cadtwist.stages.aggregate import Window
 from cadtwist.stages.switch import Tee
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
@@ -110,10 +113,10 @@ class Daemon:
         self.chains = self._made_chains(config)
         self.chains.hold()
 
-    def _made_chains(self, config: Config) -> Chains:
+    def _made_chains(self, config: Config, before: Chains | None = None) -> Chains:
         cache = None if self.kept is None else self.kept.cache
         make_router = None if self.relayed is None else self.relayed.make_router
-        return Chains(config, self.spaces, cache, make_router, self.telemetry, self.reactor.seconds)
+        return Chains(config, self.spaces, cache, make_router, self.telemetry, self.reactor.seconds, before)
 
     def _build_doors(self, served: bool) -> None:
         kept = self.kept
@@ -145,6 +148,8 @@ class Daemon:
         """Return the parts in the order in which they start; they stop in the reverse order."""
         self.tellers = Sequence()
         self._fill_tellers()
+        self.flusher = Flusher(self.reactor, self._windows)
+        self.turn.add(self.flusher.wake)
         parts: list[IService] = [
             *self._logs(),
             *([] if self.kept is None else self.kept.before_doors()),
@@ -153,6 +158,7 @@ class Daemon:
             *([] if self.relayed is None else self.relayed.services()),
             Every("sweep", self.reactor, SWEEP_S, self._sweep),
             Step("floods", None, self._finish_floods),
+            self.flusher,
             Every("flood windows", self.reactor, FLOOD_S, self._end_flood_windows),
             self.tellers,
             Admission(self),
@@ -161,6 +167,9 @@ class Daemon:
         for part in parts:
             part.setServiceParent(sequence)
         return sequence
+
+    def _windows(self) -> list[Window]:
+        return list(self.chains.windows.values())
 
     def _logs(self) -> list[IService]:
         log = self.config.log
@@ -231,8 +240,11 @@ class Daemon:
             stats = agent_stats(telemetry, self.kept.points, stem)
             return lambda now: stats.collect(now) + account_metrics(stem, telemetry)
         destinations = {} if self.relayed is None else self.relayed.figures()
-        relay_stats = RelayStats(f"{prefix}.relays.{who}", telemetry, destinations)
-        return relay_stats.collect
+        if self.config.aggregator is None:
+            return RelayStats(f"{prefix}.relays.{who}", telemetry, destinations).collect
+        stem = f"{prefix}.aggregator.{who}"
+        relay_stats, aggregates = RelayStats(stem, telemetry, destinations), AggregatorStats(stem, telemetry)
+        return lambda now: relay_stats.collect(now) + aggregates.collect()
 
     def _stop_for(self, text: str) -> None:
         self._log.critical("{text}", text=text)
@@ -257,7 +269,7 @@ class Daemon:
         """Let another set of stages decide about every living name, in slices, then let the doors deliver into it."""
         if self._priming is not None:
             self._priming.stop()
-        fresh = self._made_chains(new)
+        fresh = self._made_chains(new, self.chains)
         fresh.hold()
         cooperator = Cooperator(scheduler=lambda work: self.reactor.callLater(0, work))
         self._priming = cooperator.cooperate(fresh.priming())
@@ -266,6 +278,7 @@ class Daemon:
             self._priming = None
             old, self.chains = self.chains, fresh
             self.receivers.replace_chains(fresh)
+            fresh.adopt(old)
             self.emitter.sink = self._own_sink()
             old.finish()
             old.release()
@@ -348,7 +361,7 @@ class Daemon:
 
 def _stages(config: Config) -> tuple[object, ...]:
     """Return what the stages are made of."""
-    return config.stages, config.relays, config.destinations, config.aggregate_rules
+    return config.stages, config.relays, config.destinations, config.aggregate_rules, config.aggregator
 
 
 def _is_plain(door: Listener) -> bool:

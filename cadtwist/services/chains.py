@@ -2,8 +2,9 @@
 
 ::
 
-    doors -> names (rules of [stages]) -+-> the cache
-                                        +-> relay: sections (filters) -> each group: flood, router -> destinations
+    doors -> names (rules of [stages]) -> window (aggregation rules) -> post rewrite -+-> the cache
+                                                                                      +-> relay
+    relay: sections (filters) -> each group: flood, router -> destinations
 
 A chain belongs to the targets (`to`) of listeners, and to one key space.
 """
@@ -11,21 +12,28 @@ A chain belongs to the targets (`to`) of listeners, and to one key space.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from twisted.logger import Logger
 
+from cadtwist.config.aggregatormodel import AggregatorConfig
 from cadtwist.config.model import Config, Listener
 from cadtwist.config.relaymodel import GroupConfig, LineConfig, RelayConfig
 from cadtwist.errors import ConfigError
 from cadtwist.interfaces import ISink
+from cadtwist.model.batch import Ids
 from cadtwist.model.rules import PatternList
 from cadtwist.services.routers import Sections, ingress, prereg_of, router_of
 from cadtwist.services.space import Space
+from cadtwist.stages.aggregate import Window, WindowPolicy
 from cadtwist.stages.flood import FloodLimits, FloodStage
 from cadtwist.stages.names import BlacklistRule, NameMap, NameRule, NormaliseTags, Rewrite, WhitelistRule
+from cadtwist.stages.outputs import Outputs
 from cadtwist.stages.switch import Sample, Switch, Tee
 from cadtwist.telemetry import Telemetry
 
@@ -34,6 +42,8 @@ __all__ = ["CACHE", "GRAPHITE", "KEYS", "Chain", "Chains", "group_label", "name_
 CACHE = "cache"
 GRAPHITE, KEYS = "metric names", "keys"
 _SLICE = 128
+_WINDOW_BYTES = 4 << 30
+_log = Logger()
 
 
 def name_rules(config: Config) -> list[NameRule]:
@@ -93,6 +103,7 @@ class Chains:
         make_router: Callable[..., Any] | None,
         telemetry: Telemetry,
         now: Callable[[], float],
+        before: Chains | None = None,
     ) -> None:
         self.config = config
         self._spaces = spaces
@@ -102,6 +113,8 @@ class Chains:
         self._now = now
         self._stages: list[tuple[Space, Any]] = []
         self._holders: list[tuple[Space, Any]] = []
+        self._before = {} if before is None else before.windows
+        self.windows: dict[tuple[str, ...], Window] = {}
         self.floods: list[FloodStage] = []
         self.routers: dict[str, list[Any]] = {}
         self._groups = {relay.name: self._group_sink(relay) for relay in config.relays}
@@ -123,8 +136,17 @@ class Chains:
         """Every stage that decides about names."""
         return [stage for _, stage in self._stages]
 
+    def adopt(self, old: Chains) -> None:
+        """Take over what is open in the windows of `old`, into which nothing more is delivered."""
+        for targets, window in self.windows.items():
+            former = old.windows.pop(targets, None)
+            if former is not None:
+                window.adopt(former)
+
     def finish(self) -> None:
         """Send what stages have absorbed: nothing comes into them any more."""
+        for window in self.windows.values():
+            window.finish(self._now())
         for flood in self.floods:
             flood.finish()
 
@@ -134,7 +156,9 @@ class Chains:
             space.keys.hold(stage)
 
     def release(self) -> None:
-        """Let the key spaces forget our stages."""
+        """Let the key spaces forget our stages, and the outputs of windows our decisions."""
+        for window in self.windows.values():
+            window.discard()
         for space, stage in self._stages + self._holders:
             space.keys.release(stage)
 
@@ -163,13 +187,44 @@ class Chains:
         present = [sink for sink in sinks if sink is not None]
         label = " " + " ".join(targets) if self._chains else ""
         first = present[0] if len(present) == 1 else Tee(present, self._telemetry.account(f"tee{label}"))
+        if space.name == GRAPHITE and self.config.aggregator is not None:
+            first = self._window(targets, space, first, label, self.config.aggregator)
         if space.name == GRAPHITE:
             account = self._telemetry.account(f"names{label}")
             names = NameMap(name_rules(self.config), space.table, first, account)
             self._stages.append((space, names))
             first = names
-        numbers = CACHE in targets or any(self._wants_numbers(relay) for relay in relays)
+        numbers = CACHE in targets or targets in self.windows or any(self._wants_numbers(relay) for relay in relays)
         return Chain(space, first, lines, numbers)
+
+    def _window(
+        self, targets: tuple[str, ...], space: Space, downstream: ISink, label: str, given: AggregatorConfig
+    ) -> Window:
+        """Return the window before `downstream`; a reload's goes on with the outputs of the former one."""
+        stages, rules = self.config.stages, self.config.aggregate_rules
+        if stages.post_rewrite:
+            account = self._telemetry.account(f"post rewrite{label}")
+            post = NameMap([Rewrite(stages.post_rewrite)], space.table, downstream, account)
+            self._stages.append((space, post))
+            downstream = post
+        policy = WindowPolicy(
+            max_intervals=given.max_intervals, write_back_s=given.write_back_s, forward_all=given.forward_all
+        )
+        former = self._before.get(targets)
+        if former is not None:
+            window = former.replaced(rules, policy, downstream)
+        else:
+            account = self._telemetry.account(f"aggregator{label}")
+            missed = partial(_log_misses, space) if given.log_misses else None
+            outputs = Outputs(max_bytes=_WINDOW_BYTES)
+            window = Window(
+                rules, space.table, downstream, account, self._now, time.perf_counter, policy, outputs, missed
+            )
+            account.gauge("allocated_buffers", lambda: len(outputs))
+            account.gauge("intervals", lambda: outputs.buckets.cells)
+        self.windows[targets] = window
+        self._stages.append((space, window))
+        return window
 
     def _wants_numbers(self, relay: RelayConfig) -> bool:
         protocols = {each.name: each.protocol for each in self.config.destinations}
@@ -243,3 +298,9 @@ def group_label(relay: RelayConfig, number: int) -> str:
     """Return the name of a group for people and counters."""
     name = relay.groups[number].name
     return f"{relay.name}.{name or number}" if name or len(relay.groups) > 1 else relay.name
+
+
+def _log_misses(space: Space, ids: Ids) -> None:
+    """Log each datapoint that no rule is about, as LOG_AGGREGATOR_MISSES asks for."""
+    for name in space.table.names(ids):
+        _log.info("Couldn't match metric {name} with any aggregation rule", name=name.decode("utf-8", "replace"))

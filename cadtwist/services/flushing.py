@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -29,7 +29,7 @@ class TimedStage(Protocol):
 
 
 class Flusher(Service):
-    """Flushes `stages` when they are due, in slices; when it stops, it tells what is still open.  Reactor thread.
+    """Flushes `stages()` when they are due, in slices; when it stops, it tells what is still open.  Reactor thread.
 
     `wake` is a job of the turn: data may have made a stage due sooner.  A stage that fails is logged, and tried again
     a second later.
@@ -37,9 +37,9 @@ class Flusher(Service):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, stages: Iterable[TimedStage]) -> None:
+    def __init__(self, reactor: Any, stages: Callable[[], Iterable[TimedStage]]) -> None:
         self.setName("flushes")
-        self.stages = list(stages)
+        self._stages = stages
         self._reactor = reactor
         self._call: IDelayedCall | None = None
         self._due = 0.0
@@ -54,7 +54,7 @@ class Flusher(Service):
         super().stopService()
         self._cancel()
         now = self._reactor.seconds()
-        for stage in self.stages:
+        for stage in self._stages():
             try:
                 stage.finish(now)
             except Exception:  # noqa: BLE001 (what others hold must be told)
@@ -65,7 +65,7 @@ class Flusher(Service):
         if not self.running:
             return
         now = self._reactor.seconds()
-        due = min((each for stage in self.stages if (each := stage.next_flush(now)) is not None), default=None)
+        due = min((each for stage in self._stages() if (each := stage.next_flush(now)) is not None), default=None)
         if due is None:
             self._cancel()
         elif self._call is None or due < self._due:
@@ -84,7 +84,7 @@ class Flusher(Service):
     def _flush(self) -> None:
         self._call = None
         now, again = self._reactor.seconds(), 0.0
-        for stage in self.stages:
+        for stage in self._stages():
             try:
                 stage.flush(now, SLICE_S)
             except Exception:  # noqa: BLE001 (one stage's fault must not keep the others from telling)

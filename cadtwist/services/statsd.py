@@ -177,7 +177,7 @@ class StatsdDaemon:
     def _sequence(self) -> Sequence:
         """Return the parts in the order in which they start; they stop in the reverse order."""
         config = self.config
-        self.flusher = Flusher(self.reactor, [self.window])
+        self.flusher = Flusher(self.reactor, lambda: (self.window,))
         self.turn.add(self._hand_over)
         self.turn.add(self.flusher.wake)
         self.turn.add(self.space.keys.turn_ended)

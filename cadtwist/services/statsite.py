@@ -171,7 +171,7 @@ class StatsiteDaemon:
     def _sequence(self) -> Sequence:
         """Return the parts in the order in which they start; they stop in the reverse order."""
         config = self.config
-        self.flusher = Flusher(self.reactor, [self.window])
+        self.flusher = Flusher(self.reactor, lambda: (self.window,))
         for job in (self._hand_over, self.flusher.wake, self.space.keys.turn_ended):
             self.turn.add(job)
         parts: list[IService] = [

@@ -70,7 +70,8 @@ class Aggregates(NamedTuple):
 class Window:
     """Feeds the outputs of `rules`; tells them downstream when they are due.  Reactor thread.
 
-    `now` gives epoch seconds; `clock` monotonic seconds, by which `flush` keeps to its budget.  Ledger: what cells
+    `now` gives epoch seconds; `clock` monotonic seconds, by which `flush` keeps to its budget.  `missed` hears of the
+    ids of datapoints that no rule is about.  Ledger: what cells
     hold that was never told is held; told datapoints are merged, the values told are made.
 
     A reload: `fresh = old.replaced(rules)`, `prime` it, let the upstream sink deliver into it, then `fresh.adopt(old)`.
@@ -87,6 +88,7 @@ class Window:
         clock: Callable[[], float],
         policy: WindowPolicy = WindowPolicy(),
         outputs: Outputs | None = None,
+        missed: Callable[[Ids], None] | None = None,
     ) -> None:
         self.rules = tuple(rules)
         self.policy = policy
@@ -99,6 +101,7 @@ class Window:
         self._fans = FanTable()
         self._decisions = Decisions(self._decide_id)
         self._held = 0
+        self._missed = missed
         account.held = lambda: self._held
 
     def decide(self, name: str) -> Aggregates:
@@ -127,6 +130,8 @@ class Window:
             self._count_drops(decided)
         goes_on = (decided == PASS) | (feeds & (decided - FIRST_ROW & 1 == 1))
         forwarded = int(np.count_nonzero(goes_on))
+        if self._missed is not None and not feeds.all():
+            self._missed(batch.ids[(decided == PASS) | (decided == _UNMATCHED)])
         account.made += copies + int(np.count_nonzero(goes_on & feeds)) - int(np.count_nonzero(feeds))
         if forwarded:
             account.out += forwarded
@@ -178,13 +183,15 @@ class Window:
         """Decide up to `budget` unknown ids in advance; return how many of `ids` are unknown after that."""
         return self._decisions.prime(ids, budget)
 
-    def replaced(self, rules: Sequence[AggregateRule], policy: WindowPolicy | None = None) -> Window:
+    def replaced(
+        self, rules: Sequence[AggregateRule], policy: WindowPolicy | None = None, downstream: ISink | None = None
+    ) -> Window:
         """Return a window with other rules in this one's place, with the same outputs; nothing is decided yet."""
         self.outputs.generation += 1
         held = self._account.held
         fresh = Window(
-            rules, self._table, self.downstream, self._account, self._now, self._clock, policy or self.policy,
-            self.outputs,
+            rules, self._table, downstream or self.downstream, self._account, self._now, self._clock,
+            policy or self.policy, self.outputs, self._missed,
         )  # fmt: skip
         self._account.held = held
         return fresh
@@ -192,8 +199,15 @@ class Window:
     def adopt(self, old: Window) -> None:
         """Take over from `old`, into which nothing more is delivered."""
         self._held += old._held
+        old._held = 0
         self._account.held = lambda: self._held
         self.outputs.leave(old._fans.all_targets())
+
+    def discard(self) -> None:
+        """Let go of the outputs: nothing was or will be delivered here, or `finish` has told everything."""
+        self.outputs.leave(self._fans.all_targets())
+        self._fans = FanTable()
+        self._decisions = Decisions(self._decide_id)
 
     def _decide_id(self, number: int) -> int:
         feeds, forwarded = self.decide(self._table.name(number).decode("utf-8"))
@@ -272,6 +286,7 @@ class Window:
             rows, starts, values = outputs.values(part)
             account.made += len(part)
             account.out += len(part)
+            account.count("aggregates", len(part))
             self.downstream.accept(Batch(outputs.ids[rows], starts, values))
         points = outputs.buckets.settle(cells, marks)
         self._held -= points

@@ -46,7 +46,7 @@ class FlusherTests(SynchronousTestCase):
         self.clock = Clock()
 
     def start(self, *stages: Stage) -> Flusher:
-        flusher = Flusher(self.clock, stages)
+        flusher = Flusher(self.clock, lambda: stages)
         flusher.startService()
         return flusher
 

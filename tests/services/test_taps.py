@@ -15,11 +15,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from cadtwist.services.options import DaemonService
 from twisted.plugins import cadtwist_plugin
 
-_CARBON = "[DEFAULT]\nSTORAGE_DIR = /nowhere\n[cache]\n[relay]\nDESTINATIONS = h:1\n"
+_CARBON = (
+    "[DEFAULT]\nSTORAGE_DIR = /nowhere\n[cache]\n[aggregator-cache]\n[aggregator]\nDESTINATIONS = h:1\n"
+    "[relay]\nDESTINATIONS = h:1\n"
+)
 _GOOD = {
     "carbon.conf": f"{_CARBON}RELAY_METHOD = constant\n",
     "rules.conf": _CARBON,
     "storage-schemas.conf": "",
+    "aggregation-rules.conf": "",
     "s.json": '{"statsd": {"shard_map": ["h:1"]}}',
     "c.toml": '[default]\n[a]\nmsg_type = "statsd"\n[[a.servers]]\nservers = ["tcp://h:1"]\n',
     "p.js": "{nodes: [{host: 'h', port: 1, adminport: 2}]}",
@@ -32,6 +36,9 @@ _ROWS = {
     "carbon-cache": ("carbon.conf", "carbon-cache", 1),
     "relay": ("carbon.conf", "carbon-relay", 1),
     "carbon-relay": ("carbon.conf", "carbon-relay", 1),
+    "aggregator": ("carbon.conf", "carbon-aggregator", 1),
+    "carbon-aggregator": ("carbon.conf", "carbon-aggregator", 1),
+    "carbon-aggregator-cache": ("carbon.conf", "carbon-aggregator-cache", 1),
     "statsrelay": ("s.json", "statsrelay", 1),
     "statsd-proxy": ("p.js", "statsd-proxy", 1),
     "cadent": ("c.toml", "cadent", 2),

@@ -64,3 +64,24 @@ statsd = ServiceMaker(
     "Sum up counters, timers, gauges and sets; reads statsd's config.js or statsite's ini.",
     "statsd",
 )
+
+aggregator = ServiceMaker(
+    "cadtwist aggregator",
+    "cadtwist.services.aggregatortap",
+    "Aggregate Graphite metrics and send them on; reads carbon.conf [aggregator] and aggregation rules.",
+    "aggregator",
+)
+
+carbon_aggregator = ServiceMaker(
+    "cadtwist carbon-aggregator",
+    "cadtwist.services.aggregatortap",
+    "The same as aggregator, under carbon's name.",
+    "carbon-aggregator",
+)
+
+carbon_aggregator_cache = ServiceMaker(
+    "cadtwist carbon-aggregator-cache",
+    "cadtwist.services.aggregatorcachetap",
+    "An aggregator within a cache; reads carbon.conf [aggregator-cache].",
+    "carbon-aggregator-cache",
+)
