@@ -30,7 +30,6 @@ RENDER_FORMATS = {
 }
 """The formats that are written here, and their content types."""
 
-_BETWEEN = b", ["
 _MOST_WHOLE = 2.0**53
 _LEAST_PLAIN, _MOST_PLAIN = 1e-4, 1e16  # beyond these `repr` writes an exponent
 _ZONE_GRAIN_S = 900  # time zones change at multiples of a quarter of an hour
@@ -118,7 +117,8 @@ def _json(found: Sequence[TimeSeries], no_nulls: bool, pretty: bool) -> Iterator
     for series in found:
         known = ~np.isnan(series.values) if no_nulls else None
         if known is None or known.any():
-            name, tags = json.dumps(series.label), json.dumps(series.tags)
+            label = series.label
+            name, tags = "null" if label is None else _quoted(label), _tags_text(series.tags)
             head = f'{before}{{"target": {name}, "tags": {tags}, "datapoints": ['
             yield head.encode("ascii") + _json_points(series, known, grids) + b"]}"
             before = ", "
@@ -127,28 +127,39 @@ def _json(found: Sequence[TimeSeries], no_nulls: bool, pretty: bool) -> Iterator
 
 def _json_points(series: TimeSeries, known: npt.NDArray[np.bool_] | None, grids: _Grids) -> bytes:
     """Return `[value, time], [value, time]` of all points, or of the known ones."""
-    values, times = series.values, grids.json_times(series)
-    if known is not None:
-        values, times = values[known], list(compress(times, known.tolist()))
-    if not len(values):
-        return b""
-    texts = [b""] * (2 * len(values))
-    texts[0::2] = _number_texts(values, b"1e9999", series.whole)
-    texts[1::2] = times
-    return b"[" + b"".join(texts)[: -len(_BETWEEN)]
+    values = series.values
+    if known is None:
+        return grids.points(series) % tuple(_number_texts(values, b"1e9999", series.whole))
+    pairs = b"[%%b, %d], "
+    points = b"".join([pairs % time for time in compress(_times(series).tolist(), known.tolist())])
+    return points[:-2] % tuple(_number_texts(values[known], b"1e9999", series.whole))
 
 
 def _number_texts(values: npt.NDArray[np.float64], infinity: bytes, whole: bool = False) -> list[bytes]:
     """Return what `repr` shows for each value, `null` for NaN; `whole`: they are whole numbers."""
     if not len(values):
         return []
-    if whole:
-        return msgspec.json.encode(_whole_numbers(values))[1:-1].split(b",")
-    sizes = np.abs(values)
-    if ((sizes >= _LEAST_PLAIN) & (sizes < _MOST_PLAIN) | (sizes == 0) | np.isnan(sizes)).all():
-        return msgspec.json.encode(values.tolist())[1:-1].split(b",")
-    text = json.dumps(_with_none(values), separators=(",", ":")).encode("ascii")
-    return text.replace(b"Infinity", infinity)[1:-1].split(b",")
+    text = msgspec.json.encode(_whole_numbers(values) if whole else values.tolist())
+    if not _is_plain(text, values):
+        text = json.dumps(_with_none(values), separators=(",", ":")).encode("ascii").replace(b"Infinity", infinity)
+    return text[1:-1].split(b",")
+
+
+def _is_plain(text: bytes, values: npt.NDArray[np.float64]) -> bool:
+    """Tell whether numbers are written as `repr` does: it has another form for very large and small ones."""
+    if b"e" in text or b"0.0000" in text:
+        return False
+    return math.isfinite(values.sum()) or not np.isinf(values).any()
+
+
+def _quoted(text: str) -> str:
+    """Return a text as JSON, quickly where nothing in it needs an escape."""
+    plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+    return f'"{text}"' if plain else json.dumps(text)
+
+
+def _tags_text(tags: dict[str, str]) -> str:
+    return "{" + ", ".join([f"{_quoted(tag)}: {_quoted(value)}" for tag, value in tags.items()]) + "}"
 
 
 class _Grids:
@@ -157,13 +168,15 @@ class _Grids:
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
         self._texts: dict[tuple[int, int, int], list[bytes]] = {}
+        self._points: dict[tuple[int, int, int], bytes] = {}
 
-    def json_times(self, series: TimeSeries) -> list[bytes]:
-        """Return `, time], [` for each point."""
+    def points(self, series: TimeSeries) -> bytes:
+        """Return `[%b, time], [%b, time]`: what the texts of values fit into."""
         key = series.start, series.step, len(series)
-        found = self._texts.get(key)
+        found = self._points.get(key)
         if found is None:
-            found = self._texts[key] = [b", %d], [" % time for time in _times(series).tolist()]
+            found = b"".join([b"[%%b, %d], " % time for time in _times(series).tolist()])[:-2]
+            self._points[key] = found
         return found
 
     def csv_times(self, series: TimeSeries) -> list[bytes]:
