@@ -17,7 +17,7 @@ from cadtwist.codec.protowire import WireError, chunk, read_fields, varint
 
 __all__ = [
     "FetchWish", "SeriesMessage", "capabilities_v3", "fetch_wishes", "glob_patterns", "globs_v3",
-    "matches_v2", "render_v2", "render_v3", "retentions_v2", "retentions_v3",
+    "matches_v2", "names_message", "render_v2", "render_v3", "retentions_v2", "retentions_v3",
 ]  # fmt: skip
 
 _FIXED32 = 5
@@ -125,6 +125,11 @@ def _retentions(name: str, method: str, xff: float, archives: Archives) -> bytes
     return _text(1, name) + _text(2, method) + _integer(3, longest) + _float(4, xff) + b"".join(
         chunk(5, _integer(1, step) + _integer(2, points)) for step, points in archives
     )
+
+
+def names_message(names: Sequence[str]) -> bytes:
+    """Return a ListMetricsResponse: one and the same in both versions."""
+    return b"".join(_text(1, name) for name in names)
 
 
 def capabilities_v3(protocols: Sequence[str], name: str) -> bytes:

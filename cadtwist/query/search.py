@@ -42,11 +42,11 @@ class Search:
         return QueryError(f"The regular expression {self._pattern.pattern!r} takes too long")
 
 
-def compiled(text: str) -> Search:
-    """Return a regular expression; QueryError for one that is none or too long."""
+def compiled(text: str, any_case: bool = False) -> Search:
+    """Return a regular expression, of letters in `any_case`; QueryError for one that is none or too long."""
     if len(text) > _MOST_CHARACTERS:
         raise QueryError(f"A regular expression has at most {_MOST_CHARACTERS} characters")
     try:
-        return Search(regex.compile(text))
+        return Search(regex.compile(text, regex.IGNORECASE if any_case else 0))
     except (regex.error, RecursionError, OverflowError, ValueError) as error:
         raise QueryError(f"Invalid regular expression {text!r}: {error}") from None

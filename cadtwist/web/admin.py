@@ -12,6 +12,14 @@ from prometheus_client.registry import Collector
 
 from cadtwist.query.owner import Resolution, SchemaInfo
 from cadtwist.web.answers import Answer
+from cadtwist.web.carbonapi import (
+    VERSION_2,
+    VERSION_3,
+    asks_in_v3,
+    encoded_retentions,
+    glob_targets,
+    is_message,
+)
 from cadtwist.web.context import WebContext, answered
 from cadtwist.web.errors import HTML, RefusedError, invalid
 from cadtwist.web.params import Params
@@ -76,18 +84,19 @@ async def _accounts(context: WebContext) -> list[dict[str, object]]:
 
 
 async def info(context: WebContext, params: Params) -> Answer:
-    """`/info`: retention of metrics, in the JSON of carbonserver (64-bit numbers are strings)."""
-    targets = params.all("target")
+    """`/info`: retention of metrics, in the JSON of carbonserver (64-bit numbers are strings) or protocol buffers."""
+    targets = glob_targets(params) if is_message(params) else params.all("target")
     if not targets:
         raise invalid("Missing required parameter 'target'")
     now = int(context.clock())
     resolution: Resolution = await answered(context.owner.resolve(targets, now, now))
-    found = [
-        _info(metric.name, resolution.schemas[metric.schema]) for metrics in resolution.patterns for metric in metrics
-    ]
+    found = [(metric.name, resolution.schemas[metric.schema]) for some in resolution.patterns for metric in some]
     if not found:
         raise RefusedError(404, "Metric not found")
-    return _plain_json(params, {"metrics": found})
+    if asks_in_v3(params) or params.last("format") in VERSION_2:
+        form = VERSION_3 if asks_in_v3(params) else VERSION_2[0]
+        return encoded_retentions(form, [(name, kept.method, kept.xff, kept.archives) for name, kept in found])
+    return _plain_json(params, {"metrics": [_info(name, kept) for name, kept in found]})
 
 
 def _info(name: str, schema: SchemaInfo) -> dict[str, object]:

@@ -12,8 +12,11 @@ from cadtwist.codec.carbonapi import (
     glob_patterns,
     globs_v3,
     matches_v2,
+    names_message,
     render_v2,
     render_v3,
+    retentions_v2,
+    retentions_v3,
 )
 from cadtwist.codec.protowire import WireError
 from cadtwist.query.find import Match
@@ -26,8 +29,8 @@ from cadtwist.web.params import Params
 from cadtwist.web.sources import Sources
 
 __all__ = [
-    "TYPE_V2", "TYPE_V3", "VERSION_2", "VERSION_3", "asks_in_v3", "capabilities", "encoded", "find_body",
-    "is_message", "multi_find", "multi_render",
+    "TYPE_V2", "TYPE_V3", "VERSION_2", "VERSION_3", "asks_in_v3", "capabilities", "encoded", "encoded_retentions",
+    "find_body", "glob_targets", "is_message", "metric_list", "multi_find", "multi_render",
 ]  # fmt: skip
 
 VERSION_2 = ("protobuf", "protobuf3", "carbonapi_v2_pb")
@@ -36,6 +39,9 @@ TYPE_V2 = "application/x-protobuf"
 TYPE_V3 = "application/x-carbonapi-v3-pb"
 _PROTOCOLS = (VERSION_3, "carbonapi_v2_pb", "graphite-web-pickle", "graphite-web-pickle-1.1")
 _MOST_RANGES = 100
+_NAMES_PER_SLICE = 20_000
+Retained = tuple[str, str, float, Sequence[tuple[int, int]]]
+"""(name, method, xff, archives of (step, points))."""
 
 
 def asks_in_v3(params: Params) -> bool:
@@ -82,12 +88,17 @@ async def multi_render(context: WebContext, params: Params) -> Answer:
     return Answer(b"".join(body), TYPE_V3)
 
 
-async def multi_find(context: WebContext, params: Params) -> Answer:
-    """Answer a MultiGlobRequest of version 3."""
+def glob_targets(params: Params) -> list[str]:
+    """Return the patterns, or names, of a message of version 3."""
     try:
-        patterns = glob_patterns(params.body)
+        return glob_patterns(params.body)
     except WireError as error:
         raise RefusedError(400, f"Bad request ({error})") from None
+
+
+async def multi_find(context: WebContext, params: Params) -> Answer:
+    """Answer a MultiGlobRequest of version 3."""
+    patterns = glob_targets(params)
     found = await answered(context.owner.find(patterns)) if patterns else []
     answers = [(pattern, _pairs(matches)) for pattern, matches in zip(patterns, found, strict=True)]
     return Answer(globs_v3(answers), TYPE_V3, headers={"Cache-Control": "no-cache"})
@@ -101,6 +112,31 @@ def find_body(form: str, query: str, matches: Sequence[Match]) -> bytes:
 
 def _pairs(matches: Sequence[Match]) -> list[tuple[str, bool]]:
     return [(path, is_leaf) for path, kind in matches for bit, is_leaf in ((BRANCH, False), (LEAF, True)) if kind & bit]
+
+
+async def metric_list(context: WebContext, params: Params) -> Answer:
+    """`/metrics/list`: every metric there is."""
+    form = params.last("format", "json")
+    if form not in ("json", *VERSION_2, VERSION_3):
+        raise RefusedError(400, "Bad request (unsupported format)")
+    names: list[str] = []
+    cursor = 0
+    while True:
+        found, cursor = await answered(context.owner.leaves(cursor, _NAMES_PER_SLICE))
+        names += found
+        if not cursor:
+            break
+    names.sort()
+    if asks_in_v3(params) or form != "json":
+        return Answer(names_message(names), TYPE_V3 if asks_in_v3(params) else TYPE_V2)
+    return Answer(json.dumps({"Metrics": names}).encode("ascii"), "application/json")
+
+
+def encoded_retentions(form: str, metrics: Sequence[Retained]) -> Answer:
+    """Return how metrics are kept as an answer to `/info`: all in version 3, the first in version 2."""
+    if form == VERSION_3:
+        return Answer(retentions_v3(metrics), TYPE_V3)
+    return Answer(retentions_v2(*metrics[0]), TYPE_V2)
 
 
 async def capabilities(context: WebContext, params: Params) -> Answer:

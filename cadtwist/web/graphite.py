@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cadtwist.query.index import LEAF
+from cadtwist.query.search import compiled
 from cadtwist.query.timespec import TimeSpecError, parse_time, zone_named
 from cadtwist.web.answers import Answer, json_answer
 from cadtwist.web.carbonapi import (
@@ -20,10 +21,11 @@ from cadtwist.web.errors import HTML, RefusedError, invalid
 from cadtwist.web.findformats import FIND_FORMATS, NO_CACHE, completer_query, find_answer
 from cadtwist.web.params import Params
 
-__all__ = ["expand", "find", "index", "version"]
+__all__ = ["expand", "find", "get_metadata", "index", "search", "set_metadata", "version"]
 
 _NAMES_PER_SLICE = 20_000
 _MAX_QUERIES = 10_000
+_MOST_FOUND = 100
 
 
 async def find(context: WebContext, params: Params) -> Answer:
@@ -89,6 +91,41 @@ async def index(context: WebContext, params: Params) -> Answer:
         names.update(found)
         if not cursor:
             return json_answer(params, sorted(names), False)
+
+
+async def search(context: WebContext, params: Params) -> Answer:
+    """`/browser/search`: at most a hundred metrics in whose name one of several regular expressions is found."""
+    searches = [compiled(text, any_case=True) for text in params.last("query").split()]
+    names: list[str] = []
+    cursor = 0
+    while searches and len(names) < _MOST_FOUND:
+        some, cursor = await answered(context.owner.leaves(cursor, _NAMES_PER_SLICE))
+        names += [name for name in some if any(one.found(name) for one in searches)]
+        if not cursor:
+            break
+    return Answer(",".join(names[:_MOST_FOUND]).encode("utf-8", "replace"), "text/plain")
+
+
+async def get_metadata(context: WebContext, params: Params) -> Answer:
+    """`/metrics/get-metadata`: how metrics are aggregated in time, the only thing that can be asked for."""
+    key, metrics = params.last("key"), params.all("metric")
+    now = int(context.clock())
+    resolution = await answered(context.owner.resolve(metrics, now, now)) if metrics else None
+    found: dict[str, object] = {}
+    for place, metric in enumerate(metrics):
+        kept = resolution.patterns[place] if resolution is not None else []
+        if key == "aggregationMethod" and len(kept) == 1 and resolution is not None:
+            found[metric] = resolution.schemas[kept[0].schema].method
+        else:
+            found[metric] = {"error": f"Unexpected error occurred in CarbonLink.get_metadata({metric}, {key})"}
+    return json_answer(params, found, False)
+
+
+async def set_metadata(context: WebContext, params: Params) -> Answer:  # noqa: ARG001
+    """`/metrics/set-metadata`: refused; carbonlink's door does that."""
+    metric, key = params.last("metric"), params.last("key")
+    refusal = {"error": f"Unexpected error occurred in CarbonLink.set_metadata({metric}, {key})"}
+    return json_answer(params, {metric: refusal}, False)
 
 
 async def version(context: WebContext, params: Params) -> Answer:  # noqa: ARG001

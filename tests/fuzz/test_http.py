@@ -25,17 +25,28 @@ from tests.web.wire import Client, request_bytes
 NOW = 1_700_000_000 // 60 * 60
 PATHS = (
     "/render", "/metrics/find", "/metrics/expand", "/metrics", "/info", "/metrics/index.json", "/", "/ledger",
-    "/x", "/ops/status", "/healthz", "/readyz", "/version", "//", "/%00", "/render/", "*", "http://x/render",
+    "/functions", "/functions/", "/functions/scale", "/tags", "/tags/tagSeries", "/tags/findSeries", "/tags/x",
+    "/tags/autoComplete/tags", "/tags/autoComplete/values", "/tags/delSeries", "/events", "/events/get_data",
+    "/events/1", "/_internal/capabilities", "/browser/search", "/metrics/get-metadata", "/metrics/list", "/x",
+    "/ops/status", "/healthz", "/readyz", "/version", "//", "/%00", "/render/", "*", "http://x/render",
     "",
 )  # fmt: skip
 KEYS = (
     "target", "query", "from", "until", "now", "tz", "format", "maxDataPoints", "noNullPoints", "jsonp",
     "position", "xFilesFactor", "cacheTimeout", "leavesOnly", "groupByExpr", "wildcards", "graphType",
+    "path", "expr", "tag", "limit", "filter", "tagPrefix", "tags", "set", "template[x]", "type", "grouped",
     "rawData", "pretty", "noCache", "automatic_variants", "local", "target[]", "", "\x00",
 )  # fmt: skip
 GLOBS = (
     "*", "**", "?", "[", "]", "[a-z]", "[!", "{", "}", ",", "{a,b}", "{a,", ".", "..", "good", "m1", "\\", "/",
     ";", "ü", "\ud800", "(", "\x00", "a" * 300, "[z-a]", "{{", "}}", "*a" * 20, "**.",
+)  # fmt: skip
+CALLS = (
+    "scale(", "sumSeries(", "movingAverage(", "summarize(", "alias(", "template(", "seriesByTag(", "events(", "grep(",
+    "timeShift(", "group(", "asPercent(", "applyByNode(", "holtWintersForecast(", ")", ")", ")", ",", ",", ",1", ",2",
+    ',"1min"', ",'-1h'", ',"sum"', ",true", ",None", ",inf", "|", "=", "good.*", "good.m1", "m*", "$x",
+    ",'x=y'", "1e400",
+    '"', "'", "\\", " ",
 )  # fmt: skip
 TIMES = (
     "now", "-", "+", "1", "h", "min", "9" * 12, "-1h", "noon", "20231114", "11/14/23", "06:30", "pm", "mon",
@@ -43,7 +54,7 @@ TIMES = (
 )  # fmt: skip
 FORMATS = (
     "json", "raw", "csv", "pickle", "msgpack", "completer", "treejson", "nodelist", "dygraph", "rickshaw",
-    "png", "x",
+    "png", "protobuf", "carbonapi_v3_pb", "x",
 )  # fmt: skip
 NUMBERS = frozenset(("from", "until", "now", "cacheTimeout", "maxDataPoints", "xFilesFactor"))
 HEADERS = (
@@ -87,6 +98,8 @@ class HttpFuzz(Fuzzing):
         dice = self.dice
         key = dice.choice(KEYS)
         words = TIMES if key in NUMBERS or dice.random() < 0.1 else GLOBS
+        if key == "target" and dice.random() < 0.7:
+            return key, "".join(dice.choice(CALLS) for _ in range(dice.randrange(12)))
         return key, dice.choice(FORMATS) if key == "format" else self.text(words)
 
     def request(self) -> bytes:

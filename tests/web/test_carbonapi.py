@@ -58,6 +58,22 @@ class CarbonapiTests(SynchronousTestCase):
         reply = ask(*make(), "POST", "/metrics/find/", [("format", "carbonapi_v3_pb")], {}, body)
         self.assertEqual(reply.body, chunk(1, answer) + chunk(1, chunk(1, b"nothing")))
 
+    def test_info(self):
+        reply = get(*make(), "/info/", target="a.*", format="protobuf")
+        (name, method, *_) = (value for _, value in read_fields(reply.body))
+        self.assertEqual((reply.headers["content-type"], name, method), ("application/x-protobuf", b"a.x", b"sum"))
+        reply = ask(*make(), "POST", "/info/", [("format", "carbonapi_v3_pb")], {}, chunk(1, b"a.*"))
+        self.assertEqual([dict(read_fields(one))[1] for _, one in read_fields(reply.body)], [b"a.x", b"a.y"])
+        self.assertEqual(ask(*make(), "POST", "/info/", [("format", "carbonapi_v3_pb")], {}, b"\xff").status, 400)
+
+    def test_list(self):
+        reply = get(*make(), "/metrics/list/")
+        self.assertEqual(json.loads(reply.body), {"Metrics": ["a.x", "a.y", "b"]})
+        for form in ("protobuf", "carbonapi_v3_pb"):
+            reply = get(*make(), "/metrics/list/", format=form)
+            self.assertEqual([value for _, value in read_fields(reply.body)], [b"a.x", b"a.y", b"b"])
+        self.assertEqual(get(*make(), "/metrics/list/", format="x").status, 400)
+
     def test_capabilities(self):
         reply = get(*make(), "/_internal/capabilities/")
         self.assertEqual(json.loads(reply.body)["supportedProtocols"][0], "carbonapi_v3_pb")

@@ -32,7 +32,6 @@ OTHERWISE = {
     "events-0017": "a body that is no JSON is the client's fault: 400",
     **{f"index-000{i}": "the reference forgets compressed files; see test_index" for i in range(1, 5)},
     "misc-0005": "/info is carbonserver's",
-    "misc-0007": "metadata always fail in the reference",
 }
 
 

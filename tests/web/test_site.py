@@ -205,6 +205,23 @@ class DoorTests(SynchronousTestCase):
         self.assertIn("POST", reply.headers["access-control-allow-methods"])
 
 
+class OtherDoorTests(SynchronousTestCase):
+    def test_search(self):
+        for query, found in (("A. b", b"a.x,a.y,b"), ("^B$", b"b"), ("z", b""), ("", b"")):
+            self.assertEqual(ask(*make(), "POST", "/browser/search", [("query", query)]).body, found)
+        self.assertEqual(get(*make(), "/browser/search", query="(").status, 400)
+
+    def test_metadata(self):
+        doors = make()
+        fields = [("metric", "a.x"), ("metric", "no"), ("key", "aggregationMethod")]
+        reply = ask(*doors, "GET", "/metrics/get-metadata", fields)
+        told = json.loads(reply.body)
+        self.assertEqual((told["a.x"], list(told["no"])), ("sum", ["error"]))
+        reply = get(*doors, "/metrics/get-metadata", metric="b", key="x")
+        self.assertEqual(list(json.loads(reply.body)["b"]), ["error"])
+        self.assertEqual(list(json.loads(get(*doors, "/metrics/set-metadata", metric="b").body)["b"]), ["error"])
+
+
 class LimitTests(SynchronousTestCase):
     def test_long_body(self):
         site, clock = make()
