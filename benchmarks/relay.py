@@ -29,7 +29,37 @@ STATSRELAY_SHARE = 0.21 / 2.36
 """CPU of statsrelay ÷ CPU of carbon-c-relay (carbon_ch, one worker), measured before on one machine."""
 UDP_RATE = 200_000.0
 SINKS = 3
-CHAIN = Path(__file__).with_name("relaychain.py")
+SHARDS_PER_SINK = 4
+TWISTD = Path(sys.executable).with_name("twistd")
+
+_LISTENER = """[[listeners]]
+protocol = "line"
+transport = "{transport}"
+interface = "127.0.0.1"
+port = {port}
+"""
+_DESTINATION = """[[destinations]]
+name = "{name}"
+host = "127.0.0.1"
+port = {port}
+instance = "{name}"
+protocol = "{protocol}"
+
+[destinations.queue]
+policy = "block"
+max_bytes = 4194304
+"""
+_RELAY = """[[relays]]
+name = "relay"
+
+[relays.lines]
+format = "{format}"
+
+[[relays.groups]]
+method = "{method}"
+hash = "{hash}"
+members = [{members}]
+"""
 
 
 @dataclass(frozen=True)
@@ -89,8 +119,22 @@ class Sinks:
 
 def _ours(folder: Path, load: Load, sinks: list[int]) -> tuple[Process, int]:
     (port,) = free_ports(1)
-    asked = {"port": port, "sinks": sinks, "method": load.method, "protocol": load.protocol, "udp": load.udp}
-    return Process("chain", [sys.executable, CHAIN, json.dumps(asked)], folder, ports=(port,)), port
+    names = [chr(97 + number) for number in range(len(sinks))]
+    members = names * SHARDS_PER_SINK if load.is_statsd else names
+    how = {"format": "statsd", "method": "shards", "hash": ""} if load.is_statsd else {
+        "format": "graphite", "method": "carbon", "hash": load.method,
+    }  # fmt: skip
+    parts = [_LISTENER.format(transport=transport, port=port) for transport in ("tcp", "udp")]
+    parts += [
+        _DESTINATION.format(name=name, port=sink, protocol=load.protocol)
+        for name, sink in zip(names, sinks, strict=True)
+    ]
+    parts.append(_RELAY.format(members=", ".join(f'"{name}"' for name in members), **how))
+    conf = folder / "relay.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    conf.write_text("\n".join(parts))
+    command = [TWISTD, "-n", "--pidfile=", "cadtwist", "-c", conf]
+    return Process("relay", command, folder, ports=(port,)), port
 
 
 def _c_relay(folder: Path, load: Load, sinks: list[int]) -> tuple[Process, int]:
