@@ -22,9 +22,11 @@ from cadtwist.net.handover import Inheritance
 from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.build import Daemon
 from cadtwist.services.descriptors import raise_file_limit
-from cadtwist.services.handover import Handover, predecessor, spawner
+from cadtwist.services.handover import Handover, Predecessor, predecessor, spawner
 from cadtwist.services.orphans import orphaned
+from cadtwist.services.pidfile import PidFile
 from cadtwist.services.reload import Reloader
+from cadtwist.services.statsrelay import ShardMapDump, inherited_listeners
 from cadtwist.services.supervisor import Supervisor
 
 __all__ = ["EXIT_CONFIG", "EXIT_LEGACY", "CarbonOptions", "DaemonService", "NativeOptions", "loader", "make"]
@@ -35,6 +37,8 @@ _OVERRIDES = ("logdir", "whitelist", "blacklist", "rules", "aggregation-rules", 
 """Options that stand in place of what the file says, or beside it."""
 
 EXIT_CONFIG = 2
+_EXIT_ZERO = ("statsrelay", "cadent", "statsd-proxy")
+"""Programs that are expected to end with 0 when a signal ends them."""
 
 
 class CarbonOptions(Options):
@@ -136,6 +140,7 @@ class DaemonService(Service):
         self._load_again = load_again
         self._status = status
         self._handover: Handover | None = None
+        self._pid_file: PidFile | None = None
 
     def startService(self) -> None:
         """Build and start everything."""
@@ -146,12 +151,14 @@ class DaemonService(Service):
         raise_file_limit()
         former = predecessor(os.environ)
         try:
-            daemon = self._made(former.inherited if former is not None else None)
+            daemon = self._made(self._inheritance(former))
         except (CadtwistError, OSError) as error:
             fail_with([str(error)], self._status)
         self.daemon = daemon
         daemon.on_fault = self._fault
         Reloader(self._reactor, daemon, self._load_again).setServiceParent(daemon.service)
+        if self._as_statsrelay:
+            ShardMapDump(self._reactor, lambda: daemon.config).setServiceParent(daemon.service)
         spawn = spawner(self._reactor, sys.argv[1:], os.environ)
         self._handover = Handover(self._reactor, daemon, spawn, self._has_passed)
         try:
@@ -160,7 +167,30 @@ class DaemonService(Service):
             daemon.fail(str(error))
         if former is not None:
             former.watch(self._reactor)
-        self._handover.startService()
+        processes = self.loaded.config.processes
+        if processes.pid_file:
+            self._pid_file = PidFile(processes.pid_file)
+            self._pid_file.write()
+        if processes.handover != "none":
+            self._handover.startService()
+        if self.loaded.config.program in _EXIT_ZERO:
+            self._reactor.callWhenRunning(self._stop_quietly)
+
+    def _stop_quietly(self) -> None:
+        """End with 0 when told to: the reactor's own handlers make twistd end by the signal."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop_reactor))
+
+    def _inheritance(self, former: Predecessor | None) -> Inheritance | None:
+        if former is not None:
+            return former.inherited
+        if self._as_statsrelay:
+            return inherited_listeners(os.environ, self.loaded.config)
+        return None
+
+    @property
+    def _as_statsrelay(self) -> bool:
+        return self.loaded.config.processes.handover == "statsrelay"
 
     def _made(self, inherited: Inheritance | None) -> Daemon | Supervisor:
         config = self.loaded.config
@@ -169,9 +199,18 @@ class DaemonService(Service):
         return Daemon(self._reactor, config, inherited, orphans=orphaned(config.spool.directory, 1))
 
     def _has_passed(self) -> None:
-        """The next process has everything: our service has stopped, so there is nothing left to do."""
+        """The next process has everything: our service has stopped, so there is nothing left to do.
+
+        statsrelay's arbiters wait for a file that names the old process, and end that process then.
+        """
         self.daemon = None
-        self._stop_reactor()
+        path = self.loaded.config.processes.pid_file
+        self._pid_file = None
+        if self._as_statsrelay and path:
+            self._pid_file = PidFile(f"{path}.oldbin")
+            self._pid_file.write()
+        else:
+            self._stop_reactor()
 
     def _fault(self, text: str) -> None:
         """Print why, stop in order (threads and processes run by now), and exit with our status."""
@@ -186,6 +225,8 @@ class DaemonService(Service):
     def stopService(self) -> Any:
         """Stop everything in order; the Deferred fires when all is written."""
         super().stopService()
+        if self._pid_file is not None and (self.daemon is None or not self._as_statsrelay):
+            self._pid_file.remove()
         if self.daemon is None:
             return None
         if self._handover is not None:
