@@ -32,6 +32,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -99,7 +100,7 @@ class Link:
     ) -> None:
         factory: Factory[Any] = Factory.forProtocol(build)
         factory.noisy = False
-        self._service = ClientService(_Told(endpoint, failed), factory, delays, reactor)
+        self._service = _Quiet(_Told(endpoint, failed), factory, delays, reactor)
 
     def start(self) -> None:
         """Connect, now and whenever the connection is lost."""
@@ -114,6 +115,12 @@ class Link:
         """Disconnect in order and connect again at once."""
         self._service.stopService()
         self._service.startService()
+
+
+class _Quiet(ClientService):
+    """One that does not tell of each attempt: a destination that is away is told of once."""
+
+    _log = Logger(observer=lambda _: None)
 
 
 @implementer(IStreamClientEndpoint)
