@@ -32,7 +32,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -120,7 +120,7 @@ class Link:
 class _Quiet(ClientService):
     """One that does not tell of each attempt: a destination that is away is told of once."""
 
-    _log = Logger(observer=lambda _: None)
+    _log = Logger(observer=LogPublisher())
 
 
 @implementer(IStreamClientEndpoint)
