@@ -8,6 +8,10 @@ from collections.abc import Iterator
 __all__ = ["SUFFIX", "metric_of", "walk_tree"]
 
 SUFFIX = ".wsp"
+ZIPPED = ".gz"
+SUFFIXES = (SUFFIX, SUFFIX + ZIPPED)
+"""The ends of the names of whisper files, as they are or compressed."""
+
 _TAGGED = "_tagged"
 
 
@@ -42,8 +46,8 @@ def walk_tree(root: str, names: int = 1000) -> Iterator[list[str]]:
         with entries:
             for entry in entries:
                 leaf = entry.name
-                if leaf.endswith(SUFFIX):
-                    metric = _metric(prefix, leaf[:-4])
+                if leaf.endswith(SUFFIXES):
+                    metric = _metric(prefix, leaf.removesuffix(ZIPPED)[:-4])
                     if metric is not None and (metric.isascii() or _is_text(metric)):
                         found.append(metric)
                         if len(found) >= names:

@@ -25,6 +25,7 @@ from cadtwist.model.series import Series
 from cadtwist.model.writejob import Statuses, WriteJob
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.storage.tree import metric_of, walk_tree
+from cadtwist.storage.zipped import ZIPPED, unzipped
 
 __all__ = ["ALLOCATIONS", "FileInfo", "FileReport", "WhisperOptions", "WhisperStore"]
 
@@ -165,12 +166,18 @@ class WhisperStore:
     def fetch(self, name: str, start: int, end: int, now: int, step: int = 0) -> Series | None:
         """Return the whole steps in (start, end], from the finest archive reaching back to `start` (or of `step`).
 
-        None where there is no file, or nothing of that time.  StorageError for a file that cannot be read,
-        ValueError if start > end or no archive has that step.
+        A file that somebody compressed (`.wsp.gz`) is read where there is no other.  None where there is none, or
+        nothing of that time.  StorageError for a file that cannot be read, ValueError if start > end or no archive has
+        that step.
         """
-        for path in self._encoded(name):
+        paths = self._encoded(name)
+        for path in (*paths, *(path + ZIPPED for path in paths)):
             try:
-                found = whisperfile.fetch(path, int(start), int(end), int(now), int(step))
+                if path.endswith(ZIPPED):
+                    with unzipped(path) as place:
+                        found = whisperfile.fetch(place, int(start), int(end), int(now), int(step))
+                else:
+                    found = whisperfile.fetch(path, int(start), int(end), int(now), int(step))
             except OSError as error:
                 if error.errno in _ABSENT:
                     continue

@@ -50,8 +50,8 @@ def no_hot_points(ids):
     return np.zeros(len(ids) + 1, np.uint32), np.zeros(0), np.zeros(0)
 
 
-def unpack(root: str) -> MetricIndex:
-    """Write the recorded files below `root` and return the index of them."""
+def unpack(root: str, unzip: bool = True) -> MetricIndex:
+    """Write the recorded files below `root`, compressed ones as such unless `unzip`; return the index of them."""
     index = MetricIndex(7)
     with tarfile.open(os.path.join(DATA, "whisper.tar.gz")) as archive:
         for member in archive.getmembers():
@@ -59,20 +59,20 @@ def unpack(root: str) -> MetricIndex:
                 continue
             data = archive.extractfile(member).read()
             name = member.name.partition("/")[2]
-            if name.endswith(".gz"):
+            if name.endswith(".gz") and unzip:
                 data, name = gzip.GzipFile(fileobj=io.BytesIO(data)).read(), name[:-3]
             path = os.path.join(root, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:
                 file.write(data)
-            index.add(name[: -len(".wsp")].replace("/", ".").encode())
+            index.add(name.removesuffix(".gz")[: -len(".wsp")].replace("/", ".").encode())
     return index
 
 
-def context(root: str, **changes) -> WebContext:
+def context(root: str, unzip: bool = True, **changes) -> WebContext:
     with open(os.path.join(DATA, "tree.json")) as file:
         now = json.load(file)["now"]
-    owner = LocalOwner(unpack(root), lambda _: NO_ID, no_hot_points, lambda _: SchemaInfo(((60, 120),), "average", 0.0))
+    owner = LocalOwner(unpack(root, unzip), lambda _: NO_ID, no_hot_points, lambda _: SchemaInfo(((60, 120),), "average", 0.0))
     return WebContext(**{"owner": owner, "store": LibraryStore(root), "clock": lambda: float(now), **changes})
 
 

@@ -126,7 +126,7 @@ class GoldenTests(SynchronousTestCase):
 
     def test_recordings_from_our_store(self) -> None:
         root = self.mktemp()
-        self.replay(*site(root, store=WhisperStore(root, SchemaTable())))
+        self.replay(*site(root, unzip=False, store=WhisperStore(root, SchemaTable())))
 
     def replay(self, doors, clock) -> None:
         wrong, right = [], Counter()
