@@ -72,7 +72,8 @@ def unpack(root: str, unzip: bool = True) -> MetricIndex:
 def context(root: str, unzip: bool = True, **changes) -> WebContext:
     with open(os.path.join(DATA, "tree.json")) as file:
         now = json.load(file)["now"]
-    owner = LocalOwner(unpack(root, unzip), lambda _: NO_ID, no_hot_points, lambda _: SchemaInfo(((60, 120),), "average", 0.0))
+    schema = SchemaInfo(((60, 120),), "average", 0.0)
+    owner = LocalOwner(unpack(root, unzip), lambda _: NO_ID, no_hot_points, lambda _: schema)
     return WebContext(**{"owner": owner, "store": LibraryStore(root), "clock": lambda: float(now), **changes})
 
 
