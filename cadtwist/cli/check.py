@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TextIO
 
 from cadtwist.config.errors import Problems, Weight
-from cadtwist.config.load import DIALECTS, Examined, examine, programs_in, read_file
+from cadtwist.config.load import DIALECTS, Examined, examine, programs_in, read_file, recognised
 from cadtwist.config.model import Config
 from cadtwist.config.relayrules import read_aggregates, read_relay_rules, read_rewrites
 from cadtwist.config.rules import read_aggregation, read_patterns, read_schemas
+from cadtwist.config.statsd import read_statsd
+from cadtwist.config.statsite import read_statsite
 from cadtwist.config.toml import to_toml
 
 __all__ = ["EXIT_FAULTY", "CheckStore", "run"]
@@ -41,6 +44,11 @@ RULE_FILES: dict[str, Callable[[str, str, Problems], tuple[object, ...]]] = {
 }
 """carbon's rule files by the beginning of their name: what reads each."""
 
+DAEMON_FILES: dict[str, Callable[[str, str, Problems], object]] = {"statsd": read_statsd, "statsite": read_statsite}
+"""Configurations of daemons that are no Config: what reads each."""
+
+_STATSITE = re.compile(r"^\s*\[statsite\]", re.MULTILINE | re.IGNORECASE)
+
 CheckStore = Callable[[Config], Iterable[str]]
 """Compares the files of a Config's store with its schemas; gives one line per file that differs."""
 
@@ -56,6 +64,9 @@ def run(
     kind = asked.dialect or _rule_kind(asked.file or "")
     if kind in RULE_FILES and asked.file:
         return _check_rules(kind, asked.file, stdout)
+    kind = asked.dialect or _daemon_kind(asked.file or "")
+    if kind in DAEMON_FILES and asked.file:
+        return _check_daemon(kind, asked.file, stdout, shown=asked.print)
     programs = (f"carbon-{asked.program}",) if asked.program else _programs(asked)
     return max(_check(asked, program, stdout, environ, check_store) for program in programs)
 
@@ -102,6 +113,31 @@ def _rule_kind(path: str) -> str:
     return next((kind for kind in RULE_FILES if name.startswith(kind)), "")
 
 
+def _daemon_kind(path: str) -> str:
+    """Return which of `DAEMON_FILES` a file is, empty if none."""
+    try:
+        text = read_file(path)
+    except (OSError, ValueError):
+        return ""
+    if recognised(path, text):
+        return ""
+    return "statsd" if path.endswith(".js") else "statsite" if _STATSITE.search(text) else ""
+
+
+def _check_daemon(kind: str, path: str, stdout: TextIO, shown: bool) -> int:
+    problems = Problems()
+    try:
+        DAEMON_FILES[kind](read_file(path), path, problems)
+    except (OSError, ValueError) as error:
+        problems.error(path, 0, "", f"cannot be read: {error}")
+    if shown:
+        problems.error(path, 0, "", f"{kind} has a configuration of its own, which is not native TOML")
+    for report in problems.reports:
+        print(f"{report.weight}: {report}", file=stdout)
+    print(f"{path}: {kind}, {'not ' if problems.failed else ''}usable: {_told(problems)}", file=stdout)
+    return EXIT_FAULTY if problems.failed else 0
+
+
 def _check_rules(kind: str, path: str, stdout: TextIO) -> int:
     problems = Problems()
     count = 0
@@ -130,14 +166,20 @@ def _parser() -> argparse.ArgumentParser:
         help="whose section of carbon.conf (default: each that is there; --print: the first)",
     )
     parser.add_argument("--prereg", metavar="FILE", help="Cadent's second file")
-    parser.add_argument("--dialect", choices=(*DIALECTS, *RULE_FILES), help="how to read it (default: recognised)")
+    parser.add_argument(
+        "--dialect", choices=(*DIALECTS, *DAEMON_FILES, *RULE_FILES), help="how to read it (default: recognised)"
+    )
     parser.add_argument("--store", action="store_true", help="also compare existing files with the schemas")
     return parser
 
 
-def _summary(examined: Examined) -> str:
+def _told(problems: Problems) -> str:
     weights: tuple[Weight, ...] = ("error", "warning", "notice")
-    told = ", ".join(_counted(len(examined.problems.texts(weight)), weight) for weight in weights)
+    return ", ".join(_counted(len(problems.texts(weight)), weight) for weight in weights)
+
+
+def _summary(examined: Examined) -> str:
+    told = _told(examined.problems)
     if examined.loaded is None:
         return f"not usable: {told}"
     program = examined.loaded.config.program

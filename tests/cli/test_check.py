@@ -87,6 +87,18 @@ class CheckTests(SynchronousTestCase):
             copy = self._write("copy.toml", "\n".join(lines))
             self.assertEqual(load(copy).config, load(path).config)
 
+    def test_configurations_of_statsd_and_statsite(self) -> None:
+        for name, good, bad, kind in (
+            ("config.js", "{ port: 8125 }", "{ port: 'x' }", "statsd"),
+            ("statsite.conf", "[statsite]\nport = 8125\n", "[statsite]\nport = x\n", "statsite"),
+        ):
+            path = self._write(name, good)
+            self.assertEqual(self._check(path), (0, [f"{path}: {kind}, usable: 0 errors, 0 warnings, 0 notices"]))
+            self.assertEqual(self._check(path, "--print")[0], 2)
+            path = self._write(name, bad)
+            status, lines = self._check(path)
+            self.assertEqual((status, lines[-1]), (2, f"{path}: {kind}, not usable: 1 error, 0 warnings, 0 notices"))
+
     def test_cadents_second_file(self) -> None:
         text = '[default]\n[a]\nmsg_type = "statsd"\n[[a.servers]]\nservers = ["tcp://h:1"]\n'
         path = self._write("c.toml", text)
