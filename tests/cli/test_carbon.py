@@ -73,6 +73,20 @@ class CarbonCommandTests(SynchronousTestCase):
         expected = {"--debug", f"--config={conf}", "--instance=b", "--logdir=/tmp/logs", f"--whitelist={lists}"}
         self.assertEqual(set(row), expected)
 
+    def test_a_relay_has_its_section_and_its_rules(self) -> None:
+        self.write("carbon.conf", "[relay]\nDESTINATIONS = h:1\n[relay:b]\nDESTINATIONS = h:2\n")
+        rules = self.write("mine.conf", "[all]\ndefault = true\ndestinations = h:2\n")
+        stdout = io.StringIO()
+        argv = ["carbon-relay.py", f"--rules={rules}", "--instance=b", "start"]
+        self.assertEqual(run("carbon-relay", argv, stdout, self.environ, self.started.append), 0, stdout.getvalue())
+        (arguments,) = self.started
+        self.assertEqual(stdout.getvalue(), "Starting carbon-relay (instance b)\n")
+        self.assertEqual(arguments[arguments.index("carbon-relay") + 1 :], ["--instance=b", f"--rules={rules}"])
+        self.assertIn(f"--pidfile={os.path.join(self.root, 'storage', 'carbon-relay-b.pid')}", arguments)
+        argv = ["carbon-relay.py", f"--rules={rules}", "start"]
+        self.assertEqual(run("carbon-relay", argv, stdout, self.environ, self.started.append), 1)
+        self.assertIn("none of them is in DESTINATIONS", stdout.getvalue())
+
     def test_syslog(self) -> None:
         self.command("--syslog", "start")
         self.assertIn("--syslog", self.started[0])
