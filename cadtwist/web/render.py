@@ -16,6 +16,7 @@ from cadtwist.web.carbonapi import TYPE_V2, TYPE_V3, VERSION_2, VERSION_3, encod
 from cadtwist.web.context import Slices, WebContext
 from cadtwist.web.errors import HTML, RefusedError, invalid
 from cadtwist.web.formats import RENDER_FORMATS, render_pieces
+from cadtwist.web.image import IMAGES, GraphOptions, drawn, graph_options, slices_of, wrapped
 from cadtwist.web.params import Params
 from cadtwist.web.sources import Sources
 
@@ -24,13 +25,12 @@ __all__ = ["RenderRequest", "parse_render", "render"]
 _TEMPLATE = re.compile(r"template\[(\w+)\]\Z")
 _MOST_SHOWN = 1000
 _MESSAGES = {**dict.fromkeys(VERSION_2, TYPE_V2), VERSION_3: TYPE_V3}
-_KINDS = {**RENDER_FORMATS, **_MESSAGES}
+_KINDS = {**RENDER_FORMATS, **_MESSAGES, **IMAGES}
 _CACHED_S = 60
 _LONGEST_CACHED_S = 365 * 86400
 _LATEST = 0xFFFFFFFF  # the last second that files can tell
 _MAX_DIGITS = 12
-_CALLBACK_FORMATS = ("json", "dygraph", "rickshaw")
-_IMAGES = ("png", "svg", "pdf")
+_CALLBACK_FORMATS = ("json", "dygraph", "rickshaw", "svg")
 _NEVER_CACHED = "max-age=0, no-cache, no-store, must-revalidate, private"
 
 
@@ -51,6 +51,7 @@ class RenderRequest:
     callback: str
     pretty: bool
     bindings: dict[str, str] = field(default_factory=dict)
+    pie: bool = False
 
 
 async def render(context: WebContext, params: Params) -> Answer:
@@ -58,17 +59,21 @@ async def render(context: WebContext, params: Params) -> Answer:
     if is_message(params):
         return await multi_render(context, params)
     wanted = parse_render(params, int(context.clock()), context.zone)
+    options = graph_options(params)
     sources = Sources(context, wanted.now)
-    found: list[TimeSeries] = []
-    if wanted.targets:
+    found = slices_of(wanted.targets, wanted.start, wanted.end) if wanted.pie else None
+    if found is None:
         try:
             found = await evaluate(_query(context, wanted, sources), sources, context.functions)
-            if wanted.form == "json" and wanted.max_points:
-                found = consolidated(found, wanted.max_points)
+            most = wanted.max_points if wanted.form == "json" else options.width if wanted.form in IMAGES else 0
+            if most:
+                found = consolidated(found, most)
         except EvaluationError as error:
             raise _refused(str(error), error.targets, params) from None
         except ConsolidationError as error:
             raise invalid(error) from None
+    if wanted.form in IMAGES:
+        return _image(context, options, wanted, found)
     if wanted.form in _MESSAGES:
         body = encoded(wanted.form, found, Window(wanted.start, wanted.end))
     else:
@@ -98,6 +103,14 @@ def _refused(message: str, targets: list[str], params: Params) -> RefusedError:
 
 def _shown(text: str) -> str:
     return text[:_MOST_SHOWN]
+
+
+def _image(context: WebContext, options: GraphOptions, wanted: RenderRequest, found: list[TimeSeries]) -> Answer:
+    image = drawn(wanted.form, found, options, wanted.zone, wanted.pie)
+    headers = _cache_headers(wanted.cached_s, context.clock())
+    if wanted.form == "svg" and wanted.callback:
+        return Answer(wrapped(image, wanted.callback), "text/javascript", headers=headers)
+    return Answer(image, IMAGES[wanted.form], headers=headers)
 
 
 async def _body(context: WebContext, wanted: RenderRequest, found: list[TimeSeries]) -> bytes:
@@ -134,6 +147,7 @@ def parse_render(params: Params, clock: int, zone: tzinfo) -> RenderRequest:
         cached_s=0 if "noCache" in params else min(max(int(cached_s), 0), _LONGEST_CACHED_S),
         callback=params.last("jsonp") if params.last("format") in _CALLBACK_FORMATS else "",
         pretty=bool(params.last("pretty")),
+        pie=params.last("graphType") == "pie",
         bindings={found[1]: params.last(key) for key in params if (found := _TEMPLATE.match(key))},
     )
 
@@ -156,10 +170,9 @@ def _form(params: Params) -> str:
         form = "raw" if "rawData" in params else "pickle" if "pickle" in params else "png"
     if params.accept == TYPE_V3:
         form = VERSION_3
-    if kind == "pie" or form not in _KINDS:
-        known = ", ".join(_KINDS)
-        raise RefusedError(400, f"Images are not drawn here: ask for one of the formats {known}")
-    return form
+    if kind == "pie":
+        return form if form in IMAGES else "png"
+    return form if form in _KINDS else "png"
 
 
 def _targets(params: Params) -> tuple[str, ...]:
