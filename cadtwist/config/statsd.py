@@ -196,6 +196,7 @@ def _style(top: _Options) -> StatsdStyle:
     if thresholds == (0.0,):
         thresholds = (90.0,)
     ttl = top.number("gaugesMaxTTL", 1.0)
+    deletes: dict[str, Any] = {field: top.flag(key, idle) for key, field in _DELETES.items()}
     return StatsdStyle(
         flush_interval_s=top.number("flushInterval", 10000.0, 1.0, 86400e3) / 1000.0,
         percent_thresholds=thresholds,
@@ -203,7 +204,7 @@ def _style(top: _Options) -> StatsdStyle:
         calculated=tuple(top.typed("calculatedTimerMetrics", _as_text, "a string")),
         gauges_max_ttl=int(ttl) if ttl == int(ttl) and ttl > 1 else 1,
         prefix_stats=top.text("prefixStats", "statsd"),
-        **{field: top.flag(key, idle) for key, field in _DELETES.items()},
+        **deletes,
     )
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "BAD_TYPE",
     "BAD_VALUE",
     "BINARY_MAGIC",
+    "CADENT",
     "DOG",
     "MAX_NAME_BYTES",
     "NO_ID",
@@ -62,6 +63,9 @@ TAGS_IN_NAMES = 8
 
 TAGS_DROPPED = 16
 """Tags are ignored."""
+
+CADENT = 32
+"""One value per line, the type may be missing (a counter), `h` is a timer, keys and signs are taken as they are."""
 
 BINARY_MAGIC = 0xAA
 """The byte that begins a binary record; no line begins with it."""
@@ -117,6 +121,8 @@ def read_line(line: bytes, flags: int) -> list[Element | int]:
     """Return what a line (not empty, without its LF) holds: elements, or the numbers of what is wrong with them."""
     if flags & STATSITE:
         return [_statsite(line)]
+    if flags & CADENT:
+        return [_cadent(line)]
     text = line.decode("utf-8", "replace")
     if flags & DOG and text.startswith(("_e{", "_sc|")):
         return [BAD_EVENT]
@@ -175,6 +181,32 @@ def _rate(text: str) -> float | None:
 
 def _checked(name: bytes, value: float, weight: float) -> Element | int:
     return Element(name, value, weight) if len(name) <= MAX_NAME_BYTES else BAD_NAME
+
+
+def _cadent(line: bytes) -> Element | int:
+    key, *after = line.split(b":")
+    if not after:
+        return BAD_FIELDS
+    text, kind, *more = [*after[0].split(b"|"), b"c"][: max(2, after[0].count(b"|") + 1)]
+    rate: float | None = 1.0
+    if len(more) == 1:
+        rate = _rate(more[0].decode("latin-1"))
+    if rate is None:
+        return BAD_RATE
+    if not key:
+        return BAD_NAME
+    kind = b"ms" if kind == b"h" else kind
+    if kind not in (b"c", b"g", b"ms", b"s"):
+        return BAD_TYPE
+    name = key.decode("utf-8", "replace").encode() + b"|" + kind
+    if kind == b"s":
+        return _checked(name, member_hash(text), 1.0)
+    plain = text.decode("latin-1")
+    if not _DECIMAL.fullmatch(plain) or not math.isfinite(float(plain)):
+        return BAD_VALUE
+    if kind == b"g":
+        return _checked(name, float(plain), 0.0 if plain[0] in "+-" else 1.0)
+    return _checked(name, float(plain), 1.0 / rate)
 
 
 def _statsite(line: bytes) -> Element | int:

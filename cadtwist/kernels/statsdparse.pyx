@@ -7,6 +7,8 @@ their names can be looked up together; every other line is read by `statsdline.r
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_SIZE
+from cpython.mem cimport PyMem_Free
+from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memchr, memcpy
 
@@ -24,7 +26,7 @@ cdef extern from *:
     #define ST_VALUES 16
     #define ST_NAME 4096
     #define ST_TEXT (72 * 1024)
-    enum { ST_SANITISE = 1, ST_STATSITE = 2, ST_DOG = 4, ST_TAGS_IN_NAMES = 8, ST_TAGS_DROPPED = 16 };
+    enum { ST_SANITISE = 1, ST_STATSITE = 2, ST_DOG = 4, ST_TAGS_IN_NAMES = 8, ST_TAGS_DROPPED = 16, ST_CADENT = 32 };
     enum { ST_C, ST_MS, ST_G, ST_S, ST_KV };
 
     typedef struct {
@@ -103,7 +105,7 @@ cdef extern from *:
         if (*p == 'm' && p[1] == 's') { *kind = ST_MS; return p + 2; }
         if (*p == 'g') { *kind = ST_G; return p + 1; }
         if (*p == 's') { *kind = ST_S; return p + 1; }
-        if (*p == 'h' && (flags & (ST_DOG | ST_STATSITE))) { *kind = ST_MS; return p + 1; }
+        if (*p == 'h' && (flags & (ST_DOG | ST_STATSITE | ST_CADENT))) { *kind = ST_MS; return p + 1; }
         if (*p == 'd' && (flags & ST_DOG)) { *kind = ST_MS; return p + 1; }
         if (*p == 'k' && p[1] == 'v' && (flags & ST_STATSITE)) { *kind = ST_KV; return p + 2; }
         return NULL;
@@ -123,9 +125,9 @@ cdef extern from *:
         if (!q || q > end) return NULL;
         if (e->kind != ST_S) {
             if (st_number(p, &e->number) != number) return NULL;
-            if (e->kind == ST_MS && e->number < 0 && !(flags & ST_STATSITE)) return NULL;
+            if (e->kind == ST_MS && e->number < 0 && !(flags & (ST_STATSITE | ST_CADENT))) return NULL;
             if (e->kind == ST_G && (*p == '+' || *p == '-')) e->weight = 0;
-        } else if (p == number && (flags & ST_STATSITE)) {
+        } else if (p == number && (flags & (ST_STATSITE | ST_CADENT))) {
             return NULL;
         }
         if (q < end && *q == '|' && q[1] == '@') {
@@ -140,7 +142,7 @@ cdef extern from *:
             if (e->kind == ST_C || e->kind == ST_MS) e->weight = 1 / rate;
         }
         if (q == end) return q;
-        if (flags & ST_STATSITE) return NULL;
+        if (flags & (ST_STATSITE | ST_CADENT)) return NULL;
         if (*q == ':' || (*q == '|' && q + 1 < end && q[1] == '#')) return q;
         return NULL;
     }
@@ -201,10 +203,10 @@ cdef extern from *:
             }
         } else {
             for (; q < end && *q != ':'; q++) {
-                if (*q >= 0x80 || (*q == '|' && !(flags & ST_STATSITE))) return -1;
+                if (*q >= 0x80 || (*q == '|' && !(flags & (ST_STATSITE | ST_CADENT)))) return -1;
                 *out++ = (char)*q;
             }
-            if (q >= end || (q == p && (flags & ST_STATSITE))) return -1;
+            if (q >= end || (q == p && (flags & (ST_STATSITE | ST_CADENT)))) return -1;
         }
         do {
             if (n == ST_VALUES) return -1;
@@ -344,7 +346,10 @@ cdef extern from *:
     const uint8_t* st_record(st_block* b, const uint8_t* p, const uint8_t* end)
     int st_has_room(const st_block* b, size_t length)
 
-__all__ = ["intern_outputs", "js_lines", "parse_binary", "parse_statsd"]
+cdef extern from "Python.h":
+    char* PyOS_double_to_string(double value, char form, int precision, int flags, int* kind) except NULL
+
+__all__ = ["fixed_lines", "intern_outputs", "js_lines", "parse_binary", "parse_statsd"]
 
 cdef object read_line = statsdline.read_line
 cdef object read_record = statsdline.read_record
@@ -637,6 +642,46 @@ def js_lines(MetricTable table not None, const uint32_t[::1] ids not None, const
         memcpy(out + used, PyBytes_AS_STRING(stamp), after)
         used += after
     return result[:used]
+
+
+def fixed_lines(MetricTable table not None, const uint32_t[::1] ids not None, const double[::1] timestamps not None,
+                const double[::1] values not None, bint as_statsd):
+    """Return lines with six decimals: `name value timestamp`, or of names `NAME|TYPE` `NAME:value|TYPE`.
+
+    KeyError for an id without a name.
+    """
+    cdef Py_ssize_t i, n = ids.shape[0]
+    cdef Py_ssize_t start, stop, mark
+    cdef bytes blob, text, stamp = b""
+    cdef list pieces = []
+    cdef double told = NAN
+    if values.shape[0] != n or timestamps.shape[0] != n:
+        raise ValueError("the columns differ in length")
+    blob, offsets = table.blob(ids)
+    cdef const uint32_t[::1] at = offsets
+    for i in range(n):
+        start, stop = at[i], at[i + 1]
+        text = _fixed(values[i])
+        if as_statsd:
+            mark = blob.rfind(b"|", start, stop)
+            pieces += [blob[start:mark], b":", text, blob[mark:stop], b"\n"] if mark >= 0 else [
+                b":", text, b"|", blob[start:stop], b"\n"]
+            continue
+        if timestamps[i] != told:
+            told = timestamps[i]
+            stamp = b" %d\n" % int(told)
+        pieces += [blob[start:stop], b" ", text, stamp]
+    return b"".join(pieces)
+
+
+cdef bytes _fixed(double value):
+    cdef char* text = PyOS_double_to_string(value, 102, 6, 0, NULL)
+    if text is NULL:
+        raise MemoryError
+    try:
+        return text
+    finally:
+        PyMem_Free(text)
 
 
 st_begin()

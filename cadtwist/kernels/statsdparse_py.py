@@ -11,7 +11,7 @@ from cadtwist.kernels.jstext import js_text
 from cadtwist.kernels.statsdline import BAD_LIMIT, BAD_TABLE_FULL, BINARY_MAGIC, NO_ID, read_line, read_record
 from cadtwist.kernels.table_py import MetricTable
 
-__all__ = ["intern_outputs", "js_lines", "parse_binary", "parse_statsd"]
+__all__ = ["fixed_lines", "intern_outputs", "js_lines", "parse_binary", "parse_statsd"]
 
 Ids = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float64]
@@ -141,3 +141,15 @@ def js_lines(table: MetricTable, ids: Ids, values: Floats, timestamp: int) -> by
         name + b" " + js_text(value).encode() + stamp
         for name, value in zip(table.names(ids), values.tolist(), strict=True)
     )
+
+
+def fixed_lines(table: MetricTable, ids: Ids, timestamps: Floats, values: Floats, as_statsd: bool) -> bytes:
+    """Return lines with six decimals: `name value timestamp`, or of names `NAME|TYPE` `NAME:value|TYPE`.
+
+    KeyError for an id without a name.
+    """
+    rows = zip(table.names(ids), timestamps.tolist(), values.tolist(), strict=True)
+    if not as_statsd:
+        return b"".join(b"%b %.6f %d\n" % (name, value, int(stamp)) for name, stamp, value in rows)
+    parts = ((*name.rpartition(b"|"), value) for name, _, value in rows)
+    return b"".join(b"%b:%.6f|%b\n" % (key, value, kind) for key, _, kind, value in parts)

@@ -79,7 +79,10 @@ class GraphiteNaming:
 
 @dataclass(frozen=True, slots=True)
 class StatsdStyle:
-    """What Etsy's statsd tells at a flush."""
+    """What Etsy's statsd tells at a flush.
+
+    `prefix_stats` empty: nothing about itself.  `idle_fields` of a timer are told as 0 while it has no values.
+    """
 
     flush_interval_s: float = 10.0
     percent_thresholds: tuple[float, ...] = (90.0,)
@@ -91,6 +94,7 @@ class StatsdStyle:
     delete_gauges: bool = False
     gauges_max_ttl: int = 1
     prefix_stats: str = "statsd"
+    idle_fields: tuple[str, ...] = ("count", "count_ps")
 
     def histogram_of(self, key: str) -> int:
         """Return 1 + the number of the histogram that a timer has, 0 for none."""

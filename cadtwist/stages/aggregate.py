@@ -7,6 +7,7 @@ What carbon's aggregator does, and two policies that say what becomes of late da
 | `carbon` | at each beat, from the first datapoint on | at each beat after new data | begin it anew |
 | `revise` | when it and the allowance are over | at each beat after new data | are dropped as `late` |
 | `final-once` | when it and the allowance are over | never | are dropped as `late` |
+| `each-beat` | at the next beat | never | begin it anew, and are told at the next beat |
 
 "Later" is after it was let go of: `max_intervals` intervals later, or for `final-once` when it was told.  A beat is
 `write_back_s` or the rule's frequency, whichever is less; it counts from an output's first datapoint, as carbon's, or
@@ -17,14 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from zope.interface import implementer
 
 from cadtwist.interfaces import ISink, IStage
-from cadtwist.model.aggregationrules import AggregateRule
 from cadtwist.model.batch import BATCH_POINTS, NO_ID, Batch, Floats, Ids
 from cadtwist.stages.decisions import FIRST_ROW, PASS, UNKNOWN, Decisions, FanTable, Numbers
 from cadtwist.stages.outputs import Outputs
@@ -33,9 +33,9 @@ from cadtwist.telemetry import Account
 if TYPE_CHECKING:
     from cadtwist.kernels.active import table as tables
 
-__all__ = ["LATENESS", "Aggregates", "Window", "WindowPolicy"]
+__all__ = ["LATENESS", "Aggregates", "FeedRule", "Window", "WindowPolicy"]
 
-LATENESS = ("carbon", "carbon-1.1", "revise", "final-once")
+LATENESS = ("carbon", "carbon-1.1", "revise", "final-once", "each-beat")
 """`carbon` lets go of an interval some intervals after it was told last, `carbon-1.1` some after it began."""
 
 _SLICE = 4096
@@ -45,7 +45,10 @@ _UNMATCHED = -1
 
 @dataclass(frozen=True, slots=True)
 class WindowPolicy:
-    """When intervals are told and let go of.  Seconds; `allowance_s` is for `revise` and `final-once`."""
+    """When intervals are told and let go of.  Seconds; `allowance_s` is for `revise` and `final-once`.
+
+    `keep_idle` (`each-beat` only): an output that had no data since the last beat is told as 0.
+    """
 
     lateness: str = "carbon"
     max_intervals: int = 5
@@ -53,16 +56,32 @@ class WindowPolicy:
     allowance_s: float = 0.0
     aligned: bool = False
     forward_all: bool = True
+    keep_idle: bool = False
 
     def beat_s(self, frequency: int) -> float:
         """Return the seconds between two looks at an output."""
         return float(frequency if self.write_back_s is None else min(frequency, self.write_back_s))
 
 
+class FeedRule(Protocol):
+    """A pure rule: which output a name feeds, if any, and how it is computed."""
+
+    @property
+    def method(self) -> str:
+        """One of `stages.outputs.METHODS`."""
+
+    @property
+    def frequency(self) -> int:
+        """The length of intervals in seconds."""
+
+    def output_of(self, name: str) -> str | None:
+        """Return the output that `name` feeds; None when the rule is not about it."""
+
+
 class Aggregates(NamedTuple):
     """What becomes of a name: the (rule, output) pairs it feeds, and whether it goes on itself."""
 
-    feeds: tuple[tuple[AggregateRule, str], ...]
+    feeds: tuple[tuple[FeedRule, str], ...]
     forwarded: bool
 
 
@@ -80,7 +99,7 @@ class Window:
 
     def __init__(
         self,
-        rules: Sequence[AggregateRule],
+        rules: Sequence[FeedRule],
         table: tables.MetricTable,
         downstream: ISink,
         account: Account,
@@ -151,7 +170,7 @@ class Window:
                 return False
             part = rows[start : start + _SLICE]
             self._tell(part, now)
-            outputs.rest(part, now)
+            outputs.rest(part, now, self.policy.keep_idle)
         outputs.settle_due()
         return True
 
@@ -184,7 +203,7 @@ class Window:
         return self._decisions.prime(ids, budget)
 
     def replaced(
-        self, rules: Sequence[AggregateRule], policy: WindowPolicy | None = None, downstream: ISink | None = None
+        self, rules: Sequence[FeedRule], policy: WindowPolicy | None = None, downstream: ISink | None = None
     ) -> Window:
         """Return a window with other rules in this one's place, with the same outputs; nothing is decided yet."""
         self.outputs.generation += 1
@@ -262,6 +281,15 @@ class Window:
             self._emit(cells[told], current[told])
             self._free(cells[(by < aged) | self._beyond_most(owners)])
             return
+        if policy.lateness == "each-beat":
+            told = fresh > 0
+            self._emit(cells[told], current[told])
+            self._free(cells)
+            if policy.keep_idle:
+                idle = np.ones(len(rows), np.bool_)
+                idle[np.searchsorted(rows, owners)] = False
+                self._tell_idle(rows[idle], now)
+            return
         over = starts + frequencies + policy.allowance_s <= now
         told = over & (fresh > 0)
         self._account.count("revised", int(np.count_nonzero(told & (marks > -np.inf))))
@@ -269,6 +297,15 @@ class Window:
         gone = over if policy.lateness == "final-once" else over & (starts + frequencies + policy.allowance_s <= aged)
         buckets.close(owners[gone], (starts + frequencies)[gone])
         self._free(cells[gone])
+
+    def _tell_idle(self, rows: Ids, now: float) -> None:
+        """Tell 0 of outputs that had no data since the last beat, at the start of the interval that is over."""
+        frequencies = self.outputs.frequencies[rows]
+        starts = int(now) - int(now) % frequencies - frequencies
+        self._account.made += len(rows)
+        self._account.out += len(rows)
+        if len(rows):
+            self.downstream.accept(Batch(self.outputs.ids[rows], starts, np.zeros(len(rows))))
 
     def _beyond_most(self, owners: Ids) -> npt.NDArray[np.bool_]:
         """Return which cells, sorted by owner and start, are the oldest beyond what a row may have."""

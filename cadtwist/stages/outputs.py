@@ -90,9 +90,11 @@ class Outputs:
         """Return the rows that are due at `now`."""
         return np.flatnonzero(self.due[: self._high] <= now).astype(np.uint32)
 
-    def rest(self, rows: Ids, now: float) -> None:
-        """Set when rows that were told are due again: never while they have no cell."""
+    def rest(self, rows: Ids, now: float, keep: bool = False) -> None:
+        """Set when rows that were told are due again: never while they have no cell, unless used ones are to `keep`."""
         open_ = self.buckets.holds(rows)
+        if keep:
+            open_ |= self.uses[rows] > 0
         beats = self.beats[rows]
         late = np.floor((now - self.due[rows]) / beats) + 1
         self.due[rows] = np.where(open_, self.due[rows] + late * beats, math.inf)

@@ -25,7 +25,7 @@ from cadtwist.telemetry import Account
 if TYPE_CHECKING:
     from cadtwist.kernels.active import table as tables
 
-__all__ = ["KINDS", "Calculation", "Closing", "StatsdWindow", "Teller"]
+__all__ = ["KINDS", "Calculation", "Closing", "StatsdWindow", "Summariser", "Teller"]
 
 KINDS = ("", "c", "ms", "g", "s", "kv")
 """The types of series; a kind's number is its place, 0 = unknown."""
@@ -66,6 +66,16 @@ class Closing(NamedTuple):
     window: float
 
 
+class Summariser(Protocol):
+    """Takes what writers want of a flush: one summary of each series that had data."""
+
+    def tell(self, buckets: active.buckets.Buckets, closing: Closing, timestamp: float) -> None:
+        """Take the cells of some series."""
+
+    def forget(self, ids: Ids) -> None:
+        """Series are gone; their ids may come back as others."""
+
+
 class Calculation(Protocol):
     """What a family makes of the cells of a window."""
 
@@ -94,8 +104,8 @@ class StatsdWindow:
     """Takes Batches of the key space `table` (names `KEY|TYPE`); tells `teller` at each flush.  Reactor thread.
 
     `clock` gives monotonic seconds, by which `flush` keeps to its budget.  Values beyond `max_bytes` of memory are
-    dropped as `window_full`; of a timer, `kept` values are exact.  Ledger: values of the open window are held, told
-    ones merged, what was told of them made.
+    dropped as `window_full`; of a timer, `kept` values are exact.  `summaries` hears of each series as well.  Ledger:
+    values of the open window are held, told ones merged, what was told of them made.
 
     A gauge whose life ends in a flush and that is moved (`+1`) while that flush is under way moves from its old value.
     """
@@ -111,12 +121,14 @@ class StatsdWindow:
         kept: int = 0,
         precision: int = 0,
         max_bytes: int = 0,
+        summaries: Summariser | None = None,
     ) -> None:
         self.account = account
         self.buckets = active.buckets.Buckets(kept, precision, max_bytes)
         self.calculation = calculation
         self._table = table
         self._teller = teller
+        self._summaries = summaries
         self._clock = clock
         self._window = 1.0
         self._due = calculation.due(start)
@@ -179,6 +191,8 @@ class StatsdWindow:
         inside = ids[ids < len(self._live)]
         self._live[inside], self._kinds[inside] = False, 0
         self._teller.forget(ids)
+        if self._summaries is not None:
+            self._summaries.forget(ids)
 
     def change(self, calculation: Calculation, teller: Teller, now: float) -> None:
         """Go on with other settings: the values of the open window stay, a flush that runs ends first."""
@@ -258,7 +272,7 @@ class StatsdWindow:
 
     def _steps(self, now: float) -> Iterator[None]:
         """Flush; pauses after each slice."""
-        begun, timestamp = self._clock(), math.floor(now + 0.5)
+        begun, timestamp = self._clock(), float(math.floor(now + 0.5))
         self.calculation.begin(timestamp, self.add)
         window, self._window = self._window, self._window + 1
         self._due = self.calculation.due(now)
@@ -293,6 +307,8 @@ class StatsdWindow:
             self.account.made += made
             self.account.out += made
             series += len(told.ids)
+        if self._summaries is not None:
+            self._summaries.tell(buckets, closing, timestamp)
         stays = self.calculation.stays(buckets, closing, groups)
         self._live[ids] = stays | newer
         self._end(closing.cells, "")

@@ -74,6 +74,8 @@ class Etsy:
 
     def begin(self, timestamp: float, add: Callable[[bytes, float], None]) -> None:
         """Add what came in, and the lag, to our own series."""
+        if not self.style.prefix_stats:
+            return
         prefix = self.style.prefix_stats.encode()
         packets, lines, wrong = self.waiting()
         self._told_counts = self._counts()
@@ -148,7 +150,7 @@ class Etsy:
                 idle = told.copy()
                 idle[at] = False
                 for column, field in enumerate(fields):
-                    if field in ("count", "count_ps"):
+                    if field in self.style.idle_fields:
                         values[idle, column] = 0.0
             yield Told("ms", group, fields, closing.ids[told], values[told])
 

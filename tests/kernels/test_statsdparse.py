@@ -15,7 +15,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from cadtwist.kernels import statsdline
 from cadtwist.kernels.cardinality import member_hash
 from cadtwist.kernels.jstext import js_text
-from cadtwist.kernels.statsdline import DOG, SANITISE, STATSITE, TAGS_DROPPED, TAGS_IN_NAMES
+from cadtwist.kernels.statsdline import CADENT, DOG, SANITISE, STATSITE, TAGS_DROPPED, TAGS_IN_NAMES
 from cadtwist.model.badinput import BAD_KINDS
 from tests.twins import native_twin, python_twin
 
@@ -194,6 +194,20 @@ class StatsdContract:
                "a:b:2|c", "y:1|c\r", "y: 3|c", "y:5|C", "z:1|s|@0.5", "w:1|c|#tag", "s:|s", "k:1|kv|@0.1")  # fmt: skip
         self.assertEqual(len(self.bad_kinds(*odd, flags=STATSITE)), len(odd))
 
+    def test_cadent_takes_one_value(self) -> None:
+        good = {
+            "a:1|c:2|c": ("a|c", 1.0, 1.0), "a:3": ("a|c", 3.0, 1.0), "a:2|c|@0.5": ("a|c", 2.0, 2.0),
+            "t:-1|ms": ("t|ms", -1.0, 1.0), "t:5|h": ("t|ms", 5.0, 1.0), "g:+5|g": ("g|g", 5.0, 0.0),
+            "g:5|g|@0.1": ("g|g", 5.0, 1.0), "a:1|c|x|y": ("a|c", 1.0, 1.0), "s:x|s": ("s|s", member_hash(b"x"), 1.0),
+            "s:|s": ("s|s", member_hash(b""), 1.0), "a b|/c:1|c": ("a b|/c|c", 1.0, 1.0),
+            "a:1e3|c": ("a|c", 1000.0, 1.0), "\u00e9:1|c": ("\u00e9|c", 1.0, 1.0),
+        }  # fmt: skip
+        for line, expected in good.items():
+            self.assertEqual(self.read(line, flags=CADENT), [expected], line)
+        odd = ("a", ":1|c", "a:|c", "a:Inf|c", "a:nan|g", "a:1|zz", "a:1|c|0.1", "a:1|c|#k:v", "a:1|c|@0", "a: 1|c",
+               "a:0x10|c")  # fmt: skip
+        self.assertEqual(len(self.bad_kinds(*odd, flags=CADENT)), len(odd))
+
     def test_a_line_wider_than_the_columns(self) -> None:
         line = ("k" + ":1|c" * 50 + ":2|ms" * 30 + ":x|c\n").encode()
         rows, wrong, lines = Reading(self.kernel, self.tables, capacity=7).read(line * 3)
@@ -266,6 +280,20 @@ class StatsdContract:
         self.assertEqual(self.kernel.js_lines(table, ids[:0], np.zeros(0), 5), b"")
         self.assertRaises(KeyError, self.kernel.js_lines, table, np.array([999], np.uint32), np.zeros(1), 5)
 
+    def test_lines_with_six_decimals(self) -> None:
+        table = self.tables.MetricTable(1)
+        names = (b"a.b", b"a.c|d", b"x|c", b"y|g")
+        ids = np.array([table.intern(name, 1) for name in names], np.uint32)
+        stamps, values = np.array([5.0, 5.0, 7.5, 8.0]), np.array([1.5, -2.0, 1e-7, 123456789.123])
+        self.assertEqual(
+            self.kernel.fixed_lines(table, ids, stamps, values, False),
+            b"a.b 1.500000 5\na.c|d -2.000000 5\nx|c 0.000000 7\ny|g 123456789.123000 8\n",
+        )
+        self.assertEqual(
+            self.kernel.fixed_lines(table, ids[1:], stamps[1:], values[1:], True),
+            b"a.c:-2.000000|d\nx:0.000000|c\ny:123456789.123000|g\n",
+        )
+
     def test_outputs_are_interned(self) -> None:
         keys = [b"a.b|c", b"t;k=v;x=y|ms", b"|g", b"odd", b"k" * 60000 + b"|c"]
         source = self.tables.MetricTable(1)
@@ -336,7 +364,10 @@ LINE = st.one_of(
     st.binary(max_size=20),
 )
 FLAGS = st.sampled_from(
-    [SANITISE, 0, STATSITE, SANITISE | DOG, DOG, SANITISE | TAGS_IN_NAMES, SANITISE | TAGS_DROPPED, STATSITE | DOG]
+    [
+        *(SANITISE, 0, STATSITE, SANITISE | DOG, DOG, SANITISE | TAGS_IN_NAMES, SANITISE | TAGS_DROPPED),
+        *(STATSITE | DOG, CADENT),
+    ]
 )
 
 

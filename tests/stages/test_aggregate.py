@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cadtwist.kernels import active
 from cadtwist.model.aggregationrules import AGGREGATE_METHODS, AggregateRule
 from cadtwist.model.batch import Batch
+from cadtwist.model.cadentstyle import guessed_rules
 from cadtwist.stages.aggregate import Window, WindowPolicy
 from cadtwist.telemetry import Account
 
@@ -181,6 +182,24 @@ class WindowTests(SynchronousTestCase):
         aggregation.feed(("in.a.x", 59.0, 4.0))
         self.assertEqual(aggregation.account.dropped, {"late": 1})
         self.assertEqual(aggregation.until(600.0), [])
+
+    def test_each_beat_tells_all_and_forgets(self) -> None:
+        policy = WindowPolicy("each-beat", forward_all=False, aligned=True)
+        aggregation = Aggregation(*guessed_rules(10, False), policy=policy, start=100.0)
+        aggregation.feed(("a.b", 101.0, 1.0), ("a.b", 103.0, 3.0), ("a.b", 112.0, 9.0), ("a.sum", 5.0, 4.0))
+        told = aggregation.until(110.0)
+        self.assertEqual(sorted(told), [("a.b", 100.0, 2.0), ("a.b", 110.0, 9.0), ("a.sum", 0.0, 4.0)])
+        aggregation.feed(("a.b", 102.0, 5.0))
+        self.assertEqual(aggregation.until(130.0), [("a.b", 100.0, 5.0)])
+
+    def test_idle_outputs_may_be_told_as_zero(self) -> None:
+        policy = WindowPolicy("each-beat", forward_all=False, aligned=True, keep_idle=True)
+        aggregation = Aggregation(*guessed_rules(10, False), policy=policy, start=100.0)
+        aggregation.feed(("a.b", 101.0, 1.0))
+        self.assertEqual(aggregation.until(130.0), [("a.b", 100.0, 1.0), ("a.b", 110.0, 0.0), ("a.b", 120.0, 0.0)])
+        aggregation.window.forget(np.array([aggregation.table.lookup(b"a.b")], np.uint32))
+        aggregation.until(150.0)
+        self.assertEqual((len(aggregation.window.outputs), aggregation.until(200.0)), (0, []))
 
     def test_a_budget_in_time_cuts_a_flush_into_slices(self) -> None:
         aggregation = Aggregation(rule("out.<x>"), ticks=count().__next__)

@@ -1,0 +1,149 @@
+"""How Cadent's accumulators sum up and name what they tell: pure functions of names and of the pairs of its options.
+
+Rates are per flush interval, medians and thresholds are true ones; a threshold's name is its decimal text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from cadtwist.model.statsdstyle import StatsdStyle
+
+__all__ = ["CadentNaming", "GuessedRule", "cadent_style", "guessed_rules", "reduce_method", "stored_method"]
+
+_THRESHOLDS = "0.90,0.95,0.99"
+_REDUCED: tuple[tuple[tuple[str, ...], str], ...] = (
+    ((".lower", ".min"), "min"),
+    ((".upper", ".max"), "max"),
+    ((".sum",), "sum"),
+    ((".gauges", ".abs", ".absolute"), "last"),
+    ((".counters", ".count", ".errors"), "sum"),
+)
+_TOP = re.compile(r"_top([0-9_]+)$")
+_STRIPPED = ("stats.counters.", "stats.gauges.", "stats.timers.")
+_IDLE = ("count", "count_ps", "lower", "upper", "sum", "mean", "std", "median")
+
+
+def reduce_method(name: str) -> str:
+    """Return how Cadent's graphite accumulator makes one line of a bin, by what the name contains."""
+    for marks, method in _REDUCED:
+        if any(mark in name for mark in marks):
+            return method
+    return "avg"
+
+
+def stored_method(name: str) -> str:
+    """Return which value of a summary is stored, by the name: average, sum, max or min."""
+    last = name.rpartition(".")[2]
+    for where, marks, method in (
+        (last, ("mean", "avg"), "average"),
+        (name, ("count",), "sum"),
+        (last, ("sum", "errors"), "sum"),
+        (last, ("std", "average"), "average"),
+        (last, ("upper", "max"), "max"),
+        (last, ("min", "lower"), "min"),
+    ):
+        if any(mark in where for mark in marks) or (method == "sum" and name.endswith("requests")):
+            return method
+    return "average"
+
+
+@dataclass(frozen=True)
+class GuessedRule:
+    """Feeds each name whose guessed method is this one into itself; `as_statsd`: named as statsd lines are."""
+
+    method: str
+    frequency: int
+    as_statsd: bool = False
+
+    def output_of(self, name: str) -> str | None:
+        """Return the name under which a bin is told; None where another rule is meant."""
+        if reduce_method(name) != self.method:
+            return None
+        return f"{_stripped(name)}|{'c' if self.method == 'sum' else 'g'}" if self.as_statsd else name
+
+
+def guessed_rules(flush_s: int, as_statsd: bool) -> tuple[GuessedRule, ...]:
+    """Return the rules of a graphite accumulator."""
+    return tuple(GuessedRule(method, flush_s, as_statsd) for method in ("min", "max", "sum", "last", "avg"))
+
+
+@dataclass(frozen=True)
+class CadentNaming:
+    """Where a statsd accumulator puts a series; the suffix is a level before the key.
+
+    `as_statsd`: names are `NAME|TYPE`, without the levels that a statsd accumulator would add again.
+    """
+
+    legacy: bool = True
+    global_prefix: str = "stats"
+    prefix_counter: str = "counters"
+    prefix_timer: str = "timers"
+    prefix_gauge: str = "gauges"
+    prefix_set: str = "sets"
+    global_suffix: str = ""
+    as_statsd: bool = False
+
+    def affixes(self, kind: str, field: str) -> tuple[str, str] | None:
+        """Return what stands before and after the key in the name of a field; None where it is not told."""
+        if "sum_squares" in field:
+            return None
+        room = {"c": self.prefix_counter, "ms": self.prefix_timer, "g": self.prefix_gauge, "s": self.prefix_set}[kind]
+        before = "".join(f"{level}." for level in (self.global_prefix, room, self.global_suffix) if level)
+        after = ""
+        if kind == "c" and self.legacy:
+            before = "stats_counts." if field == "count" else before
+        elif kind == "c":
+            before += f"{field}."
+        elif kind == "ms":
+            after = "." + _TOP.sub(r"_\1", field)
+        if self.as_statsd:
+            return _stripped(before), f"{after}|{'c' if kind == 'c' else 'g'}"
+        return before, after
+
+
+def _stripped(name: str) -> str:
+    for level in _STRIPPED:
+        name = name.replace(level, "", 1)
+    return name
+
+
+def cadent_style(
+    options: Mapping[str, str], flush_s: float, keep_keys: bool, as_statsd: bool
+) -> tuple[StatsdStyle, CadentNaming]:
+    """Return how a statsd accumulator with these options sums up and names.
+
+    ValueError for a threshold that is no number.
+    """
+    naming = CadentNaming(
+        legacy=options.get("legacyNamespace", "true").lower() not in ("false", "0", "f"),
+        global_prefix=options.get("globalPrefix", "stats"),
+        prefix_counter=options.get("prefixCounter", "counters"),
+        prefix_timer=options.get("prefixTimer", "timers"),
+        prefix_gauge=options.get("prefixGauge", "gauges"),
+        prefix_set=options.get("prefixSet", "sets"),
+        global_suffix=options.get("globalSuffix", ""),
+        as_statsd=as_statsd,
+    )
+    style = StatsdStyle(
+        flush_interval_s=flush_s,
+        percent_thresholds=tuple(_percent(text) for text in options.get("percentThreshold", _THRESHOLDS).split(",")),
+        delete_counters=not keep_keys,
+        delete_timers=not keep_keys,
+        delete_sets=not keep_keys,
+        delete_gauges=not keep_keys,
+        prefix_stats="",
+        idle_fields=_IDLE,
+    )
+    return style, naming
+
+
+def _percent(text: str) -> float:
+    try:
+        found = Decimal(text.strip())
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is not a threshold") from None
+    return float(found * 100 if abs(found) < 1 else found)

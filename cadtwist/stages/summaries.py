@@ -1,0 +1,97 @@
+"""KeySummaries: one summary of the values of each statsd key and window, as Cadent's writers keep it.
+
+The name is the key alone: without type and without the levels that lines have.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from zope.interface import implementer
+
+from cadtwist.interfaces import IHolder
+from cadtwist.kernels import active
+from cadtwist.model.batch import NO_ID, Ids
+from cadtwist.model.summary import SummaryBatch
+from cadtwist.stages.resolutions import Resolutions
+from cadtwist.stages.statsd import KINDS, Closing
+from cadtwist.telemetry import Account
+
+if TYPE_CHECKING:
+    from cadtwist.kernels.active import table as tables
+
+__all__ = ["KeySummaries"]
+
+_SET = KINDS.index("s")
+
+
+@implementer(IHolder)
+class KeySummaries:
+    """Gives `sink` the summaries of counters, timers and gauges, under names of `table`.  Reactor thread.
+
+    `source` is the key space of the series.  An IHolder of `table`: a name is claimed as long as its series lives.
+    """
+
+    def __init__(
+        self, source: tables.MetricTable, table: tables.MetricTable, sink: Resolutions, account: Account
+    ) -> None:
+        self._source = source
+        self._table = table
+        self._sink = sink
+        self._account = account
+        self._names: Ids = np.zeros(0, np.uint32)
+        self._uses: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
+
+    def tell(self, buckets: active.buckets.Buckets, closing: Closing, timestamp: float) -> None:
+        """Pass on the summaries of the series that had data in the window, stamped with the flush."""
+        if closing.kind == _SET or not len(closing.cells):
+            return
+        _, starts, counts, sums, sumsqs, minima, maxima, firsts, lasts, _ = buckets.read(closing.cells)
+        names = self._named(closing.ids[closing.at], timestamp)
+        chosen = (starts == closing.window) & (names != NO_ID)
+        refused = int(np.count_nonzero(names == NO_ID))
+        if refused:
+            self._account.count("table_full", refused)
+        if chosen.any():
+            first = np.where(np.isnan(firsts), lasts, firsts)
+            columns = (counts, sums, sumsqs, minima, maxima, first, lasts)
+            stamps = np.full(int(np.count_nonzero(chosen)), timestamp)
+            self._sink.accept_summaries(SummaryBatch(names[chosen], stamps, *(column[chosen] for column in columns)))
+
+    def forget(self, ids: Ids) -> None:
+        """Series are gone."""
+        ids = ids[ids < len(self._names)]
+        names = self._names[ids]
+        np.subtract.at(self._uses, names[names != NO_ID], 1)
+        self._names[ids] = NO_ID
+
+    def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Claim the names of living series (ids of `table`)."""
+        mask = np.zeros(len(ids), np.bool_)
+        inside = ids < len(self._uses)
+        mask[inside] = self._uses[ids[inside]] > 0
+        return mask
+
+    def _named(self, ids: Ids, timestamp: float) -> Ids:
+        """Return the ids of the keys' names, interned if they are new."""
+        needed = int(ids.max()) + 1
+        if needed > len(self._names):
+            more = needed + needed // 4 + 256 - len(self._names)
+            self._names = np.concatenate((self._names, np.full(more, NO_ID, np.uint32)))
+        fresh = ids[self._names[ids] == NO_ID]
+        if len(fresh):
+            blob, offsets = self._source.blob(fresh)
+            found = np.zeros((len(fresh), 1), np.uint32)
+            active.statsdparse.intern_outputs(self._table, blob, offsets, [b""], [b""], found, timestamp)
+            self._names[fresh] = found[:, 0]
+            named = found[found != NO_ID]
+            if len(named):
+                highest = int(named.max()) + 1
+                if highest > len(self._uses):
+                    grown = np.zeros(highest + highest // 4 + 256, np.uint32)
+                    grown[: len(self._uses)] = self._uses
+                    self._uses = grown
+                np.add.at(self._uses, named, 1)
+        return self._names[ids]
