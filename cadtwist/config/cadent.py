@@ -1,7 +1,7 @@
 """Cadent's pair of TOML files: the sections with their servers, and the PreReg file.  Text in, Config out.  Pure.
 
 `[default]` gives what a section does not say; every other table is a section.  Keys that Cadent does not know and we
-do: `spool_dir` and `spool_max_bytes` (for all servers) in `[default]`, `spool_bytes` (for each server).
+do: `spool_dir` and `spool_max_bytes` (for all servers) in `[default]`, `spool_bytes` and `queue_policy` (for each).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from typing import cast, get_args
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from cadtwist.config.relaymodel import (
     HealthConfig,
     LineConfig,
     QueueConfig,
+    QueuePolicy,
     RelayConfig,
 )
 from cadtwist.config.tree import Source, Table
@@ -55,7 +57,7 @@ SECTION_KEYS = (
     *("hasher_algo", "hasher_elter", "hasher_vnodes", "num_dupe_replicas", "msg_type", "msg_regex", "timeLayout"),
     *("time_layout", "heartbeat_time_delay", "heartbeat_time_timeout", "failed_heartbeat_count", "server_down_policy"),
     *("sending_method", "max_pool_connections", "pool_buffersize", "read_buffer_size", "max_read_buffer_size"),
-    *("internal_health_server_points", "spool_dir", "spool_bytes"),
+    *("internal_health_server_points", "spool_dir", "spool_bytes", "queue_policy"),
 )
 """Keys that a section takes from `[default]`."""
 
@@ -138,8 +140,9 @@ class CadentSection:
         size = table.whole("max_read_buffer_size", base.max_bytes, "destinations.queue.max_bytes")
         spool = table.whole("spool_bytes", 1 << 30, "destinations.queue.spool_bytes")
         statsd = table.text("msg_type") == "statsd"
+        policy = table.choice("queue_policy", get_args(QueuePolicy), "block")
         return QueueConfig(
-            policy="block",
+            policy=cast("QueuePolicy", policy),
             max_bytes=size,
             spool_bytes=spool if table.text("spool_dir") else 0,
             resend_window_s=0.0 if statsd else base.resend_window_s,

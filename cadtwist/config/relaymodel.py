@@ -26,6 +26,7 @@ __all__ = [
     "OpsConfig",
     "ProcessesConfig",
     "QueueConfig",
+    "QueuePolicy",
     "RatioResetConfig",
     "ReconnectConfig",
     "RelayConfig",

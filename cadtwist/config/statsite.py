@@ -80,9 +80,7 @@ def _entries(text: str, path: str, problems: Problems) -> list[_Entry]:
     return found
 
 
-def _histogram(
-    name: str, entries: dict[str, _Entry], path: str, problems: Problems
-) -> StatsiteHistogram | None:
+def _histogram(name: str, entries: dict[str, _Entry], path: str, problems: Problems) -> StatsiteHistogram | None:
     line = min(entry.line for entry in entries.values())
     numbers: dict[str, float] = {}
     for key in ("min", "max", "width"):

@@ -203,7 +203,8 @@ class ServerTests(SynchronousTestCase):
 
     def test_queues(self) -> None:
         text = 'max_read_buffer_size = 1234567\nspool_dir = "/s"\nspool_max_bytes = 1073741824'
-        config = good(text, "spool_bytes = 70000")
+        config = good(text, 'spool_bytes = 70000\nqueue_policy = "drop_oldest"')
+        self.assertEqual(config.destinations[0].queue.policy, "drop_oldest")
         queue = config.destinations[0].queue
         self.assertEqual((queue.max_bytes, queue.spool_bytes), (1234567, 70000))
         self.assertEqual((config.spool.directory, config.spool.max_bytes), ("/s", 1 << 30))
