@@ -102,6 +102,7 @@ class Spool:
         self._paced_at: float | None = None
         if budget is not None and backlog is not None:
             budget.join(backlog)
+        account.made -= account.held()  # a closed queue of this account left them on the disk: they will be met again
         account.held = lambda: self._held
         account.gauge("waiting_bytes", lambda: self.waiting_bytes)
         account.gauge("waiting_points", lambda: self.waiting_points)

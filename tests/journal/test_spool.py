@@ -359,6 +359,20 @@ class DiskTests(SpoolCase):
         after.tick(0.0)
         self.assertEqual(self.drained(after), [0, 1, 2, 3, 4, 5])
 
+    def test_another_queue_of_the_same_account_takes_over(self) -> None:
+        """A reload may close a destination and make it anew: the ledger goes on."""
+        spool = self.spool(on_disk=True)
+        spool.push(lines(0, 5), 5, 0.0)
+        spool.close(0.0)
+        self.balanced()
+        after = self.spool(on_disk=True, replay_bytes_per_s=float("inf"))
+        self.balanced()
+        after.push(lines(5), 1, 0.0)
+        after.tick(0.0)
+        self.assertEqual(sorted(self.drained(after)), list(range(6)))
+        self.assertEqual((self.account.received, self.account.made, self.account.out), (6, 0, 6))
+        self.balanced()
+
     def test_both_full_is_full(self) -> None:
         spool = self.spool(on_disk=True, max_points=5, spool_bytes=2000)
         kept = sum(spool.push(lines(i), 1, 0.0) for i in range(100))
