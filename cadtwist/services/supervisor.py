@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -42,15 +42,10 @@ from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.telemetry import Telemetry
 
-__all__ = ["Supervisor", "added_ledgers", "fewest"]
+__all__ = ["Supervisor", "added_ledgers"]
 
 _STOP_S = 60.0
 _AGAIN_S = 0.01
-
-
-def fewest(open_connections: Sequence[int]) -> int:
-    """Return the position of the smallest number, the first of equal ones."""
-    return min(range(len(open_connections)), key=open_connections.__getitem__)
 
 
 def added_ledgers(ledgers: Iterable[Iterable[dict[str, Any]]]) -> list[dict[str, Any]]:
