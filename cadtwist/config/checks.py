@@ -8,6 +8,7 @@ import msgspec
 
 from cadtwist.config.model import Config, Listener
 from cadtwist.config.relaychecks import Place, pattern_fault, relay_faults
+from cadtwist.config.relayforms import form_faults
 
 __all__ = ["faults"]
 
@@ -42,6 +43,7 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
             if fault is not None:
                 yield ("stages", name, number), f"{rule.pattern!r} to {rule.replacement!r} is not usable: {fault}"
     yield from relay_faults(config)
+    yield from form_faults(config)
 
 
 def _socket(listener: Listener) -> str:

@@ -292,9 +292,13 @@ def configs(draw: st.DrawFn) -> Config:
     names = [destination.name for destination in destinations]
     relays = draw(_relays(names))
     metrics = draw(st.one_of(st.none(), st.builds(HealthMetricsConfig, group=_group(names)))) if names else None
-    to = tuple(relay.name for relay in relays) + (("cache",) if config.cache is not None else ())
+    if relays:
+        destinations = tuple(replace(destination, protocol="line") for destination in destinations)
+    to = tuple(relay.name for relay in relays) or (("cache",) if config.cache is not None else ())
     listeners = tuple(
-        replace(listener, to=to) if listener.protocol in ("line", "pickle") else listener
+        replace(listener, to=to, protocol="line")
+        if listener.protocol in ("line", "pickle", "protobuf")
+        else replace(listener, to=())
         for listener in config.listeners
     )
     accumulators = [draw(_accumulators(relay.name)) for relay in relays if draw(st.booleans())]
