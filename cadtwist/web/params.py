@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import parse_qsl
 
@@ -11,6 +12,11 @@ __all__ = ["MAX_FIELDS", "Params", "parse_params"]
 
 MAX_FIELDS = 20_000
 """The most fields of one request."""
+
+_BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
+_MOST_HEAD = 1000
+_FIELD_NAME = re.compile(rb'content-disposition:[^\r\n]*[;\s]name="([^"\r\n]{0,200})"', re.IGNORECASE)
+
 
 
 class Params:
@@ -61,11 +67,34 @@ class Params:
 
 
 def parse_params(query: bytes, body: bytes, content_type: str, accept: str | None) -> Params:
-    """Read the fields of a request; a body that is no urlencoded form is not read.  Refuses too many fields."""
+    """Read the fields of a request; a body that is no form is not read.  Refuses too many fields."""
     fields = _fields(query)
-    if content_type.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded":
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "application/x-www-form-urlencoded":
         fields += _fields(body)
+    elif kind == "multipart/form-data":
+        fields += _parts(body, content_type)
     return Params(fields, accept)
+
+
+def _parts(body: bytes, content_type: str) -> list[tuple[str, str]]:
+    """Return the fields of a multipart form, as carbon sends the names of tagged series."""
+    found = _BOUNDARY.search(content_type)
+    boundary = (found[1] or found[2]) if found else ""
+    if not boundary:
+        return []
+    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("latin-1", "replace"), MAX_FIELDS + 2)
+    if len(pieces) > MAX_FIELDS + 2:
+        raise RefusedError(413, f"More than {MAX_FIELDS} fields")
+    fields = []
+    for piece in pieces[1:]:
+        if piece.startswith(b"--"):
+            break
+        head, _, value = piece.partition(b"\r\n\r\n")
+        name = _FIELD_NAME.search(head[:_MOST_HEAD])
+        if name is not None:
+            fields.append((name[1].decode("utf-8", "replace"), value.decode("utf-8", "replace")))
+    return fields
 
 
 def _fields(text: bytes) -> list[tuple[str, str]]:

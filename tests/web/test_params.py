@@ -1,0 +1,44 @@
+"""Fields of requests: query and body merged, forms of both kinds."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from cadtwist.net.tagdb import multipart
+from cadtwist.web.errors import RefusedError
+from cadtwist.web.params import MAX_FIELDS, parse_params
+
+HEAD = b'Content-Disposition: form-data; name="p"'
+FORM = "application/x-www-form-urlencoded"
+
+
+class ParamTests(SynchronousTestCase):
+    def test_the_body_comes_behind_the_query(self):
+        params = parse_params(b"target=a&format=raw", b"target=b&format=json", FORM + "; charset=utf-8", None)
+        self.assertEqual((params.all("target"), params.last("format")), (["a", "b"], "json"))
+        self.assertEqual(parse_params(b"", b"target=b", "text/plain", None).all("target"), [])
+
+    def test_multipart(self):
+        """Carbon tells tagged series in this form."""
+        paths = ["a;b=1", "ü.é;c=2", "--x", "two\r\nlines"]
+        for boundary in ("XyZ", "a-b'c"):
+            body = multipart(paths, boundary)
+            for kind in ("multipart/form-data; boundary=%s", "Multipart/Form-Data; x=y; boundary=\"%s\""):
+                self.assertEqual(parse_params(b"", body, kind % boundary, None).all("path"), paths)
+        self.assertEqual(parse_params(b"", multipart(paths, "X"), "multipart/form-data", None).all("path"), [])
+
+    def test_many_fields(self):
+        paths = ["a"] * (MAX_FIELDS + 1)
+        with self.assertRaises(RefusedError) as caught:
+            parse_params(b"", multipart(paths, "X"), "multipart/form-data; boundary=X", None)
+        self.assertEqual(caught.exception.status, 413)
+        found = parse_params(b"", multipart(paths[1:], "X"), "multipart/form-data; boundary=X", None)
+        self.assertEqual(len(found.all("path")), MAX_FIELDS)
+
+    @settings(max_examples=200, deadline=None, database=None)
+    @given(st.lists(st.sampled_from([b"--X", b"\r\n", b"--", b"a", HEAD, b"\xff"])))
+    def test_anything_is_read(self, pieces):
+        params = parse_params(b"", b"".join(pieces), "multipart/form-data; boundary=X", None)
+        self.assertIsInstance(params.all("p"), list)
