@@ -10,7 +10,7 @@ EXCERPT_BYTES = 80
 
 BAD_KINDS = (
     "fields", "value", "timestamp", "encoding", "too_long", "empty", "nan", "name", "frame", "table_full",
-    "type", "rate", "tag", "reserved", "event",
+    "type", "rate", "tag", "reserved", "event", "auth",
 )  # fmt: skip
 """What can be wrong with a line or item; the position in this tuple is the number that kernels report."""
 

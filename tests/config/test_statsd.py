@@ -113,3 +113,17 @@ class ReadStatsdTests(SynchronousTestCase):
             self.assertEqual([f"{each.weight}: {each}" for each in problems.reports], expected, name)
             cases += 1
         self.assertGreater(cases, 0)
+
+
+class SampleTests(SynchronousTestCase):
+    """conf/statsd.js says what is so without it."""
+
+    def test_the_sample_has_every_default(self) -> None:
+        path = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "conf", "statsd.js")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        config, problems = read(text)
+        self.assertEqual(problems.reports, [])
+        self.assertEqual(replace(config, shown=()), StatsdConfig())
+        for option in ("socket", "socket_mod", "servers", "keyFlush", "graphiteHost"):
+            self.assertIn(f"// {option}:", text)

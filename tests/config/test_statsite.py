@@ -93,3 +93,17 @@ class ReadStatsiteTests(SynchronousTestCase):
             self.assertEqual([f"{each.weight}: {each}" for each in problems.reports], expected, name)
             cases += 1
         self.assertGreater(cases, 0)
+
+
+class SampleTests(SynchronousTestCase):
+    """conf/statsite.ini says what is so without it."""
+
+    def test_the_sample_has_every_default(self) -> None:
+        path = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "conf", "statsite.ini")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        self.assertEqual((read(text)[0], read(text)[1].reports), (StatsiteConfig(), []))
+        for option in FULL.split("[histogram_api]", maxsplit=1)[0].splitlines():
+            name = option.replace(":", "=").partition("=")[0].strip().lower()
+            if name and name[0] not in ";[":
+                self.assertIn(name, text)
