@@ -88,6 +88,7 @@ class Backlog:
     """
 
     def __init__(self, folder: str, segment_bytes: int = 16 << 20, disk: Disk | None = None) -> None:
+        self.folder = folder
         self._disk = disk or Disk()
         self._log = SegmentLog(folder, segment_bytes, spares=1, disk=self._disk)
         self._cursor = _CursorFile(Path(folder) / "cursor", self._disk)

@@ -109,9 +109,10 @@ class DestinationFigures:
 class RelayGraph:
     """Destinations by name, made of a Config.  Reactor thread.
 
-    A reload keeps a destination with its queue as long as its address stays; `chains_replaced` lets those go that
-    nobody sends to any more.  `inherited` has what waited in the memory of a former process; `orphans`
-    are folders of spools that nobody uses any more.
+    A reload keeps a destination with its queue as long as its address stays.  One whose address changes gets a
+    successor, which the next routers know; `chains_replaced` closes it then, and what it had goes to the successor.
+    Those that are wanted no more send what they have.  `inherited` has what waited in the memory of a former process;
+    `orphans` are folders of spools that nobody uses any more.
     """
 
     _log = Logger()
@@ -135,6 +136,9 @@ class RelayGraph:
         self._configs = {each.name: each for each in config.destinations}
         self._backlogs: dict[str, Backlog] = {}
         self._stages: list[tuple[GroupConfig, RouterStage, Account]] = []
+        self._replaced: list[tuple[str, Destination, Backlog | None]] = []
+        self._generation = 0
+        self._moving: list[Orphans] = []
         self._down: set[str] = set()
         self._left: list[Passed] = []
         self._running = False
@@ -151,7 +155,8 @@ class RelayGraph:
         if config.tls is not None:
             given = config.tls
             tls = client_context(config.host, given.authority, given.certificate, given.key, given.verify)
-        account = self.telemetry.account(f"destination {config.name}")
+        former = any(name == config.name for name, *_ in self._replaced)
+        account = self.telemetry.account(f"destination {config.name}" + (f" at {config.address}" if former else ""))
         options = destination_options(config, self.config.self_metrics.interval_s or 60.0)
         made = Destination(self.reactor, config.name, options, account, self._gate, backlog, self._budget, tls)
         made.listen(self._changed)
@@ -161,8 +166,12 @@ class RelayGraph:
         if not config.queue.spool_bytes:
             return None
         spool = self.config.spool
-        folder = os.path.join(spool.directory, spool_folder(config.name))
-        found = self._backlogs[config.name] = Backlog(folder, spool.segment_bytes)
+        own = spool_folder(config.name)
+        in_use = {spool_folder(name) for name, *_ in self._replaced}
+        if own in in_use:
+            self._generation += 1
+            own = f"{own}~{self._generation}"
+        found = self._backlogs[config.name] = Backlog(os.path.join(spool.directory, own), spool.segment_bytes)
         return found
 
     def services(self) -> list[IService]:
@@ -192,7 +201,9 @@ class RelayGraph:
     def stop(self) -> Deferred[Any]:
         """Send what waits for as long as each destination's patience, then leave it in the spools."""
         self._running = False
-        ended = []
+        for mover in self._moving:
+            mover.stopService()
+        ended = [old.close(0.0) for _, old, _ in self._replaced]
         for name, destination in self.destinations.items():
             if self._leaving:
                 leaving = destination.leave(_PASS_ON_S if destination.connected else 0.0)
@@ -300,7 +311,7 @@ class RelayGraph:
             if present is not None and old is not None and old.tls == config.tls and present.update(options):
                 continue
             if present is not None:
-                self._retire(config.name)
+                self._replaced.append((config.name, present, self._backlogs.pop(config.name, None)))
             made = self.destinations[config.name] = self._made(config)
             if self._running:
                 self._begin(config.name, made)
@@ -308,19 +319,32 @@ class RelayGraph:
     def chains_replaced(self, stages: Collection[Any]) -> None:
         """Keep only the routers in `stages`, and the destinations of the configuration."""
         self._stages = [held for held in self._stages if held[1] in stages]
+        replaced, self._replaced = self._replaced, []
+        for name, old, backlog in replaced:
+            leaving = old.leave(_PASS_ON_S if old.connected else 0.0)
+            leaving.addCallback(partial(self._succeed, name, backlog))
         wanted = {config.name for config in self.config.destinations}
         for name in [name for name in self.destinations if name not in wanted]:
             self._retire(name)
             del self._configs[name]
 
+    def _succeed(self, name: str, backlog: Backlog | None, left: list[tuple[bytes, int]]) -> None:
+        """Give what a destination of a former address had to the present one of that name."""
+        for chunk, points in left:
+            self.destinations[name].send(chunk, points)
+        if backlog is not None:
+            folder, own = os.path.split(backlog.folder)
+            account = self.telemetry.account("orphaned spools")
+            mover = Orphans(self.reactor, [folder], {name: own}, self.destinations, account)
+            self._moving.append(mover)
+            mover.startService()
+
     def _retire(self, name: str) -> None:
         """Let a destination send what it has, without anybody waiting for it."""
         old = self.destinations.pop(name)
-        backlog = self._backlogs.pop(name, None)
+        self._backlogs.pop(name, None)
         self._log.info("destination {name} is no longer wanted", name=name)
-        closing = old.close()
-        if backlog is not None:
-            closing.addCallback(lambda _: self._budget.leave(backlog))
+        old.close()
 
     # what others ask
 

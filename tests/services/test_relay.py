@@ -288,6 +288,33 @@ class ChangeTests(RelayCase):
 
         return ensureDeferred(run())
 
+    def test_a_new_address_inherits_what_waited_for_the_old_one(self) -> Any:
+        async def moved(queue: QueueConfig) -> None:
+            old = self.relay(RelayConfig(groups=(self.group(members=("d0",)),)), queue=queue)
+            await self.sinks["d0"].close()
+            daemon = await self.start(old)
+            await self.send(LINES)
+            await until(lambda: self.held(daemon)["d0"] == 300)
+            first, *others = old.destinations
+            new = replace(old, destinations=(replace(first, path=self.sinks["d1"].path), *others))
+            before = daemon.chains
+            daemon.change(new)
+            await self.send(b"between 1 1\n")
+            await until(lambda: daemon.chains is not before)
+            await self.send(b"after 1 1\n")
+            await until(lambda: len(self.sinks["d1"].lines) == 302)
+            wanted = [*LINES.splitlines(), b"between 1 1", b"after 1 1"]
+            self.assertEqual(sorted(self.sinks["d1"].lines), sorted(wanted))
+            await self.stop_all()
+            self.balanced(daemon)
+            self.sinks["d1"].lines.clear()
+
+        async def run() -> None:
+            await moved(QueueConfig(resend_window_s=0.0))
+            await moved(QueueConfig(resend_window_s=0.0, spool_bytes=1 << 20))
+
+        return ensureDeferred(run())
+
     def test_a_destination_that_is_no_longer_wanted_goes_in_order(self) -> Any:
         async def run() -> None:
             daemon = await self.start(self.relay())
