@@ -323,4 +323,4 @@ class ProcessesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     workers: int = 1
     pid_file: str = ""
     handover: Literal["none", "sockets", "statsrelay"] = "sockets"
-    handover_drain_s: float = 5.0
+    handover_drain_s: float = 0.3

@@ -226,7 +226,7 @@ def _process() -> Iterator[Option]:
     yield Option("processes.workers", "processes that share the listeners by SO_REUSEPORT", "", 1, 256)
     yield Option("processes.pid_file", "file that holds the pid of the process that receives; empty = none")
     yield Option("processes.handover", "on SIGUSR2: pass sockets on, statsrelay's sequence, or none")
-    yield Option("processes.handover_drain_s", "patience of the old process with its queues", "s", 0, 3600)
+    yield Option("processes.handover_drain_s", "how long a hand-over waits for what is on its way", "s", 0, 3600)
 
 
 RELAY_OPTIONS: tuple[Option, ...] = (*_relays(), *_destinations(), *_process())

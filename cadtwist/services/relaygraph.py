@@ -40,7 +40,6 @@ from cadtwist.telemetry import Account, Telemetry
 __all__ = ["DestinationFigures", "RelayGraph", "destination_options", "limits_of"]
 
 _LOADS_S = 0.25
-_PASS_ON_S = 0.3
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -204,9 +203,10 @@ class RelayGraph:
         for mover in self._moving:
             mover.stopService()
         ended = [old.close(0.0) for _, old, _ in self._replaced]
+        patience_s = self.config.processes.handover_drain_s
         for name, destination in self.destinations.items():
             if self._leaving:
-                leaving = destination.leave(_PASS_ON_S if destination.connected else 0.0)
+                leaving = destination.leave(patience_s if destination.connected else 0.0)
                 ended.append(leaving.addCallback(partial(self._inherit, name)))
             else:
                 ended.append(destination.close())
@@ -320,8 +320,9 @@ class RelayGraph:
         """Keep only the routers in `stages`, and the destinations of the configuration."""
         self._stages = [held for held in self._stages if held[1] in stages]
         replaced, self._replaced = self._replaced, []
+        patience_s = self.config.processes.handover_drain_s
         for name, old, backlog in replaced:
-            leaving = old.leave(_PASS_ON_S if old.connected else 0.0)
+            leaving = old.leave(patience_s if old.connected else 0.0)
             leaving.addCallback(partial(self._succeed, name, backlog))
         wanted = {config.name for config in self.config.destinations}
         for name in [name for name in self.destinations if name not in wanted]:
