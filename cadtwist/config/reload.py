@@ -18,8 +18,8 @@ __all__ = ["LISTS", "SCHEMAS", "Change", "Difference", "difference", "merged", "
 SCHEMAS = ("schemas", "aggregation")
 """What the files of schemas hold."""
 
-LISTS = ("stages.blacklist", "stages.whitelist")
-"""What the files of black and white lists hold."""
+LISTS = ("stages.blacklist", "stages.whitelist", "stages.rewrite", "stages.post_rewrite", "aggregate_rules")
+"""What the files of lists and rules about names hold."""
 
 
 _WHOLE = ("listeners", "relays", "destinations", "health_metrics", "accumulators")
