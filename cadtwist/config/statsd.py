@@ -10,7 +10,7 @@ from cadtwist.config.errors import Problems
 from cadtwist.config.jsobject import Node, read_object
 from cadtwist.config.statsdmodel import KeyFlush, Peer, StatsdConfig, StatsdLog, StatsdServer
 from cadtwist.kernels.jstext import js_text
-from cadtwist.model.statsdstyle import GraphiteNaming, Histogram, StatsdStyle
+from cadtwist.model.statsdstyle import MOST_HISTOGRAMS, GraphiteNaming, Histogram, StatsdStyle
 
 __all__ = ["read_statsd"]
 
@@ -196,11 +196,14 @@ def _style(top: _Options) -> StatsdStyle:
     if thresholds == (0.0,):
         thresholds = (90.0,)
     ttl = top.number("gaugesMaxTTL", 1.0)
+    histograms = tuple(_histogram(one) for one in top.sections("histogram"))
+    if len(histograms) > MOST_HISTOGRAMS:
+        top.error("histogram", f"more than {MOST_HISTOGRAMS} histograms")
     deletes: dict[str, Any] = {field: top.flag(key, idle) for key, field in _DELETES.items()}
     return StatsdStyle(
         flush_interval_s=top.number("flushInterval", 10000.0, 1.0, 86400e3) / 1000.0,
         percent_thresholds=thresholds,
-        histograms=tuple(_histogram(one) for one in top.sections("histogram")),
+        histograms=histograms[:MOST_HISTOGRAMS],
         calculated=tuple(top.typed("calculatedTimerMetrics", _as_text, "a string")),
         gauges_max_ttl=int(ttl) if ttl == int(ttl) and ttl > 1 else 1,
         prefix_stats=top.text("prefixStats", "statsd"),

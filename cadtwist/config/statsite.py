@@ -13,7 +13,13 @@ from typing import Any, NamedTuple
 
 from cadtwist.config.errors import Problems
 from cadtwist.config.statsdmodel import StatsiteConfig
-from cadtwist.model.statsdstyle import STATSITE_TIMER_FIELDS, StatsiteHistogram, StatsiteNaming, StatsiteStyle
+from cadtwist.model.statsdstyle import (
+    MOST_HISTOGRAMS,
+    STATSITE_TIMER_FIELDS,
+    StatsiteHistogram,
+    StatsiteNaming,
+    StatsiteStyle,
+)
 
 __all__ = ["read_statsite"]
 
@@ -55,7 +61,9 @@ def read_statsite(text: str, path: str, problems: Problems) -> StatsiteConfig:
             if entry.name == "flush_interval" and style.get(field, 0) >= _SLOW_FLUSH_S:
                 problems.warning(path, entry.line, entry.name, f"{_SLOW_FLUSH_S} s or more is very long")
     found = (_histogram(name, entries, path, problems) for name, entries in histograms.items())
-    style["histograms"] = tuple(histogram for histogram in found if histogram is not None)
+    style["histograms"] = tuple(histogram for histogram in found if histogram is not None)[:MOST_HISTOGRAMS]
+    if len(histograms) > MOST_HISTOGRAMS:
+        problems.error(path, 0, "", f"more than {MOST_HISTOGRAMS} histograms")
     return StatsiteConfig(style=StatsiteStyle(**style), naming=StatsiteNaming(**naming), **plain)
 
 

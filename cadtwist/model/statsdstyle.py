@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cadtwist.kernels.jstext import js_text
 
 __all__ = [
+    "MOST_HISTOGRAMS",
     "STATSITE_TIMER_FIELDS",
     "GraphiteNaming",
     "Histogram",
@@ -19,6 +20,9 @@ __all__ = [
     "percent_text",
     "timer_fields",
 ]
+
+MOST_HISTOGRAMS = 250
+"""So many different ones can be told apart."""
 
 STATSITE_TIMER_FIELDS = ("sum", "sum_sq", "mean", "lower", "upper", "count", "stdev", "median", "rate", "sample_rate")
 """What `timers_include` may name; quantiles and histograms are always told."""

@@ -112,6 +112,7 @@ class StatsdDaemon:
         self.intakes: list[Any] = []
         self._limit = ConnectionLimit()
         self._bad_log = BadInputLog(reactor.seconds)
+        self._named: GraphiteTeller | None = None
         self._destination = self._graphite()
         account = self.telemetry.account("graphite output")
         self.output = GraphiteOutput(
@@ -147,6 +148,9 @@ class StatsdDaemon:
             config.naming.own, self.output.status, raw_keys=not config.sanitise_keys,
         )  # fmt: skip
         self.outputs.keys.hold(graphite)
+        if self._named is not None:
+            self.outputs.keys.release(self._named)
+        self._named = graphite
         console = ConsoleTeller(self.space.table, sys.stdout, config.console_prettyprint, _date)
         return Tellers([graphite, console] if "console" in config.backends else [graphite], self.output)
 

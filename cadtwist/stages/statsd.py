@@ -31,6 +31,7 @@ KINDS = ("", "c", "ms", "g", "s", "kv")
 """The types of series; a kind's number is its place, 0 = unknown."""
 
 SLICE = 1024
+_UNKNOWN = 255
 Matrix = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -87,7 +88,7 @@ class Calculation(Protocol):
         """Return when the first flush after `now` is due."""
 
     def group(self, kind: int, key: str) -> int:
-        """Return which fields a series has, of those of its kind; less than 256."""
+        """Return which fields a series has, of those of its kind; less than 255."""
 
     def tell(self, buckets: active.buckets.Buckets, closing: Closing, groups: npt.NDArray[np.uint8]) -> Iterator[Told]:
         """Yield what is told of some series."""
@@ -200,9 +201,7 @@ class StatsdWindow:
             self.flush(now)
         self.calculation, self._teller = calculation, teller
         self._due = min(self._due, calculation.due(now))
-        self._groups.fill(0)
-        for number in np.flatnonzero(self._kinds).tolist():
-            self._learn(number)
+        self._groups.fill(_UNKNOWN)
 
     def series(self, kind: str) -> Ids:
         """Return the ids of the series of a kind that are told now, in order."""
@@ -267,6 +266,13 @@ class StatsdWindow:
         self._groups[number] = self.calculation.group(kind, key)
         self.buckets.define(number, 0.0, self.calculation.flags[kind])
 
+    def _groups_of(self, ids: Ids) -> npt.NDArray[np.uint8]:
+        """Return the groups of series; after a change they are asked for again."""
+        for number in ids[self._groups[ids] == _UNKNOWN].tolist():
+            key = self._table.name(number).decode("utf-8").rpartition("|")[0]
+            self._groups[number] = self.calculation.group(int(self._kinds[number]), key)
+        return self._groups[ids]
+
     def _of_kind(self, kind: int) -> Ids:
         return np.flatnonzero(self._live & (self._kinds == kind)).astype(np.uint32)
 
@@ -301,7 +307,7 @@ class StatsdWindow:
         ours = np.ones(len(cells), np.bool_) if lasting else old
         closing = Closing(kind, ids, cells[ours], at[ours], newer, window)
         series = 0
-        groups = self._groups[ids]
+        groups = self._groups_of(ids)
         for told in self.calculation.tell(buckets, closing, groups):
             made = self._teller.tell(told, timestamp)
             self.account.made += made

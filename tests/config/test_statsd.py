@@ -114,6 +114,10 @@ class ReadStatsdTests(SynchronousTestCase):
             cases += 1
         self.assertGreater(cases, 0)
 
+    def test_histograms_are_bounded(self) -> None:
+        _, problems = read("{histogram: [" + "{metric: 'a', bins: [1]}," * 251 + "]}")
+        self.assertEqual(problems.texts("error"), ["config.js:1: histogram: more than 250 histograms"])
+
 
 class SampleTests(SynchronousTestCase):
     """conf/statsd.js says what is so without it."""

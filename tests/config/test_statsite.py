@@ -94,6 +94,10 @@ class ReadStatsiteTests(SynchronousTestCase):
             cases += 1
         self.assertGreater(cases, 0)
 
+    def test_histograms_are_bounded(self) -> None:
+        text = "".join(f"[histogram_{n}]\nprefix=a\nmin=0\nmax=9\nwidth=3\n" for n in range(251))
+        self.assertEqual(read(text)[1].texts("error"), ["statsite.ini: more than 250 histograms"])
+
 
 class SampleTests(SynchronousTestCase):
     """conf/statsite.ini says what is so without it."""

@@ -336,8 +336,9 @@ class StatsdWindowTests(SynchronousTestCase):
 
     def test_other_settings(self) -> None:
         replay = StatsdReplay({})
-        replay.send(["t:1|ms", "t:3|ms", "g:2|g"])
-        other = StatsdReplay({"percentThreshold": 50, "graphite": {"legacyNamespace": False}, "flushInterval": 5000})
+        replay.send(["t:1|ms", "t:3|ms", "g:2|g", "h:7|ms"])
+        other = StatsdReplay({"percentThreshold": 50, "graphite": {"legacyNamespace": False}, "flushInterval": 5000,
+                              "histogram": [{"metric": "h", "bins": [5, "inf"]}]})  # fmt: skip
         teller = GraphiteTeller(
             replay.table, replay.graphite, replay, replay.account, other.config.naming, other.config.naming.own
         )
@@ -347,6 +348,8 @@ class StatsdWindowTests(SynchronousTestCase):
         self.assertIn("stats.timers.t.upper_50 1 TS", lines)
         self.assertIn("stats.gauges.g 2 TS", lines)
         self.assertFalse(any("_90" in line for line in lines))
+        self.assertIn("stats.timers.h.histogram.bin_inf 1 TS", lines)
+        self.assertFalse(any(".t.histogram" in line for line in lines))
 
     def test_what_exceeds_the_memory_is_counted(self) -> None:
         replay = StatsdReplay({}, max_bytes=1200)
