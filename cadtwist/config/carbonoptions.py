@@ -166,6 +166,7 @@ _OURS = (
     ours("HTTP_MAX_REQUEST_BYTES", "int", "web.max_request_bytes", users="CB"),
     ours("HTTP_MAX_SERIES", "int", "web.max_series", users="CB"),
     ours("HTTP_MAX_POINTS", "int", "web.max_points", users="CB"),
+    ours("HTTP_MAX_SECONDS", "float", "web.max_seconds", users="CB"),
     ours("HTTP_FIND_TIMEOUT", "float", "web.find_timeout_s", users="CB"),
     ours("LINE_RECEIVER_MAX_LENGTH", "int", "limits.max_line_bytes"),
     ours("PROTOBUF_RECEIVER_MAX_LENGTH", "int", "limits.max_protobuf_bytes"),

@@ -231,6 +231,7 @@ class WebConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_request_bytes: int = 1 << 20
     max_series: int = 10_000
     max_points: int = 20_000_000
+    max_seconds: float = 10.0
     find_timeout_s: float = 30.0
 
 

@@ -116,6 +116,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("web.max_request_bytes", "largest request body", "bytes", 1024, GIB),
     Option("web.max_series", "series in one answer", "", 1, 10_000_000),
     Option("web.max_points", "datapoints in one answer", "points", 1, 10**10),
+    Option("web.max_seconds", "time that one answer may take to be computed", "s", 0.1, 3600),
     Option("web.find_timeout_s", "patience of a web worker with the owner of the names", "s", 0.1, 3600),
     Option("self_metrics.interval_s", "seconds between our own metrics; 0 = off", "s", 0, 86400, reloadable=True),
     Option("self_metrics.prefix", "first part of the names of our own metrics", reloadable=True),

@@ -53,11 +53,12 @@ class Resolution(Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True)
 class QueryLimits:
-    """What one request may cost: series, points, calls of functions, and what its globs may."""
+    """What one request may cost: series, points, calls of functions, seconds, and what its globs may."""
 
     series: int = 10_000
     points: int = 20_000_000
     calls: int = 20_000
+    seconds: float = 10.0
     find: FindLimits = field(default_factory=FindLimits)
 
 

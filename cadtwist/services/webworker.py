@@ -69,7 +69,7 @@ def listening_socket(interface: str, port: int) -> socket.socket:
 
 def query_limits(web: WebConfig) -> QueryLimits:
     """Return the budgets of a request."""
-    return QueryLimits(series=web.max_series, points=web.max_points, find=FindLimits())
+    return QueryLimits(series=web.max_series, points=web.max_points, seconds=web.max_seconds, find=FindLimits())
 
 
 def reading_store(storage: StorageConfig) -> IStore:

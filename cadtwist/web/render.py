@@ -13,7 +13,7 @@ from cadtwist.query.timeseries import TimeSeries, Window
 from cadtwist.query.timespec import TimeSpecError, parse_time, zone_named
 from cadtwist.web.answers import Answer
 from cadtwist.web.carbonapi import TYPE_V2, TYPE_V3, VERSION_2, VERSION_3, encoded, is_message, multi_render
-from cadtwist.web.context import Slices, WebContext
+from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, RefusedError, invalid
 from cadtwist.web.formats import RENDER_FORMATS, render_pieces
 from cadtwist.web.image import IMAGES, GraphOptions, drawn, graph_options, slices_of, wrapped
@@ -77,7 +77,7 @@ async def render(context: WebContext, params: Params) -> Answer:
     if wanted.form in _MESSAGES:
         body = encoded(wanted.form, found, Window(wanted.start, wanted.end))
     else:
-        body = await _body(context, wanted, found)
+        body = await _body(sources, wanted, found)
     kind = _KINDS[wanted.form]
     if wanted.callback:
         body, kind = wanted.callback.encode("utf-8", "replace") + b"(" + body + b")", "text/javascript"
@@ -113,12 +113,11 @@ def _image(context: WebContext, options: GraphOptions, wanted: RenderRequest, fo
     return Answer(image, IMAGES[wanted.form], headers=headers)
 
 
-async def _body(context: WebContext, wanted: RenderRequest, found: list[TimeSeries]) -> bytes:
+async def _body(sources: Sources, wanted: RenderRequest, found: list[TimeSeries]) -> bytes:
     pieces: list[bytes] = []
-    slices = Slices(context)
     for piece in render_pieces(wanted.form, found, wanted.zone, wanted.no_nulls, wanted.pretty):
         pieces.append(piece)
-        await slices.breathe()
+        await sources.breathe()
     return b"".join(pieces)
 
 

@@ -21,7 +21,8 @@ _LATEST = 0xFFFFFFFF  # the last second that files can tell
 class Sources:
     """The sources of one request: each metric is read once for each range.
 
-    A file's fault is logged and costs that file's points only.  TooBroad beyond the limits of points and series.
+    A file's fault is logged and costs that file's points only.  TooBroad beyond the limits of points,
+    series and seconds.
     """
 
     _log = Logger()
@@ -30,6 +31,7 @@ class Sources:
         self._context = context
         self._now = now
         self._slices = Slices(context)
+        self._until = context.clock() + context.limits.seconds
         self._read: dict[tuple[str, int, int], TimeSeries | None] = {}
         self._points = 0
 
@@ -68,11 +70,13 @@ class Sources:
                 series.name, series.start, series.end, series.step, series.values, expression=pattern
             )
         self._read[key] = made
-        await self._slices.breathe()
+        await self.breathe()
         return made
 
     async def breathe(self) -> None:
-        """Let others run if this slice of the work is over."""
+        """Let others run if this slice of the work is over; TooBroad when all of the time is."""
+        if self._context.clock() > self._until:
+            raise TooBroad(f"The request takes more than {self._context.limits.seconds:g} s")
         await self._slices.breathe()
 
     async def events(self, tags: Sequence[str], start: int, end: int) -> Sequence[int]:

@@ -124,6 +124,10 @@ class RenderTests(SynchronousTestCase):
         doors = make(limits=QueryLimits(points=4))
         reply = get(*doors, "/render", target="a.*", format="json", **{"from": "-3min"})
         self.assertEqual((reply.status, b"more than 4 points" in reply.body), (400, True))
+        ticks = iter(range(NOW, NOW + 1000))
+        doors = make(limits=QueryLimits(seconds=2), now=lambda: float(next(ticks)))
+        reply = get(*doors, "/render", target="scale(a.*,2)", format="json")
+        self.assertEqual((reply.status, b"takes more than 2 s" in reply.body), (400, True))
 
     def test_inline_render_pauses(self):
         pauses: list[Deferred] = []
@@ -133,7 +137,7 @@ class RenderTests(SynchronousTestCase):
             pauses.append(Deferred())
             return pauses[-1]
 
-        doors, clock = make(pause=pause, now=lambda: float(next(ticks)))
+        doors, clock = make(pause=pause, now=lambda: float(next(ticks)), limits=QueryLimits(seconds=900))
         client = Client(doors, clock)
         client.send(request_bytes("GET", "/render", [("target", "a.*"), ("format", "raw")]))
         turns = 0
