@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from cadtwist.query.timeseries import TimeSeries
 
-__all__ = ["RENDER_FORMATS", "render_pieces"]
+__all__ = ["RENDER_FORMATS", "Grids", "render_pieces"]
 
 RENDER_FORMATS = {
     "json": "application/json",
@@ -31,24 +31,26 @@ RENDER_FORMATS = {
 """The formats that are written here, and their content types."""
 
 _MOST_WHOLE = 2.0**53
+_MOST_GRIDS = 64
+_LONGEST_GRID = 20_000
 _LEAST_PLAIN, _MOST_PLAIN = 1e-4, 1e16  # beyond these `repr` writes an exponent
 _ZONE_GRAIN_S = 900  # time zones change at multiples of a quarter of an hour
 
 
 def render_pieces(
-    form: str, found: Sequence[TimeSeries], zone: tzinfo, no_nulls: bool, pretty: bool
+    form: str, found: Sequence[TimeSeries], zone: tzinfo, no_nulls: bool, pretty: bool, grids: Grids
 ) -> Iterator[bytes]:
     """Yield the body in one of RENDER_FORMATS, a series at a time where the format allows that.
 
-    `zone` is for the times of csv; `no_nulls` and `pretty` are for json.
+    `zone` is for the times of csv; `no_nulls`, `pretty` and `grids` are for json.
     """
     if form not in ("raw", "pickle", "msgpack"):
         found = [_cut(series) for series in found]
     if form == "raw":
         yield from map(_raw_line, found)
     elif form == "csv":
-        grids = _Grids(zone)
-        yield from (_csv(series, grids) for series in found)
+        times = _CsvTimes(zone)
+        yield from (_csv(series, times) for series in found)
     elif form == "pickle":
         yield pickle.dumps([_plain(series) for series in found], 2)
     elif form == "msgpack":
@@ -58,7 +60,7 @@ def render_pieces(
     elif form == "rickshaw":
         yield _rickshaw(found).encode("ascii")
     else:
-        yield from _json(found, no_nulls, pretty)
+        yield from _json(found, no_nulls, pretty, grids)
 
 
 def _times(series: TimeSeries) -> npt.NDArray[np.int64]:
@@ -106,14 +108,13 @@ def _dumps(value: object, infinite: bool, pretty: bool = False) -> str:
     return text.replace("Infinity", "1e9999") if infinite else text
 
 
-def _json(found: Sequence[TimeSeries], no_nulls: bool, pretty: bool) -> Iterator[bytes]:
+def _json(found: Sequence[TimeSeries], no_nulls: bool, pretty: bool, grids: Grids) -> Iterator[bytes]:
     if not any(len(series) for series in found):
         found = []
     if pretty:
         yield _pretty_json(found, no_nulls).encode("ascii")
         return
     before = "["
-    grids = _Grids(timezone.utc)
     for series in found:
         known = ~np.isnan(series.values) if no_nulls else None
         if known is None or known.any():
@@ -125,7 +126,7 @@ def _json(found: Sequence[TimeSeries], no_nulls: bool, pretty: bool) -> Iterator
     yield b"[]" if before == "[" else b"]"
 
 
-def _json_points(series: TimeSeries, known: npt.NDArray[np.bool_] | None, grids: _Grids) -> bytes:
+def _json_points(series: TimeSeries, known: npt.NDArray[np.bool_] | None, grids: Grids) -> bytes:
     """Return `[value, time], [value, time]` of all points, or of the known ones."""
     values = series.values
     if known is None:
@@ -162,24 +163,37 @@ def _tags_text(tags: dict[str, str]) -> str:
     return "{" + ", ".join([f"{_quoted(tag)}: {_quoted(value)}" for tag, value in tags.items()]) + "}"
 
 
-class _Grids:
-    """The texts of times, made once for all series of one body that lie on the same times."""
+class Grids:
+    """What the texts of values fit into, made once for all series that lie on the same times.
 
-    def __init__(self, zone: tzinfo) -> None:
-        self._zone = zone
-        self._texts: dict[tuple[int, int, int], list[bytes]] = {}
+    At most `_MOST_GRIDS` are kept, and none of more than `_LONGEST_GRID` points: the next request of a dashboard asks
+    for the same times.
+    """
+
+    def __init__(self) -> None:
         self._points: dict[tuple[int, int, int], bytes] = {}
 
     def points(self, series: TimeSeries) -> bytes:
-        """Return `[%b, time], [%b, time]`: what the texts of values fit into."""
+        """Return `[%b, time], [%b, time]` for the points of a series."""
         key = series.start, series.step, len(series)
         found = self._points.get(key)
         if found is None:
             found = b"".join([b"[%%b, %d], " % time for time in _times(series).tolist()])[:-2]
-            self._points[key] = found
+            if len(series) <= _LONGEST_GRID:
+                if len(self._points) >= _MOST_GRIDS:
+                    del self._points[next(iter(self._points))]
+                self._points[key] = found
         return found
 
-    def csv_times(self, series: TimeSeries) -> list[bytes]:
+
+class _CsvTimes:
+    """The texts of times in a zone, made once for all series of one body that lie on the same times."""
+
+    def __init__(self, zone: tzinfo) -> None:
+        self._zone = zone
+        self._texts: dict[tuple[int, int, int], list[bytes]] = {}
+
+    def of(self, series: TimeSeries) -> list[bytes]:
         """Return `,YYYY-mm-dd HH:MM:SS,` for each point."""
         key = series.start, series.step, len(series)
         found = self._texts.get(key)
@@ -230,11 +244,11 @@ def _plain(series: TimeSeries) -> dict[str, object]:
     }
 
 
-def _csv(series: TimeSeries, grids: _Grids) -> bytes:
+def _csv(series: TimeSeries, times: _CsvTimes) -> bytes:
     name = io.StringIO()
     csv.writer(name, dialect="excel").writerow([series.name])
     texts = [name.getvalue().removesuffix("\r\n").encode("utf-8", "replace")] * (4 * len(series))
-    texts[1::4] = grids.csv_times(series)
+    texts[1::4] = times.of(series)
     texts[2::4] = [b"" if text == b"null" else text for text in _number_texts(series.values, b"inf", series.whole)]
     texts[3::4] = [b"\r\n"] * len(series)
     return b"".join(texts)
