@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import IService, Service
@@ -13,17 +15,25 @@ from twisted.logger import Logger
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
+from cadtwist import __version__
 from cadtwist.config.errors import Problems
+from cadtwist.config.model import WebConfig
 from cadtwist.config.statsd import read_statsd
 from cadtwist.config.statsdmodel import StatsdConfig, StatsiteConfig
 from cadtwist.config.statsite import read_statsite
 from cadtwist.errors import CadtwistError
+from cadtwist.kernels import active
+from cadtwist.net.listeners import TCPListener
+from cadtwist.query.owner import NoMetrics
 from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.descriptors import raise_file_limit
 from cadtwist.services.statsd import StatsdDaemon
 from cadtwist.services.statsite import StatsiteDaemon
+from cadtwist.services.webworker import web_site
+from cadtwist.storage.memory import MemoryStore
+from cadtwist.storage.schemas import SchemaTable
 
-__all__ = ["Options", "StatsdService", "makeService", "read_either"]
+__all__ = ["Options", "StatsdService", "makeService", "read_either", "topics_of"]
 
 EXIT_CONFIG = 1
 _INI = re.compile(r"^\s*\[", re.MULTILINE)
@@ -33,7 +43,10 @@ _OBJECT = re.compile(r"^\s*(?:(?://[^\n]*|/\*.*?\*/)\s*)*[({]", re.DOTALL)
 class Options(TwistedOptions):
     """What `twistd statsd` understands."""
 
-    optParameters = [["config", "c", None, "statsd's config.js or statsite's ini"]]
+    optParameters = [
+        ["config", "c", None, "statsd's config.js or statsite's ini"],
+        ["http-port", None, 0, "port of 127.0.0.1 that tells /metrics and /ledger; 0 = none", int],
+    ]
     optFlags = [["dogstatsd", None, "read DogStatsD's types as well: histograms and distributions as timers"]]
 
     def postOptions(self) -> None:
@@ -68,7 +81,9 @@ def makeService(options: Any) -> IService:
         raise SystemExit(EXIT_CONFIG)
     from twisted.internet import reactor  # noqa: PLC0415 (the reactor is chosen by twistd, after import)
 
-    return StatsdService(reactor, options["config"], config, problems.texts("warning"), bool(options["dogstatsd"]))
+    return StatsdService(
+        reactor, options["config"], config, problems.texts("warning"), bool(options["dogstatsd"]), options["http-port"]
+    )
 
 
 class StatsdService(Service):
@@ -77,7 +92,13 @@ class StatsdService(Service):
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, path: str, config: StatsdConfig | StatsiteConfig, warnings: list[str], dog: bool
+        self,
+        reactor: Any,
+        path: str,
+        config: StatsdConfig | StatsiteConfig,
+        warnings: list[str],
+        dog: bool,
+        http_port: int = 0,
     ) -> None:
         self.daemon: StatsdDaemon | StatsiteDaemon | None = None
         self._reactor = reactor
@@ -85,6 +106,7 @@ class StatsdService(Service):
         self._config = config
         self._warnings = warnings
         self._dog = dog
+        self._http_port = http_port
         self._changed_at = _changed(path)
 
     def startService(self) -> None:
@@ -100,6 +122,8 @@ class StatsdService(Service):
                 self.daemon = StatsiteDaemon(self._reactor, config)
             else:
                 self.daemon = StatsdDaemon(self._reactor, config, self._dog, self._reread)
+            if self._http_port:
+                _reports(self._reactor, self.daemon, self._http_port).setServiceParent(self.daemon.service)
             self.daemon.service.startService()
         except (CadtwistError, OSError, CannotListenError) as error:
             print(error, file=sys.stderr)  # noqa: T201 (whoever started us reads it)
@@ -120,6 +144,31 @@ class StatsdService(Service):
         for text in problems.texts("error"):
             self._log.warn("the changed configuration is not taken: {text}", text=text)
         return config if isinstance(config, StatsdConfig) and not problems.failed else None
+
+
+def _reports(reactor: Any, daemon: StatsdDaemon | StatsiteDaemon, port: int) -> IService:
+    """Return the listener that tells how the daemon is."""
+    site = web_site(reactor, NoMetrics(topics_of(daemon)), MemoryStore(SchemaTable()), WebConfig(), inline=True)
+    return TCPListener("http", reactor, site, "127.0.0.1", port)
+
+
+def topics_of(daemon: StatsdDaemon | StatsiteDaemon) -> dict[str, Callable[[], object]]:
+    """Return what can be asked of a daemon over HTTP."""
+
+    def status() -> dict[str, object]:
+        accounts = daemon.telemetry.accounts.values()
+        return {
+            "program": "statsd" if isinstance(daemon, StatsdDaemon) else "statsite",
+            "version": __version__,
+            "kernels": "native" if active.NATIVE else "python",
+            "pid": os.getpid(),
+            "time": int(time.time()),
+            "ready": True,
+            "names": len(daemon.space.table),
+            "unbalanced": {account.name: account.balance() for account in accounts if account.balance()},
+        }
+
+    return {"status": status, "ledger": daemon.telemetry.ledger, "waits": list}
 
 
 def _changed(path: str) -> float:

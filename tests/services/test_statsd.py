@@ -16,7 +16,7 @@ from cadtwist.config.errors import Problems
 from cadtwist.config.statsd import read_statsd
 from cadtwist.config.statsdmodel import StatsdConfig, StatsiteConfig
 from cadtwist.services.statsd import StatsdDaemon
-from cadtwist.services.statsdtap import Options, makeService, read_either
+from cadtwist.services.statsdtap import Options, makeService, read_either, topics_of
 from cadtwist.services.statsite import StatsiteDaemon, StreamCommand
 from cadtwist.telemetry import Account
 
@@ -167,6 +167,23 @@ class StreamCommandTests(SynchronousTestCase):
 
 
 class TapTests(SynchronousTestCase):
+    def test_what_can_be_asked_over_http(self) -> None:
+        reactor = MemoryReactorClock()
+        for daemon, program in (
+            (StatsdDaemon(reactor, StatsdConfig(), clock=lambda: 0.0), "statsd"),
+            (StatsiteDaemon(reactor, StatsiteConfig(), clock=lambda: 0.0), "statsite"),
+        ):
+            topics = topics_of(daemon)
+            status: Any = topics["status"]()
+            self.assertEqual((status["program"], status["unbalanced"], topics["waits"]()), (program, {}, []))
+            ledger: Any = topics["ledger"]()
+            self.assertIn(program, [account["name"] for account in ledger])
+
+    def test_a_port_for_reports(self) -> None:
+        options = Options()
+        options.parseOptions(["--config=x", "--http-port=8080"])
+        self.assertEqual(options["http-port"], 8080)
+
     def test_both_families_are_told_apart(self) -> None:
         for text, kind in {
             "[statsite]\nport = 1\n": StatsiteConfig,
