@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cadtwist.config.cadentsection import IDLE_KEYS, SECTION_KEYS
 from cadtwist.config.carbonoptions import CARBON_OPTIONS
 from cadtwist.config.errors import Problems
+from cadtwist.config.istatd import load_istatd
 from cadtwist.config.load import Loaded, load, read_file
 from cadtwist.config.model import CacheConfig, Config
 from cadtwist.config.native import load_native
@@ -112,3 +113,19 @@ class SampleTests(SynchronousTestCase):
             problems = Problems()
             self.assertEqual(read_patterns(read_file(os.path.join(_CONF, name)), name, problems), ())
             self.assertEqual(problems.reports, [])
+
+
+class IstatdSampleTests(SynchronousTestCase):
+    def test_loads_without_a_remark(self) -> None:
+        text = read_file(os.path.join(_CONF, "istatd.cfg"))
+        problems = Problems()
+        config = load_istatd(text, "istatd.cfg", (), problems)
+        self.assertEqual(problems.reports, [])
+        self.assertEqual((config.stat_port, config.http_port, config.admin_port), (18001, 18011, 18031))
+        self.assertTrue(config.store.startswith("./var/istatd"))
+
+    def test_what_is_commented_out_is_right_too(self) -> None:
+        text = read_file(os.path.join(_CONF, "istatd.cfg"))
+        problems = Problems()
+        load_istatd(text.replace("#--", "--"), "istatd.cfg", (), problems)
+        self.assertEqual(problems.reports, [])

@@ -7,6 +7,7 @@ is what its file says, else what the first line said.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["CounterCache"]
 
 _UNKNOWN, _GAUGE, _EVENT = range(3)
+FUTURE_S = 60
 
 
 @implementer(ISummarySink, IHolder)
@@ -39,7 +41,8 @@ class CounterCache:
     the finest interval.
     At most `most` samples wait; a counter with `full_at` of them is offered before the next flush.  A flush is a round
     of `begin` and then `take` until nothing is left.  Every job comes back by `confirm`.  `opened(counter, event)`
-    hears of each counter the first time that a sample is for it.
+    hears of each counter the first time that a sample is for it.  `log(samples, events)`, once set, is told of what
+    is accepted: the ids are counters'.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class CounterCache:
         opened: Callable[[bytes, bool], None] = lambda _counter, _event: None,
     ) -> None:
         self.samples = kernel.SampleStore(most, full_at)
+        self.log: Callable[[SummaryBatch, npt.NDArray[np.bool_]], object] | None = None
         self._table = table
         self._account = account
         self._is_event = is_event
@@ -65,6 +69,7 @@ class CounterCache:
         self._kinds: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._uses: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
         self._open: set[int] = set()
+        self._new: list[int] = []
         self._round: Ids = np.zeros(0, np.uint32)
         self._shift = Shift.DUE
         self._flying: set[int] = set()
@@ -83,13 +88,30 @@ class CounterCache:
             account.drop("table_full", int(np.count_nonzero(decided == UNKNOWN)))
             batch, decided = batch.select(decided >= FIRST_ROW), decided[decided >= FIRST_ROW]
         ids = (decided - FIRST_ROW).astype(np.uint32)
+        batch = replace(batch, ids=ids)
+        events, now = self._kinds[ids] == _EVENT, self._now()
+        early = batch.timestamps > now + np.where(events, self._step_s, FUTURE_S)
+        if early.any():
+            account.drop("from_future", int(np.count_nonzero(early)))
+            batch, events = batch.select(~early), events[~early]
+        if self.log is not None and len(batch):
+            self.log(batch, events)
+        self._keep(batch, events, now)
+
+    def accept_logged(self, batch: SummaryBatch) -> None:
+        """Keep samples that a log had: their ids are counters', and their times were right when they came."""
+        self._account.made += len(batch)
+        self._room_for(int(batch.ids.max(initial=0)))
+        self._keep(batch, self._kinds[batch.ids] == _EVENT, float(batch.timestamps.max(initial=0)))
+
+    def _keep(self, batch: SummaryBatch, events: npt.NDArray[np.bool_], now: float) -> None:
         refused = self.samples.append(
-            ids, batch.timestamps, batch.counts, batch.sums, batch.sumsqs, batch.minima, batch.maxima,
-            (self._kinds[ids] == _EVENT).astype(np.uint8), self._now(), self._step_s,
+            batch.ids, batch.timestamps, batch.counts, batch.sums, batch.sumsqs, batch.minima, batch.maxima,
+            events.astype(np.uint8), now, self._step_s,
         )  # fmt: skip
         for reason, amount in zip(("from_future", "rejected", "cache_full"), refused, strict=True):
             if amount:
-                account.drop(reason, amount)
+                self._account.drop(reason, amount)
 
     def counter_of(self, name: bytes) -> int:
         """Return the id of the counter that a name means, NO_ID where none is known."""
@@ -99,10 +121,14 @@ class CounterCache:
         """Return the samples of a counter that no job has taken yet, as the columns of a StatJob."""
         return self.samples.peek(np.array([number], np.uint32))[1]
 
-    def restore(self, number: int, event: bool) -> None:
-        """Tell that a counter has open windows, as found in a log."""
+    def know(self, number: int, event: bool) -> None:
+        """Tell what a counter is, as found in a log."""
         self._room_for(number)
         self._kinds[number] = _EVENT if event else _GAUGE
+
+    def restore(self, number: int, event: bool) -> None:
+        """Tell that a counter has open windows, as found in a log."""
+        self.know(number, event)
         self._open.add(number)
 
     # Jobs out
@@ -120,11 +146,13 @@ class CounterCache:
         return len(self._round)
 
     def take(self, most: int) -> StatJob | None:
-        """Take a job of up to `most` counters of the round, or of those that became full; None if nothing is due.
+        """Take a job of up to `most` counters of the round, of new or of full ones; None if nothing is due.
 
         Counters of which a job is under way are left for later.
         """
-        full = self.samples.full()
+        full = self._soon()
+        if not len(self._round):
+            self._shift = Shift.NONE
         if len(full):
             self._round = np.concatenate((full[~np.isin(full, self._round)], self._round))
         chosen, rest = self._round[:most], self._round[most:]
@@ -132,6 +160,11 @@ class CounterCache:
         self._round = np.concatenate((rest, chosen[busy])) if busy.any() else rest
         chosen = chosen[~busy] if busy.any() else chosen
         return self._job(chosen) if len(chosen) else None
+
+    def _soon(self) -> Ids:
+        """Return the counters that do not wait for a round: those that became full, and new ones, to get files."""
+        new, self._new = self._new, []
+        return np.concatenate((self.samples.full(), np.array(new, np.uint32))) if new else self.samples.full()
 
     def confirm(self, job: StatJob, statuses: Statuses, kept: npt.NDArray[np.bool_]) -> None:
         """Tell what became of a job; `kept` is where the store still has open windows.  What can be is tried again."""
@@ -186,6 +219,8 @@ class CounterCache:
             known = self._is_event(counter)
             event = name.startswith(b"*") if known is None else known
             self._kinds[target] = _EVENT if event else _GAUGE
+            if known is None:
+                self._new.append(target)
             self._opened(counter, event)
         return FIRST_ROW + target
 

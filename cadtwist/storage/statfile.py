@@ -258,18 +258,33 @@ class _Lane:
 
     def write(self, job: StatJob, log: Callable[[bytes], None] | None = None) -> Statuses:
         """As `StatStore.write`."""
+        statuses, redo = self.plan(job)
+        if log is not None and redo:
+            log(redo)
+        self.commit()
+        return statuses
+
+    def plan(self, job: StatJob) -> tuple[Statuses, bytes]:
+        """Return one status per counter and the redo record of a job; nothing is written before `commit`."""
         statuses: Statuses = np.zeros(len(job), np.uint8)
         with self._lock:
             redo = self._writer.plan(
                 job.names, job.name_offsets, job.ids, job.events, job.offsets, *job.columns, job.now, int(job.shift),
                 job.may_create, statuses,
             )  # fmt: skip
-            if log is not None and redo:
-                log(redo)
+        return statuses, redo
+
+    def commit(self) -> None:
+        """Write what was planned.  Blocks, without the GIL."""
+        with self._lock:
             self._writer.commit()
             for kind, name, code in self._writer.reports():
                 self._store.report(kind, name, code)
-        return statuses
+
+    @property
+    def unwritten(self) -> int:
+        """Counters whose last changes could not be written yet."""
+        return self._writer.unwritten
 
     def state(self, number: int) -> bytes:
         """Return the open windows of a counter, for a Reader."""

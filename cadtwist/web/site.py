@@ -21,7 +21,7 @@ from cadtwist.web.errors import HTML, PLAIN, RefusedError
 from cadtwist.web.params import Params, parse_params
 from cadtwist.web.render import render
 
-__all__ = ["ApiSite", "BoundedRequest", "Doors"]
+__all__ = ["ApiSite", "BoundedRequest", "BoundedSite", "Doors"]
 
 Door = Callable[[WebContext, Params], Coroutine[Any, Any, Answer]]
 
@@ -179,14 +179,21 @@ class BoundedRequest(Request):
         return self._too_long
 
 
-class ApiSite(Site):
-    """The site over `Doors`; bodies have at most `max_body` bytes, an idle connection is closed after a minute."""
+class BoundedSite(Site):
+    """A site whose requests have bodies of at most `max_body` bytes; an idle connection is closed after a minute."""
 
-    def __init__(self, context: WebContext, max_body: int = 1 << 20, reactor: Any = None) -> None:
-        super().__init__(Doors(context), requestFactory=BoundedRequest, timeout=_IDLE_S, reactor=reactor)
+    def __init__(self, resource: Resource, max_body: int = 1 << 20, reactor: Any = None) -> None:
+        super().__init__(resource, requestFactory=BoundedRequest, timeout=_IDLE_S, reactor=reactor)
         self.max_body = max_body
         self.displayTracebacks = False
         self.noisy = False
 
     def log(self, request: object) -> None:
         """Keep no access log: dashboards would fill it."""
+
+
+class ApiSite(BoundedSite):
+    """The site over `Doors`."""
+
+    def __init__(self, context: WebContext, max_body: int = 1 << 20, reactor: Any = None) -> None:
+        super().__init__(Doors(context), max_body, reactor)

@@ -74,7 +74,16 @@ class CounterCacheTests(SynchronousTestCase):
             self.confirm(job)
         self.assertEqual((self.account.held(), self.account.out, self.account.balance()), (0, 10, 0))
 
+    def test_a_new_counter_gets_its_files_before_the_next_round(self) -> None:
+        self.known[b"old"] = False
+        self.send((b"new", 5, 1), (b"old", 5, 1))
+        job = self.take()
+        self.assertEqual((job.name(0), len(job), job.shift), (b"new", 1, Shift.NONE))
+        self.confirm(job)
+        self.assertIsNone(self.cache.take(5))
+
     def test_a_full_counter_is_taken_between_rounds(self) -> None:
+        self.known.update({b"hot": False, b"cold": False})
         self.send(*[(b"hot", 5, n) for n in range(6)], (b"cold", 5, 1))
         job = self.take()
         self.assertEqual((job.name(0), job.samples, len(job)), (b"hot", 6, 1))

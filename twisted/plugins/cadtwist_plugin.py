@@ -85,3 +85,10 @@ carbon_aggregator_cache = ServiceMaker(
     "An aggregator within a cache; reads carbon.conf [aggregator-cache].",
     "carbon-aggregator-cache",
 )
+
+istat = ServiceMaker(
+    "cadtwist istat",
+    "cadtwist.services.istattap",
+    "Keep counters in StatFiles and forward them; reads istatd.cfg.",
+    "istat",
+)

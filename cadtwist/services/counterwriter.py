@@ -1,0 +1,200 @@
+"""The thread that writes counters, round after round, and reads them for whoever asks.
+
+All files of a daemon's counters belong to this one thread, so a reader meets a file either before a job or after it,
+never within, and what still waits in memory can be added to what it read without counting twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from cadtwist.cache.counters import CounterCache
+from cadtwist.flow import Gate
+from cadtwist.journal.counterlog import CounterLog, Place
+from cadtwist.model.statjob import Shift, StatJob
+from cadtwist.model.writejob import RETRY, Statuses
+from cadtwist.storage.statfile import StatStore
+from cadtwist.telemetry import Account
+
+__all__ = ["CounterWriter"]
+
+T = TypeVar("T")
+TICK_S = 0.25
+JOB_COUNTERS = 512
+LEAST_JOB = 32
+FULL_SHARE, EMPTY_SHARE = 0.8, 0.6
+REASON = "counters_full"
+
+
+class CounterWriter(Service):
+    """Writes every counter once in `flush_s`, spread over that time; all at once when asked or when memory is short.
+
+    `log`, if there is one, gets each job's redo record before a file is changed.  The gate is shut while more than
+    80 % of the samples that may wait do wait.  Stopping writes everything, windows included.
+    """
+
+    name = "counter writer"
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        cache: CounterCache,
+        store: StatStore,
+        gate: Gate,
+        account: Account,
+        flush_s: float,
+        log: CounterLog | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._cache = cache
+        self._store = store
+        self._gate = gate
+        self._account = account
+        self._flush_s = flush_s
+        self._journal = log
+        self._pool = ThreadPool(1, 1, name="counters")
+        self._tick: IDelayedCall | None = None
+        self._round_at = 0.0
+        self._round_size = 0
+        self._round_open = False
+        self._round_failed = False
+        self._busy = False
+        self._hurry = False
+        self._waiting: list[Deferred[None]] = []
+        self._ended = False
+
+    def startService(self) -> None:
+        """Start the thread and the first round."""
+        super().startService()
+        self._pool.start()
+        self._round_at = self._reactor.seconds() + self._flush_s
+        self._schedule()
+
+    def stopService(self) -> Deferred[None]:
+        """Write everything, then end the thread."""
+        super().stopService()
+        if self._tick is not None and self._tick.active():
+            self._tick.cancel()
+        done = self.flush(Shift.OUT)
+        done.addBoth(self._end)
+        return done
+
+    def flush(self, shift: Shift = Shift.ALL) -> Deferred[None]:
+        """Write everything that waits now; the Deferred fires when it is in the files."""
+        done: Deferred[None] = Deferred()
+        if self._busy:
+            self._after_round(lambda: self.flush(shift).chainDeferred(done))
+            return done
+        self._waiting.append(done)
+        self._begin(shift)
+        self._hurry = True
+        self._pump()
+        return done
+
+    def read(self, work: Callable[..., T], *arguments: Any) -> Deferred[T]:
+        """Run `work(*arguments)` between two jobs, in the thread that has the files."""
+        if self._ended:
+            return succeed(work(*arguments))
+        return deferToThreadPool(self._reactor, self._pool, work, *arguments)
+
+    def _after_round(self, then: Callable[[], object]) -> None:
+        waits: Deferred[None] = Deferred()
+        waits.addCallback(lambda _: then())
+        self._waiting.append(waits)
+        self._hurry = True
+
+    def _schedule(self) -> None:
+        if self.running:
+            self._tick = self._reactor.callLater(TICK_S, self._turn)
+
+    def _turn(self) -> None:
+        """Look what is due, four times a second."""
+        now, share = self._reactor.seconds(), len(self._cache.samples) / max(1, self._cache.samples.most)
+        if share > FULL_SHARE:
+            self._gate.pause(REASON)
+        elif share < EMPTY_SHARE:
+            self._gate.resume(REASON)
+        if not self._round_open and (now >= self._round_at or share > FULL_SHARE):
+            self._begin(Shift.DUE)
+            self._hurry = self._hurry or share > FULL_SHARE
+        if not self._busy:
+            self._pump()
+        self._schedule()
+
+    def _begin(self, shift: Shift) -> None:
+        self._round_size = self._cache.begin(shift)
+        self._round_open, self._round_failed = True, False
+        self._round_at = self._reactor.seconds() + self._flush_s
+        if self._journal is not None:
+            self._journal.round_begins()
+
+    def _pump(self) -> None:
+        """Begin the next job; of a round that is not in a hurry, as much as its time asks for."""
+        pace = max(LEAST_JOB, int(self._round_size * TICK_S / max(TICK_S, self._flush_s)) + 1)
+        job = self._cache.take(JOB_COUNTERS if self._hurry else min(JOB_COUNTERS, pace))
+        if job is None:
+            if not self._busy and (self._round_open or self._waiting):
+                self._round_ends()
+            return
+        self._busy = True
+        taken_at = self._journal.place if self._journal is not None else (0, 0)
+        lane = self._store.writer(0)
+        planned: Deferred[Any] = deferToThreadPool(self._reactor, self._pool, lane.plan, job)
+        planned.addCallback(self._planned, taken_at)
+        planned.addCallbacks(lambda statuses: self._kept(job, statuses), lambda failure: self._failed(job, failure))
+        planned.addCallback(self._written, job)
+        planned.addErrback(lambda failure: self._log.failure("writing counters: internal error", failure))
+
+    def _planned(self, plan: tuple[Statuses, bytes], taken_at: Place) -> Deferred[Statuses]:
+        """Log what is going to change, then let it change."""
+        statuses, redo = plan
+        if self._journal is not None and redo:
+            self._journal.append_redo(taken_at, redo)
+        committed = deferToThreadPool(self._reactor, self._pool, self._store.writer(0).commit)
+        return committed.addCallback(lambda _: statuses)
+
+    def _kept(self, job: StatJob, statuses: Statuses) -> tuple[Statuses, Any]:
+        return statuses, self._store.holds(job.ids)
+
+    def _failed(self, job: StatJob, failure: Failure) -> tuple[Statuses, Any]:
+        """Treat a store that raises as one that could write nothing."""
+        self._log.failure("a job of counters failed and will be tried again", failure)
+        self._account.count("failed_jobs")
+        return np.full(len(job), RETRY, np.uint8), np.zeros(len(job), np.bool_)
+
+    def _written(self, outcome: tuple[Statuses, Any], job: StatJob) -> None:
+        statuses, kept = outcome
+        self._busy = False
+        self._account.count("jobs")
+        self._account.count("counters_written", len(job))
+        self._round_failed = self._round_failed or bool((statuses == RETRY).any())
+        self._cache.confirm(job, statuses, kept)
+        for report in self._store.reports():
+            self._log.warn("{name}: {kind} {error}", name=report.name, kind=report.kind, error=report.error)
+        if self._hurry:
+            self._pump()
+
+    def _round_ends(self) -> None:
+        self._round_open = self._hurry = False
+        if self._journal is not None and not self._round_failed and not self._store.writer(0).unwritten:
+            self._journal.round_done()
+        waiting, self._waiting = self._waiting, []
+        for done in waiting:
+            done.callback(None)
+
+    def _end(self, result: object) -> object:
+        self._ended = True
+        self._pool.stop()
+        self._store.close()
+        return result

@@ -1,0 +1,377 @@
+"""A counter daemon's graph: lines become samples, samples go into files and on to another daemon.
+
+::
+
+    doors -> carets -+-> levels above -> counter cache -> writer thread -> StatFiles      HTTP, admin -> writer thread
+                     +-> forward window -> agents                                          log <- cache, writer
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from cadtwist import __version__
+from cadtwist.cache.counters import CounterCache
+from cadtwist.codec.istat import StatCodec, StatTail, cell_lines, greeting
+from cadtwist.config.istatd import host_and_port
+from cadtwist.config.istatmodel import IstatConfig
+from cadtwist.errors import StorageError
+from cadtwist.flow import Gate
+from cadtwist.interfaces import ISummarySink
+from cadtwist.journal.backlog import Backlog
+from cadtwist.journal.counterlog import CounterLog, Recovery
+from cadtwist.journal.segments import SegmentLog
+from cadtwist.journal.spool import QueueLimits
+from cadtwist.kernels import active
+from cadtwist.model.statjob import Shift
+from cadtwist.model.statretention import parse_stat_retentions
+from cadtwist.model.summary import SummaryBatch, SummaryColumns
+from cadtwist.net.agentlink import AgentDestination
+from cadtwist.net.destination import DestinationOptions
+from cadtwist.net.listeners import TCPListener, UDPListener
+from cadtwist.protocols.badlog import BadInputLog
+from cadtwist.protocols.factory import ConnectionLimit, ReceiverFactory
+from cadtwist.protocols.intake import Intake
+from cadtwist.protocols.istat import Peers, StatConnection, StatDatagrams
+from cadtwist.protocols.istatadmin import AdminFactory
+from cadtwist.protocols.udp import DatagramIntake, DatagramReader
+from cadtwist.query.countertree import CounterTree
+from cadtwist.services.counterwriter import CounterWriter
+from cadtwist.services.istatparts import Answers, IstatClock, Orders
+from cadtwist.services.sequence import Every, Sequence, Step
+from cadtwist.services.syncer import Syncer
+from cadtwist.services.turn import Turn
+from cadtwist.stages.forward import ForwardWindow
+from cadtwist.stages.rollup import NameSpread, carets, levels_above
+from cadtwist.storage.settings import FileSettings
+from cadtwist.storage.statfile import StatFileOptions, StatStore
+from cadtwist.telemetry import Telemetry
+from cadtwist.web.istatsite import IstatResource
+from cadtwist.web.site import BoundedSite
+
+__all__ = ["IstatDaemon", "agent_of"]
+
+MOST_WAITING = 8_000_000
+MOST_FORWARDED = 2_000_000
+SPOOL_BYTES = 1 << 30
+MAX_BODY_BYTES = 16 << 20
+SETTINGS_S, PURGE_S, SYNC_S = 10, 300, 1.0
+ANYWHERE = "0.0.0.0"  # noqa: S104 (istatd listens everywhere unless told otherwise)
+
+
+@implementer(ISummarySink)
+class _Both:
+    """Gives each batch to several sinks."""
+
+    def __init__(self, sinks: list[ISummarySink]) -> None:
+        self._sinks = sinks
+
+    def accept(self, batch: SummaryBatch) -> None:
+        """Hand it on."""
+        for sink in self._sinks:
+            sink.accept(batch)
+
+
+class IstatDaemon:
+    """All parts of a running counter daemon and the service that starts and stops them.  Reactor thread."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: IstatConfig,
+        make_agent: Callable[[IstatDaemon], AgentDestination] | None = None,
+    ) -> None:
+        self._make_agent = make_agent or agent_of
+        self.reactor = reactor
+        self.config = config
+        self.telemetry = Telemetry()
+        self.gate = Gate()
+        self.turn = Turn(reactor)
+        self.clock = IstatClock(reactor, config.fake_time)
+        self.table = active.table.MetricTable(int.from_bytes(os.urandom(8), "little"))
+        self.peers = Peers(reactor.seconds)
+        self.settings = FileSettings(config.settings)
+        self.answers = Answers(self.clock, self.settings, self.peers.told, config.files_dir, config.compat)
+        self.agents: list[AgentDestination] = []
+        self.writer: CounterWriter | None = None
+        self._journal: CounterLog | None = None
+        self._blacklisted_at = 0.0
+        self._next_agent = 0
+        self.entry = NameSpread(carets, self.table, _Both(list(self._sinks())), self.telemetry.account("carets"))
+        self._build_doors()
+        self.turn.add(self._write_log)  # behind the intakes, whose rows it writes
+        self.service = self._sequence()
+
+    # the graph
+
+    def _sinks(self) -> Iterator[ISummarySink]:
+        if self.config.store:
+            yield self._kept()
+        if self.config.agent:
+            account = self.telemetry.account("forward")
+            self.window = ForwardWindow(self.table, account, self.clock, MOST_FORWARDED)
+            yield self.window
+
+    def _kept(self) -> ISummarySink:
+        """Return what leads into the store."""
+        config = self.config
+        retentions = parse_stat_retentions(config.retention)
+        options = StatFileOptions(parents=config.levels_above, sparse=config.allocation == "sparse")
+        self.store = StatStore(config.store, retentions, options)
+        self.tree = CounterTree()
+        self.cache = CounterCache(
+            self.table, self.telemetry.account("counters"), self.store.is_event, self.clock,
+            step_s=retentions[0].interval, most=MOST_WAITING, opened=self._opened,
+        )  # fmt: skip
+        folder = os.path.abspath(config.store) + ".log"
+        self._segments = SegmentLog(folder)
+        self._journal = CounterLog(self._segments, self.table, self.telemetry.account("log"))
+        self.cache.log = self._journal.append
+        self.writer = CounterWriter(
+            self.reactor, self.cache, self.store, self.gate, self.telemetry.account("writer"), config.flush_s,
+            self._journal,
+        )  # fmt: skip
+        answers = self.answers
+        answers.tree, answers.store, answers.cache, answers.writer = self.tree, self.store, self.cache, self.writer
+        return NameSpread(levels_above(config.rollup), self.table, self.cache, self.telemetry.account("rollup"))
+
+    def _sequence(self) -> Sequence:
+        sequence = Sequence()
+        for part in self._parts():
+            part.setServiceParent(sequence)
+        return sequence
+
+    def _parts(self) -> Iterator[IService]:
+        """Yield the parts in the order in which they start; they stop in the reverse order."""
+        config, reactor = self.config, self.reactor
+        yield Step("settings", self._load_settings, self._save_settings)
+        if self.writer is not None and self._journal is not None:
+            yield Step("log", self._recover, self._close_log)
+            yield Syncer(reactor, self._journal.sync, SYNC_S, self.telemetry.account("log"))
+            yield self.writer
+            if config.prune_interval_s:
+                yield Every("empty folders", reactor, config.prune_interval_s, self._prune)
+        if config.agent:
+            yield Step("agents", self._connect, self._disconnect)
+            yield Every("forwarding", reactor, config.agent_interval_s, lambda _now: self.forward())
+        yield Every("settings to save", reactor, SETTINGS_S, lambda _now: self._save_settings())
+        yield Every("old connections", reactor, PURGE_S, lambda _now: self.peers.purge_idle())
+        if config.blacklist_path and config.blacklist_period_s > 0:
+            self._read_blacklist(0)
+            yield Every("blacklist", reactor, config.blacklist_period_s, self._read_blacklist)
+        yield Step("last lines", None, self.turn.end)
+        yield from self._doors()
+
+    def _build_doors(self) -> None:
+        """Make what the doors lead to, be they open or not."""
+        config = self.config
+        self.http = IstatResource(self.answers, self.telemetry.account("http"), config.compress)
+        count = self.telemetry.account("admin").count
+        self.orders = Orders(
+            self.clock, self.answers, self.settings, self.peers.purge, self.flush_all, self.delete, self._stats, count,
+            config.log_level,
+        )  # fmt: skip
+        for name in config.debug:
+            self.orders.debug[name] = True
+        self._bad_log = BadInputLog(self.reactor.seconds)
+        self.lines = ReceiverFactory(
+            self._intake(Intake, "lines", lambda codec: codec),
+            partial(StatConnection, peers=self.peers),
+            clock=self.reactor,
+            limit=ConnectionLimit(),
+        )
+        self.datagrams = self._intake(DatagramIntake, "datagrams", lambda codec: StatDatagrams(codec, self.peers))
+
+    def _intake(self, kind: Any, name: str, wrap: Callable[[StatCodec], Any]) -> Any:
+        made = kind(
+            name,
+            lambda emit: wrap(StatCodec(self.table, SummaryColumns(8192), emit, self._about)),
+            sink=self.entry,
+            gate=self.gate,
+            account=self.telemetry.account(name),
+            bad_log=self._bad_log,
+            now=self.clock,
+            begin=self.turn.begin,
+            settle=self.telemetry.settle,
+        )
+        self.turn.add(made.flush)
+        return made
+
+    def _doors(self) -> Iterator[IService]:
+        config, reactor = self.config, self.reactor
+        where = config.listen_address or ANYWHERE
+        listen = partial(TCPListener, reactor=reactor, interface=where, backlog=config.listen_backlog)
+        if config.http_port:
+            yield listen("http", factory=BoundedSite(self.http, MAX_BODY_BYTES, reactor), port=config.http_port)
+        if config.admin_port:
+            yield listen("admin", factory=AdminFactory(self.orders), port=config.admin_port)
+        yield Step("clients", None, self.lines.disconnect)
+        if config.stat_port:
+            yield listen("lines", factory=self.lines, port=config.stat_port)
+            yield UDPListener(
+                "datagrams", lambda bound: DatagramReader(reactor, bound, self.datagrams), where, config.stat_port,
+                receive_bytes=config.udp_buffer_bytes,
+            )  # fmt: skip
+
+    # while it runs
+
+    def _opened(self, counter: bytes, event: bool) -> None:
+        """List a counter that a sample is for."""
+        self.tree.add(counter.decode("ascii"), event)
+
+    def _about(self, tail: StatTail, line: bytes) -> None:
+        """Take note of what a connection says of itself: it is passed on, and may be reason to refuse it."""
+        for agent in self.agents:
+            agent.send(line + b"\n", 0)
+        self.peers.check(tail)
+
+    def _write_log(self) -> None:
+        if self._journal is not None:
+            self._journal.turn_ended()
+
+    def forward(self) -> None:
+        """Send what the window has gathered, names spread over the agents' connections."""
+        names, cells = self.window.flush()
+        lines = cell_lines(names, cells, self.config.compat)
+        if lines:
+            agent = self.agents[self._next_agent % len(self.agents)]
+            self._next_agent += 1
+            agent.send(b"".join(lines), len(lines))
+
+    def flush_all(self) -> Deferred[None]:
+        """Write and send everything that waits."""
+        self.turn.end()
+        if self.agents:
+            self.forward()
+            for agent in self.agents:
+                agent.flush()
+        self.settings.flush()
+        return self.writer.flush(Shift.ALL) if self.writer is not None else succeed(None)
+
+    def delete(self, name: str) -> Deferred[None]:
+        """Write what waits of a counter, then move its files to the backup."""
+        if self.writer is None or name not in self.tree:
+            return succeed(None)
+        writer = self.writer
+        done = writer.flush(Shift.ALL)
+        done.addCallback(lambda _: writer.read(self.store.delete, name.encode("ascii")))
+        done.addCallback(lambda _: self.tree.remove(name))
+        return done
+
+    def _stats(self) -> list[tuple[str, str]]:
+        """Return what `stats` shows beside the clock."""
+        if not self.config.http_port:
+            return []
+        current = self.telemetry.account("http").gauges["current"]()
+        return [("http.port", str(self.config.http_port)), ("http.current", str(int(current)))]
+
+    def _prune(self, _now: float) -> None:
+        if self.writer is not None:
+            self.writer.read(self.store.prune).addErrback(self._told, "removing empty folders")
+
+    def _told(self, failure: Any, what: str) -> None:
+        self._log.failure("{what} failed", failure, what=what)
+
+    def _read_blacklist(self, _now: float) -> None:
+        """Read the blacklist when its file is newer; without a file the old names stay."""
+        try:
+            changed = os.stat(self.config.blacklist_path).st_mtime
+            if changed > self._blacklisted_at:
+                with open(self.config.blacklist_path, encoding="utf-8", errors="replace") as file:
+                    self.peers.blacklist = frozenset(line.lower() for line in file.read().split("\n") if line)
+                self._blacklisted_at = changed
+        except OSError as error:
+            self._log.warn("{path}: {why}", path=self.config.blacklist_path, why=error.strerror)
+
+    # start and stop
+
+    def _load_settings(self) -> None:
+        try:
+            self.settings.load_all()
+        except StorageError as error:
+            self._log.error("settings: {error}", error=error)
+
+    def _save_settings(self) -> None:
+        try:
+            if self.settings.dirty:
+                self.settings.save()
+        except StorageError as error:
+            self._log.error("settings: {error}", error=error)
+
+    def _recover(self) -> None:
+        """List what the store has, and take over what an earlier life left in the log."""
+        loaded = told = 0
+        for part in self.store.walk():
+            for name, event in part:
+                self.tree.add(name.decode("utf-8", "replace"), event)
+            loaded += len(part)
+            if loaded >= told + told // 5 + 1000:
+                told = loaded
+                self._log.info("Loaded {n} counters.", n=loaded)
+        recovery = Recovery(self._segments, self.table, int(self.clock()))
+        records = recovery.restore(self._apply)
+        samples = 0
+        log, self.cache.log = self.cache.log, None
+        for batch in recovery.samples():
+            for number, event in recovery.events.items():
+                self.cache.know(number, event)
+            recovery.events.clear()
+            samples += len(batch)
+            self.cache.accept_logged(batch)
+        self.cache.log = log
+        for name, state in recovery.windows.items():
+            if state:
+                number = self.table.intern(name, int(self.clock()))
+                self.store.lane_of(number).restore(number, state)
+                self.cache.restore(number, bool(self.store.is_event(name)))
+        if records or samples:
+            self._log.info("The log had {samples} samples and {records} writes", samples=samples, records=records)
+
+    def _apply(self, redo: bytes) -> dict[bytes, bytes]:
+        told: dict[bytes, bytes] = {}
+        try:
+            self.store.recover(redo, told.__setitem__)
+        except StorageError as error:
+            self._log.error("a logged write cannot be repeated: {error}", error=error)
+        return told
+
+    def _close_log(self) -> None:
+        if self._journal is not None:
+            keep = bool(len(self.cache.samples)) or bool(self.store.writer(0).unwritten)
+            self._journal.close(keep)
+
+    def _connect(self) -> None:
+        self.agent = self._make_agent(self)
+        self.agents = [self.agent]
+        self.agent.start()
+
+    def _disconnect(self) -> Any:
+        self.forward()
+        return self.agents[0].close()
+
+
+def agent_of(daemon: IstatDaemon) -> AgentDestination:
+    """Return the link to the daemon that gets what is forwarded.
+
+    What cannot be sent waits in memory, then in a spool beside the store (or the settings, where there is no store).
+    """
+    config = daemon.config
+    host, port = host_and_port(config.agent)
+    folder = f"{config.store or os.path.join(config.settings, 'istatd')}.spool"
+    hello = greeting(socket.gethostname(), f"cadtwist {__version__}")
+    limits = QueueLimits(max_bytes=16 << 20, policy="drop_oldest", spool_bytes=SPOOL_BYTES)
+    options = DestinationOptions(host=host, port=port, connections=config.agent_connections, limits=limits)
+    account = daemon.telemetry.account(f"agent {config.agent}")
+    backlog = Backlog(os.path.join(folder, config.agent.replace(":", "_").replace("/", "_")))
+    return AgentDestination(daemon.reactor, config.agent, options, account, lambda: hello, backlog)

@@ -1,0 +1,166 @@
+"""What a counter daemon's doors are given to work with: the answers to HTTP and to administrators."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from cadtwist.cache.counters import CounterCache
+from cadtwist.config.istatmodel import DEBUG_OPTIONS
+from cadtwist.errors import StorageError
+from cadtwist.kernels.statformat import munge
+from cadtwist.model.batch import NO_ID
+from cadtwist.model.statjob import SampleColumns, Shift
+from cadtwist.query.countertree import CounterTree
+from cadtwist.query.istat import Selection, select
+from cadtwist.services.counterwriter import CounterWriter
+from cadtwist.storage.settings import FileSettings, RedisSettings
+from cadtwist.storage.statfile import StatStore
+from cadtwist.web.istat import MOST_FILE_BYTES, SettingsBackend, StatFile
+
+__all__ = ["Answers", "IstatClock", "Orders"]
+
+Settings = FileSettings | RedisSettings
+
+
+class IstatClock:
+    """The time, epoch seconds; it stands still where a time was given, until that is changed."""
+
+    def __init__(self, reactor: Any, fake: int = 0) -> None:
+        self.fake = fake
+        self._reactor = reactor
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return float(self.fake or self._reactor.seconds())
+
+
+class Answers:
+    """The Backend of HTTP.  `store` and what belongs to it are None in a daemon that only forwards."""
+
+    def __init__(
+        self,
+        clock: IstatClock,
+        settings: SettingsBackend,
+        agents: Callable[[], Sequence[Mapping[str, object]]],
+        files_dir: str,
+        compat: bool,
+    ) -> None:
+        self.compat = compat
+        self.settings = settings
+        self.tree: CounterTree | None = None
+        self.store: StatStore | None = None
+        self.cache: CounterCache | None = None
+        self.writer: CounterWriter | None = None
+        self.agents = agents
+        self._clock = clock
+        self._files_dir = files_dir
+
+    def now(self) -> int:
+        """Return the time."""
+        return int(self._clock())
+
+    async def select(self, name: str, start: int, end: int, most: int, trailing: bool) -> Selection | None:
+        """Return a counter's cells: those in its files, and the samples that wait."""
+        counter = munge(name.encode("utf-8", "replace"))
+        if self.tree is None or self.cache is None or self.writer is None:
+            return None
+        if counter.decode("ascii") not in self.tree:
+            return None
+        number, asked = self.cache.counter_of(counter), (start, end, self.now(), most, trailing)
+        found = await self.writer.read(self._read, counter, number, self._waiting(number), asked)
+        if found is None:
+            await self.writer.flush(Shift.NONE)
+            found = await self.writer.read(self._read, counter, number, self._waiting(number), asked)
+        return found
+
+    def _waiting(self, number: int) -> SampleColumns | None:
+        return None if self.cache is None or number == NO_ID else self.cache.peek(number)
+
+    def _read(
+        self, counter: bytes, number: int, waiting: SampleColumns | None, asked: tuple[int, int, int, int, bool]
+    ) -> Selection | None:
+        """Run in the thread of the files; None for a counter that has no files yet."""
+        if self.store is None:
+            raise StorageError("no store")
+        with self.store.reader(counter) as reader:
+            if not any(reader.headers()):
+                return None
+            if waiting is not None and len(waiting[0]):
+                reader.replay(*waiting, self.store.lane_of(number).state(number))
+            return select(reader.headers(), reader.cells, *asked)
+
+    def file(self, name: str) -> StatFile | None:
+        """Return a file of the web app."""
+        path = os.path.join(self._files_dir, name)
+        try:
+            found = os.stat(path)
+            with open(path, "rb") as file:
+                data = file.read(MOST_FILE_BYTES + 1)
+        except (OSError, ValueError):
+            return None
+        return StatFile(None if len(data) > MOST_FILE_BYTES else data, int(found.st_mtime))
+
+
+class Orders:
+    """The backend of the admin port: `flush_all` writes and forwards everything, `delete` removes counters."""
+
+    def __init__(
+        self,
+        clock: IstatClock,
+        answers: Answers,
+        settings: Settings,
+        purge: Callable[[int, int], None],
+        flush_all: Callable[[], Deferred[None]],
+        delete: Callable[[str], Deferred[None]],
+        stats: Callable[[], Sequence[tuple[str, str]]],
+        count: Callable[[str], None],
+        log_level: int,
+    ) -> None:
+        self.debug = dict.fromkeys(DEBUG_OPTIONS, False)
+        self.log_levels = [log_level, 1]
+        self.count = count
+        self.purge = purge
+        self._clock = clock
+        self._answers = answers
+        self._settings = settings
+        self._flush_all = flush_all
+        self._delete = delete
+        self._stats = stats
+
+    def stats(self) -> Sequence[tuple[str, str]]:
+        """Return what `stats` shows."""
+        fake = [("fakeTime.value", str(self._clock.fake))] if self._clock.fake else []
+        return [*self._stats(), *fake]
+
+    async def flush(self) -> None:
+        """Write every counter, settings and what is forwarded."""
+        await self._flush_all()
+
+    def set_fake_time(self, time: int) -> bool:
+        """Set the clock that stands still; False where the clock is the real one."""
+        if not self._clock.fake or time <= 0:
+            return False
+        self._clock.fake = time
+        return True
+
+    async def delete(self, name: str) -> None:
+        """Delete a counter; unknown ones are no fault."""
+        await self._delete(munge(name.encode("utf-8", "replace")).decode("ascii"))
+
+    async def delete_matching(self, pattern: str) -> None:
+        """Delete the counters that a pattern matches, levels below before those above."""
+        tree = self._answers.tree
+        for name in sorted(tree.leaves(pattern), reverse=True) if tree is not None else ():
+            await self._delete(name)
+
+    def flush_setting(self, name: str) -> None:
+        """Save and forget a set of settings."""
+        self._settings.flush(name)
+
+    def load_setting(self, name: str) -> None:
+        """Read a set of settings again."""
+        self._settings.load(name)

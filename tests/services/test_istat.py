@@ -1,0 +1,334 @@
+"""What istatd's own functional tests check, on daemons of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+from typing import Any
+
+from twisted.internet.defer import ensureDeferred
+
+from cadtwist.errors import StorageError
+from cadtwist.kernels.statformat import COLLATED
+from tests.services.istatdaemons import IstatCase
+
+T = 1325394000
+NOW = 1325395000
+
+
+class ForwardTests(IstatCase):
+    """agent_to_master, agent_passes_times, agent_master_standby, store_n_forward_to_master, blacklist."""
+
+    def test_agent_to_master(self) -> Any:
+        return ensureDeferred(self.agent_to_master())
+
+    async def agent_to_master(self) -> None:
+        master = self.start("master", fake_time=50)
+        agent = self.start("agent", store=False, agent="localhost:1", fake_time=50)
+        link = self.connect(master)
+        link.dataReceived(b"#proto x 1 1\r\n#hostname web1\r\n#version 1\r\n")
+        self.send(agent, "#beverly_hills 90210", "test 40 42", "x^a^b^c 40 7", "!event 40 1")
+        self.carry(agent, link, master)
+        await self.admin(master, "flush")
+        self.assertEqual(self.sums(master, "test"), [42.0])
+        self.assertEqual([self.sums(master, f"x.{part}") for part in "abc"], [[7.0]] * 3)
+        told = await self.json(master, "/?a=*")
+        self.assertEqual(told["count"], 1)
+        (record,) = told["agents"]
+        self.assertEqual(
+            [record[key] for key in ("_online", "version", "proto", "hostname", "beverly_hills")],
+            [True, "1", "x 1 1", "web1", "90210"],
+        )
+
+    def test_agent_passes_times(self) -> Any:
+        return ensureDeferred(self.agent_passes_times())
+
+    async def agent_passes_times(self) -> None:
+        master = self.start("master", fake_time=50)
+        middle = self.start("middle", agent="localhost:1", fake_time=50)
+        agent = self.start("agent", store=False, agent="localhost:1", fake_time=50)
+        first, second = self.connect(middle), self.connect(master)
+        times = (-10, 1, 10, 20, 30, 40, 50)
+        self.send(agent, *(f"t {time} {value}" for value, time in enumerate(times, 39)))
+        self.carry(agent, first, middle)
+        self.carry(middle, second, master)
+        for daemon in (middle, master):
+            await self.admin(daemon, "flush")
+            self.assertEqual(self.sums(daemon, "t"), [42.0, 43.0, 44.0, 45.0])
+        first.connectionLost()
+        told = await self.json(middle, "/?a=*")
+        self.assertEqual([record["_online"] for record in told["agents"]], [False])
+
+    def test_agent_to_master_with_blacklist(self) -> Any:
+        return ensureDeferred(self.blacklisted())
+
+    async def blacklisted(self) -> None:
+        path = os.path.join(self.folder, "blacklist")
+        with open(path, "w", encoding="ascii") as file:
+            file.write("Web1\n\n")
+        master = self.start("master", blacklist_path=path)
+        refused = self.send(master, "#hostname WEB1", f"a {T} 1")
+        refused.dataReceived(b"a 1\n")
+        await self.admin(master, "flush")
+        transport: Any = refused.transport
+        self.assertTrue(transport.disconnecting)
+        self.assertEqual((await self.json(master, "/?q=*"))["matching_names"], [])
+        (record,) = (await self.json(master, "/?a=*"))["agents"]
+        self.assertEqual((record["blacklisted"], record["_online"], master.peers.refused), ("true", False, 1))
+        with open(path, "w", encoding="ascii"):
+            pass
+        os.utime(path, (2_000_000_000, 2_000_000_000))
+        master._read_blacklist(0)
+        os.unlink(path)
+        master._read_blacklist(0)
+        self.send(master, "#hostname web1", f"a {T} 1")
+        await self.admin(master, "flush")
+        self.assertEqual(self.sums(master, "a"), [1.0])
+
+
+class StoreTests(IstatCase):
+    """counter_incrementing, import_old_data, star_counter_format, trailing_interval, parents, deletes."""
+
+    def test_counter_incrementing(self) -> Any:
+        return ensureDeferred(self.counter_incrementing())
+
+    async def counter_incrementing(self) -> None:
+        one = self.start()
+        for time, value in ((0, 10), (1, 10), (2, 10), (60, 300), (300, 1000), (600, 1000), (900, 1000)):
+            self.send(one, f"*tep {T + time} {value}")
+        await self.admin(one, "flush")
+        finest = self.sums(one, "tep")
+        self.assertEqual([value for value in finest if value], [3.0, 30.0, 100.0, 100.0, 100.0])
+        self.assertEqual(self.sums(one, "tep", "5m"), [33.0, 100.0, 100.0, 100.0])
+        self.assertEqual(self.sums(one, "tep", "1h"), [333.0])
+
+    def test_import_old_data(self) -> Any:
+        return ensureDeferred(self.import_old_data())
+
+    async def import_old_data(self) -> None:
+        one = self.start()
+        self.send(one, f"old {T} 1337", f"old {T - 12000} 1337", f"old {T - 1250000} 1337")
+        await self.admin(one, "flush")
+        self.assertEqual([len(self.sums(one, "old", file)) for file in ("10s", "5m", "1h")], [1, 2, 3])
+        self.assertEqual(sum(self.sums(one, "old", "1h")), 4011.0)
+
+    def test_star_counter_format(self) -> Any:
+        return ensureDeferred(self.star_counter_format())
+
+    async def star_counter_format(self) -> None:
+        one = self.start()
+        self.send(one, f"*tep^a^b {T} 1")
+        await self.admin(one, "flush")
+        for name in (b"tep.a", b"tep.b"):
+            with one.store.reader(name) as reader:
+                self.assertEqual(reader.headers()[0].flags, COLLATED)
+
+    def test_trailing_interval(self) -> Any:
+        return ensureDeferred(self.trailing_interval())
+
+    async def trailing_interval(self) -> None:
+        one = self.start(retention="10s:1h,1h:3h,1m:1h:ma-1h:0.9", fake_time=110000)
+        for part in (
+            ("a 100000 2", "a 100050 2"),
+            ("a 103601 5", "a 107209 10"),
+            ("a 107210 1", "a 107220 1", "a 107230 1", "a 107240 1"),
+            ("a 107250 1", "a 107260 1", "a 107320 1"),
+            ("a 107380 1", "a 107440 1", "a 107500 1", "a 107560 1"),
+        ):
+            self.send(one, *part)
+            await self.admin(one, "flush")
+        values = [round(value, 2) for value in self.sums(one, "a", "ma-1h")]
+        self.assertEqual(values, [2.0, 2.0, 2.3, 3.17, 5.0, 1.0, 1.0, 1.0])
+
+    def test_dont_recursively_create_counters(self) -> Any:
+        return ensureDeferred(self.no_levels_above())
+
+    async def no_levels_above(self) -> None:
+        for _ in range(2):
+            one = self.start(levels_above=False)
+            self.send(one, f"a.b.c {T} 1")
+            await self.stop(one)
+            self.assertEqual(os.listdir(os.path.join(self.folder, "one", "a")), ["b"])
+            self.assertEqual(len(os.listdir(os.path.join(self.folder, "one", "a", "b", "c"))), 3)
+
+    def test_rollup_adds_up_levels_above(self) -> Any:
+        return ensureDeferred(self.rollup())
+
+    async def rollup(self) -> None:
+        one = self.start(rollup=2)
+        self.send(one, f"a.b.c {T} 1", f"a.b.d {T} 2", f"*e.f {T} 10")
+        await self.admin(one, "flush")
+        self.assertEqual([self.sums(one, name) for name in ("a.b.c", "a.b", "a")], [[1.0], [3.0], [3.0]])
+        self.assertIn(1.0, self.sums(one, "e"))
+
+    def test_delete_ctr(self) -> Any:
+        return ensureDeferred(self.delete_ctr())
+
+    async def delete_ctr(self) -> None:
+        one = self.start()
+        self.send(one, f"test.big {T} 1", f"test.sub.one {T} 1", f"test.keep {T} 1")
+        self.assertEqual(await self.admin(one, "delete.ctr test.big,no.such"), ["test.big", "no.such", "ok"])
+        self.assertEqual(await self.admin(one, "delete.pattern test.sub*"), ["test.sub*", "ok"])
+        store = os.path.join(self.folder, "one")
+        for name in ("test/big", "test/sub", "test/sub/one"):
+            self.assertFalse(os.path.exists(os.path.join(store, name)))
+            self.assertEqual(sorted(os.listdir(os.path.join(store + ".bak", name)))[:3], ["10s", "1h", "5m"])
+        listed = [entry["name"] for entry in (await self.json(one, "/?q=test.*"))["matching_names"]]
+        self.assertEqual(listed, ["test.keep"])
+        self.send(one, f"test.big {T} 5")
+        await self.admin(one, "flush")
+        self.assertEqual(self.sums(one, "test.big"), [5.0])
+
+    def test_counter_file_integrity(self) -> Any:
+        return ensureDeferred(self.integrity())
+
+    async def integrity(self) -> None:
+        for name, allocation in (("full", "reserved"), ("sparse", "sparse")):
+            one = self.start(name, allocation=allocation, fake_time=T + 3700)
+            self.send(one, f"i {T} 10")
+            await self.admin(one, "flush")
+            path = os.path.join(self.folder, name, "i", "10s")
+            before = os.stat(path)
+            self.send(one, *(f"i {T + n * 180} 10" for n in range(21)))
+            await self.admin(one, "flush")
+            after = os.stat(path)
+            self.assertEqual(self.sums(one, "i"), [20.0] + [10.0] * 20)
+            self.assertEqual(after.st_size, before.st_size)
+            self.assertEqual(after.st_blocks > before.st_blocks, allocation == "sparse")
+
+
+class AnswerTests(IstatCase):
+    """counter_list, list_matching, recent buckets of occasional counters, reduction, freeze_time, settings."""
+
+    def test_waiting_samples_are_answered_and_counted_once(self) -> Any:
+        return ensureDeferred(self.waiting())
+
+    async def waiting(self) -> None:
+        one = self.start()
+        for _ in range(3):
+            self.send(one, f"a {T} 1")
+            counts = []
+            for _ in range(2):
+                (bucket,) = (await self.json(one, f"/a?start={T}&end={T + 10}"))["buckets"]
+                counts.append(bucket["data"]["count"])
+            self.assertEqual(counts[0], counts[1])
+        self.assertEqual(counts, [3, 3])
+        await self.admin(one, "flush")
+        (bucket,) = (await self.json(one, f"/a?start={T}&end={T + 10}"))["buckets"]
+        self.assertEqual(bucket["data"]["count"], 3)
+
+    def test_recent_buckets_returned_for_occasional_counters(self) -> Any:
+        return ensureDeferred(self.occasional())
+
+    async def occasional(self) -> None:
+        one = self.start()
+        self.send(one, f"*e {T} 10")
+        await self.admin(one, "flush")
+        one.clock.fake = NOW + 200
+        buckets = (await self.json(one, f"/e?start={NOW + 100}&end={NOW + 130}"))["buckets"]
+        self.assertEqual([(b["time"], b["data"]["avg"], b["data"]["count"]) for b in buckets],
+                         [(NOW + 100 + n, 0, 1) for n in (0, 10, 20)])  # fmt: skip
+
+    def test_reduction(self) -> Any:
+        return ensureDeferred(self.reduction())
+
+    async def reduction(self) -> None:
+        one = self.start()
+        self.send(one, *(f"*r {T + n} 100" for n in range(0, 200, 10)))
+        await self.admin(one, "flush")
+        buckets = (await self.json(one, f"/r?start={T}&end={T + 220}&samples=11"))["buckets"]
+        self.assertEqual([bucket["data"]["count"] for bucket in buckets], [2] * 11)
+        self.assertEqual([bucket["data"]["min"] for bucket in buckets], [10] * 10 + [0])
+        coarse = (await self.json(one, f"/r?start={T - 5400}&end={T + 600}&samples=10"))["buckets"]
+        self.assertEqual((coarse[-1]["data"]["count"], coarse[-1]["data"]["sum"]), (60, 200))
+
+    def test_list_matching(self) -> Any:
+        return ensureDeferred(self.listing())
+
+    async def listing(self) -> None:
+        one = self.start()
+        self.send(one, f"tep.a {T} 1", f"tep.b.c {T} 1", f"*tep.e {T} 1")
+        found = (await self.json(one, "/?q=tep.%3F"))["matching_names"]
+        self.assertEqual(
+            [(entry["name"], entry["is_leaf"], entry["type"]) for entry in found],
+            [("tep.a", True, 0), ("tep.b", False, 2), ("tep.e", True, 1)],
+        )
+
+    def test_freeze_time_and_settings(self) -> Any:
+        return ensureDeferred(self.frozen())
+
+    async def frozen(self) -> None:
+        one = self.start(fake_time=50000)
+        self.assertIn("fakeTime.value=50000", await self.admin(one, "stats"))
+        self.assertEqual(await self.admin(one, "faketime 60000"), ["ok"])
+        self.assertEqual(one.answers.now(), 60000)
+        self.assertEqual((await self.post(one, "/?s=global", {"a": 1, "b": "x"})).status, 200)
+        await self.admin(one, "flush")
+        path = os.path.join(self.folder, "one.settings", "global.set")
+        with open(path, "a", encoding="ascii") as file:
+            file.write("hand=made\n")
+        self.assertEqual(await self.json(one, "/?s=global"), {"a": "1", "b": "x", "hand": "made"})
+
+
+class CrashTests(IstatCase):
+    """What the log keeps when a daemon dies."""
+
+    def copy_of(self, name: str) -> str:
+        """Return a store as it is on the disk now, with its log: what a crash would leave."""
+        for suffix in ("", ".log"):
+            source = os.path.join(self.folder, name + suffix)
+            if os.path.exists(source):
+                shutil.copytree(source, os.path.join(self.folder, "crashed" + suffix))
+        return "crashed"
+
+    def test_samples_that_waited_are_there_again(self) -> Any:
+        return ensureDeferred(self.recovered())
+
+    async def recovered(self) -> None:
+        one = self.start(retention="10s:1h,1m:1h:ma-1h:0.9")
+        self.send(one, f"a {T} 1", f"*e {T} 10", f"a {T} 0.25")
+        await self.admin(one, "flush")
+        self.send(one, f"a {T} 2", f"*e {NOW} 30", f"new.x {T} 5")
+        crashed = self.start(self.copy_of("one"), retention="10s:1h,1m:1h:ma-1h:0.9")
+        for daemon in (one, crashed):
+            await self.stop(daemon)
+        for name in ("a", "e", "new.x"):
+            for file in ("10s", "ma-1h"):
+                self.assertEqual(self.sums(one, name, file), self.sums(crashed, name, file), (name, file))
+        self.assertEqual(self.sums(crashed, "a"), [3.25])
+        self.assertEqual(os.listdir(os.path.join(self.folder, "crashed.log")), ["lock"])
+
+    def test_a_crash_within_a_write_is_mended(self) -> Any:
+        return ensureDeferred(self.mended())
+
+    async def mended(self) -> None:
+        one = self.start()
+        self.send(one, f"a {T} 1")
+        await self.admin(one, "flush")
+        self.send(one, f"a {T} 2", f"a {T + 10} 3")
+        await self.admin(one, "flush")
+        crashed_name = self.copy_of("one")
+        path = os.path.join(self.folder, crashed_name, "a", "10s")
+        with open(path, "r+b") as file:  # as if the second write had not reached the file whole
+            file.seek(8192)
+            file.write(struct.pack("<qdffif", T, 1.0, 1.0, 1.0, 1, 1.0))
+        crashed = self.start(crashed_name)
+        await self.admin(crashed, "flush")
+        self.assertEqual(self.sums(crashed, "a"), [3.0, 3.0])
+
+    def test_one_log_is_for_one_daemon(self) -> Any:
+        self.start()
+        self.assertRaises(StorageError, self.start)
+
+    def test_everything_balances(self) -> Any:
+        return ensureDeferred(self.balanced())
+
+    async def balanced(self) -> None:
+        one = self.start(agent="localhost:1")
+        self.send(one, *(f"m{n % 50}^a^b {T + n} {n}" for n in range(2000)), f"f {NOW + 100} 1", "^ 1", "bad")
+        one.forward()
+        await self.admin(one, "flush")
+        accounts = [a.snapshot() for a in one.telemetry.accounts.values() if a.balance()]
+        self.assertEqual(json.loads(json.dumps(accounts)), [])
