@@ -1,7 +1,8 @@
-"""statsd's management interface over TCP: each piece that a client sends at once is one command."""
+"""Management interfaces over TCP, of statsd and of its cluster proxy: what a client sends at once is one command."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IPushProducer
@@ -10,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from cadtwist.codec.statsdadmin import StatsdFacts, reply
+from cadtwist.codec.statsdadmin import reply
 from cadtwist.protocols.factory import address_text
 from cadtwist.telemetry import Account
 
@@ -38,7 +39,7 @@ class StatsdAdminConnection(Protocol):
             self._wire().loseConnection()
             return
         try:
-            answer = reply(data, listener.facts)
+            answer = listener.reply(data, listener.facts)
         except Exception:  # noqa: BLE001 (a fault in one answer must not end the daemon's listener)
             listener.log.failure("the management command of {peer} failed", peer=address_text(self._wire().getPeer()))
             answer = b"ERROR\n"
@@ -67,13 +68,23 @@ class StatsdAdminConnection(Protocol):
 
 
 class StatsdAdminFactory(ServerFactory):
-    """Builds at most `most` connections; a further client is refused."""
+    """Builds at most `most` connections; a further client is refused.
+
+    `reply(command, facts)` answers a command; None closes its connection.
+    """
 
     noisy = False
     log = Logger()
 
-    def __init__(self, facts: StatsdFacts, account: Account, most: int = 100) -> None:
+    def __init__(
+        self,
+        facts: Any,
+        account: Account,
+        most: int = 100,
+        reply: Callable[[bytes, Any], bytes | None] = reply,
+    ) -> None:
         self.facts = facts
+        self.reply = reply
         self.account = account
         self._most = most
         self._open: set[StatsdAdminConnection] = set()
