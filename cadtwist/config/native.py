@@ -48,6 +48,7 @@ def load_native(text: str, path: str, read: Read, problems: Problems, instance: 
         return Config()
     files = tree.pop("files", {})
     tree.setdefault("instance", instance)
+    _keep_private(tree.get("listeners"))
     decoder = _Decoder(path, lines, problems)
     config = decoder.struct(Config, tree, ())
     if not isinstance(config, Config):
@@ -58,6 +59,13 @@ def load_native(text: str, path: str, read: Read, problems: Problems, instance: 
         text = "there is neither [cache] nor [[relays]]: datapoints are received and kept nowhere"
         problems.warning(path, 0, "cache", text)
     return _Files(path, decoder, read, problems).added(config, files)
+
+
+def _keep_private(doors: Any) -> None:
+    """Let the pages by which operators change a relay listen on loopback only, unless told otherwise."""
+    for door in doors if isinstance(doors, list) else ():
+        if isinstance(door, dict) and door.get("protocol") == "ops" and door.get("transport", "tcp") == "tcp":
+            door.setdefault("interface", "127.0.0.1")
 
 
 class _Decoder:

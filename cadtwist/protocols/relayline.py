@@ -115,6 +115,38 @@ class RelayStatus:
             said.append(line + "\n")
         return "".join([*said, "\n"]).encode("utf-8", "replace")
 
+    def health_lines(self, keys: Sequence[str]) -> list[bytes]:
+        """Return what is told as statsd lines; `keys` are the destinations as they are called there.
+
+        A counter that is told as one is left out at 0.  `total_connections` comes twice, as in the original.
+        """
+        lines = [
+            f"global.bytes_recv_tcp:{self.tcp_bytes}|g",
+            f"global.total_connections:{self.connections}|g",
+            f"global.bytes_recv_udp:{self.udp_bytes}|g",
+            f"global.total_connections:{self.connections}|g",
+            "global.last_reload.timestamp:0|g",
+            f"global.malformed_lines:{self.malformed}|g",
+            *([f"global.invalid_lines:{self.invalid_recent}|c"] if self.invalid_recent > 0 else []),
+            f"global.invalid_lines_monotonic:{self.invalid}|g",
+        ]
+        for number, group in enumerate(self.groups):
+            lines += [
+                *([f"group_{number}.flagged_lines:{group.flagged}|g"] if group.flagged > 0 else []),
+                f"group_{number}.filtered_lines:{group.filtered}|g",
+                f"group_{number}.relayed_lines:{group.relayed}|g",
+                f"group_{number}.rejected_lines:{group.rejected}|g",
+            ]
+        for key, each in zip(keys, self.destinations, strict=True):
+            lines += [
+                f"backend_{key}.bytes_queued:{each.queued_bytes}|g",
+                f"backend_{key}.bytes_sent:{each.sent_bytes}|g",
+                f"backend_{key}.relayed_lines:{each.relayed}|g",
+                f"backend_{key}.dropped_lines:{each.dropped}|g",
+                f"backend_{key}.failing.boolean:{int(each.failing)}|c",
+            ]
+        return [line.encode("utf-8", "replace") for line in lines]
+
     def _lines(self) -> list[str]:
         lines = [
             f"global bytes_recv_udp gauge {self.udp_bytes}",

@@ -39,6 +39,8 @@ from cadtwist.services.doors import CacheAnswers, Doors
 from cadtwist.services.flushing import Flusher
 from cadtwist.services.localstats import LocalStats
 from cadtwist.services.logs import CarbonLogs
+from cadtwist.services.ops import RelayOps, ops_site
+from cadtwist.services.proxyadmin import proxy_admin
 from cadtwist.services.receivers import Receivers, door_name
 from cadtwist.services.relaygraph import RelayGraph
 from cadtwist.services.relaystats import RelayStats
@@ -93,6 +95,7 @@ class Daemon:
         }
         self._web_sockets: dict[str, socket.socket] = {}
         self._priming: CooperativeTask[Any] | None = None
+        self.ops: RelayOps | None = None
         self._build_graph(orphans)
         self._build_doors(served)
         self.service = self._sequence()
@@ -110,6 +113,7 @@ class Daemon:
             self.kept = CacheGraph(self.reactor, config, telemetry, self.gate, self.turn, self.space, self.reports)
         if config.relays:
             self.relayed = RelayGraph(self.reactor, config, telemetry, self.gate, self.inherited, orphans)
+            self.ops = RelayOps(self, self.relayed)
         self.chains = self._made_chains(config)
         self.chains.hold()
 
@@ -205,7 +209,19 @@ class Daemon:
             store = kept.store if kept is not None else MemoryStore(SchemaTable())
             site = web_site(self.reactor, owner, store, config.web, inline=True)
             services += [self.doors.open(door, site) for door in inline]
-        return services
+        return services + self._ops_services()
+
+    def _ops_services(self) -> list[IService]:
+        """Return the pages for operators of a relay, and the management port of statsd's proxy."""
+        config, ops, relayed = self.config, self.ops, self.relayed
+        if ops is None or relayed is None:
+            return []
+        site = ops_site(self.reactor, ops, self.reports, config.ops.page_directory)
+        admin = proxy_admin(self.reactor, lambda: self.config, self.telemetry, lambda: relayed.ring)
+        factories = {"ops": site, "proxyadmin": admin}
+        return ops.services() + [
+            self.doors.open(door, factories[door.protocol]) for door in config.listeners if door.protocol in factories
+        ]
 
     def _web_socket(self, door: Listener) -> socket.socket:
         inherited = self.inherited.socket("listener", door_name(door))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from cadtwist.config.model import Config
-from cadtwist.config.relaymodel import DestinationConfig, GroupConfig
+from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, RelayConfig
 from cadtwist.flow import Gate
 from cadtwist.journal.backlog import Backlog, SpoolBudget
 from cadtwist.journal.spool import QueueLimits
@@ -28,7 +29,8 @@ from cadtwist.net.destination import Destination, DestinationOptions, RatioReset
 from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.net.tls import client_context
 from cadtwist.routing.routers import Router, ShardRouter
-from cadtwist.routing.stage import RouterStage, Taker
+from cadtwist.routing.stage import RouterStage, Sent, Taker
+from cadtwist.services.health import RelayHealth
 from cadtwist.services.orphans import Orphans
 from cadtwist.services.relaystatus import StatusAnswers
 from cadtwist.services.routers import ingress
@@ -139,6 +141,11 @@ class RelayGraph:
         self._generation = 0
         self._moving: list[Orphans] = []
         self._down: set[str] = set()
+        self._former: dict[str, Sent] = {}
+        self._former_shards: dict[str, Counter[int]] = {}
+        self._ring = [each.name for each in config.destinations]
+        self._answers = StatusAnswers(config, telemetry)
+        self.health = RelayHealth(reactor, config, telemetry, self.health_changed)
         self._left: list[Passed] = []
         self._running = False
         self._leaving = False
@@ -175,7 +182,7 @@ class RelayGraph:
 
     def services(self) -> list[IService]:
         """Return what runs before the doors open: destinations, the sync of their spools, who is alive."""
-        found: list[IService] = [_Running(self)]
+        found: list[IService] = [_Running(self), self.health]
         if self._backlogs:
             account = self.telemetry.account("spool sync")
             found.append(Syncer(self.reactor, self._sync, self.config.spool.sync_s, account))
@@ -296,6 +303,11 @@ class RelayGraph:
     def health_changed(self, name: str, alive: bool) -> None:
         """Take note of what health checks found."""
         (self._down.discard if alive else self._down.add)(name)
+        if name in self._ring:
+            self._ring.remove(name)
+        if alive:
+            self._ring.append(name)
+        self.telemetry.account("relay").count("added_servers" if alive else "removed_servers")
         self.settle()
 
     # reload
@@ -315,9 +327,16 @@ class RelayGraph:
             made = self.destinations[config.name] = self._made(config)
             if self._running:
                 self._begin(config.name, made)
+        names = [each.name for each in new.destinations]
+        self._ring = [name for name in self._ring if name in names]
+        self._ring += [name for name in names if name not in self._ring and name not in self._down]
+        self._answers.config = new
+        self.health.change(new)
 
     def chains_replaced(self, stages: Collection[Any]) -> None:
         """Keep only the routers in `stages`, and the destinations of the configuration."""
+        for group, stage, account in [held for held in self._stages if held[1] not in stages]:
+            self._keep_counts(group, stage, account)
         self._stages = [held for held in self._stages if held[1] in stages]
         replaced, self._replaced = self._replaced, []
         patience_s = self.config.processes.handover_drain_s
@@ -328,6 +347,17 @@ class RelayGraph:
         for name in [name for name in self.destinations if name not in wanted]:
             self._retire(name)
             del self._configs[name]
+            self._former.pop(name, None)
+
+    def _keep_counts(self, group: GroupConfig, stage: RouterStage, account: Account) -> None:
+        """Keep what a stage that goes has counted."""
+        for name, sent in stage.sent.items():
+            kept = self._former.setdefault(name, Sent())
+            kept.lines += sent.lines
+            kept.bytes += sent.bytes
+        if group.method == "shards":
+            shards = self._former_shards.setdefault(account.name, Counter())
+            shards.update(stage.lines_by_label())
 
     def _succeed(self, name: str, backlog: Backlog | None, left: list[tuple[bytes, int]]) -> None:
         """Give what a destination of a former address had to the present one of that name."""
@@ -361,10 +391,47 @@ class RelayGraph:
 
     def answer(self, command: bytes) -> bytes:
         """Answer a command of statsrelay: for the first relay, which in its dialect is the only one."""
-        relay = self.config.relays[0]
-        groups = relay.groups
-        stages = [(group, stage, account) for group, stage, account in self._stages if group in groups]
-        return StatusAnswers(self.config, relay, self.telemetry).answer(command, stages, self.destinations)
+        return self._answers.answer(command, self)
+
+    def health_lines(self) -> list[bytes]:
+        """Return statsrelay's own metrics; some counters begin anew."""
+        return self._answers.health_lines(self)
+
+    def stages_of(self, relay: RelayConfig) -> list[tuple[GroupConfig, RouterStage, Account]]:
+        """Return the last stages of a relay's groups, in order."""
+        left, found = list(self._stages), []
+        for group in relay.groups:
+            held = next((held for held in left if held[0] == group), None)
+            if held is not None:
+                found.append(held)
+                left.remove(held)
+        return found
+
+    def sent(self, name: str) -> Sent:
+        """Return what a destination was given since the start, whatever reloads there were."""
+        found = [stage.sent[name] for _, stage, _ in self._stages if name in stage.sent]
+        found += [self._former[name]] if name in self._former else []
+        return Sent(sum(each.lines for each in found), sum(each.bytes for each in found))
+
+    def lines_by_shard(self, group: GroupConfig, stage: RouterStage, account: Account) -> list[int]:
+        """Return the lines of each virtual shard of a group since the start, or since its map has another size."""
+        counts, former = stage.lines_by_label(), self._former_shards.get(account.name, Counter())
+        return [counts.get(shard, 0) + former[shard] for shard in range(len(group.members))]
+
+    def live(self, group: GroupConfig) -> list[str]:
+        """Return the members of a group that may get lines."""
+        live = self._live(group)
+        return [name for name in dict.fromkeys(group.members) if live is None or name in live]
+
+    @property
+    def ring(self) -> list[str]:
+        """Destinations that are not down, in the order in which they came, or came back."""
+        return list(self._ring)
+
+    @property
+    def down(self) -> frozenset[str]:
+        """Destinations that health checks have found dead."""
+        return frozenset(self._down)
 
     def status(self) -> dict[str, object]:
         """Return the state as plain values."""

@@ -20,7 +20,9 @@ _DIVERSE = ("carbon", "carbon_fast")
 
 def members_of(group: GroupConfig, destinations: Mapping[str, DestinationConfig]) -> list[Member]:
     """Return the members of a group as rings know them; they repeat where shards do."""
-    keys = group.hash_keys or ("",) * len(group.members)
+    keys = group.hash_keys or tuple(
+        destinations[name].address if group.method == "cadent" else "" for name in group.members
+    )
     return [
         Member(name, destinations[name].host, destinations[name].port, destinations[name].instance, key)
         for name, key in zip(group.members, keys, strict=False)

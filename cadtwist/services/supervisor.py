@@ -16,13 +16,14 @@ from typing import Any
 
 import msgspec
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.logger import Logger, globalLogPublisher
 
 from cadtwist import __version__
 from cadtwist.config.model import Config
+from cadtwist.errors import CadtwistError
 from cadtwist.kernels import active
 from cadtwist.net.handover import FdChannel, Inheritance, Passed, detached, receive_one
 from cadtwist.net.listeners import Listener, bind_udp
@@ -31,8 +32,11 @@ from cadtwist.query.owner import NoMetrics
 from cadtwist.services.doors import SHARED, listener_for
 from cadtwist.services.handover import Watch
 from cadtwist.services.logs import CarbonLogs
+from cadtwist.services.ops import JoinedOps, ops_site
 from cadtwist.services.orphans import orphaned
+from cadtwist.services.proxyadmin import proxy_admin
 from cadtwist.services.receivers import door_name
+from cadtwist.services.sequence import Every
 from cadtwist.services.sequence import Sequence as Parts
 from cadtwist.services.slots import ChildProcess, Slot, child_environment, one_protocol
 from cadtwist.services.webworker import web_site
@@ -44,6 +48,7 @@ from cadtwist.telemetry import Telemetry
 
 __all__ = ["Supervisor", "added_ledgers"]
 
+_NODES_S = 1.0
 _STOP_S = 60.0
 _AGAIN_S = 0.01
 
@@ -174,6 +179,25 @@ class _Place:
         return True
 
 
+class _Nodes:
+    """Who the workers have on their ring, as was told last."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._known = [each.name for each in supervisor.config.destinations]
+
+    def known(self) -> list[str]:
+        """Return the names of destinations."""
+        return self._known
+
+    def ask(self, _: float) -> None:
+        """Ask for them: whatever the first worker that answers says."""
+        self._supervisor.ask_all("nodes").addCallback(self._told)
+
+    def _told(self, found: list[Any]) -> None:
+        self._known = next((each for each in found if each is not None), self._known)
+
+
 class Supervisor(Service):
     """Has the faces of a Daemon that the composition root needs, for several of them.  Reactor thread."""
 
@@ -207,9 +231,17 @@ class Supervisor(Service):
             parts.append(CarbonLogs(log.directory, log.rotate, globalLogPublisher))
         parts.append(self)
         web = web_site(self.reactor, NoMetrics(self.reports), MemoryStore(SchemaTable()), self.config.web, inline=True)
+        nodes = _Nodes(self)
+        own: dict[str, Any] = {
+            "http": web,
+            "ops": ops_site(self.reactor, JoinedOps(self), self.reports, self.config.ops.page_directory),
+            "proxyadmin": proxy_admin(self.reactor, lambda: self.config, self.telemetry, nodes.known),
+        }
+        if self.config.listeners_of("proxyadmin"):
+            parts.append(Every("nodes", self.reactor, _NODES_S, nodes.ask))
         for door in self.config.listeners:
-            if door.protocol == "http":
-                self._listeners.append(self._listener(door, web, {}))
+            if door.protocol in own:
+                self._listeners.append(self._listener(door, own[door.protocol], {}))
             elif door.transport != "udp" and door.protocol not in SHARED:
                 hooks = {"on_open": self._open_port, "on_close": self._limit.remove_port}
                 self._listeners.append(self._listener(door, _Handing(door_name(door), self._give), hooks))
@@ -392,10 +424,24 @@ class Supervisor(Service):
             lambda found: [wait for one in found for wait in (["a worker is starting"] if one is None else one)]
         )
 
+    def ask(self, worker: int, method: str, *arguments: object) -> Deferred[Any]:
+        """Ask one worker for what its pages for operators would answer; fails with CadtwistError."""
+        place = self._places[worker] if 0 <= worker < len(self._places) else None
+        if place is None or place.link is None:
+            return fail(CadtwistError(f"there is no worker {worker}"))
+        return place.link.call("ops", [method, arguments])
+
+    def ask_all(self, method: str, *arguments: object) -> Deferred[list[Any]]:
+        """Ask every worker the same; None for one that does not answer."""
+        return self._collected("ops", [method, arguments])
+
     def _asked(self, topic: str) -> Deferred[list[Any]]:
         """Ask every worker; None for one that does not answer."""
+        return self._collected("report", topic)
+
+    def _collected(self, method: str, value: object) -> Deferred[list[Any]]:
         asked = [
-            place.link.call("report", topic).addErrback(lambda _: None) if place.link is not None else succeed(None)
+            place.link.call(method, value).addErrback(lambda _: None) if place.link is not None else succeed(None)
             for place in self._places
         ]
         return DeferredList(asked).addCallback(lambda found: [value for _, value in found])

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 
 from cadtwist.config.model import Config
+from cadtwist.errors import CadtwistError
 from cadtwist.net.handover import FdChannel, Inheritance, Passed, receive_one, send_all
 from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.build import Daemon
@@ -59,6 +60,7 @@ class Worker:
         self.methods = {
             "begin": self.begin,
             "report": self.report,
+            "ops": self.ops,
             "reload": self.reload,
             "pass_on": self.pass_on,
             "stop": self.stop,
@@ -92,6 +94,15 @@ class Worker:
         if self.daemon is None:
             return None
         return self.daemon.reports[str(topic)]()
+
+    def ops(self, value: Any) -> Any:
+        """Return what our part of the pages for operators answers to (method, arguments)."""
+        if self.daemon is None or self.daemon.ops is None:
+            return None
+        method, arguments = value
+        if method not in ("stats", "hashcheck", "servers_up", "debug", "nodes"):
+            raise CadtwistError(f"no method {method}")
+        return getattr(self.daemon.ops, method)(*arguments)
 
     def reload(self, value: Any) -> None:
         """Run on with another Config (as plain values), which differs only in what can be taken."""

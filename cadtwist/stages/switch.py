@@ -42,7 +42,7 @@ class _Filters(Protocol):
 class Switch:
     """Gives each name to the relay that filters choose, or drops it (`rejected`); unknown relays are `no_relay`.
 
-    Reactor thread.
+    The counters `to <relay>` tell how many datapoints each relay was given.  Reactor thread.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Switch:
         self._filters = filters
         self._numbers = {name: number for number, name in enumerate(sinks)}
         self._sinks = tuple(sinks.values())
+        self._counters = tuple(f"to {name}" for name in sinks)
         self._table = table
         self._account = account
         self._decisions = Decisions(self._decide_id)
@@ -102,6 +103,7 @@ class Switch:
 
     def _pass_on(self, number: int, batch: Batch) -> None:
         self._account.out += len(batch)
+        self._account.count(self._counters[number - FIRST_ROW], len(batch))
         self._sinks[number - FIRST_ROW].accept(batch)
 
 

@@ -1,6 +1,7 @@
 """The pages of a relay for its operators: counters by section, who gets a name, servers added and taken away.
 
 Paths, shapes and texts are Cadent's.  `/S` stands for the name of a section, which is a relay of the configuration.
+`/metrics` (Prometheus), `/ledger`, `/healthz` and `/readyz` are ours, as `cadtwist.web.admin` has them.
 """
 
 from __future__ import annotations
@@ -8,18 +9,23 @@ from __future__ import annotations
 import html
 import ipaddress
 import json
+import re
 from collections.abc import Callable, Coroutine
+from math import inf
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import Interface
 
+from cadtwist.errors import CadtwistError
+from cadtwist.web import admin
 from cadtwist.web.answers import Answer, CrossOrigin, header, send
+from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, PLAIN, RefusedError
 from cadtwist.web.params import Params, parse_params
 from cadtwist.web.site import BoundedRequest
@@ -32,6 +38,7 @@ _CHECK_SCHEMES = ("tcp", "http", "https")
 _IDLE_S = 60
 _MAX_BODY = 1 << 16
 _MOST_PROFILE_S = 300.0
+_CALLBACK = re.compile(r"[A-Za-z_$][\w$.]{0,200}")
 
 Page = Callable[[Params], Coroutine[Any, Any, Answer]]
 
@@ -72,21 +79,27 @@ class IOps(Interface):
     def accumulator(section):  # type: ignore[no-untyped-def]  # noqa: N805
         """Return the live content of a section's accumulator, None where it has none."""
 
-    def debug(what, seconds):  # type: ignore[no-untyped-def]  # noqa: N805
-        """Return a text about the process: "profile" (of `seconds`), "heap", "stacks"; None where that is off."""
+    def debug(what, seconds, worker):  # type: ignore[no-untyped-def]  # noqa: N805
+        """Return a text about a process: "profile" (of `seconds`), "heap", "stacks"; None where that is off.
+
+        `worker` is its number, -1 that of who answers.  CadtwistError when it cannot be told now.
+        """
 
 
-def checked_server(params: Params, replicas: int) -> ServerChange:
-    """Return the change that a request asks for; refuses it with the texts that Cadent's users know."""
+def checked_server(params: Params, replicas: int, joins: bool = True) -> ServerChange:
+    """Return the change that a request asks for; refuses it with the texts that Cadent's users know.
+
+    `replicas` is the number of replica sets.  Only one that `joins` needs something by which its health is checked.
+    """
     server = params.last("server").strip()
     if not server:
         raise RefusedError(400, "Invalid server name")
     if not _is_url(server, _SCHEMES):
         raise RefusedError(400, "Not a valid server URL")
     check = params.last("check_server").strip() or server
-    if not _is_url(check, _SCHEMES):
+    if joins and not _is_url(check, _SCHEMES):
         raise RefusedError(400, "Not a valid Check server URL")
-    if urlsplit(check).scheme not in _CHECK_SCHEMES:
+    if joins and urlsplit(check).scheme not in _CHECK_SCHEMES:
         raise RefusedError(400, "Check server can only be TCP or HTTP")
     text = params.last("replica").strip() or "0"
     try:
@@ -113,15 +126,22 @@ def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
 
 
 class OpsPages(Resource):
-    """All paths; any method.  `page` is the text of an index.html in the place of ours."""
+    """All paths; any method.  `page` is the text of an index.html in the place of ours; `context` is for our doors."""
 
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, ops: Any, page: bytes = b"") -> None:
+    def __init__(self, ops: Any, context: WebContext, page: bytes = b"") -> None:
         super().__init__()
         self._ops = ops
+        self._context = context
         self._page = page
+        self._doors = {
+            "/metrics": admin.prometheus,
+            "/ledger": admin.ledger,
+            "/healthz": admin.health,
+            "/readyz": admin.ready,
+        }
         self._pages: dict[str, Page] = {
             "/ops/status": self._alive,
             "/ping": self._alive,
@@ -152,24 +172,33 @@ class OpsPages(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Request) -> Answer:
-        path = request.path.decode("utf-8", "replace").rstrip("/")
+        path = unquote(request.path.decode("utf-8", "replace")).rstrip("/")
         body = b"" if request.content is None else request.content.read()
         kind = header(request, b"content-type") or ""
         params = parse_params(request.uri.partition(b"?")[2], body, kind, header(request, b"accept"))
         page = self._pages.get(path)
         if page is not None:
             return await page(params)
+        own = self._doors.get(path)
+        if own is not None:
+            return await own(self._context, params)
         if path.startswith("/debug/"):
             return await self._debug(path.removeprefix("/debug/"), params, request)
-        section, _, rest = path.removeprefix("/").partition("/")
-        if section and section in await self._asked(self._ops.sections):
-            door = self._section_pages.get(rest)
-            if door is not None:
-                return await door(section, params)
-        return Answer(self._page or await self._own_page(), HTML)
+        return await self._section(path.removeprefix("/"), params) or Answer(self._page or await self._own_page(), HTML)
+
+    async def _section(self, path: str, params: Params) -> Answer | None:
+        """Return the page of a section; None where there is no such section or page."""
+        for section in await self._asked(self._ops.sections):
+            if path == section or path.startswith(f"{section}/"):
+                door = self._section_pages.get(path[len(section) + 1 :])
+                if door is not None:
+                    return await door(section, params)
+        return None
 
     def _refuse(self, failure: Failure) -> Answer:
         error = failure.value
+        if isinstance(error, CancelledError):
+            return Answer(b"", PLAIN, 503)
         if isinstance(error, RefusedError):
             return Answer(error.text.encode("utf-8", "replace"), error.content_type, error.status)
         self._log.failure("Answering", failure)
@@ -188,6 +217,8 @@ class OpsPages(Resource):
         text = json.dumps(await self._asked(self._ops.stats))
         callback = params.last("jsonp")
         if callback:
+            if not _CALLBACK.fullmatch(callback):
+                raise RefusedError(400, "jsonp is not the name of a function")
             return Answer(f"{callback}({text})".encode(), "application/javascript")
         return Answer(text.encode(), "application/json")
 
@@ -204,7 +235,7 @@ class OpsPages(Resource):
 
     async def _own_page(self) -> bytes:
         rows = "".join(
-            f"<tr><td><a href='/{html.escape(name)}/stats'>{html.escape(name)}</a></td></tr>"
+            f"<tr><td><a href='/{quote(name)}/stats'>{html.escape(name)}</a></td></tr>"
             for name in await self._asked(self._ops.sections)
         )
         return _PAGE.replace(b"<!--sections-->", rows.encode("utf-8", "replace"))
@@ -213,11 +244,11 @@ class OpsPages(Resource):
         peer = getattr(request.getClientAddress(), "host", "")
         if what not in ("profile", "heap", "stacks") or not _is_loopback(peer):
             raise RefusedError(404, "not found")
+        seconds, worker = _number(params, "seconds", "10"), _number(params, "worker", "-1")
         try:
-            seconds = min(float(params.last("seconds", "10")), _MOST_PROFILE_S)
-        except ValueError:
-            raise RefusedError(400, "seconds is not a number") from None
-        text = await self._asked(self._ops.debug, what, seconds)
+            text = await self._asked(self._ops.debug, what, min(seconds, _MOST_PROFILE_S), int(worker))
+        except CadtwistError as error:
+            raise RefusedError(409, str(error)) from None
         if text is None:
             raise RefusedError(404, "not found")
         return Answer(str(text).encode("utf-8", "replace"), PLAIN)
@@ -238,7 +269,7 @@ class OpsPages(Resource):
         return Answer(b"Server URL Added", PLAIN)
 
     async def _purge_server(self, section: str, params: Params) -> Answer:
-        change = checked_server(params, (await self._asked(self._ops.sections))[section])
+        change = checked_server(params, (await self._asked(self._ops.sections))[section], joins=False)
         await self._asked(self._ops.purge_server, section, change)
         return Answer(b"Server URL Purged", PLAIN)
 
@@ -257,6 +288,16 @@ def _uncached(answer: Answer) -> Answer:
     return Answer(answer.body, answer.content_type, answer.status, {**answer.headers, **_NO_CACHE})
 
 
+def _number(params: Params, key: str, default: str) -> float:
+    try:
+        found = float(params.last(key, default))
+    except ValueError:
+        found = inf
+    if not -1.0 <= found < inf:
+        raise RefusedError(400, f"{key} is not a number")
+    return found
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -267,8 +308,8 @@ def _is_loopback(host: str) -> bool:
 class OpsSite(Site):
     """The site over `OpsPages`."""
 
-    def __init__(self, ops: Any, page: bytes = b"", reactor: Any = None) -> None:
-        super().__init__(OpsPages(ops, page), requestFactory=BoundedRequest, timeout=_IDLE_S, reactor=reactor)
+    def __init__(self, ops: Any, context: WebContext, page: bytes = b"", reactor: Any = None) -> None:
+        super().__init__(OpsPages(ops, context, page), requestFactory=BoundedRequest, timeout=_IDLE_S, reactor=reactor)
         self.max_body = _MAX_BODY
         self.displayTracebacks = False
         self.noisy = False

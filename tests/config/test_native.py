@@ -60,6 +60,27 @@ class LoadNativeTests(SynchronousTestCase):
         self.assertEqual(config.listeners, (Listener(protocol="line", interface="::1", port=2003, tls=tls),))
         self.assertEqual(config.listeners[0].address, "tcp:[::1]:2003")
 
+    def test_pages_for_operators_are_private_unless_told_otherwise(self) -> None:
+        text = """
+            [cache]
+            [[listeners]]
+            protocol = "ops"
+            port = 6061
+            [[listeners]]
+            protocol = "ops"
+            port = 6062
+            interface = "0.0.0.0"
+            [[listeners]]
+            protocol = "ops"
+            transport = "unix"
+            path = "/run/ops"
+            [[listeners]]
+            protocol = "line"
+            port = 2003
+            """
+        doors = _load(text)[0].listeners
+        self.assertEqual([door.interface for door in doors], ["127.0.0.1", "0.0.0.0", "0.0.0.0", "0.0.0.0"])
+
     def test_the_instance_is_that_of_the_text_else_the_given(self) -> None:
         problems = Problems()
         self.assertEqual(load_native('instance = "x"', "", str, problems, "b").instance, "x")
