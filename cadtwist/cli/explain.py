@@ -1,4 +1,4 @@
-"""`cadtwist explain NAME...`: what each stage decides about a metric, its schema, its file and its owner.
+"""`cadtwist explain NAME...`: what each stage decides about a metric; its schema, file and owner, or who it is sent to.
 
 Nothing needs to run: the same rules are asked that the daemon asks.
 """
@@ -9,16 +9,20 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple, TextIO
 
 from cadtwist.cli.storecheck import file_archives, shown_archives
 from cadtwist.config.load import load
 from cadtwist.config.model import Config
+from cadtwist.config.relaymodel import RelayConfig
 from cadtwist.errors import ConfigError
 from cadtwist.kernels.whisperformat import CorruptFileError, relative_path
+from cadtwist.model.prereg import Verdict
 from cadtwist.model.retention import Archive
-from cadtwist.services.chains import name_rules
+from cadtwist.routing.routes import targets
+from cadtwist.services.chains import GRAPHITE, group_label, name_rules, space_of, targets_of
+from cadtwist.services.routers import Sections, ingress, prereg_of, router_of
 from cadtwist.stages.names import Outcome
 from cadtwist.storage.schemas import SchemaTable
 
@@ -37,7 +41,13 @@ def run(argv: Sequence[str], stdout: TextIO = sys.stdout, environ: Mapping[str, 
     """Explain every name of `argv`; 2 when the configuration is faulty."""
     asked = _parser().parse_args(list(argv))
     try:
-        config = load(asked.config, instance=asked.instance, environ=environ).config
+        config = load(
+            asked.config,
+            program=asked.program,
+            instance=asked.instance,
+            environ=environ,
+            overrides={"prereg": asked.prereg} if asked.prereg else None,
+        ).config
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -57,13 +67,59 @@ def run(argv: Sequence[str], stdout: TextIO = sys.stdout, environ: Mapping[str, 
 def explain(config: Config, name: str) -> Iterator[Step]:
     """Yield what happens to metric `name` under `config`, in the order of the data's walk."""
     names = [name]
+    if config.cache is not None or any(space_of(relay.lines) == GRAPHITE for relay in config.relays):
+        names = yield from _renamed(config, names)
+    for relay in _entered(config):
+        for each in names if space_of(relay.lines) == GRAPHITE else (name,):
+            yield from _relayed(config, relay, each)
+    if config.cache is not None:
+        yield from _stored(config, names)
+
+
+def _renamed(config: Config, names: list[str]) -> Generator[Step, None, list[str]]:
+    """Yield what the rules about names say; return what they make of `names`."""
     for rule in name_rules(config):
         outcomes = {each: rule(each) or Outcome((each,)) for each in names}
         for each, outcome in outcomes.items():
             yield Step(rule.label, each, _shown_outcome(each, outcome.names, outcome.reason))
         names = [result for outcome in outcomes.values() for result in outcome.names]
-    if config.cache is None:
-        return
+    return names
+
+
+def _entered(config: Config) -> list[RelayConfig]:
+    """Return the relays that listeners lead to; the first one, where none does."""
+    doors = [door for door in config.listeners if door.protocol in ("line", "pickle", "protobuf")]
+    entries = {target for door in doors for target in targets_of(config, door)}
+    found = [relay for relay in config.relays if relay.name in entries]
+    return found or list(config.relays[:1] if config.cache is None else ())
+
+
+def _relayed(config: Config, relay: RelayConfig, name: str) -> Iterator[Step]:
+    """Yield what the filters of relays say about a name that comes in at `relay`, and who gets it from each group."""
+    station = "relay" if len(config.relays) == 1 else f"relay {relay.name}"
+    preregs = {each.name: prereg_of(each) for each in config.relays if each.filters or each.default_relay}
+    verdict = Sections(preregs, relay.name).decide(name) if relay.name in preregs else Verdict(relay.name)
+    if relay.name in preregs:
+        matched = verdict.filter or "no filter"
+        decided = "rejected" if verdict.rejected else f"goes to {verdict.backend}"
+        yield Step(station, name, f"{matched}: {decided}")
+    destinations = {each.name: each for each in config.destinations}
+    for target in config.relays:
+        for number, group in enumerate(target.groups if target.name == verdict.backend else ()):
+            label = f"group {group_label(target, number)}"
+            refuse = ingress(group)
+            refused = None if refuse is None else refuse(name)
+            if refused is not None and not refused.names:
+                yield Step(label, name, f"dropped ({refused.reason})")
+                continue
+            router = router_of(group, destinations, config.aggregate_rules)
+            yield Step(label, name, router.explain(name))
+            reached = [destinations[key].address for key in targets(router.route(name), None, None, True)]
+            yield Step("sent to", name, ", ".join(reached) or "nobody")
+
+
+def _stored(config: Config, names: Sequence[str]) -> Iterator[Step]:
+    """Yield how each name is kept."""
     table = SchemaTable(config.schemas, config.aggregation)
     for each in names:
         decision = table.explain(each)
@@ -104,5 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("name", nargs="+", help="metric name")
     parser.add_argument("-c", "--config", metavar="FILE", help="configuration (default: carbon's, from GRAPHITE_ROOT)")
     parser.add_argument("--instance", default="a", help="instance of carbon.conf (default: a)")
+    parser.add_argument("--program", default="", help="section of carbon.conf, such as carbon-relay")
+    parser.add_argument("--prereg", default="", metavar="FILE", help="Cadent's PreReg file")
     parser.add_argument("--json", action="store_true", help="as JSON")
     return parser

@@ -36,7 +36,7 @@ def run(argv: Sequence[str], stdout: TextIO = sys.stdout, environ: Mapping[str, 
             backend_key(backend)
         plan = plan_moves(
             read_map(_content(asked.map), asked.group),
-            read_lines(_content(asked.lines)),
+            read_lines(_content(asked.lines), asked.group),
             added=asked.add,
             leaving=asked.remove,
             tolerance=asked.tolerance / 100,
@@ -74,15 +74,29 @@ def read_map(text: str, group: int = 0) -> list[str]:
     return found
 
 
-def read_lines(text: str) -> list[int]:
-    """Return the lines of each shard in `text`, a JSON list or a number in each line; ValueError if it is neither."""
+def read_lines(text: str, group: int = 0) -> list[int]:
+    """Return the lines of each shard in `text`; ValueError if there are none.
+
+    `text` is a JSON list, a number in each line, or what `/stats` of a relay answers, of all sections or of one: then
+    the n-th group counts that has shards.
+    """
     try:
-        found: Any = json.loads(text) if text.lstrip().startswith("[") else [int(word) for word in text.split()]
+        found: Any = json.loads(text) if text.lstrip().startswith(("[", "{")) else [int(word) for word in text.split()]
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the counts of lines cannot be read: {error}") from None
+    if isinstance(found, dict):
+        found = _told_lines(found, group)
     if not all(isinstance(count, int) and not isinstance(count, bool) for count in found):
         raise ValueError("the counts of lines are not whole numbers")
     return list(found)
+
+
+def _told_lines(stats: dict[str, Any], group: int) -> list[Any]:
+    sections = [stats] if "shards" in stats else [each for each in stats.values() if isinstance(each, dict)]
+    groups = [each for section in sections for each in section.get("shards") or ()]
+    if not 0 <= group < len(groups):
+        raise ValueError(f"there is no group {group} with shards in what /stats tells")
+    return list(groups[group]["lines"])
 
 
 def _content(path: str) -> str:
@@ -124,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("backend", nargs="+", help="host:port or host:port:protocol")
     plan = tasks.add_parser("plan", help="move shards off loaded backends")
     plan.add_argument("map", help="JSON file with the map, or a configuration of statsrelay (-: standard input)")
-    plan.add_argument("lines", help="file with the lines of each shard, a number each (-: standard input)")
+    plan.add_argument("lines", help="file with the lines of each shard, or with what /stats tells (-: standard input)")
     plan.add_argument("--group", type=int, default=0, help="of a configuration: 0 = its own map, n = duplicate_to")
     plan.add_argument("--add", action="append", default=[], metavar="BACKEND", help="a new backend")
     plan.add_argument("--remove", action="append", default=[], metavar="BACKEND", help="a backend that loses all")

@@ -34,7 +34,7 @@ from cadtwist.services.admission import Admission
 from cadtwist.services.agent import agent_stats, received_points
 from cadtwist.services.aggregatorstats import AggregatorStats
 from cadtwist.services.cachegraph import CacheGraph
-from cadtwist.services.chains import GRAPHITE, Chains, space_of
+from cadtwist.services.chains import GRAPHITE, KEYS, Chains, space_of
 from cadtwist.services.doors import CacheAnswers, Doors
 from cadtwist.services.flushing import Flusher
 from cadtwist.services.localstats import LocalStats
@@ -44,9 +44,11 @@ from cadtwist.services.proxyadmin import proxy_admin
 from cadtwist.services.receivers import Receivers, door_name
 from cadtwist.services.relaygraph import RelayGraph
 from cadtwist.services.relaystats import RelayStats
+from cadtwist.services.relaytellers import relay_tellers
 from cadtwist.services.selfstats import Emitter, Metrics, account_metrics, metric_part
 from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.space import Space
+from cadtwist.services.statsdemission import Stopwatch
 from cadtwist.services.turn import Turn
 from cadtwist.services.webworker import WebWorkers, listening_socket, web_site
 from cadtwist.stages.aggregate import Window
@@ -87,6 +89,7 @@ class Daemon:
         self.telemetry = Telemetry()
         self.gate = Gate()
         self.turn = Turn(reactor)
+        self.watch = Stopwatch()
         self.on_fault: Callable[[str], object] = self._stop_for
         self.reports: dict[str, Callable[[], object]] = {
             "status": self.status,
@@ -104,7 +107,8 @@ class Daemon:
 
     def _build_graph(self, orphans: TextSequence[str]) -> None:
         config, telemetry = self.config, self.telemetry
-        kinds = dict.fromkeys((GRAPHITE, *(space_of(relay.lines) for relay in config.relays)))
+        told = () if config.health_metrics is None else (KEYS,)
+        kinds = dict.fromkeys((GRAPHITE, *told, *(space_of(relay.lines) for relay in config.relays)))
         self.spaces = {kind: Space(kind, config.names.max_bytes, telemetry) for kind in kinds}
         self.space = self.spaces[GRAPHITE]
         self.kept: CacheGraph | None = None
@@ -133,7 +137,8 @@ class Daemon:
             self.reactor, self.config, self.telemetry, self.receivers, self.gate, answers, self.inherited, served
         )
         self.emitter = Emitter(self.telemetry.account("own metrics"), self._own_sink(), self.space.table.intern)
-        self.turn.add(self.receivers.flush)
+        timed = bool(self.config.statsd_emission.server)
+        self.turn.add(self.watch.timed(self.receivers.flush) if timed else self.receivers.flush)
         if kept is not None and kept.wal is not None:
             self.turn.add(kept.wal.turn_ended)
         for space in self.spaces.values():
@@ -165,6 +170,7 @@ class Daemon:
             self.flusher,
             Every("flood windows", self.reactor, FLOOD_S, self._end_flood_windows),
             self.tellers,
+            *relay_tellers(self),
             Admission(self),
         ]
         sequence = Sequence()
@@ -255,7 +261,7 @@ class Daemon:
             stem = f"{prefix}.agents.{who}"
             stats = agent_stats(telemetry, self.kept.points, stem)
             return lambda now: stats.collect(now) + account_metrics(stem, telemetry)
-        destinations = {} if self.relayed is None else self.relayed.figures()
+        destinations = dict if self.relayed is None else self.relayed.figures
         if self.config.aggregator is None:
             return RelayStats(f"{prefix}.relays.{who}", telemetry, destinations).collect
         stem = f"{prefix}.aggregator.{who}"
@@ -377,7 +383,8 @@ class Daemon:
 
 def _stages(config: Config) -> tuple[object, ...]:
     """Return what the stages are made of."""
-    return config.stages, config.relays, config.destinations, config.aggregate_rules, config.aggregator
+    own = config.aggregate_rules, config.aggregator, config.health_metrics
+    return config.stages, config.relays, config.destinations, *own
 
 
 def _is_plain(door: Listener) -> bool:

@@ -117,6 +117,7 @@ class Chains:
         self.windows: dict[tuple[str, ...], Window] = {}
         self.floods: list[FloodStage] = []
         self.routers: dict[str, list[Any]] = {}
+        self.health = self._health_sink()
         self._groups = {relay.name: self._group_sink(relay) for relay in config.relays}
         self._entries = self._sections()
         self._chains: dict[tuple[str, ...], Chain] = {}
@@ -265,6 +266,17 @@ class Chains:
         self.routers.setdefault(relay.name, []).append(stage)
         self._stages.append((space, stage))
         return self._flooded(group, stage, space, f"flood {group_label(relay, number)}")
+
+    def _health_sink(self) -> ISink | None:
+        """Return what takes the lines of health metrics, None where they are not told."""
+        health = self.config.health_metrics
+        if health is None or self._make_router is None:
+            return None
+        space = self._spaces[KEYS]
+        router = router_of(health.group, {each.name: each for each in self.config.destinations})
+        stage: ISink = self._make_router(health.group, router, space, self._telemetry.account("router health metrics"))
+        self._stages.append((space, stage))
+        return stage
 
     def _flooded(self, group: GroupConfig, downstream: ISink, space: Space, label: str) -> ISink:
         """Return what controls floods before `downstream`, itself where nothing is to be controlled."""

@@ -95,13 +95,14 @@ class DestinationFigures:
         account = self._destination.account
         counters = account.counters
         most_queued, most_until_ready = self._destination.take_peaks()
+        resets = self._destination.options.ratio_reset is not None
         return {
+            **({"slow_connection_resets": counters.get("slow_resets", 0)} if resets else {}),
             "attempted": account.received,
             "sent": counters.get("sent", 0),
             "batches": counters.get("batches", 0),
             "full_queue_drops": sum(n for why, n in account.dropped.items() if why.startswith("queue_full")),
             "queued_until_connected": counters.get("queued_until_connected", 0),
-            "slow_connection_resets": counters.get("slow_resets", 0),
             "most_queued": most_queued,
             "most_queued_until_ready": most_until_ready,
         }

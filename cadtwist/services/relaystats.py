@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psutil
@@ -19,10 +19,10 @@ _COUNTERS = {
     "batchesSent": "batches",
     "fullQueueDrops": "full_queue_drops",
     "queuedUntilConnected": "queued_until_connected",
-    "slowConnectionReset": "slow_connection_resets",
 }
 """carbon's counters of a destination, and what `DestinationFigures` calls them."""
 
+_RESETS = "slow_connection_resets"
 _MAXIMA = {"relayMaxQueueLength": "most_queued", "queuedUntilReady": "most_queued_until_ready"}
 """Largest values of an interval; reading starts a new one."""
 
@@ -35,11 +35,11 @@ def destination_part(host: str, port: int, instance: str | None) -> str:
 class RelayStats:
     """Collects them; counters are told as the difference since the last telling.  Reactor thread.
 
-    `destinations` are by the part of the metric name that stands for them; each tells `figures()`: its counters and
-    the maxima since the last call, by the names of the tables above.
+    `destinations()` are by the part of the metric name that stands for them; each tells `figures()`: its counters and
+    the maxima since the last call, by the names of the tables above; where they may happen, slow_connection_resets.
     """
 
-    def __init__(self, prefix: str, telemetry: Telemetry, destinations: Mapping[str, Any]) -> None:
+    def __init__(self, prefix: str, telemetry: Telemetry, destinations: Callable[[], Mapping[str, Any]]) -> None:
         self.prefix = prefix
         self._telemetry = telemetry
         self._destinations = destinations
@@ -62,7 +62,7 @@ class RelayStats:
         }
         if elapsed:
             found["cpuUsage"] = 100.0 * cpu / elapsed
-        for part, destination in self._destinations.items():
+        for part, destination in self._destinations().items():
             found.update(self._of(part, destination.figures()))
         return [(f"{self.prefix}.{name}", value) for name, value in found.items()]
 
@@ -70,7 +70,10 @@ class RelayStats:
         stem = f"destinations.{part}"
         found = {f"{stem}.{name}": self._change(f"{part} {what}", figures[what]) for name, what in _COUNTERS.items()}
         found.update((f"{stem}.{name}", figures[what]) for name, what in _MAXIMA.items())
-        return {name: value for name, value in found.items() if value}
+        told = {name: value for name, value in found.items() if value}
+        if _RESETS in figures:
+            told[f"{stem}.slowConnectionReset"] = self._change(f"{part} {_RESETS}", figures[_RESETS])
+        return told
 
     def _dropped(self, reason: str) -> float:
         return sum(account.dropped.get(reason, 0) for account in self._accounts("names"))

@@ -37,8 +37,11 @@ class SectionStats:
         self._told = dict.fromkeys(COUNTS, 0)
 
     def tick(self, now: float, totals: Mapping[str, int]) -> None:
-        """End an interval `now` (seconds since the epoch); `totals` are those since the start."""
-        self._ticks.append(round(now * 1000))
+        """End an interval `now` (seconds since the epoch); `totals` are those since the start.
+
+        It is told as the moment when it was due, which is one for all processes.
+        """
+        self._ticks.append(round(round(now / TICK_S) * TICK_S * 1000))
         for count in COUNTS:
             self._lists[count].append(totals[count] - self._told[count])
             self._told[count] = totals[count]

@@ -83,6 +83,83 @@ class ExplainTests(_Site):
         self.assertIn("LINE_RECEIVER_PORT", stderr.getvalue())
 
 
+class RelayTests(SynchronousTestCase):
+    """Relays: filters, groups, routes and destinations."""
+
+    TEXT = """
+[[listeners]]
+protocol = "line"
+port = 2003
+
+[stages]
+blacklist = ["secret"]
+rewrite = [{pattern = "^old", replacement = "new"}]
+
+[[relays]]
+name = "front"
+[[relays.filters]]
+kind = "prefix"
+pattern = "bad."
+action = "reject"
+[[relays.filters]]
+kind = "substring"
+pattern = "away"
+action = "redirect"
+relay = "other"
+[[relays.groups]]
+method = "carbon"
+members = ["a", "b"]
+[[relays.groups]]
+method = "constant"
+members = ["a"]
+input_filter = "^new"
+
+[[relays]]
+name = "other"
+[[relays.groups]]
+method = "constant"
+members = ["b"]
+
+[[destinations]]
+name = "a"
+host = "10.0.0.1"
+port = 2004
+[[destinations]]
+name = "b"
+host = "10.0.0.2"
+port = 2004
+"""
+
+    def steps(self, name: str) -> list[tuple[str, str, str]]:
+        path = f"{self.mktemp()}.toml"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(self.TEXT)
+        stdout = io.StringIO()
+        self.assertEqual(explain.run(["-c", path, "--json", name], stdout, {}), 0)
+        return [tuple(step.values()) for step in json.loads(stdout.getvalue())[name]]
+
+    def test_filters_groups_and_destinations(self) -> None:
+        told = self.steps("old.x")
+        self.assertEqual([step[0] for step in told[:3]], ["blacklist", "tags", "rewrite"])
+        self.assertEqual(told[3], ("relay front", "new.x", "no filter: goes to front"))
+        first, sent, second, also = told[4:]
+        self.assertEqual((first[:2], sent[:2]), (("group front.0", "new.x"), ("sent to", "new.x")))
+        self.assertIn("carbon_ch position", first[2])
+        self.assertIn(sent[2], ("tcp://10.0.0.1:2004", "tcp://10.0.0.2:2004"))
+        self.assertEqual(second, ("group front.1", "new.x", "all: a"))
+        self.assertEqual(also, ("sent to", "new.x", "tcp://10.0.0.1:2004"))
+
+    def test_what_a_group_refuses(self) -> None:
+        self.assertEqual(self.steps("some.x")[-1], ("group front.1", "some.x", "dropped (filtered_lines)"))
+
+    def test_rejected_redirected_and_dropped(self) -> None:
+        self.assertEqual(self.steps("bad.x")[-1], ("relay front", "bad.x", "prefix bad.: rejected"))
+        told = self.steps("go.away")
+        self.assertEqual(told[-3], ("relay front", "go.away", "substring away: goes to other"))
+        self.assertEqual(told[-1], ("sent to", "go.away", "tcp://10.0.0.2:2004"))
+        self.assertEqual(self.steps("my.secret"), [("blacklist", "my.secret", "dropped (blacklist)")])
+
+
 class StoreCheckTests(_Site):
     def check(self) -> tuple[int, str]:
         stdout = io.StringIO()

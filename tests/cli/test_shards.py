@@ -52,6 +52,16 @@ class ShardsTests(SynchronousTestCase):
         code, told, _ = self.run_tool("plan", path, lines, "--remove", "a:1", "--add", "c:1", "--json")
         self.assertEqual([move["target"] for move in json.loads(told)["moves"]], ["c:1", "c:1"])
 
+    def test_what_a_relay_tells(self) -> None:
+        groups = [{"group": "s.0", "shard_map": [], "lines": [1, 2]}, {"group": "s.1", "shard_map": [], "lines": [3]}]
+        section = {"valid_line_count": 5, "shards": groups}
+        for told in ({"other": {"shards": []}, "s": section}, section):
+            self.assertEqual(shards.read_lines(json.dumps(told)), [1, 2])
+            self.assertEqual(shards.read_lines(json.dumps(told), 1), [3])
+            self.assertRaisesRegex(ValueError, "no group 2", shards.read_lines, json.dumps(told), 2)
+        path, lines = self.file(["a:1", "a:1", "b:1"]), self.file({"s": {"shards": [{"lines": [5, 4, 0]}]}})
+        self.assertIn("shard 0: a:1 -> b:1 (5 lines)", self.run_tool("plan", path, lines)[1])
+
     def test_what_cannot_be_used(self) -> None:
         good, lines = self.file(["a:1"]), self.file("[1]")
         config = self.file({"statsd": {"shard_map": ["a:1"], "duplicate_to": {"shard_map": ["b:1"]}}})

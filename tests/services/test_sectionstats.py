@@ -72,6 +72,13 @@ class SectionStatsTests(SynchronousTestCase):
         self.assertEqual((told["unsendable_send_count_list"], told["current_unsendable_send_count"]), ([1, 0], 0))
         self.assertEqual(told["unsendable_count_persec"], 4 / 11)
 
+    def test_ticks_that_are_a_little_late(self) -> None:
+        early, late = SectionStats(3, 0.0), SectionStats(3, 0.0)
+        early.tick(4.999, totals(1))
+        late.tick(5.2, totals(2))
+        told = merged([early.told(6.0, totals(1), STATE), late.told(6.0, totals(2), STATE)])
+        self.assertEqual((told["ticks_list"], told["valid_line_count_list"]), ([5000], [3]))
+
     def test_lists_are_bounded(self) -> None:
         stats = SectionStats(3, 0.0)
         for n in range(10):
