@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from zope.interface import implementer
@@ -171,23 +171,25 @@ class WhisperStore:
         that step.
         """
         paths = self._encoded(name)
-        for path in (*paths, *(path + ZIPPED for path in paths)):
+        for path in paths:
             try:
-                if path.endswith(ZIPPED):
-                    with unzipped(path) as place:
-                        found = whisperfile.fetch(place, int(start), int(end), int(now), int(step))
-                else:
-                    found = whisperfile.fetch(path, int(start), int(end), int(now), int(step))
+                found = whisperfile.fetch(path, int(start), int(end), int(now), int(step))
             except OSError as error:
-                if error.errno in _ABSENT:
-                    continue
-                raise StorageError(f"{os.fsdecode(path)}: {error.strerror}") from error
+                if error.errno not in _ABSENT:
+                    raise StorageError(f"{os.fsdecode(path)}: {error.strerror}") from error
             except whisperfile.CorruptFileError as error:
                 raise StorageError(f"{os.fsdecode(path)}: {error}") from error
-            if found is None:
-                return None
-            first, last, actual, values, method, xff = found
-            return Series(name, first, last, actual, values, method_name(method), xff)
+            else:
+                return _series(name, found)
+        for path in paths:
+            try:
+                with unzipped(path + ZIPPED) as place:
+                    return _series(name, whisperfile.fetch(place, int(start), int(end), int(now), int(step)))
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise StorageError(f"{os.fsdecode(path + ZIPPED)}: {error.strerror}") from error
+            except whisperfile.CorruptFileError as error:
+                raise StorageError(f"{os.fsdecode(path + ZIPPED)}: {error}") from error
         return None
 
     def exists(self, name: str) -> bool:
@@ -270,6 +272,14 @@ class WhisperStore:
             if os.path.exists(path):
                 return path
         raise StorageError(f"{name}: no such metric")
+
+
+def _series(name: str, found: Any) -> Series | None:
+    """Return what the kernel fetched."""
+    if found is None:
+        return None
+    first, last, step, values, method, xff = found
+    return Series(name, first, last, step, values, method_name(method), xff)
 
 
 class _Lane:

@@ -57,14 +57,32 @@ async def _moving(
     label = f"moving{function.capitalize()}"
     preview = _preview(size, series_list)
     previewed = await context.again(context.start - preview, context.end)
+    whole = [whole_stays(function, series.whole) for series in previewed]
     results = []
-    for series in previewed:
-        points = _points_of(size, preview, series.step)
-        values = _windows(context, series.values, points, function, way, context_xff(series, xff))
-        name = f"{label}({series.name},{_shown_size(size)})"
-        whole = whole_stays(function, series.whole)
+    for place, values in enumerate(_moved(context, previewed, size, preview, function, way, xff)):
+        series = previewed[place]
         tags: dict[str, Any] = {label: size}
-        results.append(series.made(name, values, start=series.start + preview, whole=whole, **tags))
+        name = f"{label}({series.name},{_shown_size(size)})"
+        results.append(series.made(name, values, start=series.start + preview, whole=whole[place], **tags))
+    return results
+
+
+def _moved(
+    context: Context, found: Lists, size: float | str, preview: int, function: str, way: Reducer, xff: float | None
+) -> list[Floats]:
+    """Return the new values of each series; series of one length and step are worked on together."""
+    together: dict[tuple[int, int, float], list[int]] = {}
+    for place, series in enumerate(found):
+        together.setdefault((len(series), series.step, context_xff(series, xff)), []).append(place)
+    results: list[Floats] = [np.zeros(0)] * len(found)
+    for (length, step, least), places in together.items():
+        at_once = max(_MOST_CELLS // max(length, 1), 1)
+        for low in range(0, len(places), at_once):
+            some = places[low : low + at_once]
+            matrix = np.array([found[place].values for place in some])
+            rows = _windows(context, matrix, _points_of(size, preview, step), function, way, least)
+            for place, row in zip(some, rows, strict=True):
+                results[place] = row
     return results
 
 
@@ -73,23 +91,24 @@ def context_xff(series: TimeSeries, xff: float | None) -> float:
     return series.xff if xff is None else xff
 
 
-def _windows(
-    context: Context, values: Floats, points: int, function: str, way: Reducer, xff: float
-) -> Floats:
-    """Return what a function makes of `values[i - points : i]` for i from points + 1 to the end."""
-    count = context.sized(len(values) - points)
+def _windows(context: Context, matrix: Floats, points: int, function: str, way: Reducer, xff: float) -> Floats:
+    """Return what a function makes of `values[i - points : i]` for i from points + 1 to the end, row by row."""
+    series, length = matrix.shape
+    count = max(length - points, 0)
+    context.request.spend(series * count)
     if not points or not count:
-        return np.full(count, np.nan)
-    known = np.concatenate(([0], np.cumsum(~np.isnan(values))))
-    inside = known[points + 1 :] - known[1 : count + 1]
+        return np.full((series, count), np.nan)
+    known = np.zeros((series, length + 1), np.int64)
+    np.cumsum(~np.isnan(matrix), axis=1, out=known[:, 1:])
+    inside = known[:, points + 1 :] - known[:, 1 : count + 1]
     name = function.removesuffix("Series")
     doubled = _DOUBLED.get(name)
     with np.errstate(all="ignore"):
         if doubled is None:
-            context.request.spend(count * points)
-            made = _each_window(values[1:], points, way, name)
+            context.request.spend(series * count * points)
+            made = np.array([_each_window(values[1:], points, way, name) for values in matrix])
         else:
-            made = doubled(values[1:], points, inside)
+            made = doubled(matrix[:, 1:], points, inside)
     return np.where((inside > 0) & (inside / points >= xff), made, np.nan)
 
 
@@ -108,21 +127,21 @@ def _each_window(values: Floats, points: int, way: Reducer, name: str) -> Floats
 
 
 def _over_windows(values: Floats, points: int, join: Callable[[Floats, Floats], Floats]) -> Floats:
-    """Join all values of each window by an associative operation, doubling the width of what is joined."""
-    count = len(values) - points + 1
+    """Join all values of each window of each row by an associative operation, doubling the width of what is joined."""
+    count = values.shape[1] - points + 1
     total: Floats | None = None
     width, level, done = 1, values, 0
     left = points
     while left:
         if left & 1:
-            part = level[done : done + count]
+            part = level[:, done : done + count]
             total = part if total is None else join(total, part)
             done += width
         left >>= 1
         if left:
-            level = join(level[:-width], level[width:])
+            level = join(level[:, :-width], level[:, width:])
             width *= 2
-    return values[:0] if total is None else total
+    return values[:, :0] if total is None else total
 
 
 def _window_sums(values: Floats, points: int, inside: Any) -> Floats:  # noqa: ARG001
