@@ -14,26 +14,23 @@ from cadtwist.config.options import leaves, struct_of
 
 PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "cadtwist")
 
-ELSEWHERE: dict[str, str] = {}
-"""Options that nobody reads, and why; there are none."""
+ELSEWHERE: dict[str, str] = {
+    "relays.groups.sampling.reservoir_size": "its bound is checked; what counts is the threshold",
+    "health_metrics.group.sampling.reservoir_size": "as in relays.groups",
+}
+"""Options that nobody reads, and why."""
 
-AWAITED = (
-    "listeners.to",
-    "stages.rewrite",
-    "stages.post_rewrite",
-    "relays.",
-    "destinations.",
-    "spool.",
+IN_LOOPS = (
+    "relays.filters.",
+    "relays.groups.",
+    "destinations.instance",
     "health.",
     "health_metrics.",
-    "statsd_emission.",
-    "ops.",
-    "aggregator.",
-    "aggregate_rules",
-    "accumulators.",
-    "processes.",
 )
-"""What is read as soon as relays are built; then these go."""
+"""What is read of entries that loops and functions hand on: the search only sees that the name is read somewhere."""
+
+AWAITED = ("accumulators.",)
+"""Cadent's accumulators, which no service runs yet: said at start."""
 
 
 def sources() -> Iterator[ast.Module]:
@@ -133,7 +130,9 @@ class UseTests(SynchronousTestCase):
             read |= visitor.found
         wanted = [path for path, _, _ in leaves() if not path.startswith(AWAITED)]
         unread = [path for path in wanted if path not in read and path not in ELSEWHERE]
-        self.assertEqual(unread, [])
+        somewhere = {node.attr for tree in sources() for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        loops = [path for path in unread if path.startswith(IN_LOOPS) and path.rpartition(".")[2] in somewhere]
+        self.assertEqual([path for path in unread if path not in loops], [])
         self.assertEqual([path for path in ELSEWHERE if path in read], [], "exceptions that are none")
 
     def test_the_search_is_sharp(self) -> None:
