@@ -142,7 +142,8 @@ class CounterWriter(Service):
     def _pump(self) -> None:
         """Begin the next job; of a round that is not in a hurry, as much as its time asks for."""
         pace = max(LEAST_JOB, int(self._round_size * TICK_S / max(TICK_S, self._flush_s)) + 1)
-        job = self._cache.take(JOB_COUNTERS if self._hurry else min(JOB_COUNTERS, pace))
+        leisurely = self._round_open and not self._hurry
+        job = self._cache.take(min(JOB_COUNTERS, pace) if leisurely else JOB_COUNTERS)
         if job is None:
             if not self._busy and (self._round_open or self._waiting):
                 self._round_ends()

@@ -13,6 +13,7 @@ from cadtwist.query.countertree import CounterTree, matcher
 from cadtwist.query.istat import Selection
 from cadtwist.web.answers import Answer
 from cadtwist.web.istatformats import counter_csv, counter_json, counter_list, error_text, many_json
+from cadtwist.web.istatpage import PAGE
 
 __all__ = ["Backend", "SettingsBackend", "StatFile", "StatRequest", "respond"]
 
@@ -117,7 +118,8 @@ async def _dispatch(request: StatRequest, back: Backend) -> Answer:
         return _error(405, "Bad method")
     target, params = request.target, _params(request.target)
     if target == "/":
-        return _file("index.html", back)
+        answer = _file("index.html", back)
+        return _text(PAGE, "text/html; charset=utf-8") if answer.status == 404 else answer
     if target.startswith("/files/"):
         return _file(target[len("/files/") :].partition("?")[0], back)
     if target in ("/favicon.ico", "favicon.ico"):

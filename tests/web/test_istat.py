@@ -250,8 +250,16 @@ class FileTests(IstatCase):
         asked: list[str] = []
         back.file = asked.append  # type: ignore[assignment, func-returns-value, method-assign]
         for target in ("/files/../secret", "/?f=/etc/passwd", "/", "/favicon.ico"):
-            self.assertEqual(self.get(target, back).status, 404)
+            self.assertEqual(self.get(target, back).status, 200 if target == "/" else 404)
         self.assertEqual(asked, ["...secret", ".etc.passwd", "index.html", "favicon.ico"])
+
+    def test_the_first_page_is_ours_unless_the_folder_has_one(self) -> None:
+        back = self.build(compat=False)
+        answer = self.get("/", back)
+        self.assertEqual(answer.content_type, "text/html; charset=utf-8")
+        self.assertIn(b"<svg", answer.body)
+        back.files["index.html"] = StatFile(b"theirs", NOW)
+        self.assertEqual(self.get("/", back).body, b"theirs")
 
     def test_too_long_a_file(self) -> None:
         back = self.build(compat=False)
