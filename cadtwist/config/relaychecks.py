@@ -190,10 +190,10 @@ def _circles(relays: tuple[RelayConfig, ...]) -> Iterator[tuple[Place, str]]:
 def _group(group: GroupConfig, destinations: frozenset[str]) -> Iterator[tuple[Place, str]]:
     yield from _references(("members",), group.members, destinations, "destination")
     if group.method == "rules":
-        yield from _rules(group.rules, destinations)
+        yield from _rules(group.rules, frozenset(group.members))
     elif group.rules:
         yield ("rules",), "are for the method rules"
-    elif not group.members and group.method != "shards":
+    if not group.members and group.method != "shards":
         yield ("members",), "a group needs at least one"
     if group.method != "shards" and len(set(group.members)) < len(group.members):
         yield ("members",), "a destination is there twice; only a map of shards may repeat them"
@@ -225,7 +225,7 @@ def _sampling(group: GroupConfig) -> Iterator[tuple[Place, str]]:
         yield ("sampling", "reservoir_size"), text
 
 
-def _rules(rules: tuple[RouteRule, ...], destinations: frozenset[str]) -> Iterator[tuple[Place, str]]:
+def _rules(rules: tuple[RouteRule, ...], members: frozenset[str]) -> Iterator[tuple[Place, str]]:
     defaults = [number for number, rule in enumerate(rules) if rule.pattern is None]
     if not defaults:
         yield ("rules",), "one default rule, without a pattern, is needed"
@@ -237,7 +237,7 @@ def _rules(rules: tuple[RouteRule, ...], destinations: frozenset[str]) -> Iterat
             yield ("rules", number, "pattern"), fault
         if not rule.destinations:
             yield ("rules", number, "destinations"), "at least one is needed"
-        yield from _references(("rules", number, "destinations"), rule.destinations, destinations, "destination")
+        yield from _references(("rules", number, "destinations"), rule.destinations, members, "member")
 
 
 def _destination(destination: DestinationConfig) -> Iterator[tuple[Place, str]]:
