@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import psutil
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -47,6 +48,7 @@ from cadtwist.protocols.udp import DatagramIntake, DatagramReader
 from cadtwist.query.countertree import CounterTree
 from cadtwist.services.counterwriter import CounterWriter
 from cadtwist.services.istatparts import Answers, IstatClock, Orders
+from cadtwist.services.localcounters import LocalCounters
 from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.syncer import Syncer
 from cadtwist.services.turn import Turn
@@ -64,7 +66,7 @@ MOST_WAITING = 8_000_000
 MOST_FORWARDED = 2_000_000
 SPOOL_BYTES = 1 << 30
 MAX_BODY_BYTES = 16 << 20
-SETTINGS_S, PURGE_S, SYNC_S = 10, 300, 1.0
+SETTINGS_S, PURGE_S, SYNC_S, LOCAL_S = 10, 300, 1.0, 5
 ANYWHERE = "0.0.0.0"  # noqa: S104 (istatd listens everywhere unless told otherwise)
 
 
@@ -165,6 +167,13 @@ class IstatDaemon:
         if config.agent:
             yield Step("agents", self._connect, self._disconnect)
             yield Every("forwarding", reactor, config.agent_interval_s, lambda _now: self.forward())
+        if config.local_stats:
+            counters, tail = LocalCounters(config.local_stats, psutil), StatTail()
+            psutil.cpu_times_percent(None)
+            yield Every(
+                "local statistics", reactor, LOCAL_S,
+                lambda _now: self.lines.intake.feed(tail, counters.lines(self.clock()), "local statistics"),
+            )  # fmt: skip
         yield Every("settings to save", reactor, SETTINGS_S, lambda _now: self._save_settings())
         yield Every("old connections", reactor, PURGE_S, lambda _now: self.peers.purge_idle())
         if config.blacklist_path and config.blacklist_period_s > 0:
