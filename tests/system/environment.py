@@ -1,12 +1,13 @@
-"""The neighbours of the system tests and benchmarks: carbon, graphite-web and (benchmarks only) go-carbon.
+"""The neighbours of the system tests and benchmarks: those of Python, carbon-c-relay, and (benchmarks only) go-carbon.
 
 Run as a script it builds what is missing and says where it is::
 
-    python tests/system/environment.py [carbon] [graphite-web] [go-carbon]
+    python tests/system/environment.py [carbon] [graphite-web] [rainbow-saddle] [carbon-c-relay] [go-carbon]
 
-Each neighbour lives in an environment of its own under `.venv-neighbours/` in the checkout (or the folder named in
-CADTWIST_NEIGHBOURS) and is reused when it is there.  carbon 1.1.10 and Django 3.0 do not start on Python 3.12 and
-later, so that an older interpreter is looked for (CADTWIST_NEIGHBOUR_PYTHON names one).  Standard library only.
+carbon-c-relay is Debian's, installed where this is done by root.  Each other neighbour lives in an environment of its
+own under `.venv-neighbours/` in the checkout (or the folder named in CADTWIST_NEIGHBOURS) and is reused when it is
+there.  carbon 1.1.10 and Django 3.0 do not start on Python 3.12 and later, so that an older interpreter is looked for
+(CADTWIST_NEIGHBOUR_PYTHON names one).  Standard library only.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ from pathlib import Path
 __all__ = ["NEIGHBOURS", "Missing", "build", "folder", "program"]
 
 NEIGHBOURS: dict[str, tuple[str, ...]] = {
-    "carbon": ("carbon==1.1.10", "whisper==1.1.10", "Twisted==26.10.0", "setuptools<81"),
+    "carbon": ("carbon==1.1.10", "whisper==1.1.10", "Twisted==26.10.0", "setuptools<81", "protobuf<3.21"),
     "graphite-web": ("graphite-web==1.1.10", "Django==3.0.14", "gunicorn", "whisper==1.1.10", "setuptools<81"),
+    "rainbow-saddle": ("rainbow-saddle==0.4.0", "setuptools<81"),
 }
 """What pip installs for each."""
+
+PACKAGES = ("carbon-c-relay",)
+"""Debian's packages, each with a program of its name."""
 
 GO_CARBON = ("github.com/go-graphite/go-carbon", "v0.19.1")
 PYTHONS = ("python3.11", "python3.10", "python3.9", "python3.8")
@@ -41,7 +46,8 @@ def folder() -> Path:
 
 def program(neighbour: str, name: str) -> Path:
     """Return the path of a neighbour's program; Missing when it is not built."""
-    path = folder() / neighbour / "bin" / name
+    installed = shutil.which(name) if neighbour in PACKAGES else None
+    path = Path(installed) if installed else folder() / neighbour / "bin" / name
     if not path.exists():
         raise Missing(f"{neighbour} is not built: python tests/system/environment.py {neighbour}")
     return path
@@ -49,6 +55,8 @@ def program(neighbour: str, name: str) -> Path:
 
 def build(neighbour: str) -> Path:
     """Build `neighbour` unless it is there as wanted; return its folder.  Missing says what is wrong."""
+    if neighbour in PACKAGES:
+        return _package(neighbour)
     wanted = " ".join(GO_CARBON if neighbour == "go-carbon" else NEIGHBOURS[neighbour])
     target = folder() / neighbour
     mark = target / "built-from.txt"
@@ -63,6 +71,21 @@ def build(neighbour: str) -> Path:
         _build_python(target, NEIGHBOURS[neighbour])
     mark.write_text(wanted)
     return target
+
+
+def _package(name: str) -> Path:
+    """Install a Debian package unless its program is there; return the program's folder."""
+    found = shutil.which(name)
+    if found is None:
+        if os.geteuid() != 0 or shutil.which("apt-get") is None:
+            raise Missing(f"{name} is not installed: apt install {name}")
+        _run("apt-get", "update", "-qq")
+        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+        _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", name, **quiet)
+        found = shutil.which(name)
+    if found is None:
+        raise Missing(f"{name} was installed, but there is no program of this name")
+    return Path(found).parent
 
 
 def _run(*command: str | Path, cwd: Path | None = None, **environ: str) -> None:
@@ -117,7 +140,7 @@ def _build_go_carbon(target: Path) -> None:
 def main() -> int:
     """Build the neighbours named on the command line (default: those of the tests); return the exit code."""
     failed = 0
-    for neighbour in sys.argv[1:] or list(NEIGHBOURS):
+    for neighbour in sys.argv[1:] or [*NEIGHBOURS, *PACKAGES]:
         try:
             print(f"{neighbour}: {build(neighbour)}")
         except Missing as reason:

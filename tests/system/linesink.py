@@ -15,7 +15,8 @@ __all__ = ["DatagramSink", "LineSink"]
 class LineSink:
     """A TCP server on a port of its own that collects lines, in threads."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.lines: Counter[bytes] = Counter()
         self.order: list[bytes] = []
         self.bytes_per_s = 0.0
@@ -29,7 +30,7 @@ class LineSink:
         """Accept connections (again, on the same port)."""
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", self.port))
+        listening.bind((self.host, self.port))
         listening.listen(64)
         self.port = listening.getsockname()[1]
         self._listening = listening
@@ -62,6 +63,12 @@ class LineSink:
         """Return a copy of all lines with how often each came."""
         with self._lock:
             return Counter(self.lines)
+
+    def take(self) -> Counter[bytes]:
+        """Return all lines with how often each came, and begin anew."""
+        with self._lock:
+            lines, self.lines, self.order = self.lines, Counter(), []
+        return lines
 
     def _accept(self, listening: socket.socket) -> None:
         while True:

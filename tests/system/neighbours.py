@@ -1,4 +1,4 @@
-"""carbon and graphite-web from the package registry, as processes."""
+"""carbon and graphite-web from the package registry, and Debian's carbon-c-relay, as processes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tests.system.cadtwistd import AGGREGATION, SCHEMAS, conf_text, get
 from tests.system.environment import program
 from tests.system.process import NotReady, Process, free_ports
 
-__all__ = ["CarbonCache", "CarbonRelay", "GraphiteWeb"]
+__all__ = ["CRelay", "CarbonCache", "CarbonRelay", "GraphiteWeb"]
 
 
 class _Carbon(Process):
     def __init__(
         self, daemon: str, folder: Path, options: Mapping[str, object], retentions: str, more_ports: Sequence[int] = ()
     ) -> None:
-        self.line, self.pickle, self.query = free_ports(3)
+        self.line, self.pickle, self.query, self.protobuf = free_ports(4)
         conf = folder / "carbon.conf"
         all_options = {
             "LINE_RECEIVER_INTERFACE": "127.0.0.1",
@@ -25,6 +25,8 @@ class _Carbon(Process):
             "UDP_RECEIVER_INTERFACE": "127.0.0.1",
             "PICKLE_RECEIVER_INTERFACE": "127.0.0.1",
             "PICKLE_RECEIVER_PORT": self.pickle,
+            "PROTOBUF_RECEIVER_INTERFACE": "127.0.0.1",
+            "PROTOBUF_RECEIVER_PORT": self.protobuf,
             "CACHE_QUERY_INTERFACE": "127.0.0.1",
             "CACHE_QUERY_PORT": self.query,
             "CARBON_METRIC_INTERVAL": 0,
@@ -77,6 +79,19 @@ class CarbonRelay(_Carbon):
             "MAX_QUEUE_SIZE": 1000000,
         }
         super().__init__("relay", folder, {**mine, **(options or {})}, "60s:1d")
+
+
+class CRelay(Process):
+    """carbon-c-relay, one worker thread; `routes` is its configuration: clusters and matches."""
+
+    def __init__(self, folder: Path, routes: str, name: str = "c-relay") -> None:
+        (self.line,) = free_ports(1)
+        folder.mkdir(parents=True, exist_ok=True)
+        conf = folder / "relay.conf"
+        conf.write_text(routes)
+        command: list[str | Path] = [program("carbon-c-relay", "carbon-c-relay"), "-f", conf, "-p", str(self.line)]
+        command += ["-w", "1", "-q", "1000000", "-s"]
+        super().__init__(name, command, folder, {}, (self.line,))
 
 
 _SETTINGS = """SECRET_KEY = 'test'

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import shutil
 import subprocess
 
 from cadtwist.routing.ring import CarbonRing, JumpList, Member, Placement, RelayRing
@@ -79,9 +78,8 @@ class PlacementTests(SystemTestCase):
             self.assertEqual(ours, found, (case["hash"], len(members)))
 
     def test_carbon_c_relay(self) -> None:
-        relay = shutil.which("carbon-c-relay")
-        if relay is None:
-            self.skipTest("carbon-c-relay is not installed: apt install carbon-c-relay")
+        self.needs("carbon-c-relay")
+        relay = str(program("carbon-c-relay", "carbon-c-relay"))
         for size in (1, 5, RELAY_MEMBERS):
             for instances in (False, True):
                 members = self.members(size, instances)
