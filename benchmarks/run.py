@@ -21,6 +21,7 @@ from benchmarks.floods import churn, random_names
 from benchmarks.journal import bound, replay
 from benchmarks.memory import memory, site
 from benchmarks.relay import relay
+from benchmarks.reloading import relay_reload
 from benchmarks.report import Row, as_json, as_table
 
 GROUPS: dict[str, Group] = {
@@ -40,6 +41,7 @@ GROUPS: dict[str, Group] = {
     "random-names": random_names,
     "site": site,
     "relay": relay,
+    "relay-reload": relay_reload,
 }
 
 

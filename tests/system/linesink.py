@@ -57,7 +57,7 @@ class LineSink:
     def total(self) -> int:
         """Lines so far, repeated ones included."""
         with self._lock:
-            return sum(self.lines.values())
+            return len(self.order)
 
     def seen(self) -> Counter[bytes]:
         """Return a copy of all lines with how often each came."""

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 
 from tests.system.case import SystemTestCase
+from tests.system.datagrams import FIRST, DatagramFeed, kernel_drops
 from tests.system.linesink import LineSink
 from tests.system.process import until
 from tests.system.relayd import Relayd
@@ -172,36 +173,64 @@ class OutageTests(RelayCase):
         )
 
 
+class Visitor(threading.Thread):
+    """Opens connections without end, sends one line over each, and notes who was refused."""
+
+    FIRST = 50_000_000
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self.port = port
+        self.sent = 0
+        self.refused: list[str] = []
+        self._end = threading.Event()
+
+    def end(self) -> int:
+        """Stop; return how many lines were sent."""
+        self._end.set()
+        self.join(60)
+        return self.sent
+
+    def run(self) -> None:
+        while not self._end.wait(0.01):
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 30) as connection:
+                    connection.sendall(b"visit.m%d %d 1\n" % (self.sent % 100, self.FIRST + self.sent))
+                    self.sent += 1
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(1000):
+                        pass
+            except OSError as refusal:
+                self.refused.append(repr(refusal))
+
+
 class HandoverTests(RelayCase):
-    """SIGUSR2 with one process and with two workers."""
+    """SIGUSR2 with one process and with two workers, while connections stay, come and go, and datagrams come."""
 
     def check(self, workers: int) -> None:
         text = f"[processes]\nworkers = {workers}\n"
         relay = self.started(self.relay(text=text, destination={"queue": {"resend_window_s": 0.0}}))
         self.addCleanup(self.end, relay)
-        feeder = Feeder(relay.line, 3000)
+        feeder, visitor = Feeder(relay.line, 3000), Visitor(relay.line)
+        datagrams = DatagramFeed(relay.line, self.number("CADTWIST_SYSTEM_DATAGRAMS", 20_000))
+        self.addCleanup(datagrams.kill)
         feeder.start()
-        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.addCleanup(datagrams.close)
-        datagrams.connect(("127.0.0.1", relay.line))
-        sent = 0
+        visitor.start()
         for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
-            old = int(relay.json("/ops/status")["pid"])
+            old = self.pid(relay)
             os.kill(old, signal.SIGUSR2)
-            until_ = time.monotonic() + 60
-            while time.monotonic() < until_ and self.pid(relay) in (0, old):
-                for _n in range(20):
-                    datagrams.send(b"udp.m%d %d 1\n" % (sent % 100, 10_000_000 + sent))
-                    sent += 1
-                time.sleep(0.02)
-            self.assertNotIn(self.pid(relay), (0, old))
+            until("another process serves", lambda old=old: self.pid(relay) not in (0, old), 60)
             until("the old process is gone", lambda old=old: _is_dead(old), 60)
-        lines = feeder.end()
+        sent, rate = datagrams.end()
+        lines, visits = feeder.end(), visitor.end()
+        print(f"{self.id()}: {lines} lines, {visits} connections, {sent} datagrams at {rate:.0f} a second")
+        self.assertEqual(visitor.refused, [])
         self.assertEqual(feeder.reconnects, 0, "the connection was kept")
-        until("all arrived", lambda: sum(sink.total for sink in self.sinks) >= lines + sent, 30)
+        self.assertEqual(kernel_drops(relay.line), 0)
+        until("all arrived", lambda: sum(sink.total for sink in self.sinks) >= lines + visits + sent, 60)
         found = numbers(self.sinks)
-        self.assertEqual([n for n in range(lines) if found[n] != 1], [])
-        self.assertEqual([n for n in range(sent) if found[10_000_000 + n] != 1], [])
+        for first, count in ((0, lines), (Visitor.FIRST, visits), (FIRST, sent)):
+            self.assertEqual([n for n in range(first, first + count) if found[n] != 1][:20], [], first)
         self.assertEqual(relay.unbalanced(), {})
 
     def pid(self, relay: Relayd) -> int:
@@ -226,11 +255,14 @@ class ReloadTests(RelayCase):
         relay = self.started(self.relay(destination={"queue": {"resend_window_s": 0.0}}))
         feeder = Feeder(relay.line, 3000)
         feeder.start()
-        for round_ in range(self.number("CADTWIST_SYSTEM_RELOADS", 10)):
+        rounds = self.number("CADTWIST_SYSTEM_RELOADS", 10)
+        for round_ in range(rounds):
             relay.group["members"] = ["d0", "d1", "d2"] if round_ % 2 else ["d0", "d2"]
             relay.write_conf()
             relay.signal(signal.SIGHUP)
-            time.sleep(0.2)
+            counted = {"reloads": round_ + 1}
+            relay.until("it is read", lambda counted=counted: relay.ledger()["configuration"]["counters"] == counted)
+            time.sleep(0.1)
         lines = feeder.end()
         until("all arrived", lambda: sum(sink.total for sink in self.sinks) >= lines, 30)
         found = numbers(self.sinks)

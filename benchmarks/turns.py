@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""A daemon that measures its reactor's turns: `turns.py CONFIG`, native TOML.  SIGHUP reloads, as it does for twistd.
+
+SIGUSR1 begins anew, SIGTERM ends; both print {"turns", "longest_ms", "longest_cpu_ms"} as a line of JSON.  A turn is
+from one moment at which delayed calls are run to the next; its CPU time is that of the reactor's thread.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from twisted.internet import epollreactor
+from twisted.logger import globalLogBeginner, textFileLogObserver
+
+from cadtwist.config.load import load
+from cadtwist.services.allocator import settle_allocator
+from cadtwist.services.build import Daemon
+from cadtwist.services.reload import Reloader
+
+
+class Turns:
+    """Counts turns and keeps the longest."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.begin()
+        self._turn()
+
+    def begin(self) -> None:
+        """Count from here."""
+        self.turns, self.longest_s, self.longest_cpu_s = -1, 0.0, 0.0
+        self._now, self._cpu = time.perf_counter(), time.thread_time()
+
+    def _turn(self) -> None:
+        now, cpu = time.perf_counter(), time.thread_time()
+        self.longest_s = max(self.longest_s, now - self._now)
+        self.longest_cpu_s = max(self.longest_cpu_s, cpu - self._cpu)
+        self.turns += 1
+        self._now, self._cpu = now, cpu
+        self._reactor.callLater(0, self._turn)
+
+    def tell(self) -> None:
+        """Print what was found, and begin anew."""
+        figures = {"turns": self.turns, "longest_ms": self.longest_s * 1e3, "longest_cpu_ms": self.longest_cpu_s * 1e3}
+        print(json.dumps(figures), flush=True)
+        self.begin()
+
+
+def main() -> None:
+    reactor: Any = epollreactor.EPollReactor()
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    settle_allocator()
+    load_again = partial(load, sys.argv[1], dialect="native", environ={})
+    daemon = Daemon(reactor, load_again().config)
+    Reloader(reactor, daemon, load_again).setServiceParent(daemon.service)
+    turns: list[Turns] = []
+    reactor.callWhenRunning(daemon.service.startService)
+    reactor.callWhenRunning(lambda: turns.append(Turns(reactor)))
+    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(turns[0].tell))
+    reactor.addSystemEventTrigger("before", "shutdown", daemon.service.stopService)
+    reactor.run()
+    turns[0].tell()
+
+
+if __name__ == "__main__":
+    main()
