@@ -214,11 +214,17 @@ class Predecessor:
         reactor.addReader(self._watch)
 
 
-def predecessor(environ: MutableMapping[str, str]) -> Predecessor | None:
-    """Return the process that started us to take its place, None if nobody did."""
+def predecessor(
+    environ: MutableMapping[str, str], prepare: Callable[[], object] = lambda: None
+) -> Predecessor | None:
+    """Return the process that started us to take its place, None if nobody did.
+
+    `prepare()` is called before that process stops: what takes time is done there.
+    """
     fd, pid_path = environ.pop(HANDOVER_FD, ""), environ.pop(HANDOVER_PIDFILE, "")
     if not fd.isdigit():
         return None
+    prepare()
     return Predecessor(FdChannel(socket.socket(fileno=int(fd))), pid_path)
 
 

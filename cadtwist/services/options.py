@@ -140,6 +140,7 @@ class DaemonService(Service):
         self._load_again = load_again
         self._status = status
         self._handover: Handover | None = None
+        self._waiting: Supervisor | None = None
         self._pid_file: PidFile | None = None
 
     def startService(self) -> None:
@@ -149,7 +150,7 @@ class DaemonService(Service):
             self._log.warn("{remark}", remark=remark)
         settle_allocator()
         raise_file_limit()
-        former = predecessor(os.environ)
+        former = predecessor(os.environ, self._prepare)
         try:
             daemon = self._made(self._inheritance(former))
         except (CadtwistError, OSError) as error:
@@ -192,10 +193,19 @@ class DaemonService(Service):
     def _as_statsrelay(self) -> bool:
         return self.loaded.config.processes.handover == "statsrelay"
 
+    def _prepare(self) -> None:
+        """Let workers load while the former process still serves."""
+        if self.loaded.config.processes.workers > 1:
+            self._waiting = Supervisor(self._reactor, self.loaded.config)
+            self._waiting.load()
+
     def _made(self, inherited: Inheritance | None) -> Daemon | Supervisor:
         config = self.loaded.config
         if config.processes.workers > 1:
-            return Supervisor(self._reactor, config, inherited)
+            supervisor = self._waiting or Supervisor(self._reactor, config)
+            if inherited is not None:
+                supervisor.take_over(inherited)
+            return supervisor
         return Daemon(self._reactor, config, inherited, orphans=orphaned(config.spool.directory, 1))
 
     def _has_passed(self) -> None:

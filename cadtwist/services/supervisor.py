@@ -7,6 +7,7 @@ A connection goes to the worker that has the fewest; each worker has a datagram 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 import time
@@ -40,7 +41,7 @@ from cadtwist.services.sequence import Every
 from cadtwist.services.sequence import Sequence as Parts
 from cadtwist.services.slots import ChildProcess, Slot, child_environment, one_protocol
 from cadtwist.services.webworker import web_site
-from cadtwist.services.worker import CHANNEL_FD, LINK_FD, worker_config
+from cadtwist.services.worker import CHANNEL_FD, LINK_FD, TELL, worker_config
 from cadtwist.services.workerlink import WorkerLink
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
@@ -51,6 +52,7 @@ __all__ = ["Supervisor", "added_ledgers"]
 _NODES_S = 1.0
 _STOP_S = 60.0
 _AGAIN_S = 0.01
+_LOADING_S = 60.0
 
 
 def added_ledgers(ledgers: Iterable[Iterable[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -111,6 +113,8 @@ class _Place:
         self.link: WorkerLink | None = None
         self.channel: FdChannel | None = None
         self.sockets: list[tuple[str, socket.socket]] = []
+        self._collected: list[Passed] = []
+        self._collecting: Watch | None = None
         self._supervisor = supervisor
         self.slot = Slot(supervisor.reactor, self._spawn, f"worker {number}", _STOP_S)
 
@@ -126,17 +130,28 @@ class _Place:
         self.link = WorkerLink({"open": self._opened})
         self.channel = FdChannel(near)
         self.channel.blocking = False
-        command = [sys.executable, "-m", "cadtwist.services.worker"]
+        command = [sys.executable, "-m", "cadtwist.services.worker", *(() if self._supervisor.running else (TELL,))]
         children: dict[int, Any] = {0: "w", 1: "r", 2: "r", CHANNEL_FD: far.fileno(), LINK_FD: theirs.fileno()}
         process = reactor.spawnProcess(child, command[0], command, env=child_environment(), childFDs=children)
         child.link = self.link
         reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, one_protocol(self.link))
         for each in (ours, theirs, far):
             each.close()
+        if self._supervisor.running:
+            self.begin()
+        return process
+
+    def begin(self) -> None:
+        """Let the worker that is here do its work."""
         for key, bound in self.sockets:
             self._send(Passed(kind="datagrams", key=key, fd=os.dup(bound.fileno())))
         self._supervisor.begun(self)
-        return process
+
+    def wait_loaded(self, seconds: float) -> None:
+        """Wait until a worker that was started to wait has loaded its code, or is gone."""
+        channel = self.channel
+        if channel is not None and select.select([channel], [], [], seconds)[0]:
+            channel.receive()
 
     def give(self, passed: Passed) -> bool:
         """Give a connection to the worker; False when it takes none now."""
@@ -144,24 +159,38 @@ class _Place:
 
     def collect(self, into: list[Passed]) -> None:
         """Take what the worker gives back from now on."""
-        channel, reactor = self.channel, self._supervisor.reactor
-        if channel is None:
+        if self.channel is None:
             return
+        self._collected = into
+        self._collecting = Watch(self.channel, self._collect)
+        self._supervisor.reactor.addReader(self._collecting)
 
-        def read() -> None:
-            try:
-                thing = receive_one(channel)
-            except BlockingIOError:
-                return
-            except OSError:
-                thing = None
-            if thing is None:
-                reactor.removeReader(watch)
-            else:
-                into.append(thing)
+    def finish_collecting(self) -> None:
+        """Take the rest, after the worker has said that all of it is there."""
+        while self._collecting is not None and self._collect():
+            pass
+        self._end_collecting()
 
-        watch = Watch(channel, read)
-        reactor.addReader(watch)
+    def _collect(self) -> bool:
+        """Take one thing; False when there is none now."""
+        if self.channel is None:
+            return False
+        try:
+            thing = receive_one(self.channel)
+        except BlockingIOError:
+            return False
+        except OSError:
+            thing = None
+        if thing is None:
+            self._end_collecting()
+            return False
+        self._collected.append(thing)
+        return True
+
+    def _end_collecting(self) -> None:
+        if self._collecting is not None:
+            self._supervisor.reactor.removeReader(self._collecting)
+            self._collecting = None
 
     def _opened(self, connections: Any) -> None:
         self.open = int(connections)
@@ -199,14 +228,17 @@ class _Nodes:
 
 
 class Supervisor(Service):
-    """Has the faces of a Daemon that the composition root needs, for several of them.  Reactor thread."""
+    """Has the faces of a Daemon that the composition root needs, for several of them.  Reactor thread.
+
+    One that takes the place of a former process loads its workers before that one stops, then gets what it left.
+    """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, config: Config, inherited: Inheritance | None = None) -> None:
+    def __init__(self, reactor: Any, config: Config) -> None:
         self.reactor = reactor
         self.config = config
-        self.inherited = inherited or Inheritance()
+        self.inherited = Inheritance()
         self.telemetry = Telemetry()
         self.on_fault: Callable[[str], object] = lambda _: reactor.stop()
         self._account = self.telemetry.account("workers")
@@ -215,6 +247,7 @@ class Supervisor(Service):
         self._again: IDelayedCall | None = None
         self._limit = ConnectionLimit(config.limits.max_connections)
         self._listeners: list[Listener] = []
+        self._loaded = False
         self._passing = False
         self._left: list[Passed] = []
         self.reports: dict[str, Callable[[], object]] = {
@@ -252,9 +285,7 @@ class Supervisor(Service):
         return sequence
 
     def _listener(self, door: Any, factory: Any, hooks: dict[str, Any]) -> Listener:
-        made = listener_for(self.reactor, self.config, door, factory, hooks)
-        made.inherited = self.inherited.socket("listener", door_name(door))
-        return made
+        return listener_for(self.reactor, self.config, door, factory, hooks)
 
     def _open_port(self, port: Any) -> None:
         if hasattr(port, "stopReading"):
@@ -274,6 +305,21 @@ class Supervisor(Service):
 
     # start and stop
 
+    def load(self) -> None:
+        """Start every worker and wait until it has loaded its code; it does nothing before we start."""
+        for place in self._places:
+            place.slot.start()
+        self._loaded = True
+        end = self.reactor.seconds() + _LOADING_S
+        for place in self._places:
+            place.wait_loaded(max(0.0, end - self.reactor.seconds()))
+
+    def take_over(self, inherited: Inheritance) -> None:
+        """Go on with what a former process left; before the start."""
+        self.inherited = inherited
+        for listener in self._listeners:
+            listener.inherited = inherited.socket("listener", str(listener.name))
+
     def startService(self) -> None:
         """Bind the datagram sockets and start every worker; raises OSError."""
         super().startService()
@@ -281,7 +327,10 @@ class Supervisor(Service):
         for config in self.config.destinations:
             self._places[0].chunks += self.inherited.take("chunk", config.name)
         for place in self._places:
-            place.slot.start()
+            if self._loaded:
+                place.begin()
+            else:
+                place.slot.start()
         self._waiting.extend(thing for door in self.config.listeners for thing in self._left_connections(door))
         for thing in self.inherited.close():
             self._log.warn("{kind} {key} of the former process is closed", kind=thing.kind, key=thing.key)
@@ -324,8 +373,15 @@ class Supervisor(Service):
     def _stopped(self, place: _Place) -> Deferred[Any]:
         if place.link is None:
             return place.slot.stop()
-        done = place.link.call("pass_on" if self._passing else "stop")
-        return done.addBoth(lambda _: place.slot.stop())
+        if not self._passing:
+            return place.link.call("stop").addBoth(lambda _: place.slot.stop())
+
+        def passed(_: object) -> None:
+            """It has written everything: nobody waits until its process has ended."""
+            place.finish_collecting()
+            place.slot.stop()
+
+        return place.link.call("pass_on").addBoth(passed)
 
     def pass_on(self) -> list[Passed]:
         """Give the sockets away; the workers give their connections back when the service stops."""

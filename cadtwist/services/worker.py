@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 
 from cadtwist.config.model import Config
 from cadtwist.errors import CadtwistError
-from cadtwist.net.handover import FdChannel, Inheritance, Passed, receive_one, send_all
+from cadtwist.net.handover import READY, FdChannel, Inheritance, Passed, receive_one, send_all
 from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.build import Daemon
 from cadtwist.services.descriptors import raise_file_limit
@@ -29,9 +30,11 @@ from cadtwist.services.orphans import worker_folder
 from cadtwist.services.slots import one_protocol
 from cadtwist.services.workerlink import WorkerLink
 
-__all__ = ["CHANNEL_FD", "LINK_FD", "Worker", "main", "worker_config"]
+__all__ = ["CHANNEL_FD", "LINK_FD", "TELL", "Worker", "main", "worker_config"]
 
 CHANNEL_FD, LINK_FD = 3, 4
+TELL = "tell"
+"""The argument of a worker that says over the channel when it has loaded its code."""
 _MOST_TAKEN = 256
 
 
@@ -161,14 +164,17 @@ class Worker:
                 self.daemon.doors.take_up(thing)
 
 
-def main(reactor: Any) -> None:
+def main(reactor: Any, arguments: Sequence[str] = ()) -> None:
     """Be a worker until the supervisor goes."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(ignored, signal.SIG_IGN)
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
     settle_allocator()
     raise_file_limit()
-    worker = Worker(reactor, FdChannel(socket.socket(fileno=CHANNEL_FD)))
+    channel = FdChannel(socket.socket(fileno=CHANNEL_FD))
+    if TELL in arguments:
+        channel.send(READY)
+    worker = Worker(reactor, channel)
     reactor.adoptStreamConnection(LINK_FD, socket.AF_UNIX, one_protocol(worker.link))
     os.close(LINK_FD)
     ended = worker.link.gone
@@ -180,4 +186,4 @@ def main(reactor: Any) -> None:
 if __name__ == "__main__":
     from twisted.internet import reactor as default_reactor
 
-    main(default_reactor)
+    main(default_reactor, sys.argv[1:])
