@@ -200,14 +200,15 @@ class Predecessor:
         channel.send(READY)
         self.inherited = Inheritance(receive_all(channel) or ())
 
-    def watch(self, reactor: Any) -> None:
-        """Write twistd's pid file when the former process, which removes it, has gone."""
+    def watch(self, reactor: Any, then: Callable[[], object] = lambda: None) -> None:
+        """Write twistd's pid file when the former process, which removes it, has gone; call `then()`."""
 
         def gone() -> None:
             reactor.removeReader(self._watch)
             self._channel.close()
             if self._pid_path:
                 PidFile(self._pid_path).write()
+            then()
 
         tell_systemd(os.environ, f"MAINPID={os.getpid()}\nREADY=1")
         self._watch = Watch(self._channel, gone)

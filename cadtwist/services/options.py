@@ -166,12 +166,12 @@ class DaemonService(Service):
             daemon.service.startService()
         except (CadtwistError, OSError, CannotListenError) as error:
             daemon.fail(str(error))
-        if former is not None:
-            former.watch(self._reactor)
         processes = self.loaded.config.processes
         if processes.pid_file:
             self._pid_file = PidFile(processes.pid_file)
             self._pid_file.write()
+        if former is not None:
+            former.watch(self._reactor, self._tell_arbiter(processes.pid_file))
         if processes.handover != "none":
             self._handover.startService()
         if self.loaded.config.program in _EXIT_ZERO:
@@ -181,6 +181,14 @@ class DaemonService(Service):
         """End with 0 when told to: the reactor's own handlers make twistd end by the signal."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop_reactor))
+
+    def _tell_arbiter(self, path: str) -> Callable[[], object]:
+        """Write beside the pid file the one that gunicorn's arbiters wait for; return what removes it."""
+        if not self._as_statsrelay or not path:
+            return lambda: None
+        second = PidFile(f"{path}.2")
+        second.write()
+        return second.remove
 
     def _inheritance(self, former: Predecessor | None) -> Inheritance | None:
         if former is not None:

@@ -208,7 +208,7 @@ class HandoverTests(RelayCase):
     """SIGUSR2 with one process and with two workers, while connections stay, come and go, and datagrams come."""
 
     def check(self, workers: int) -> None:
-        text = f"[processes]\nworkers = {workers}\n"
+        text = f"[processes]\nworkers = {workers}\n[limits]\nudp_receive_bytes = {workers * 8 << 20}\n"
         relay = self.started(self.relay(text=text, destination={"queue": {"resend_window_s": 0.0}}))
         self.addCleanup(self.end, relay)
         feeder, visitor = Feeder(relay.line, 3000), Visitor(relay.line)
