@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -119,12 +122,30 @@ class _Bounded(Request):
         return self._refused
 
 
+class _Connection(HTTPChannel):
+    """One that its site knows as long as it is open."""
+
+    site: Any
+
+    def connectionMade(self) -> None:
+        """Begin."""
+        super().connectionMade()
+        self.site.connections.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """End."""
+        self.site.connections.discard(self)
+        super().connectionLost(reason)
+
+
 class IngestSite(Site):
     """Takes lines by HTTP at `path`, exactly; answers `lines processed N`, N the good ones.
 
     Counters of the intake's account as of any listener's.  A request that comes while the gate is shut waits; its
     body is kept meanwhile, of at most `max_body_bytes`.
     """
+
+    protocol: Any = _Connection
 
     def __init__(
         self,
@@ -135,12 +156,26 @@ class IngestSite(Site):
         max_body_bytes: int = MAX_BODY_BYTES,
         idle_timeout_s: float = _IDLE_S,
     ) -> None:
-        timeout = None if math.isinf(idle_timeout_s) else int(idle_timeout_s)
-        super().__init__(_Lines(intake, path), requestFactory=_Bounded, timeout=timeout, reactor=clock)
+        super().__init__(_Lines(intake, path), requestFactory=_Bounded, timeout=_timeout(idle_timeout_s), reactor=clock)
+        self.connections: set[_Connection] = set()
         self.intake = intake
         self.max_body_bytes = max_body_bytes
         self.displayTracebacks = False
         self.noisy = False
 
+    def change(self, idle_timeout_s: float, _log: object) -> None:
+        """Take another idle timeout, for connections that come."""
+        self.timeOut = _timeout(idle_timeout_s)
+
+    def disconnect(self) -> None:
+        """Close all connections."""
+        for connection in list(self.connections):
+            transport: Any = connection.transport
+            transport.abortConnection()
+
     def log(self, request: object) -> None:
         """Keep no access log."""
+
+
+def _timeout(seconds: float) -> int | None:
+    return None if math.isinf(seconds) else int(seconds)

@@ -76,6 +76,17 @@ class IngestTests(SynchronousTestCase):
         self.assertTrue(answer.startswith(b"HTTP/1.1 413"), answer)
         self.assertEqual(len(sink.lines), 16)
 
+    def test_closes_its_connections_and_takes_another_timeout(self) -> None:
+        self.open(idle_timeout_s=60.0)
+        channel, transport = self.connect()
+        self.assertIn(channel, self.site.connections)
+        self.site.change(float("inf"), None)
+        self.assertIsNone(self.site.timeOut)
+        self.site.disconnect()
+        self.assertTrue(transport.disconnected)
+        channel.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.site.connections, set())
+
     def test_waits_for_the_gate(self) -> None:
         made, sink = self.open()
         made.gate.pause("full")
