@@ -20,6 +20,7 @@ from cadtwist.errors import ConfigError
 from cadtwist.kernels.whisperformat import CorruptFileError, relative_path
 from cadtwist.model.prereg import Verdict
 from cadtwist.model.retention import Archive
+from cadtwist.routing.routers import Router
 from cadtwist.routing.routes import targets
 from cadtwist.services.chains import GRAPHITE, group_label, name_rules, space_of, targets_of
 from cadtwist.services.routers import Sections, ingress, prereg_of, router_of
@@ -27,6 +28,10 @@ from cadtwist.stages.names import Outcome
 from cadtwist.storage.schemas import SchemaTable
 
 __all__ = ["Step", "explain", "run"]
+
+
+Routers = dict[tuple[str, int], Router]
+"""By relay and number of the group."""
 
 
 class Step(NamedTuple):
@@ -51,7 +56,8 @@ def run(argv: Sequence[str], stdout: TextIO = sys.stdout, environ: Mapping[str, 
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    told = {name: list(explain(config, name)) for name in asked.name}
+    routers: Routers = {}
+    told = {name: list(explain(config, name, routers)) for name in asked.name}
     if asked.json:
         json.dump({name: [step._asdict() for step in steps] for name, steps in told.items()}, stdout, indent=2)
         stdout.write("\n")
@@ -64,14 +70,18 @@ def run(argv: Sequence[str], stdout: TextIO = sys.stdout, environ: Mapping[str, 
     return 0
 
 
-def explain(config: Config, name: str) -> Iterator[Step]:
-    """Yield what happens to metric `name` under `config`, in the order of the data's walk."""
+def explain(config: Config, name: str, routers: Routers | None = None) -> Iterator[Step]:
+    """Yield what happens to metric `name` under `config`, in the order of the data's walk.
+
+    `routers` keeps what is built for the first name, for those that follow.
+    """
+    routers = {} if routers is None else routers
     names = [name]
     if config.cache is not None or any(space_of(relay.lines) == GRAPHITE for relay in config.relays):
         names = yield from _renamed(config, names)
     for relay in _entered(config):
         for each in names if space_of(relay.lines) == GRAPHITE else (name,):
-            yield from _relayed(config, relay, each)
+            yield from _relayed(config, relay, each, routers)
     if config.cache is not None:
         yield from _stored(config, names)
 
@@ -94,7 +104,7 @@ def _entered(config: Config) -> list[RelayConfig]:
     return found or list(config.relays[:1] if config.cache is None else ())
 
 
-def _relayed(config: Config, relay: RelayConfig, name: str) -> Iterator[Step]:
+def _relayed(config: Config, relay: RelayConfig, name: str, routers: Routers) -> Iterator[Step]:
     """Yield what the filters of relays say about a name that comes in at `relay`, and who gets it from each group."""
     station = "relay" if len(config.relays) == 1 else f"relay {relay.name}"
     preregs = {each.name: prereg_of(each) for each in config.relays if each.filters or each.default_relay}
@@ -112,7 +122,9 @@ def _relayed(config: Config, relay: RelayConfig, name: str) -> Iterator[Step]:
             if refused is not None and not refused.names:
                 yield Step(label, name, f"dropped ({refused.reason})")
                 continue
-            router = router_of(group, destinations, config.aggregate_rules)
+            if (target.name, number) not in routers:
+                routers[target.name, number] = router_of(group, destinations, config.aggregate_rules)
+            router = routers[target.name, number]
             yield Step(label, name, router.explain(name))
             reached = [destinations[key].address for key in targets(router.route(name), None, None, True)]
             yield Step("sent to", name, ", ".join(reached) or "nobody")

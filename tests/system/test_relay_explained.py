@@ -1,0 +1,79 @@
+"""What `cadtwist explain` and `/hashcheck` say about a name is where it really goes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import socket
+import subprocess
+import sys
+import urllib.parse
+
+from tests.system.cadtwistd import ROOT
+from tests.system.case import SystemTestCase
+from tests.system.linesink import LineSink
+from tests.system.process import free_ports
+from tests.system.relayd import Relayd
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789_-"
+
+
+class ExplainedTests(SystemTestCase):
+    def names(self, count: int) -> list[str]:
+        """Return different random names."""
+        dice = random.Random()
+        seed = dice.getrandbits(32)
+        dice.seed(seed)
+        print(f"seed of {self.id()}: {seed}")
+        found: set[str] = set()
+        while len(found) < count:
+            found.add(".".join("".join(dice.choices(LETTERS, k=dice.randint(1, 9))) for _ in range(dice.randint(1, 5))))
+        return sorted(found)
+
+    def test_where_names_go(self) -> None:
+        """Two groups: a ring with two replicas, and a jump hash."""
+        sinks = [LineSink() for _ in range(5)]
+        for sink in sinks:
+            self.addCleanup(sink.close)
+        (ops,) = free_ports(1)
+        relay = Relayd(
+            self.folder / "relay",
+            [sink.port for sink in sinks],
+            group={"members": ["d0", "d1", "d2"], "replication": 2, "diverse_replicas": False},
+            more=[{"method": "c_relay", "hash": "jump_fnv1a_ch", "members": ["d2", "d3", "d4"]}],
+            text=f'[[listeners]]\nprotocol = "ops"\ninterface = "127.0.0.1"\nport = {ops}\n',
+        )
+        self.started(relay)
+        names = self.names(self.number("CADTWIST_SYSTEM_EXPLAINED", 10_000))
+        with socket.create_connection(("127.0.0.1", relay.line), 10) as wire:
+            wire.sendall("".join(f"{name} 1 1700000000\n" for name in names).encode())
+        relay.until("all arrived", lambda: sum(sink.total for sink in sinks) >= 3 * len(names))
+        went: dict[str, list[str]] = {name: [] for name in names}
+        for sink in sinks:
+            for line, count in sink.take().items():
+                went[line.split()[0].decode()] += [f"tcp://127.0.0.1:{sink.port}"] * count
+        self.assertEqual(self.explained(relay, names), {name: sorted(found) for name, found in went.items()})
+        self.assertEqual(self.checked(ops, names), {name: sorted(found) for name, found in went.items()})
+
+    def explained(self, relay: Relayd, names: list[str]) -> dict[str, list[str]]:
+        """Return what the command says."""
+        command = [sys.executable, "-c", "import sys; from cadtwist.cli.main import main; sys.exit(main())", "explain"]
+        told = subprocess.run(
+            [*command, "-c", str(relay.conf), "--json", "--", *names],
+            cwd=ROOT, capture_output=True, text=True, check=True, timeout=120,
+        ).stdout  # fmt: skip
+        return {
+            name: sorted(", ".join(step["decided"] for step in steps if step["station"] == "sent to").split(", "))
+            for name, steps in json.loads(told).items()
+        }
+
+    def checked(self, port: int, names: list[str]) -> dict[str, list[str]]:
+        """Return what the page says."""
+        asking = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self.addCleanup(asking.close)
+        found = {}
+        for name in names:
+            asking.request("GET", f"/hashcheck?key={urllib.parse.quote(name)}")
+            found[name] = sorted(json.loads(asking.getresponse().read())["relay"]["to_servers"])
+        return found
