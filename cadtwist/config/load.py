@@ -1,6 +1,7 @@
 """One door for every dialect: a path in, a Config or every fault out.
 
-Only here files are opened, and only by the `read` callable, which tests replace.
+Only here files are opened, and only by the `read` callable, which tests replace.  The loaders of dialects that are
+nobody's default are imported when such a file is there.
 """
 
 from __future__ import annotations
@@ -13,13 +14,10 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cadtwist.config.cadent import load_cadent
 from cadtwist.config.carbon import CarbonSource, default_paths, expanded, load_carbon, programs_of
 from cadtwist.config.errors import Problems
 from cadtwist.config.model import Config
 from cadtwist.config.native import load_native
-from cadtwist.config.statsdproxy import load_statsd_proxy
-from cadtwist.config.statsrelay import load_statsrelay
 from cadtwist.errors import ConfigError
 
 __all__ = ["DIALECTS", "Examined", "Loaded", "examine", "load", "programs_in", "read_file", "recognised"]
@@ -109,11 +107,17 @@ def examine(
         source = CarbonSource(path=path, environ=environ, instance=instance, program=program, **dict(overrides or {}))
         config = load_carbon(text, source, reader.read, problems)
     elif dialect == "statsrelay":
+        from cadtwist.config.statsrelay import load_statsrelay  # noqa: PLC0415 (only for its dialect)
+
         config = load_statsrelay(text, path, problems, instance, (overrides or {}).get("pid_file", ""))
     elif dialect == "cadent":
+        from cadtwist.config.cadent import load_cadent  # noqa: PLC0415 (only for its dialect)
+
         prereg = _prereg((overrides or {}).get("prereg", ""), environ, reader, problems)
         config = load_cadent(text, path, problems, prereg, instance)
     elif dialect == "statsd-proxy":
+        from cadtwist.config.statsdproxy import load_statsd_proxy  # noqa: PLC0415 (only for its dialect)
+
         config = load_statsd_proxy(text, path, problems, instance)
     elif dialect == "native":
         config = load_native(text, path, reader.read, problems, instance)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IStreamClientEndpoint
@@ -23,9 +23,11 @@ from cadtwist.interfaces import IDestination
 from cadtwist.journal.backlog import Backlog, SpoolBudget
 from cadtwist.journal.spool import Flight, QueueLimits, Spool
 from cadtwist.net.client import Link, Retry, retry_delays, stream_endpoint
-from cadtwist.net.httpout import HttpOutlet, HttpPost, Post
 from cadtwist.net.outlets import BufferedOutlet, DatagramOutlet, Outlet, SocketOptions, SocketOutlet
 from cadtwist.telemetry import Account
+
+if TYPE_CHECKING:
+    from cadtwist.net.httpout import HttpOutlet, HttpPost, Post
 
 __all__ = ["Destination", "DestinationOptions", "RatioReset"]
 
@@ -152,6 +154,8 @@ class Destination:
         options = self.options
         delays = retry_delays(options.retry)
         if options.transport == "http":
+            from cadtwist.net.httpout import HttpOutlet, HttpPost  # noqa: PLC0415 (only where HTTP is spoken)
+
             if post is None:
                 post = self._own_post = HttpPost(self._reactor, options.retry.timeout_s)
             self._https = [

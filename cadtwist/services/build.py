@@ -6,7 +6,8 @@
                                            +-> relays  (services/relaygraph)
     timers -> own metrics -> the cache, else the first relay        HTTP -> owner or web processes
 
-A part knows only its next sink.
+A part knows only its next sink.  What only some configurations need (the cache, HTTP) is imported where it is built:
+a relay has neither, and would hold tens of MiB for nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import socket
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as TextSequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
 from twisted.internet.task import CooperativeTask, Cooperator
@@ -29,18 +30,14 @@ from cadtwist.flow import Gate
 from cadtwist.interfaces import ISink
 from cadtwist.kernels import active
 from cadtwist.net.handover import Inheritance, Passed
-from cadtwist.query.owner import NoMetrics
 from cadtwist.services.admission import Admission
 from cadtwist.services.agent import agent_stats, received_points
 from cadtwist.services.aggregatorstats import AggregatorStats
-from cadtwist.services.cachegraph import CacheGraph
 from cadtwist.services.chains import GRAPHITE, KEYS, Chains, space_of
 from cadtwist.services.doors import CacheAnswers, Doors
 from cadtwist.services.flushing import Flusher
 from cadtwist.services.localstats import LocalStats
 from cadtwist.services.logs import CarbonLogs
-from cadtwist.services.ops import RelayOps, ops_site
-from cadtwist.services.proxyadmin import proxy_admin
 from cadtwist.services.receivers import Receivers, door_name
 from cadtwist.services.relaygraph import RelayGraph
 from cadtwist.services.relaystats import RelayStats
@@ -50,17 +47,19 @@ from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.space import Space
 from cadtwist.services.statsdemission import Stopwatch
 from cadtwist.services.turn import Turn
-from cadtwist.services.webworker import WebWorkers, listening_socket, web_site
 from cadtwist.stages.aggregate import Window
 from cadtwist.stages.switch import Tee
-from cadtwist.storage.memory import MemoryStore
-from cadtwist.storage.schemas import SchemaTable
 from cadtwist.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from cadtwist.services.cachegraph import CacheGraph
+    from cadtwist.services.ops import RelayOps
 
 __all__ = ["Daemon"]
 
 SWEEP_S = 1.0
 FLOOD_S = 0.1
+_OPS = ("ops", "proxyadmin")
 
 
 class Daemon:
@@ -99,13 +98,13 @@ class Daemon:
         self._web_sockets: dict[str, socket.socket] = {}
         self._priming: CooperativeTask[Any] | None = None
         self.ops: RelayOps | None = None
-        self._build_graph(orphans)
+        self._build_graph(orphans, served)
         self._build_doors(served)
         self.service = self._sequence()
 
     # the graph
 
-    def _build_graph(self, orphans: TextSequence[str]) -> None:
+    def _build_graph(self, orphans: TextSequence[str], served: bool) -> None:
         config, telemetry = self.config, self.telemetry
         told = () if config.health_metrics is None else (KEYS,)
         kinds = dict.fromkeys((GRAPHITE, *told, *(space_of(relay.lines) for relay in config.relays)))
@@ -114,10 +113,15 @@ class Daemon:
         self.kept: CacheGraph | None = None
         self.relayed: RelayGraph | None = None
         if config.cache is not None:
+            from cadtwist.services.cachegraph import CacheGraph  # noqa: PLC0415 (only where there is a cache)
+
             self.kept = CacheGraph(self.reactor, config, telemetry, self.gate, self.turn, self.space, self.reports)
         if config.relays:
             self.relayed = RelayGraph(self.reactor, config, telemetry, self.gate, self.inherited, orphans)
-            self.ops = RelayOps(self, self.relayed)
+            if served or any(door.protocol in _OPS for door in config.listeners):
+                from cadtwist.services.ops import RelayOps  # noqa: PLC0415 (only where somebody may ask)
+
+                self.ops = RelayOps(self, self.relayed)
         self.chains = self._made_chains(config)
         self.chains.hold()
 
@@ -202,18 +206,25 @@ class Daemon:
         """Return what answers HTTP: web processes behind TCP listeners, this process behind all others."""
         config, kept = self.config, self.kept
         doors = config.listeners_of("http")
+        if not doors:
+            return self._ops_services()
+        from cadtwist.services import webworker  # noqa: PLC0415 (only where HTTP is spoken)
+
         shared = [door for door in doors if kept is not None and config.web.workers and _is_plain(door)]
         services: list[IService] = []
         if kept is not None and shared:
-            self._web_sockets = {door_name(door): self._web_socket(door) for door in shared}
-            services.append(
-                WebWorkers(self.reactor, list(self._web_sockets.values()), kept.owner, config.web, config.storage)
-            )
+            self._web_sockets = {
+                name: self.inherited.socket("listener", name) or webworker.listening_socket(door.interface, door.port)
+                for name, door in ((door_name(door), door) for door in shared)
+            }
+            sockets = list(self._web_sockets.values())
+            services.append(webworker.WebWorkers(self.reactor, sockets, kept.owner, config.web, config.storage))
         inline = [door for door in doors if door not in shared]
         if inline:
-            owner = kept.owner if kept is not None else NoMetrics(self.reports)
-            store = kept.store if kept is not None else MemoryStore(SchemaTable())
-            site = web_site(self.reactor, owner, store, config.web, inline=True)
+            if kept is None:
+                site = webworker.reporting_site(self.reactor, self.reports, config.web)
+            else:
+                site = webworker.web_site(self.reactor, kept.owner, kept.store, config.web, inline=True)
             services += [self.doors.open(door, site) for door in inline]
         return services + self._ops_services()
 
@@ -222,16 +233,15 @@ class Daemon:
         config, ops, relayed = self.config, self.ops, self.relayed
         if ops is None or relayed is None:
             return []
+        from cadtwist.services.ops import ops_site  # noqa: PLC0415 (only where somebody may ask)
+        from cadtwist.services.proxyadmin import proxy_admin  # noqa: PLC0415
+
         site = ops_site(self.reactor, ops, self.reports, config.ops.page_directory)
         admin = proxy_admin(self.reactor, lambda: self.config, self.telemetry, lambda: relayed.ring)
         factories = {"ops": site, "proxyadmin": admin}
         return ops.services() + [
             self.doors.open(door, factories[door.protocol]) for door in config.listeners if door.protocol in factories
         ]
-
-    def _web_socket(self, door: Listener) -> socket.socket:
-        inherited = self.inherited.socket("listener", door_name(door))
-        return inherited or listening_socket(door.interface, door.port)
 
     def _timers(self) -> list[IService]:
         own, local = self.config.self_metrics, self.config.local_stats

@@ -8,7 +8,7 @@ import termios
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from twisted.application.service import IService
@@ -18,7 +18,6 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.haproxy import proxyEndpoint
 from zope.interface import implementer
 
-from cadtwist.cache.cache import Cache
 from cadtwist.config.model import Config, Listener
 from cadtwist.errors import CadtwistError
 from cadtwist.flow import Gate
@@ -34,6 +33,9 @@ from cadtwist.protocols.factory import ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.udp import DatagramReader
 from cadtwist.services.receivers import Receivers, door_name
 from cadtwist.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from cadtwist.cache.cache import Cache
 
 __all__ = ["SHARED", "CacheAnswers", "Doors", "listener_for"]
 

@@ -9,7 +9,7 @@ import pwd
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.application.service import IService, Service
 from twisted.internet.error import CannotListenError, ReactorNotRunning
@@ -27,7 +27,9 @@ from cadtwist.services.orphans import orphaned
 from cadtwist.services.pidfile import PidFile
 from cadtwist.services.reload import Reloader
 from cadtwist.services.statsrelay import ShardMapDump, inherited_listeners
-from cadtwist.services.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from cadtwist.services.supervisor import Supervisor
 
 __all__ = ["EXIT_CONFIG", "EXIT_LEGACY", "CarbonOptions", "DaemonService", "NativeOptions", "loader", "make"]
 
@@ -204,13 +206,18 @@ class DaemonService(Service):
     def _prepare(self) -> None:
         """Let workers load while the former process still serves."""
         if self.loaded.config.processes.workers > 1:
-            self._waiting = Supervisor(self._reactor, self.loaded.config)
+            self._waiting = self._supervisor()
             self._waiting.load()
+
+    def _supervisor(self) -> Supervisor:
+        from cadtwist.services.supervisor import Supervisor  # noqa: PLC0415 (only where there are workers)
+
+        return Supervisor(self._reactor, self.loaded.config)
 
     def _made(self, inherited: Inheritance | None) -> Daemon | Supervisor:
         config = self.loaded.config
         if config.processes.workers > 1:
-            supervisor = self._waiting or Supervisor(self._reactor, config)
+            supervisor = self._waiting or self._supervisor()
             if inherited is not None:
                 supervisor.take_over(inherited)
             return supervisor

@@ -17,7 +17,6 @@ from cadtwist.model.batch import Batch, Columns
 from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.carbonpickle import PickleConnection
 from cadtwist.protocols.factory import ConnectionLimit, ReceiverFactory
-from cadtwist.protocols.httpingest import IngestSite
 from cadtwist.protocols.intake import Codec, Intake
 from cadtwist.protocols.line import LineConnection
 from cadtwist.protocols.protobuf import ProtobufConnection
@@ -88,6 +87,8 @@ class Receivers:
         """Return the factory for the connections of a door of streams."""
         config, intake = self._config, self._intake(door, Intake)
         if door.transport == "http":
+            from cadtwist.protocols.httpingest import IngestSite  # noqa: PLC0415 (only where HTTP is spoken)
+
             return IngestSite(
                 intake, door.path or "/", clock=self._reactor, idle_timeout_s=config.limits.idle_timeout_s
             )

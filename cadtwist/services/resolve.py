@@ -1,19 +1,18 @@
 """The socket between the owner of names and hot points and a web process: frames of MessagePack.
 
-A frame is a big-endian 4-byte length and that many bytes.  The owner's first frame is the greeting (the web process's
-configuration).  Then the web process asks `[number, method, arguments]` and the owner answers
-`[number, fault, text, value]`, in order unless it takes longer; fault is "" for an answer.
+The owner's first frame is the greeting (the web process's configuration).  Then the web process asks
+`[number, method, arguments]` and the owner answers `[number, fault, text, value]`, in order unless it takes longer;
+fault is "" for an answer.
 """
 
 from __future__ import annotations
 
-from struct import Struct as Layout
 from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.error import ConnectionLost
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -21,11 +20,10 @@ from zope.interface import implementer
 from cadtwist.errors import CadtwistError
 from cadtwist.query.find import Found, Match, QueryError, at_once, matched
 from cadtwist.query.owner import IOwner, Resolution
+from cadtwist.services.frames import FrameProtocol
 
-__all__ = ["MAX_FRAME_BYTES", "FrameProtocol", "OwnerSide", "RemoteOwner"]
+__all__ = ["OwnerSide", "RemoteOwner"]
 
-MAX_FRAME_BYTES = 1 << 30
-_LENGTH = Layout(">I")
 _REFUSED = "refused"
 _METHODS = frozenset({"found", "resolve", "leaves", "catalog", "report"})
 
@@ -41,45 +39,6 @@ class _Reply(msgspec.Struct, array_like=True, frozen=True):
     fault: str
     text: str
     value: msgspec.Raw
-
-
-class FrameProtocol(Protocol):
-    """Cuts the stream into frames; one longer than MAX_FRAME_BYTES ends the connection.  Reactor thread."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def dataReceived(self, data: bytes) -> None:
-        """Take bytes from the socket."""
-        self._buffer += data
-        start, available = 0, len(self._buffer)
-        while available - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer, start)
-            if length > MAX_FRAME_BYTES:
-                self._buffer.clear()
-                self._leave()
-                return
-            end = start + _LENGTH.size + length
-            if end > available:
-                break
-            with memoryview(self._buffer) as view:
-                frame = bytes(view[start + _LENGTH.size : end])
-            self.frameReceived(frame)
-            start = end
-        del self._buffer[:start]
-
-    def frameReceived(self, frame: bytes) -> None:
-        """Take one frame."""
-        raise NotImplementedError
-
-    def send_frame(self, frame: bytes) -> None:
-        """Send one frame."""
-        if self.transport is not None:
-            self.transport.writeSequence([_LENGTH.pack(len(frame)), frame])
-
-    def _leave(self) -> None:
-        if self.transport is not None:
-            self.transport.loseConnection()
 
 
 class OwnerSide(FrameProtocol):

@@ -29,22 +29,16 @@ from cadtwist.kernels import active
 from cadtwist.net.handover import FdChannel, Inheritance, Passed, detached, receive_one
 from cadtwist.net.listeners import Listener, bind_udp
 from cadtwist.protocols.factory import ConnectionLimit
-from cadtwist.query.owner import NoMetrics
 from cadtwist.services.doors import SHARED, listener_for
 from cadtwist.services.handover import Watch
 from cadtwist.services.logs import CarbonLogs
-from cadtwist.services.ops import JoinedOps, ops_site
 from cadtwist.services.orphans import orphaned
-from cadtwist.services.proxyadmin import proxy_admin
 from cadtwist.services.receivers import door_name
 from cadtwist.services.sequence import Every
 from cadtwist.services.sequence import Sequence as Parts
 from cadtwist.services.slots import ChildProcess, Slot, child_environment, one_protocol
-from cadtwist.services.webworker import web_site
 from cadtwist.services.worker import CHANNEL_FD, LINK_FD, TELL, worker_config
 from cadtwist.services.workerlink import WorkerLink
-from cadtwist.storage.memory import MemoryStore
-from cadtwist.storage.schemas import SchemaTable
 from cadtwist.telemetry import Telemetry
 
 __all__ = ["Supervisor", "added_ledgers"]
@@ -263,13 +257,8 @@ class Supervisor(Service):
         if log.directory:
             parts.append(CarbonLogs(log.directory, log.rotate, globalLogPublisher))
         parts.append(self)
-        web = web_site(self.reactor, NoMetrics(self.reports), MemoryStore(SchemaTable()), self.config.web, inline=True)
         nodes = _Nodes(self)
-        own: dict[str, Any] = {
-            "http": web,
-            "ops": ops_site(self.reactor, JoinedOps(self), self.reports, self.config.ops.page_directory),
-            "proxyadmin": proxy_admin(self.reactor, lambda: self.config, self.telemetry, nodes.known),
-        }
+        own = self._own_factories(nodes)
         if self.config.listeners_of("proxyadmin"):
             parts.append(Every("nodes", self.reactor, _NODES_S, nodes.ask))
         for door in self.config.listeners:
@@ -283,6 +272,20 @@ class Supervisor(Service):
         for part in parts:
             part.setServiceParent(sequence)
         return sequence
+
+    def _own_factories(self, nodes: _Nodes) -> dict[str, Any]:
+        """Return what answers at the doors that are the supervisor's own, by protocol."""
+        if not any(door.protocol in SHARED for door in self.config.listeners):
+            return {}
+        from cadtwist.services.ops import JoinedOps, ops_site  # noqa: PLC0415 (only where somebody may ask)
+        from cadtwist.services.proxyadmin import proxy_admin  # noqa: PLC0415
+        from cadtwist.services.webworker import reporting_site  # noqa: PLC0415
+
+        return {
+            "http": reporting_site(self.reactor, self.reports, self.config.web),
+            "ops": ops_site(self.reactor, JoinedOps(self), self.reports, self.config.ops.page_directory),
+            "proxyadmin": proxy_admin(self.reactor, lambda: self.config, self.telemetry, nodes.known),
+        }
 
     def _listener(self, door: Any, factory: Any, hooks: dict[str, Any]) -> Listener:
         return listener_for(self.reactor, self.config, door, factory, hooks)

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from cadtwist.config.model import StorageConfig, WebConfig
 from cadtwist.interfaces import IStore
 from cadtwist.query.find import FindLimits
-from cadtwist.query.owner import IOwner, QueryLimits
+from cadtwist.query.owner import IOwner, NoMetrics, QueryLimits
 from cadtwist.services.resolve import OwnerSide, RemoteOwner
 from cadtwist.services.slots import ChildProcess, Slot, child_environment, one_protocol
 from cadtwist.storage.memory import MemoryStore
@@ -35,7 +35,16 @@ from cadtwist.web.answers import CrossOrigin
 from cadtwist.web.context import WebContext
 from cadtwist.web.site import ApiSite
 
-__all__ = ["WebWorkers", "WorkerConfig", "listening_socket", "main", "query_limits", "reading_store", "web_site"]
+__all__ = [
+    "WebWorkers",
+    "WorkerConfig",
+    "listening_socket",
+    "main",
+    "query_limits",
+    "reading_store",
+    "reporting_site",
+    "web_site",
+]
 
 OWNER_FD = 4
 _FIRST_LISTENER_FD = 3
@@ -91,6 +100,11 @@ def web_site(reactor: Any, owner: IOwner, store: IStore, web: WebConfig, inline:
         pause=(lambda: _next_turn(reactor)) if inline else (lambda: None),
     )
     return ApiSite(context, web.max_request_bytes, reactor=reactor)
+
+
+def reporting_site(reactor: Any, reports: dict[str, Callable[[], object]], web: WebConfig) -> ApiSite:
+    """Return the HTTP interface of a process without metrics of its own: it answers what `reports` tell."""
+    return web_site(reactor, NoMetrics(reports), MemoryStore(SchemaTable()), web, inline=True)
 
 
 def _next_turn(reactor: Any) -> Deferred[None]:

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cadtwist.errors import CadtwistError
-from cadtwist.services.resolve import FrameProtocol
+from cadtwist.services.frames import FrameProtocol
 
 __all__ = ["WorkerLink"]
 

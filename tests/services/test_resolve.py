@@ -17,7 +17,8 @@ from zope.interface.verify import verifyObject
 from cadtwist.errors import CadtwistError
 from cadtwist.query.find import FindLimits, Found, QueryError
 from cadtwist.query.owner import IOwner, QueryLimits
-from cadtwist.services.resolve import MAX_FRAME_BYTES, OwnerSide, RemoteOwner
+from cadtwist.services.frames import MAX_FRAME_BYTES
+from cadtwist.services.resolve import OwnerSide, RemoteOwner
 from tests.query.test_owner import owner
 
 GREETING = b"hello"
