@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from tests.system.process import Process, free_ports, raise_file_limit
 __all__ = ["relay"]
 
 OURS, C_RELAY, CARBON, ONE_BY_ONE = "cadtwist", "carbon-c-relay", "carbon-relay", "one recv a datagram"
+TWO_WORKERS, ONCE = "cadtwist, 2 workers", "cadtwist, no resend window"
 STATSRELAY_SHARE = 0.21 / 2.36
 """CPU of statsrelay ÷ CPU of carbon-c-relay (carbon_ch, one worker), measured before on one machine."""
 UDP_RATE = 200_000.0
@@ -48,6 +50,16 @@ protocol = "{protocol}"
 [destinations.queue]
 policy = "block"
 max_bytes = 4194304
+resend_window_s = {window}
+"""
+_WORKERS = """[processes]
+workers = 2
+
+[[listeners]]
+protocol = "http"
+transport = "tcp"
+interface = "127.0.0.1"
+port = {port}
 """
 _RELAY = """[[relays]]
 name = "relay"
@@ -117,8 +129,10 @@ class Sinks:
         self._process.wait()
 
 
-def _ours(folder: Path, load: Load, sinks: list[int]) -> tuple[Process, int]:
-    (port,) = free_ports(1)
+def _ours(
+    folder: Path, load: Load, sinks: list[int], workers: bool = False, window: float = 1.0
+) -> tuple[Process, int]:
+    port, report = free_ports(2)
     names = [chr(97 + number) for number in range(len(sinks))]
     members = names * SHARDS_PER_SINK if load.is_statsd else names
     how = {"format": "statsd", "method": "shards", "hash": ""} if load.is_statsd else {
@@ -126,15 +140,17 @@ def _ours(folder: Path, load: Load, sinks: list[int]) -> tuple[Process, int]:
     }  # fmt: skip
     parts = [_LISTENER.format(transport=transport, port=port) for transport in ("tcp", "udp")]
     parts += [
-        _DESTINATION.format(name=name, port=sink, protocol=load.protocol)
+        _DESTINATION.format(name=name, port=sink, protocol=load.protocol, window=window)
         for name, sink in zip(names, sinks, strict=True)
     ]
     parts.append(_RELAY.format(members=", ".join(f'"{name}"' for name in members), **how))
+    if workers:
+        parts.insert(0, _WORKERS.format(port=report))
     conf = folder / "relay.toml"
     folder.mkdir(parents=True, exist_ok=True)
     conf.write_text("\n".join(parts))
     command = [TWISTD, "-n", "--pidfile=", "cadtwist", "-c", conf]
-    return Process("relay", command, folder, ports=(port,)), port
+    return Process("relay", command, folder, ports=(port, report) if workers else (port,)), port
 
 
 def _c_relay(folder: Path, load: Load, sinks: list[int]) -> tuple[Process, int]:
@@ -161,7 +177,8 @@ def _carbon_relay(folder: Path, load: Load, sinks: list[int]) -> tuple[Process, 
 
 
 _MAKERS: dict[str, Callable[[Path, Load, list[int]], tuple[Process, int]]] = {
-    OURS: _ours, C_RELAY: _c_relay, CARBON: _carbon_relay,
+    OURS: _ours, C_RELAY: _c_relay, CARBON: _carbon_relay, TWO_WORKERS: partial(_ours, workers=True),
+    ONCE: partial(_ours, window=0.0),
 }  # fmt: skip
 
 
@@ -202,6 +219,7 @@ def _measure(bench: Bench, load: Load, peer: str) -> dict[str, float]:
         ts0 = int(time.time()) - 60
         blast(port, **{**options, "rate": UDP_RATE / 4} if load.udp else options, points=1, ts0=ts0, duration=300)
         _settle(process, sinks)
+        before = _taken(process)
         used, got = process.cpu_s(), sum(sinks.lines())
         sent = blast(port, **options, duration=bench.seconds, ts0=ts0 + 1, round0=1)
         _settle(process, sinks)
@@ -211,7 +229,22 @@ def _measure(bench: Bench, load: Load, peer: str) -> dict[str, float]:
             "lines_per_s": lines / (sent.drained - sent.started),
             "lost": float(sent.lines - lines),
             "rss_mib": process.memory_bytes(peak=True) / 2**20,
+            "share": _largest_share(before, _taken(process)),
         }
+
+
+def _taken(process: Process) -> list[float]:
+    """Return the lines that each worker has received; none where there is but one process."""
+    if len(process.ports) == 1:
+        return []
+    with urllib.request.urlopen(f"http://127.0.0.1:{process.ports[1]}/ops/status", timeout=30) as answer:
+        return [worker["received"] for worker in json.load(answer)["workers"]]
+
+
+def _largest_share(before: list[float], after: list[float]) -> float:
+    """Return which part of what came since `before` the busiest worker took."""
+    taken = [now - then for then, now in zip(before, after, strict=True)]
+    return max(taken) / max(1.0, sum(taken)) if taken else 1.0
 
 
 def _one_by_one(bench: Bench, load: Load) -> dict[str, float]:
@@ -241,7 +274,9 @@ def _peers(load: Load) -> tuple[str, ...]:
         return (OURS, ONE_BY_ONE)
     if load.is_statsd:
         return (OURS,)
-    return (OURS, C_RELAY, CARBON) if load == LOADS[0] else (OURS, C_RELAY)
+    if load == LOADS[0]:
+        return (OURS, TWO_WORKERS, ONCE, C_RELAY, CARBON)
+    return (OURS, TWO_WORKERS, C_RELAY) if load == LOADS[1] else (OURS, C_RELAY)
 
 
 def _bar(load: Load, found: dict[str, dict[str, float]], c_relay: float | None) -> tuple[float | None, str]:
@@ -276,7 +311,19 @@ def relay(bench: Bench) -> Iterator[Row]:
             note = "; ".join(part for part in (source if ours else "", lost) if part)
             yield Row("relay", load.what, peer, figures["cpu_s"], "CPU-s per M lines", bar if ours else None, note=note)
             yield Row("relay", f"{load.what}: delivered", peer, figures["lines_per_s"], "lines/s")
+        yield from _workers(load, found)
         if OURS in found and C_RELAY in found:
             half = found[C_RELAY]["rss_mib"] / 2
             yield Row("relay", f"{load.what}: memory", OURS, found[OURS]["rss_mib"], "MiB", half,
                       note=f"1/2 of {C_RELAY}")  # fmt: skip
+        if ONCE in found:
+            yield Row("relay", f"{load.what}: memory", ONCE, found[ONCE]["rss_mib"], "MiB")
+
+
+def _workers(load: Load, found: dict[str, dict[str, float]]) -> Iterator[Row]:
+    """Show that a second worker costs nearly nothing, and takes its part."""
+    if TWO_WORKERS in found and OURS in found:
+        one, two = found[OURS], found[TWO_WORKERS]
+        yield Row("relay", f"{load.what}: two workers", TWO_WORKERS, two["cpu_s"], "CPU-s per M lines",
+                  one["cpu_s"] * 1.1, note="1.1 of one worker")  # fmt: skip
+        yield Row("relay", f"{load.what}: busiest of two", TWO_WORKERS, two["share"] * 100, "% of lines", 60.0)

@@ -32,6 +32,7 @@ from cadtwist.protocols.cachequery import CacheQueryFactory
 from cadtwist.protocols.factory import ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.udp import DatagramReader
 from cadtwist.services.receivers import Receivers, door_name
+from cadtwist.services.sequence import Step
 from cadtwist.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -139,8 +140,8 @@ class Doors:
             return self._datagrams(door)
         factory = self._factory(door)
         if self.served:
-            self.accepting[door_name(door)] = self._outermost(door, factory)
-            return []
+            accepting = self.accepting[door_name(door)] = self._outermost(door, factory)
+            return [Step(door_name(door), accepting.doStart, accepting.doStop)]  # no port starts it
         return [self.open(door, factory)]
 
     def open(self, door: Listener, factory: Any) -> IService:

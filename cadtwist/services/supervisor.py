@@ -102,6 +102,7 @@ class _Place:
     def __init__(self, number: int, supervisor: Supervisor) -> None:
         self.number = number
         self.open = 0
+        self.given = 0
         self.ready = False
         self.chunks: list[Passed] = []
         self.link: WorkerLink | None = None
@@ -118,6 +119,7 @@ class _Place:
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self.open = 0
+        self.given = 0
         self.ready = False
         if self.channel is not None:
             self.channel.close()
@@ -186,8 +188,10 @@ class _Place:
             self._supervisor.reactor.removeReader(self._collecting)
             self._collecting = None
 
-    def _opened(self, connections: Any) -> None:
-        self.open = int(connections)
+    def _opened(self, told: Any) -> None:
+        """Take note of how many connections are open there, and of how many of those given it knew when it said so."""
+        connections, known = told
+        self.open = int(connections) + self.given - int(known)
         self._supervisor.count_connections()
 
     def _send(self, passed: Passed) -> bool:
@@ -198,7 +202,9 @@ class _Place:
         except OSError:
             return False
         os.close(passed.fd)
-        self.open += passed.kind == "connection"
+        if passed.kind == "connection":
+            self.open += 1
+            self.given += 1
         return True
 
 

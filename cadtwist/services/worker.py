@@ -60,6 +60,7 @@ class Worker:
         self._channel = channel
         self._watch = Watch(channel, self._take)
         self.daemon: Daemon | None = None
+        self._given = 0
         self.methods = {
             "begin": self.begin,
             "report": self.report,
@@ -146,7 +147,7 @@ class Worker:
         self._reactor.callWhenRunning(self._reactor.stop)
 
     def _tell_open(self, connections: int) -> None:
-        self.link.tell("open", connections)
+        self.link.tell("open", [connections, self._given])
 
     def _received(self) -> Any:
         """Yield what has come over the channel."""
@@ -156,6 +157,7 @@ class Worker:
             except OSError:
                 return
             if thing is not None:
+                self._given += thing.kind == "connection"
                 yield thing
 
     def _take(self) -> None:

@@ -11,18 +11,23 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.cache.cache import Cache
-from cadtwist.config.model import LimitsConfig, Listener, TlsConfig, WriterConfig
+from cadtwist.config.model import Config, LimitsConfig, Listener, TlsConfig, WriterConfig
+from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, RelayConfig
 from cadtwist.errors import CadtwistError
 from cadtwist.flow import Gate
 from cadtwist.kernels import active
 from cadtwist.model.batch import Batch
 from cadtwist.net.tls import TLS_AVAILABLE
+from cadtwist.protocols.factory import READ_BYTES
 from cadtwist.services.build import Daemon
 from cadtwist.services.doors import CacheAnswers
+from cadtwist.services.receivers import door_name
+from cadtwist.services.sequence import Sequence
 from cadtwist.telemetry import Account
 from tests.net.test_tls import made, pem
 from tests.services.daemons import DaemonCase, until
@@ -51,6 +56,35 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(answers.peek(["unknown"], 0)[0].tolist(), [0, 0])
         with self.assertRaisesRegex(CadtwistError, "3 datapoints are pending, an answer has at most 2"):
             answers.peek(["a", "b"], 2)
+
+
+class ServedTests(SynchronousTestCase):
+    """Doors at which another process listens."""
+
+    def test_what_shuts_the_gate_shuts_it_for_all_connections(self) -> None:
+        """Those that are read later in the same turn take no more than one byte."""
+        door = Listener(protocol="line", interface="127.0.0.1", port=2003)
+        relay = RelayConfig(name="relay", groups=(GroupConfig(method="constant", members=("a",)),))
+        config = Config(
+            listeners=(door,), relays=(relay,), destinations=(DestinationConfig(name="a", host="127.0.0.1", port=1),)
+        )
+        clock = MemoryReactorClock()
+        daemon = Daemon(clock, config, served=True)
+        served = Sequence()
+        for service in daemon.doors.services():
+            service.setServiceParent(served)
+        served.startService()
+        connection = daemon.doors.accepting[door_name(door)].buildProtocol(None)
+        transport: Any = StringTransport()
+        transport.bufferSize = 1 << 16
+        connection.makeConnection(transport)
+        daemon.gate.pause("test")
+        self.assertEqual(transport.bufferSize, 1)
+        daemon.gate.resume("test")
+        self.assertEqual(transport.bufferSize, READ_BYTES)
+        served.stopService()
+        daemon.gate.pause("test")
+        self.assertEqual(transport.bufferSize, READ_BYTES)
 
 
 class DoorTests(DaemonCase):
