@@ -219,7 +219,8 @@ def _measure(bench: Bench, load: Load, peer: str) -> dict[str, float]:
         ts0 = int(time.time()) - 60
         blast(port, **{**options, "rate": UDP_RATE / 4} if load.udp else options, points=1, ts0=ts0, duration=300)
         _settle(process, sinks)
-        before = _taken(process)
+        workers = process.ports[1] if peer == TWO_WORKERS else None
+        before = _taken(workers)
         used, got = process.cpu_s(), sum(sinks.lines())
         sent = blast(port, **options, duration=bench.seconds, ts0=ts0 + 1, round0=1)
         _settle(process, sinks)
@@ -229,15 +230,15 @@ def _measure(bench: Bench, load: Load, peer: str) -> dict[str, float]:
             "lines_per_s": lines / (sent.drained - sent.started),
             "lost": float(sent.lines - lines),
             "rss_mib": process.memory_bytes(peak=True) / 2**20,
-            "share": _largest_share(before, _taken(process)),
+            "share": _largest_share(before, _taken(workers)),
         }
 
 
-def _taken(process: Process) -> list[float]:
-    """Return the lines that each worker has received; none where there is but one process."""
-    if len(process.ports) == 1:
+def _taken(report: int | None) -> list[float]:
+    """Return the lines that each worker has received, asked at the HTTP port `report`; none where there is none."""
+    if report is None:
         return []
-    with urllib.request.urlopen(f"http://127.0.0.1:{process.ports[1]}/ops/status", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{report}/ops/status", timeout=30) as answer:
         return [worker["received"] for worker in json.load(answer)["workers"]]
 
 

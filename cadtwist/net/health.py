@@ -10,20 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from treq.client import HTTPClient
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import Agent
 
 from cadtwist.net.client import stream_endpoint
 from cadtwist.telemetry import Account
+
+if TYPE_CHECKING:
+    from treq.client import HTTPClient
 
 __all__ = ["HealthLimits", "HealthService", "Probe", "probe_of"]
 
@@ -57,6 +58,9 @@ def probe_of(reactor: Any, url: str, timeout_s: float) -> Probe:
     if parts.scheme in ("http", "https"):
         if not parts.hostname:
             raise ValueError(f"no host in the check {url!r}")
+        from treq.client import HTTPClient  # noqa: PLC0415 (only where HTTP is spoken)
+        from twisted.web.client import Agent  # noqa: PLC0415
+
         return partial(_get, HTTPClient(Agent(reactor, connectTimeout=timeout_s)), url, timeout_s)
     if parts.scheme == "unix":
         endpoint = stream_endpoint(reactor, "unix", "", 0, unquote(parts.path), timeout_s)
