@@ -118,7 +118,7 @@ class Daemon:
             self.kept = CacheGraph(self.reactor, config, telemetry, self.gate, self.turn, self.space, self.reports)
         if config.relays:
             self.relayed = RelayGraph(self.reactor, config, telemetry, self.gate, self.inherited, orphans)
-            if served or any(door.protocol in _OPS for door in config.listeners):
+            if served or config.ops.log_stats_s or any(door.protocol in _OPS for door in config.listeners):
                 from cadtwist.services.ops import RelayOps  # noqa: PLC0415 (only where somebody may ask)
 
                 self.ops = RelayOps(self, self.relayed)

@@ -82,7 +82,6 @@ class DeadDestinationTests(RelayCase):
         async def run() -> None:
             daemon = await self.start(self.config_of("remove_node"))
             assert daemon.relayed is not None
-            assert daemon.ops is not None
             relayed = daemon.relayed
             await self.sinks["d1"].close()
             await until(lambda: "d1" in relayed.down)
