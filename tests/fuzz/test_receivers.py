@@ -9,24 +9,27 @@ from typing import Any
 
 import numpy as np
 from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 from cadtwist.codec.carbonpickle import PickleCodec
 from cadtwist.codec.frames import Frames, frame
 from cadtwist.codec.line import LineCodec
 from cadtwist.codec.protobuf import ProtobufCodec, encode_payload
-from cadtwist.codec.relayline import Dialect, RelayCodec, graphite_lines, statsd_lines
+from cadtwist.codec.relayline import Dialect, RelayCodec, graphite_lines, regex_lines, statsd_lines
 from cadtwist.model.batch import Columns, Floats, Ids
 from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.cachequery import CacheQueryFactory
 from cadtwist.protocols.carbonpickle import PickleConnection
+from cadtwist.protocols.httpingest import IngestSite
 from cadtwist.protocols.protobuf import ProtobufConnection
 from cadtwist.protocols.relayline import RelayConnection
 from cadtwist.protocols.udp import DatagramIntake
 from cadtwist.telemetry import Account
 from tests.fuzz.fuzzing import CASES, Fuzzing, dumped
 from tests.protocols.parts import Receiving
-from tests.protocols.test_relayline import LineSink
+from tests.protocols.test_relayline import LineSink, receiving
 
 
 class LineFuzz(Fuzzing):
@@ -153,3 +156,34 @@ class RelayFuzz(Fuzzing):
     def test_graphite_lines(self) -> None:
         for cleaning in ("none", "cadent", "c_relay"):
             self.relayed(graphite_lines(cleaning=cleaning), b"good.name 1.50 %d")
+
+    def test_regex_lines(self) -> None:
+        dialect = regex_lines(r"^(?P<Key>[a-z.]+) is (\d+|(?:a+)+b) at (?P<Timestamp>\S+ \S+)$", "2006-01-02 15:04:05")
+        self.relayed(dialect, b"good.name is %d at 2023-11-14 22:13:20")
+
+    def test_bodies_of_requests(self) -> None:
+        """Posted bodies between damaged requests: what is good is taken, nobody else's connection ends."""
+        dice, good = self.dice, b"good.key:%d|c"
+        head = b"POST /put HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        for case in range(int(CASES * 0.02)):
+            if case % 50 == 0:
+                made, sink = receiving()
+                site = IngestSite(made.intake, "/put", clock=made.clock, max_body_bytes=1 << 20)
+            sink.lines.clear()
+            lines = [good % case, *(self.line() for _ in range(dice.randrange(5))), good % (case + 1)]
+            body = b"\n".join(lines)
+            request = head % len(body) + body
+            for data, whole in ((request, True), (self.damaged(request), False)):
+                channel: Any = site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+                transport = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 1))
+                channel.makeConnection(transport)
+                for piece in self.cut(data):
+                    if not transport.disconnecting:
+                        channel.dataReceived(piece)
+                made.turn()
+                if whole:
+                    arrived = [line for line in sink.lines if line.startswith(b"good.")]
+                    self.assertEqual([arrived[0], arrived[-1]], [good % case, good % (case + 1)], lines)
+                    self.assertIn(b"lines processed", transport.value())
+                channel.connectionLost(Failure(ConnectionDone()))
+            self.assertEqual(site.connections, set())

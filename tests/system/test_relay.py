@@ -217,7 +217,7 @@ class HandoverTests(RelayCase):
         feeder.start()
         visitor.start()
         for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
-            old = self.pid(relay)
+            old = until("it serves", lambda: self.pid(relay), 60)
             os.kill(old, signal.SIGUSR2)
             until("another process serves", lambda old=old: self.pid(relay) not in (0, old), 60)
             until("the old process is gone", lambda old=old: _is_dead(old), 60)
