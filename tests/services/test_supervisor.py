@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.model import Config, Listener
@@ -16,10 +16,23 @@ from cadtwist.config.relaymodel import ProcessesConfig
 from cadtwist.errors import CadtwistError
 from cadtwist.journal.backlog import Backlog, Chunk
 from cadtwist.services.orphans import Orphans, orphaned, worker_folder
-from cadtwist.services.supervisor import added_ledgers
+from cadtwist.services.supervisor import Supervisor, _Place, added_ledgers
 from cadtwist.services.worker import worker_config
 from cadtwist.services.workerlink import WorkerLink
 from cadtwist.telemetry import Account
+
+
+class PlaceTests(SynchronousTestCase):
+    """What the supervisor knows of a worker's connections."""
+
+    def test_those_under_way_count(self) -> None:
+        """A worker tells of five of the seven that it was given, and that one of them is closed."""
+        place = _Place(0, Supervisor(MemoryReactorClock(), Config(processes=ProcessesConfig(workers=2))))
+        place.open = place.given = 7
+        place._opened([4, 5])
+        self.assertEqual(place.open, 6)
+        place._opened([6, 7])
+        self.assertEqual(place.open, 6)
 
 
 class LinkTests(SynchronousTestCase):
