@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import socket
 import termios
@@ -172,14 +173,36 @@ class Doors:
             self.take_up(passed)
 
     def take_up(self, passed: Passed) -> None:
-        """Go on with a connection that another process accepted, or that a former one had."""
+        """Go on with a connection that another process accepted, or that a former one had.
+
+        One that cannot be taken up is closed and counted: its client has reset it meanwhile (`gone_before_taken`),
+        its descriptor did not come through as we have too many, or its door reads another way now
+        (`connections_refused`).
+        """
+        account = self.telemetry.account(passed.key)
+        factory = self.accepting.get(passed.key)
+        if passed.fd < 0:
+            account.count("connections_refused")
+            return
         with socket.socket(fileno=passed.fd) as given:
-            factory = self.accepting.get(passed.key)
             if factory is None:
                 return
-            transport = self.reactor.adoptStreamConnection(given.fileno(), given.family, factory)
+            try:
+                transport = self.reactor.adoptStreamConnection(given.fileno(), given.family, factory)
+            except OSError as error:
+                account.count("gone_before_taken" if error.errno == errno.ENOTCONN else "connections_refused")
+                return
         if transport is not None and (passed.data or passed.skipping):
-            transport.protocol.take_up(passed.data, passed.skipping)
+            self._continue(transport, passed)
+
+    def _continue(self, transport: Any, passed: Passed) -> None:
+        """Let a connection go on with the item that it was within."""
+        take_up = getattr(transport.protocol, "take_up", None)
+        if take_up is None:
+            self.telemetry.account(passed.key).count("connections_refused")
+            transport.abortConnection()
+            return
+        take_up(passed.data, passed.skipping)
 
     def pass_on(self) -> list[Passed]:
         """Stop reading everywhere and let go of sockets and plain connections without closing them for the world.

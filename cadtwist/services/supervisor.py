@@ -47,6 +47,8 @@ _NODES_S = 1.0
 _STOP_S = 60.0
 _AGAIN_S = 0.01
 _LOADING_S = 60.0
+_MOST_WAITING = 256
+"""Connections that wait here for a worker; others wait in the kernel."""
 
 
 def added_ledgers(ledgers: Iterable[Iterable[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -135,6 +137,7 @@ class _Place:
             each.close()
         if self._supervisor.running:
             self.begin()
+        self._supervisor.count_connections()
         return process
 
     def begin(self) -> None:
@@ -248,6 +251,7 @@ class Supervisor(Service):
         self._limit = ConnectionLimit(config.limits.max_connections)
         self._listeners: list[Listener] = []
         self._loaded = False
+        self._crowded = False
         self._passing = False
         self._left: list[Passed] = []
         self.reports: dict[str, Callable[[], object]] = {
@@ -356,10 +360,15 @@ class Supervisor(Service):
             orphans = orphaned(directory, workers) if place.number == 0 else []
             chunks, place.chunks = [msgspec.to_builtins(chunk) for chunk in place.chunks], []
             begun = place.link.call("begin", {"config": config, "orphans": orphans, "chunks": chunks})
-            begun.addCallbacks(
-                lambda _: self._is_ready(place), lambda failure: self._log.failure("a worker does not begin", failure)
-            )
+            begun.addCallbacks(lambda _: self._is_ready(place), lambda failure: self._not_begun(place, chunks, failure))
         self._account.count("workers_started")
+
+    def _not_begun(self, place: _Place, chunks: list[Any], failure: Any) -> None:
+        """Let the next worker at this place try again, after the delay of those that die young."""
+        self._log.error("worker {number} does not begin: {why}", number=place.number, why=failure.getErrorMessage())
+        place.chunks += [msgspec.convert(chunk, Passed) for chunk in chunks]
+        if place.link is not None:
+            place.link.leave()
 
     def _is_ready(self, place: _Place) -> None:
         place.ready = True
@@ -403,7 +412,8 @@ class Supervisor(Service):
 
     def remains(self) -> list[Passed]:
         """Return what the workers gave back."""
-        return [*self._waiting, *self._left]
+        chunks = [chunk for place in self._places for chunk in place.chunks]
+        return [*self._waiting, *self._left, *chunks]
 
     # connections
 
@@ -412,13 +422,22 @@ class Supervisor(Service):
         self._give_waiting()
 
     def _give_waiting(self) -> None:
-        while self._waiting:
+        while self._waiting and self.running:
             order = sorted(self._places, key=lambda place: place.open)
             if not any(place.give(self._waiting[0]) for place in order):
                 self._try_again()
-                return
+                break
             self._waiting.popleft()
             self._account.count("connections_given")
+        self._settle_limit()
+
+    def _settle_limit(self) -> None:
+        """Accept nothing from when too many connections wait for a worker until none does."""
+        if not self._waiting or len(self._waiting) >= _MOST_WAITING:
+            self._crowded = bool(self._waiting)
+        most = 0 if self._crowded else self.config.limits.max_connections
+        if most != self._limit.most:
+            self._limit.most = most
 
     def _try_again(self) -> None:
         if self._again is None and any(place.ready for place in self._places):
@@ -441,7 +460,7 @@ class Supervisor(Service):
     def change(self, new: Config) -> None:
         """Tell every worker to run on with `new`."""
         self.config = new
-        self._limit.most = new.limits.max_connections
+        self._settle_limit()
         for place in self._places:
             if place.link is not None:
                 place.link.tell("reload", msgspec.to_builtins(worker_config(new, place.number)))

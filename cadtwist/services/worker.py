@@ -118,7 +118,7 @@ class Worker:
         if self.daemon is None:
             return None
         daemon = self.daemon
-        self._reactor.removeReader(self._watch)
+        self._take_last(daemon)
         passed = [thing for thing in daemon.pass_on() if thing.kind == "connection"]
         daemon.leave()
 
@@ -133,7 +133,7 @@ class Worker:
         daemon, self.daemon = self.daemon, None
         if daemon is None:
             return succeed(None)
-        self._reactor.removeReader(self._watch)
+        self._take_last(daemon)
         stopped: Deferred[Any] = daemon.service.stopService()
         return stopped.addBoth(lambda _: None)
 
@@ -154,7 +154,10 @@ class Worker:
         for _ in range(_MOST_TAKEN):
             try:
                 thing = receive_one(self._channel)
+            except BlockingIOError:
+                return
             except OSError:
+                self._reactor.removeReader(self._watch)  # its other end is closed: it would be readable for ever
                 return
             if thing is not None:
                 self._given += thing.kind == "connection"
@@ -164,6 +167,13 @@ class Worker:
         for thing in self._received():
             if self.daemon is not None:
                 self.daemon.doors.take_up(thing)
+
+    def _take_last(self, daemon: Daemon) -> None:
+        """Take the connections that were given to us before we were told to stop, and no more."""
+        self._reactor.removeReader(self._watch)
+        while things := list(self._received()):
+            for thing in things:
+                daemon.doors.take_up(thing)
 
 
 def main(reactor: Any, arguments: Sequence[str] = ()) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import struct
 import time
 from typing import Any
 
@@ -22,6 +23,7 @@ from cadtwist.errors import CadtwistError
 from cadtwist.flow import Gate
 from cadtwist.kernels import active
 from cadtwist.model.batch import Batch
+from cadtwist.net.handover import Passed
 from cadtwist.net.tls import TLS_AVAILABLE
 from cadtwist.protocols.factory import READ_BYTES
 from cadtwist.services.build import Daemon
@@ -98,6 +100,45 @@ class DoorTests(DaemonCase):
     async def arrives(self, daemon: Daemon, points: int = 1) -> None:
         await until(lambda: daemon.telemetry.account("cache").received == points)
         self.balanced(daemon)
+
+    def test_a_passed_connection_that_was_reset_or_lost_closes_no_door(self) -> Any:
+        """A client may go, and a descriptor may not come through, before a process takes a connection up."""
+
+        async def run() -> None:
+            port = free_port()
+            daemon = await self.start_with(Listener(protocol="line", interface="127.0.0.1", port=port))
+            key = door_name(daemon.config.listeners[-1])
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                client = socket.create_connection(server.getsockname())
+                accepted = server.accept()[0].detach()
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+            daemon.doors.take_up(Passed(kind="connection", key=key, fd=accepted))
+            with self.assertRaises(OSError):
+                os.fstat(accepted)
+            daemon.doors.take_up(Passed(kind="connection", key=key, fd=-1))
+            counters = daemon.telemetry.account(key).counters
+            self.assertEqual((counters["gone_before_taken"], counters["connections_refused"]), (1, 1))
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(b"still.open 1 -1\n")
+                await self.arrives(daemon)
+
+        return ensureDeferred(run())
+
+    def test_a_connection_within_a_line_whose_door_reads_another_way_now_is_closed(self) -> Any:
+        async def run() -> None:
+            port = free_port()
+            door = Listener(protocol="line", interface="127.0.0.1", port=port, proxy_protocol=True)
+            daemon = await self.start_with(door)
+            key = door_name(daemon.config.listeners[-1])
+            ours, theirs = socket.socketpair()
+            with ours:
+                daemon.doors.take_up(Passed(kind="connection", key=key, data=b"half", fd=theirs.detach()))
+                ours.settimeout(10)
+                self.assertEqual(await deferToThread(ours.recv, 1), b"")
+            self.assertEqual(daemon.telemetry.account(key).counters["connections_refused"], 1)
+
+        return ensureDeferred(run())
 
     def test_ipv6(self) -> Any:
         async def run() -> None:

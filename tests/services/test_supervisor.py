@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.model import Config, Listener
-from cadtwist.config.relaymodel import ProcessesConfig
+from cadtwist.config.relaymodel import ProcessesConfig, RelayConfig
 from cadtwist.errors import CadtwistError
 from cadtwist.journal.backlog import Backlog, Chunk
+from cadtwist.net.handover import FdChannel, Passed
 from cadtwist.services.orphans import Orphans, orphaned, worker_folder
 from cadtwist.services.supervisor import Supervisor, _Place, added_ledgers
-from cadtwist.services.worker import worker_config
+from cadtwist.services.worker import Worker, worker_config
 from cadtwist.services.workerlink import WorkerLink
 from cadtwist.telemetry import Account
 
@@ -91,6 +93,147 @@ class LinkTests(SynchronousTestCase):
         self.failureResultOf(self.ours.call("double", 1), ConnectionLost)
         self.successResultOf(self.ours.gone)
         self.ours.tell("note", 1)
+
+
+class Reactor(Clock):
+    """A clock that remembers what is watched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[Any] = []
+
+    def addReader(self, reader: Any) -> None:
+        self.readers.append(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        if reader in self.readers:
+            self.readers.remove(reader)
+
+
+class Stub:
+    """A daemon, its doors and its service in one."""
+
+    def __init__(self) -> None:
+        self.taken: list[Passed] = []
+        self.doors = self.service = self
+
+    def take_up(self, passed: Passed) -> None:
+        self.taken.append(passed)
+
+    def pass_on(self) -> list[Passed]:
+        return self.taken
+
+    def remains(self) -> list[Passed]:
+        return [Passed(kind="chunk", key="d", data=b"x\n", points=1)]
+
+    def leave(self) -> None:
+        """Nothing is slow."""
+
+    def stopService(self) -> Deferred[None]:
+        return succeed(None)
+
+
+class ChannelTests(SynchronousTestCase):
+    """Connections on their way to a worker and back."""
+
+    def setUp(self) -> None:
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.ours, self.theirs = FdChannel(near), FdChannel(far)
+        self.ours.blocking = False
+        self.addCleanup(self.ours.close)
+        self.addCleanup(self.theirs.close)
+        self.reactor = Reactor()
+        self.worker = Worker(self.reactor, self.theirs)
+        self.daemon = Stub()
+        self.worker.daemon = self.daemon  # type: ignore[assignment]
+        self.reactor.addReader(self.worker._watch)
+        self.supervisor = Supervisor(
+            self.reactor, Config(relays=(RelayConfig(),), processes=ProcessesConfig(workers=2))
+        )
+        self.place = self.supervisor._places[0]
+        self.place.channel = self.ours
+        self.place.ready = True
+
+    def give(self, count: int) -> None:
+        for _ in range(count):
+            read, write = os.pipe()
+            os.close(write)
+            self.assertTrue(self.place.give(Passed(kind="connection", key="line", fd=read)))
+
+    def close(self, things: list[Passed]) -> None:
+        for thing in things:
+            if thing.fd >= 0:
+                os.close(thing.fd)
+
+    def test_what_was_given_before_a_hand_over_comes_back(self) -> None:
+        """Also what the worker had not taken yet."""
+        self.give(30)
+        found: list[Passed] = []
+        self.place.collect(found)
+        self.worker.pass_on(None)
+        self.assertEqual(len(self.reactor.readers), 1, "only the supervisor reads")
+        self.place.finish_collecting()
+        self.assertEqual([thing.kind for thing in found], ["connection"] * 30 + ["chunk"])
+        self.assertEqual(self.reactor.readers, [])
+        self.close(found)
+
+    def test_what_was_given_before_a_stop_is_read(self) -> None:
+        self.give(3)
+        self.successResultOf(self.worker.stop())
+        self.assertEqual((len(self.daemon.taken), self.reactor.readers), (3, []))
+        self.close(self.daemon.taken)
+
+    def test_a_worker_watches_no_channel_that_has_ended(self) -> None:
+        self.ours.close()
+        self.reactor.readers[0].doRead()
+        self.assertEqual(self.reactor.readers, [])
+
+    def test_a_worker_that_dies_at_a_hand_over_is_not_waited_for(self) -> None:
+        self.place.collect([])
+        self.theirs.close()
+        self.reactor.readers[-1].doRead()
+        self.assertEqual(len(self.reactor.readers), 1, "the worker's own")
+
+    def test_too_many_connections_wait_in_the_kernel(self) -> None:
+        """While no worker takes any, the doors are shut; when all that waited are given they open."""
+        limit = self.supervisor._limit
+        self.supervisor.running = 1
+        self.place.ready = False
+        for _ in range(256):
+            self.assertTrue(limit.admits)
+            self.supervisor._give(Passed(kind="connection", key="line", fd=os.dup(0)))
+        self.assertFalse(limit.admits)
+        self.supervisor._places[1].ready = True
+        self.place.ready = True
+        while not limit.admits:
+            self.supervisor._give_waiting()
+            self.worker._take()
+        self.assertEqual(len(self.supervisor.remains()), 0)
+        self.worker._take()
+        self.assertEqual(len(self.daemon.taken), 256)
+        self.close(self.daemon.taken)
+
+    def test_nothing_is_given_to_a_worker_that_was_told_to_stop(self) -> None:
+        self.supervisor.running = 0
+        waiting = Passed(kind="connection", key="line", fd=os.dup(0))
+        self.supervisor._give(waiting)
+        self.assertEqual(self.supervisor.remains(), [waiting])
+        self.close([waiting])
+
+    def test_a_worker_that_does_not_begin_is_replaced_and_its_chunks_stay(self) -> None:
+        link = self.place.link = WorkerLink({})
+        transport = StringTransport()
+        link.makeConnection(transport)
+        chunk = Passed(kind="chunk", key="d", data=b"x\n", points=1)
+        self.place.chunks.append(chunk)
+        self.supervisor.begun(self.place)
+        self.assertEqual(self.place.chunks, [])
+        other = WorkerLink({"begin": lambda _: fail(CadtwistError("no spool"))})
+        other.makeConnection(StringTransport())
+        other.dataReceived(transport.value())
+        link.dataReceived(other.transport.value())  # type: ignore[union-attr]
+        self.assertTrue(transport.disconnecting)
+        self.assertEqual((self.place.chunks, self.supervisor.remains()), ([chunk], [chunk]))
 
 
 class LedgerTests(SynchronousTestCase):
