@@ -29,7 +29,7 @@ from cadtwist.telemetry import Account
 if TYPE_CHECKING:
     from cadtwist.net.httpout import HttpOutlet, HttpPost, Post
 
-__all__ = ["Destination", "DestinationOptions", "RatioReset"]
+__all__ = ["STOPPED", "Destination", "DestinationOptions", "RatioReset"]
 
 POLL_S = 0.1
 EAGER_BYTES = 128 << 10
@@ -124,7 +124,8 @@ class Destination:
         self.key = key
         self.options = options
         self.account = account
-        self.spool = Spool(account, _limits(options), options.divisible, backlog, budget, gate, f"queue of {key}")
+        reason = f"queue of {account.name.removeprefix('destination ')}"  # a successor has the same key
+        self.spool = Spool(account, _limits(options), options.divisible, backlog, budget, gate, reason)
         self.failing = False
         self.failed_attempts = 0
         self.most_queued_until_ready = 0

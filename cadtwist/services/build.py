@@ -20,8 +20,9 @@ from collections.abc import Sequence as TextSequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
-from twisted.internet.task import CooperativeTask, Cooperator
+from twisted.internet.task import CooperativeTask, Cooperator, TaskStopped
 from twisted.logger import Logger, globalLogPublisher
+from twisted.python.failure import Failure
 
 from cadtwist import __version__
 from cadtwist.config.model import Config, Listener
@@ -318,7 +319,13 @@ class Daemon:
                 self.relayed.chains_replaced(fresh.stages)
             self._log.info("the new rules for names are in force")
 
-        self._priming.whenDone().addCallbacks(swap, lambda _: fresh.release())
+        def failed(failure: Failure) -> None:
+            fresh.release()
+            if failure.check(TaskStopped) is None:
+                self._priming = None
+                self._log.failure("the old rules for names stay: the new ones cannot be prepared", failure)
+
+        self._priming.whenDone().addCallbacks(swap, failed)
 
     def stop_changing(self) -> None:
         """Let rules that are being prepared come to nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from cadtwist.journal.backlog import Backlog
 from cadtwist.net.destination import Destination
 from cadtwist.telemetry import Account
 
-__all__ = ["Orphans", "orphaned", "worker_folder"]
+__all__ = ["Orphans", "former_folders", "orphaned", "worker_folder"]
 
 _WORKER = "worker-"
 _TICK_S = 0.1
@@ -46,11 +47,21 @@ def orphaned(directory: str, workers: int) -> list[str]:
     return found
 
 
+def former_folders(directory: str, folder: str) -> list[str]:
+    """Return the names of the folders below `directory` that followed `folder` when its destination was made anew."""
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return []
+    return [name for name in names if re.fullmatch(re.escape(folder) + r"~[0-9]+", name)]
+
+
 class Orphans(Service):
     """Gives what orphaned spools have to the queues of the same destinations, a part at a time.  Reactor thread.
 
     `folder_of(name)` is the name of a destination's folder within each of `folders`.  A folder of a destination that
-    is not configured any more stays, and is told of.
+    is not configured any more stays, and so does the rest of one that goes meanwhile.  `all_former`: the folders that
+    followed it are moved as well.
     """
 
     name = "orphaned spools"
@@ -63,12 +74,14 @@ class Orphans(Service):
         folder_of: Mapping[str, str],
         destinations: Mapping[str, Destination],
         account: Account,
+        all_former: bool = False,
     ) -> None:
         self._reactor = reactor
         self._folders = list(folders)
         self._folder_of = folder_of
         self._destinations = destinations
         self._account = account
+        self._all_former = all_former
         self._call: IDelayedCall | None = None
         self._work: Iterator[None] = iter(())
 
@@ -93,9 +106,10 @@ class Orphans(Service):
     def _moved(self) -> Iterator[None]:
         for folder in self._folders:
             for name, below in self._folder_of.items():
-                path = os.path.join(folder, below)
-                if os.path.isdir(path):
-                    yield from self._moved_one(path, name)
+                for each in (below, *(former_folders(folder, below) if self._all_former else ())):
+                    path = os.path.join(folder, each)
+                    if os.path.isdir(path):
+                        yield from self._moved_one(path, name)
 
     def _moved_one(self, path: str, name: str) -> Iterator[None]:
         """Move the chunks of one folder, then remove it."""
@@ -106,8 +120,11 @@ class Orphans(Service):
             return
         moved = size = 0
         try:
-            while (chunk := backlog.next(self._reactor.seconds())) is not None:
-                self._destinations[name].send(chunk.data, chunk.points)
+            while (present := self._destinations.get(name)) is not None:
+                chunk = backlog.next(self._reactor.seconds())
+                if chunk is None:
+                    break
+                present.send(chunk.data, chunk.points)
                 if chunk.place is not None:
                     backlog.passed(chunk.place)
                 moved += chunk.points
@@ -117,7 +134,7 @@ class Orphans(Service):
                 if size >= _TICK_BYTES:
                     size = 0
                     yield
-                    while self._destinations[name].spool.level > _HALF_FULL:
+                    while name in self._destinations and self._destinations[name].spool.level > _HALF_FULL:
                         yield
         finally:
             backlog.write_cursor()

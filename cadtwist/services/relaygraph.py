@@ -25,13 +25,14 @@ from cadtwist.flow import Gate
 from cadtwist.journal.backlog import Backlog, SpoolBudget
 from cadtwist.journal.spool import QueueLimits
 from cadtwist.net.client import Retry
-from cadtwist.net.destination import Destination, DestinationOptions, RatioReset
+from cadtwist.net.destination import STOPPED, Destination, DestinationOptions, RatioReset
 from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.net.tls import client_context
 from cadtwist.routing.routers import Router, ShardRouter
 from cadtwist.routing.stage import RouterStage, Sent, Taker
+from cadtwist.services.chains import group_label
 from cadtwist.services.health import RelayHealth
-from cadtwist.services.orphans import Orphans
+from cadtwist.services.orphans import Orphans, former_folders
 from cadtwist.services.relaystatus import StatusAnswers
 from cadtwist.services.routers import ingress
 from cadtwist.services.sequence import Every
@@ -113,8 +114,9 @@ class RelayGraph:
 
     A reload keeps a destination with its queue as long as its address stays.  One whose address changes gets a
     successor, which the next routers know; `chains_replaced` closes it then, and what it had goes to the successor.
-    Those that are wanted no more send what they have.  `inherited` has what waited in the memory of a former process;
-    `orphans` are folders of spools that nobody uses any more.
+    Those that are wanted no more send what they have;
+    a stop waits for them.  `inherited` has what waited in the memory of a former process; `orphans` are folders of
+    spools that nobody uses any more.
     """
 
     _log = Logger()
@@ -139,7 +141,7 @@ class RelayGraph:
         self._backlogs: dict[str, Backlog] = {}
         self._stages: list[tuple[GroupConfig, RouterStage, Account]] = []
         self._replaced: list[tuple[str, Destination, Backlog | None]] = []
-        self._generation = 0
+        self._ending: list[Destination] = []
         self._moving: list[Orphans] = []
         self._down: set[str] = set()
         self._former: dict[str, Sent] = {}
@@ -151,6 +153,12 @@ class RelayGraph:
         self._running = False
         self._leaving = False
         self.destinations: dict[str, Destination] = {}
+        self._former_folders = [
+            (each.name, folder)
+            for each in config.destinations
+            for folder in former_folders(config.spool.directory, spool_folder(each.name))
+        ]
+        self._generation = max((int(folder.rpartition("~")[2]) for _, folder in self._former_folders), default=0)
         for each in config.destinations:
             self.destinations[each.name] = self._made(each)
 
@@ -174,8 +182,8 @@ class RelayGraph:
             return None
         spool = self.config.spool
         own = spool_folder(config.name)
-        in_use = {spool_folder(name) for name, *_ in self._replaced}
-        if own in in_use:
+        leaving = [old.spool.backlog for old in (*self._ending, *(replaced for _, replaced, _ in self._replaced))]
+        if own in {os.path.basename(each.folder) for each in leaving if each is not None}:
             self._generation += 1
             own = f"{own}~{self._generation}"
         found = self._backlogs[config.name] = Backlog(os.path.join(spool.directory, own), spool.segment_bytes)
@@ -190,7 +198,10 @@ class RelayGraph:
         if self._orphans:
             folders = {name: spool_folder(name) for name in self.destinations}
             account = self.telemetry.account("orphaned spools")
-            found.append(Orphans(self.reactor, self._orphans, folders, self.destinations, account))
+            found.append(Orphans(self.reactor, self._orphans, folders, self.destinations, account, all_former=True))
+        for name, folder in self._former_folders:
+            account, directory = self.telemetry.account("orphaned spools"), self.config.spool.directory
+            found.append(Orphans(self.reactor, [directory], {name: folder}, self.destinations, account))
         found.append(Every("loads", self.reactor, _LOADS_S, lambda _: self._settle_loads()))
         return found
 
@@ -210,7 +221,9 @@ class RelayGraph:
         self._running = False
         for mover in self._moving:
             mover.stopService()
-        ended = [old.close(0.0) for _, old, _ in self._replaced]
+        ended: list[Deferred[Any]] = [old.close() for old in list(self._ending)]
+        for name, old, _ in self._replaced:
+            ended.append(old.leave().addCallback(partial(self._inherit, name)) if self._leaving else old.close(0.0))
         patience_s = self.config.processes.handover_drain_s
         for name, destination in self.destinations.items():
             if self._leaving:
@@ -344,7 +357,9 @@ class RelayGraph:
         for name, old, backlog in replaced:
             leaving = old.leave(patience_s if old.connected else 0.0)
             leaving.addCallback(partial(self._succeed, name, backlog))
+            self._wait_for(old, leaving)
         wanted = {config.name for config in self.config.destinations}
+        self._down &= wanted
         for name in [name for name in self.destinations if name not in wanted]:
             self._retire(name)
             del self._configs[name]
@@ -361,10 +376,21 @@ class RelayGraph:
             shards.update(stage.lines_by_label())
 
     def _succeed(self, name: str, backlog: Backlog | None, left: list[tuple[bytes, int]]) -> None:
-        """Give what a destination of a former address had to the present one of that name."""
-        for chunk, points in left:
-            self.destinations[name].send(chunk, points)
-        if backlog is not None:
+        """Give what a destination of a former address had to the present one of that name, or to the next process.
+
+        What is on the disk stays there if nobody is to have it now: the next start finds it.
+        """
+        present = self.destinations.get(name)
+        if self._leaving:
+            self._inherit(name, left)
+        elif present is not None:
+            for chunk, points in left:
+                present.send(chunk, points)
+        else:
+            lost = self.telemetry.account(f"destination {name}")
+            lost.received += sum(points for _, points in left)
+            lost.drop(STOPPED, sum(points for _, points in left))
+        if backlog is not None and present is not None and self._running:
             folder, own = os.path.split(backlog.folder)
             account = self.telemetry.account("orphaned spools")
             mover = Orphans(self.reactor, [folder], {name: own}, self.destinations, account)
@@ -376,7 +402,12 @@ class RelayGraph:
         old = self.destinations.pop(name)
         self._backlogs.pop(name, None)
         self._log.info("destination {name} is no longer wanted", name=name)
-        old.close()
+        self._wait_for(old, old.close())
+
+    def _wait_for(self, old: Destination, closed: Deferred[Any]) -> None:
+        """Keep in mind that a destination is on its way out, until it has gone."""
+        self._ending.append(old)
+        closed.addBoth(lambda _: self._ending.remove(old))
 
     # what others ask
 
@@ -400,13 +431,9 @@ class RelayGraph:
 
     def stages_of(self, relay: RelayConfig) -> list[tuple[GroupConfig, RouterStage, Account]]:
         """Return the last stages of a relay's groups, in order."""
-        left, found = list(self._stages), []
-        for group in relay.groups:
-            held = next((held for held in left if held[0] == group), None)
-            if held is not None:
-                found.append(held)
-                left.remove(held)
-        return found
+        names = [f"router {group_label(relay, number)}" for number in range(len(relay.groups))]
+        found = [next((held for held in self._stages if held[2].name == name), None) for name in names]
+        return [held for held in found if held is not None]
 
     def sent(self, name: str) -> Sent:
         """Return what a destination was given since the start, whatever reloads there were."""

@@ -160,8 +160,19 @@ class SendingTests(DestinationCase):
     def test_a_blocking_queue_shuts_the_gate_while_it_is_full(self) -> None:
         d = self.made(max_points=2, policy="block")
         d.send(lines(0, 2), 2)
-        self.assertEqual(self.gate.reasons, {"queue of 127.0.0.1:2003:a"})
+        self.assertEqual(self.gate.reasons, {"queue of d"})
         self.endpoint.succeed()
+        self.assertTrue(self.gate.open)
+
+    def test_a_full_queue_that_goes_leaves_the_gate_shut_for_its_full_successor(self) -> None:
+        old = self.made(max_points=2, policy="block")
+        self.account = Account("destination d at elsewhere")
+        new = self.made(max_points=2, policy="block")
+        for each in (old, new):
+            each.send(lines(0, 2), 2)
+        self.successResultOf(old.close(0.0))
+        self.assertEqual(self.gate.reasons, {"queue of d at elsewhere"})
+        self.successResultOf(new.close(0.0))
         self.assertTrue(self.gate.open)
 
     def test_what_waits_can_be_given_away(self) -> None:

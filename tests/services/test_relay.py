@@ -263,6 +263,19 @@ class RelayTests(RelayCase):
         return ensureDeferred(run())
 
 
+class _Unprepared:
+    """A stage that fails when it is to decide about names."""
+
+    def __init__(self, stage: Any) -> None:
+        self._stage = stage
+
+    def prime(self, *_: object) -> None:
+        raise ZeroDivisionError
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stage, name)
+
+
 class ChangeTests(RelayCase):
     """Reloads, ends and heirs."""
 
@@ -312,6 +325,123 @@ class ChangeTests(RelayCase):
         async def run() -> None:
             await moved(QueueConfig(resend_window_s=0.0))
             await moved(QueueConfig(resend_window_s=0.0, spool_bytes=1 << 20))
+
+        return ensureDeferred(run())
+
+    def test_a_new_address_has_its_spool_again_after_a_restart(self) -> Any:
+        async def run() -> None:
+            queue = QueueConfig(resend_window_s=0.0, spool_bytes=1 << 20, drain_s=0.1)
+            old = self.relay(RelayConfig(groups=(self.group(members=("d0",)),)), queue=queue)
+            for sink in self.sinks.values():
+                await sink.close()
+            daemon = await self.start(old)
+            first, *others = old.destinations
+            new = replace(old, destinations=(replace(first, path=self.sinks["d1"].path), *others))
+            before = daemon.chains
+            daemon.change(new)
+            await until(lambda: daemon.chains is not before)
+            await self.send(LINES)
+            await until(lambda: daemon.telemetry.account("names").received == 300)
+            await self.stop_all()
+            self.assertIn("d0~1", os.listdir(new.spool.directory))
+            self.sinks["d1"].open()
+            again = await self.start(new)
+            await until(lambda: len(self.sinks["d1"].lines) == 300)
+            await until(lambda: "d0~1" not in os.listdir(new.spool.directory))
+            self.balanced(again)
+
+        return ensureDeferred(run())
+
+    def test_what_a_replaced_or_unwanted_destination_has_is_waited_for_or_passed_on(self) -> Any:
+        """A hand-over may begin while new rules are being prepared, or while the old address still drains."""
+
+        async def run(swapped: bool) -> None:
+            old = self.relay(RelayConfig(groups=(self.group(members=("d0",)),)))
+            daemon = await self.start(old)
+            await self.send(LINES)
+            await until(lambda: self.held(daemon)["d0"] == 300)
+            first, *others = old.destinations
+            new = replace(old, destinations=(replace(first, path=self.sinks["d1"].path), *others))
+            before = daemon.chains
+            daemon.change(new)
+            if swapped:
+                await until(lambda: daemon.chains is not before)
+            passed = daemon.pass_on()
+            daemon.leave()
+            self.daemons.remove(daemon)
+            daemon.stop_changing()
+            await daemon.service.stopService()
+            self.balanced(daemon)
+            passed += daemon.remains()
+            chunks = [thing for thing in passed if thing.kind == "chunk"]
+            self.assertEqual((sum(chunk.points for chunk in chunks), {chunk.key for chunk in chunks}), (300, {"d0"}))
+            Inheritance(passed).close()
+            os.unlink(self.door)
+
+        async def both() -> None:
+            await self.sinks["d0"].close()
+            await self.sinks["d1"].close()
+            await run(swapped=False)
+            await run(swapped=True)
+
+        return ensureDeferred(both())
+
+    def test_an_unwanted_destination_may_come_back_while_it_drains(self) -> Any:
+        async def run() -> None:
+            queue = QueueConfig(resend_window_s=0.0, spool_bytes=1 << 20, drain_s=30.0)
+            config = self.relay(queue=queue)
+            daemon = await self.start(config)
+            graph = daemon.relayed
+            assert graph is not None
+            old = graph.destinations["d0"]
+            await until(lambda: old.connected)
+            for connection in self.sinks["d0"].connections:
+                connection.transport.pauseProducing()
+            for _ in range(40):
+                old.send(b"big 1 1\n" * 4000, 4000)
+            less = replace(
+                config,
+                relays=(RelayConfig(groups=(self.group(members=("d1",)),)),),
+                destinations=config.destinations[1:],
+            )
+            before = daemon.chains
+            daemon.change(less)
+            await until(lambda: daemon.chains is not before)
+            before = daemon.chains
+            daemon.change(config)
+            await until(lambda: daemon.chains is not before)
+            present = graph.destinations["d0"]
+            self.assertIsNot(present, old)
+            self.assertNotEqual(present.spool.backlog.folder, old.spool.backlog.folder)
+            for connection in self.sinks["d0"].connections:
+                connection.transport.resumeProducing()
+            await until(lambda: len(self.sinks["d0"].lines) == 160000)
+
+        return ensureDeferred(run())
+
+    def test_rules_that_cannot_be_prepared_leave_the_old_ones(self) -> Any:
+        async def run() -> None:
+            daemon = await self.start(self.relay())
+            assert daemon.relayed is not None
+            made, broken = daemon.relayed.make_router, []
+
+            def make_router(*given: Any) -> Any:
+                stage = made(*given)
+                broken.append(stage)
+                return _Unprepared(stage)
+
+            await self.send(LINES)
+            await until(lambda: self.total() == 300)
+            daemon.relayed.make_router = make_router  # type: ignore[method-assign]
+            before = daemon.chains
+            daemon.change(self.relay(RelayConfig(groups=(self.group(members=("d0",)),))))
+            await until(lambda: self.flushLoggedErrors(ZeroDivisionError))
+            self.assertIs(daemon.chains, before)
+            daemon.relayed.make_router = made  # type: ignore[method-assign]
+            daemon.change(self.relay(RelayConfig(groups=(self.group(members=("d1",)),))))
+            await until(lambda: daemon.chains is not before)
+            await self.send(LINES)
+            await until(lambda: len(self.sinks["d1"].lines) >= 300)
 
         return ensureDeferred(run())
 

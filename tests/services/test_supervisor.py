@@ -17,7 +17,7 @@ from cadtwist.config.relaymodel import ProcessesConfig, RelayConfig
 from cadtwist.errors import CadtwistError
 from cadtwist.journal.backlog import Backlog, Chunk
 from cadtwist.net.handover import FdChannel, Passed
-from cadtwist.services.orphans import Orphans, orphaned, worker_folder
+from cadtwist.services.orphans import Orphans, former_folders, orphaned, worker_folder
 from cadtwist.services.supervisor import Supervisor, _Place, added_ledgers
 from cadtwist.services.worker import Worker, worker_config
 from cadtwist.services.workerlink import WorkerLink
@@ -327,3 +327,25 @@ class OrphanTests(SynchronousTestCase):
         last.startService()
         self.clock.pump([0.1] * 5)
         self.assertEqual(len(taker.got), 6)
+
+    def test_a_destination_that_goes_meanwhile_leaves_the_rest_there(self) -> None:
+        taker = Taker()
+        path = self.spool(self.folder, *[b"x" * (1 << 20) + b"\n"] * 3)
+        present: dict[str, Any] = {"d": taker}
+        orphans = Orphans(self.clock, [self.folder], {"d": "a"}, present, self.account)
+        orphans.startService()
+        del present["d"]
+        self.clock.pump([0.1] * 5)
+        self.assertEqual((len(taker.got), os.path.isdir(path), self.clock.getDelayedCalls()), (1, True, []))
+
+    def test_folders_that_followed_are_moved_as_well(self) -> None:
+        taker = Taker()
+        os.rename(self.spool(self.folder, b"a 1 1\n"), os.path.join(self.folder, "a~2"))
+        self.spool(self.folder, b"b 1 1\n")
+        os.makedirs(os.path.join(self.folder, "a~x"))
+        self.assertEqual(former_folders(self.folder, "a"), ["a~2"])
+        self.assertEqual(former_folders(os.path.join(self.folder, "none"), "a"), [])
+        orphans = Orphans(self.clock, [self.folder], {"d": "a"}, {"d": taker}, self.account, all_former=True)  # type: ignore[dict-item]
+        orphans.startService()
+        self.clock.pump([0.1] * 5)
+        self.assertEqual((taker.got, os.listdir(self.folder)), ([b"b 1 1\n", b"a 1 1\n"], ["a~x"]))
