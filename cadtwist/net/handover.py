@@ -17,7 +17,9 @@ import msgspec
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
-__all__ = ["READY", "FdChannel", "Inheritance", "Passed", "detached", "receive_all", "receive_one", "send_all"]
+__all__ = [
+    "READY", "FdChannel", "Inheritance", "Passed", "close_all", "detached", "receive_all", "receive_one", "send_all",
+]  # fmt: skip
 
 READY = b"ready"
 _END = b"end"
@@ -120,15 +122,12 @@ class FdChannel:
 
 
 def send_all(channel: FdChannel, things: Iterable[Passed]) -> None:
-    """Send everything and the end mark; the descriptors sent are closed on our side."""
-    for thing in things:
-        fds = [thing.fd] if thing.fd >= 0 else []
-        try:
-            channel.send(msgspec.msgpack.encode(thing), fds)
-        finally:
-            for fd in fds:
-                os.close(fd)
+    """Send everything and the end mark, then close the descriptors on our side; where that fails they stay open."""
+    sent = list(things)
+    for thing in sent:
+        channel.send(msgspec.msgpack.encode(thing), [thing.fd] if thing.fd >= 0 else [])
     channel.send(_END)
+    close_all(sent)
 
 
 def receive_one(channel: FdChannel) -> Passed | None:
@@ -151,7 +150,7 @@ def receive_all(channel: FdChannel) -> list[Passed] | None:
         try:
             thing = receive_one(channel)
         except OSError:
-            _close(found)
+            close_all(found)
             return None
         if thing is None:
             return found
@@ -173,13 +172,13 @@ class Inheritance:
     def socket(self, kind: Kind, key: str) -> socket.socket | None:
         """Return the socket that was passed for `key`, None if there is none."""
         taken = self.take(kind, key)
-        _close(taken[1:])
+        close_all(taken[1:])
         return socket.socket(fileno=taken[0].fd) if taken else None
 
     def close(self) -> list[Passed]:
         """Close what nobody took (the configuration has changed) and return it, for the counters."""
         left, self._things = self._things, []
-        _close(left)
+        close_all(left)
         return left
 
 
@@ -201,7 +200,8 @@ def detached(transport: Any, protocol: Any = None) -> int:
     return fd
 
 
-def _close(things: Iterable[Passed]) -> None:
+def close_all(things: Iterable[Passed]) -> None:
+    """Close the descriptors of what nobody wants."""
     for thing in things:
         if thing.fd >= 0:
             with contextlib.suppress(OSError):

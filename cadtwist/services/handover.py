@@ -17,13 +17,14 @@ from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from cadtwist.net.handover import READY, FdChannel, Inheritance, Passed, receive_all, send_all
+from cadtwist.net.handover import READY, FdChannel, Inheritance, Passed, close_all, receive_all, send_all
 from cadtwist.services.pidfile import PidFile
 
 __all__ = ["Handover", "Predecessor", "Watch", "command_line", "predecessor", "spawner"]
@@ -32,6 +33,7 @@ HANDOVER_FD = "CADTWIST_HANDOVER_FD"
 HANDOVER_PIDFILE = "CADTWIST_HANDOVER_PIDFILE"
 _CHILD_FD = 3
 _LOADING_S = 120.0
+_MOST_TRIES = 3
 _RUN_TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 
 
@@ -90,13 +92,16 @@ class Handover(Service):
     """Starts the next process at SIGUSR2, and gives it everything when it is ready.  Reactor thread.
 
     `daemon` gives `pass_on()` (sockets; nothing is read after it), `leave()`, `service`, and `remains()` (what waits in
-    memory when the service has stopped).  `passed()` is called when all is gone; whoever gave it ends the process.
+    memory when the service has stopped).  `passed(all_is_well)` is called when all is gone; whoever gave it ends the
+    process.  A next process that dies before it has everything is followed by another, three times at most.
     """
 
     name = "hand-over"
     _log = Logger()
 
-    def __init__(self, reactor: Any, daemon: Any, spawn: Callable[[int], Any], passed: Callable[[], object]) -> None:
+    def __init__(
+        self, reactor: Any, daemon: Any, spawn: Callable[[int], Any], passed: Callable[[bool], object]
+    ) -> None:
         self._reactor = reactor
         self._daemon = daemon
         self._spawn = spawn
@@ -105,32 +110,48 @@ class Handover(Service):
         self._watch: Watch | None = None
         self._late: IDelayedCall | None = None
         self._old_handler: Any = None
+        self._things: list[Passed] | None = None
+        self._tries = 0
+        self._ended: Deferred[None] | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the daemon has stopped, or is stopping, for a next process."""
+        return self._ended is not None
 
     def startService(self) -> None:
         """Listen to SIGUSR2."""
         super().startService()
         self._old_handler = signal.signal(signal.SIGUSR2, lambda *_: self._reactor.callFromThread(self.begin))
 
-    def stopService(self) -> None:
-        """Begin nothing any more; a next process that waits ends."""
+    def stopService(self) -> Deferred[None]:
+        """Begin nothing any more; a next process that waits ends.  What is under way is waited for."""
         super().stopService()
         if self._old_handler is not None:
             signal.signal(signal.SIGUSR2, self._old_handler)
             self._old_handler = None
-        self._give_up()
+        if self._ended is None:
+            self._give_up()
+            return succeed(None)
+        ended: Deferred[None] = Deferred()
+        self._ended.addBoth(lambda _: ended.callback(None))
+        return ended
 
     def begin(self) -> None:
         """Start the next process, unless one is starting."""
         if self._channel is not None:
             self._log.warn("a new process is starting already")
             return
+        self._start_next()
+
+    def _start_next(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel = FdChannel(ours)
         try:
             self._spawn(theirs.fileno())
         except OSError as error:
             self._log.error("a new process cannot be started: {error}", error=error)
-            self._give_up()
+            self._failed(error)
             return
         finally:
             theirs.close()
@@ -145,30 +166,60 @@ class Handover(Service):
             return
         received = self._channel.receive()
         if received is None or received[0] != READY:
-            self._log.error("the new process did not start, so we go on")
-            self._give_up()
+            if self._things is None:
+                self._log.error("the new process did not start, so we go on")
+            self._failed("it did not start")
             return
-        channel = self._channel
         self._unwatch()
+        if self._things is None:
+            self._pass_on(self._channel)
+        else:
+            self._send(self._channel, self._things)
+
+    def _pass_on(self, channel: FdChannel) -> None:
+        """Stop the daemon; there is no way back."""
+        self._ended = Deferred()
         passed: list[Passed] = self._daemon.pass_on()
         self._daemon.leave()
         stopped = self._daemon.service.stopService()
         stopped.addBoth(lambda _: self._send(channel, passed + self._daemon.remains()))
 
-    def _send(self, channel: FdChannel, passed: list[Passed]) -> None:
+    def _send(self, channel: FdChannel, things: list[Passed]) -> None:
+        self._things = things
         try:
-            send_all(channel, passed)
+            send_all(channel, things)
         except OSError as error:
-            self._log.critical(
-                "the new process is gone, {count} things with it: {error}", count=len(passed), error=error
-            )
+            self._failed(error)
         else:
-            self._log.info("passed {count} sockets and chunks to the new process", count=len(passed))
-        self._passed()
+            self._log.info("passed {count} sockets and chunks to the new process", count=len(things))
+            self._finish(True)
+
+    def _failed(self, why: object) -> None:
+        """Go on where nothing was given away yet; else let another process have it."""
+        self._give_up()
+        things = self._things
+        if things is None:
+            return
+        self._tries += 1
+        if self._tries < _MOST_TRIES:
+            self._log.critical("the new process is gone, so another one is started: {why}", why=why)
+            self._start_next()
+            return
+        self._log.critical("no new process stays: {count} things are lost: {why}", count=len(things), why=why)
+        close_all(things)
+        self._finish(False)
+
+    def _finish(self, all_is_well: bool) -> None:
+        self._passed(all_is_well)
+        ended, self._ended = self._ended, Deferred()
+        if ended is not None:
+            ended.callback(None)
+        self._ended.callback(None)
 
     def _too_late(self) -> None:
-        self._log.error("the new process is not ready after {seconds} s, so we go on", seconds=_LOADING_S)
-        self._give_up()
+        if self._things is None:
+            self._log.error("the new process is not ready after {seconds} s, so we go on", seconds=_LOADING_S)
+        self._failed("it is not ready in time")
 
     def _unwatch(self) -> None:
         if self._watch is not None:

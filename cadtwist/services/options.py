@@ -223,15 +223,19 @@ class DaemonService(Service):
             return supervisor
         return Daemon(self._reactor, config, inherited, orphans=orphaned(config.spool.directory, 1))
 
-    def _has_passed(self) -> None:
+    def _has_passed(self, all_is_well: bool) -> None:
         """The next process has everything: our service has stopped, so there is nothing left to do.
+
+        If there is none, we end with our status for faults, so that whoever started us starts us again.
 
         statsrelay's arbiters wait for a file that names the old process, and end that process then.
         """
         self.daemon = None
         path = self.loaded.config.processes.pid_file
         self._pid_file = None
-        if self._as_statsrelay and path:
+        if not all_is_well:
+            self._fault("no process has taken our place")
+        elif self._as_statsrelay and path:
             self._pid_file = PidFile(f"{path}.oldbin")
             self._pid_file.write()
         else:
@@ -255,7 +259,9 @@ class DaemonService(Service):
         if self.daemon is None:
             return None
         if self._handover is not None:
-            self._handover.stopService()
+            handed = self._handover.stopService()
+            if self._handover.under_way:
+                return handed
         old = [(number, signal.signal(number, self._impatient)) for number in (signal.SIGTERM, signal.SIGINT)]
 
         def restore(result: Any) -> Any:

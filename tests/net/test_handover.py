@@ -71,6 +71,7 @@ class ChannelTests(SynchronousTestCase):
         """The old process died while it sent: the new one starts as if there had been nobody."""
         read_end, write_end = os.pipe()
         self.addCleanup(os.close, write_end)
+        self.addCleanup(os.close, read_end)
         thing = Passed(kind="datagrams", key="line udp:1", fd=read_end)
         sender = threading.Thread(target=self.send_one, args=(thing,))
         sender.start()

@@ -62,9 +62,12 @@ class HandoverTests(SynchronousTestCase):
         self.reactor = Reactor()
         self.events: list[str] = []
         self.daemon = Daemon(self.events)
-        self.handover = Handover(self.reactor, self.daemon, self.spawn, lambda: self.events.append("passed"))
+        self.handover = Handover(self.reactor, self.daemon, self.spawn, self.passed)
         self.next: FdChannel | None = None
         self.addCleanup(self.handover.stopService)
+
+    def passed(self, all_is_well: bool) -> None:
+        self.events.append("passed" if all_is_well else "lost")
 
     def spawn(self, fd: int) -> None:
         self.events.append("spawns")
@@ -108,18 +111,51 @@ class HandoverTests(SynchronousTestCase):
         def refuse(_: int) -> None:
             raise OSError("no more processes")
 
-        handover = Handover(self.reactor, self.daemon, refuse, lambda: None)
+        handover = Handover(self.reactor, self.daemon, refuse, lambda _: None)
         handover.begin()
         self.assertEqual((self.reactor.readers, self.events), ([], []))
 
-    def test_a_next_process_that_dies_at_the_last_moment(self) -> None:
-        """What it was to get is lost with it; that is said, and this process ends all the same."""
-        self.daemon.stopped = succeed(None)
-        self.handover.begin()
+    def dies(self) -> None:
+        """Let a next process say that it is ready, and die."""
         self.channel().send(READY)
         self.channel().close()
         self.reactor.readers[0].doRead()
+
+    def test_a_next_process_that_dies_at_the_last_moment_is_followed_by_another(self) -> None:
+        self.daemon.stopped = succeed(None)
+        self.handover.begin()
+        self.dies()
+        self.assertEqual(self.events, ["spawns", "passes on", "leaves", "stops", "remains", "spawns"])
+        self.channel().close()
+        self.reactor.readers[0].doRead()
+        self.assertEqual(self.events[5:], ["spawns", "spawns"])
+        self.channel().send(READY)
+        self.reactor.readers[0].doRead()
+        self.assertEqual(self.events[5:], ["spawns", "spawns", "passed"])
+        self.assertEqual([thing.key for thing in receive_all(self.channel()) or ()], ["first", "last"])
+
+    def test_three_that_die_are_enough(self) -> None:
+        """What they were to get is lost; that is said, and this process ends all the same."""
+        self.daemon.stopped = succeed(None)
+        self.handover.begin()
+        self.dies()
+        self.dies()
+        self.dies()
+        self.assertEqual(self.events[-1], "lost")
+        self.assertEqual((self.reactor.readers, self.reactor.getDelayedCalls()), ([], []))
+
+    def test_a_stop_waits_for_what_is_under_way(self) -> None:
+        """And takes nothing from the next process."""
+        self.handover.begin()
+        self.channel().send(READY)
+        self.reactor.readers[0].doRead()
+        stopped = self.handover.stopService()
+        self.assertTrue(self.handover.under_way)
+        self.assertNoResult(stopped)
+        self.daemon.stopped.callback(None)
+        self.successResultOf(stopped)
         self.assertEqual(self.events[-1], "passed")
+        self.assertEqual(len(receive_all(self.channel()) or ()), 2)
 
     def test_the_signal(self) -> None:
         before = signal.getsignal(signal.SIGUSR2)
