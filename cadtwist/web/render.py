@@ -65,6 +65,7 @@ async def render(context: WebContext, params: Params) -> Answer:
     if found is None:
         try:
             found = await evaluate(_query(context, wanted, sources), sources, context.functions)
+            _bounded(context, found)
             most = wanted.max_points if wanted.form == "json" else options.width if wanted.form in IMAGES else 0
             if most:
                 found = consolidated(found, most)
@@ -90,6 +91,16 @@ def _query(context: WebContext, wanted: RenderRequest, sources: Sources) -> Quer
         wanted.targets, wanted.start, wanted.end, wanted.now, int(context.clock()), wanted.zone, context.zone,
         wanted.xff, wanted.bindings, limits.points, limits.calls, sources.breathe,
     )  # fmt: skip
+
+
+def _bounded(context: WebContext, found: list[TimeSeries]) -> None:
+    """Refuse an answer of more series or points than a request may cost: a target may be asked for many times."""
+    limits = context.limits
+    if len(found) > limits.series:
+        raise invalid(f"The answer has {len(found)} series, the limit is {limits.series}")
+    points = sum(len(series.values) for series in found)
+    if points > limits.points:
+        raise invalid(f"The answer has {points} points, the limit is {limits.points}")
 
 
 def _refused(message: str, targets: list[str], params: Params) -> RefusedError:

@@ -121,6 +121,9 @@ class RenderTests(SynchronousTestCase):
     def test_budgets(self):
         doors = make(names=[b"a.%d" % i for i in range(9)], limits=QueryLimits(series=5))
         self.assertEqual(get(*doors, "/render", target="a.*", format="json").status, 400)
+        doors = make(limits=QueryLimits(series=5))
+        reply = get(*doors, "/render", target="group(" + ",".join(["a.*"] * 6) + ")", format="json")
+        self.assertEqual((reply.status, b"the limit is 5" in reply.body), (400, True), "one series, asked for often")
         doors = make(limits=QueryLimits(points=4))
         reply = get(*doors, "/render", target="a.*", format="json", **{"from": "-3min"})
         self.assertEqual((reply.status, b"more than 4 points" in reply.body), (400, True))
