@@ -18,6 +18,7 @@ _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 30.0
 _STEADY_S = 60.0
 _KILL_AFTER_S = 5.0
+_LONGEST_LINE = 8192
 
 
 class Slot:
@@ -96,6 +97,7 @@ class ChildProcess(ProcessProtocol):
         self._gone = gone
         self._what = what
         self._log = Logger()
+        self._begun: dict[bool, bytes] = {False: b"", True: b""}
         self.link: Protocol | None = None
 
     def leave(self) -> None:
@@ -104,16 +106,27 @@ class ChildProcess(ProcessProtocol):
             self.link.transport.loseConnection()
 
     def outReceived(self, data: bytes) -> None:
-        """Log what the worker says."""
-        for line in data.decode("utf-8", "replace").splitlines():
-            self._log.info("{what}: {line}", what=self._what, line=line)
+        """Log what the worker says, line by line."""
+        self._said(data, False)
 
     def errReceived(self, data: bytes) -> None:
-        """Log what the worker says."""
-        self.outReceived(data)
+        """Log what the worker says, line by line."""
+        self._said(data, True)
+
+    def _said(self, data: bytes, to_stderr: bool) -> None:
+        *lines, rest = (self._begun[to_stderr] + data).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            lines, rest = [*lines, rest], b""
+        self._begun[to_stderr] = rest
+        self._tell(lines)
+
+    def _tell(self, lines: list[bytes]) -> None:
+        for line in lines:
+            self._log.info("{what}: {line}", what=self._what, line=line.decode("utf-8", "replace").rstrip("\r"))
 
     def processEnded(self, reason: Failure) -> None:
-        """Tell of the end."""
+        """Tell of the end, and of a last line that has none."""
+        self._tell([rest for rest in self._begun.values() if rest])
         self._gone(reason.getErrorMessage())
 
 
