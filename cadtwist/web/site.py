@@ -26,6 +26,7 @@ __all__ = ["ApiSite", "BoundedRequest", "BoundedSite", "Doors"]
 Door = Callable[[WebContext, Params], Coroutine[Any, Any, Answer]]
 
 _IDLE_S = 60
+_LINGER_S = 1.0
 _SOURCES = (
     (b"x-grafana-org-id", "grafana-org-id"),
     (b"x-dashboard-id", "dashboard-id"),
@@ -175,7 +176,8 @@ class BoundedRequest(Request):
         if not self._too_long and length > channel.site.max_body:
             self._too_long = True
             channel.transport.write(_CLOSED)
-            channel.loseConnection()
+            # who is still sending would meet a reset before the answer, were the connection closed at once
+            channel.site.reactor.callLater(_LINGER_S, channel.loseConnection)
         return self._too_long
 
 

@@ -236,6 +236,8 @@ class LimitTests(SynchronousTestCase):
         client.send(b"POST /render HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000)
         self.assertIn(b" 413 ", client.transport.value())
         self.assertEqual(client.transport.value().count(b"HTTP/1.1"), 1)
+        self.assertFalse(client.transport.disconnecting, "who still sends shall read the answer")
+        clock.advance(1)
         self.assertTrue(client.transport.disconnecting)
 
     def test_long_chunked_body(self):
