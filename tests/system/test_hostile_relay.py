@@ -15,7 +15,7 @@ from cadtwist.codec.protobuf import encode_payload
 from tests.system.cadtwistd import get
 from tests.system.case import SystemTestCase
 from tests.system.linesink import LineSink
-from tests.system.process import free_ports
+from tests.system.process import NotReady, free_ports
 from tests.system.relayd import Relayd
 from tests.system.test_hostile import MORE_MEMORY, NAMES, PICKLES, TIMES, UNHANDLED, VALUES, bomb
 
@@ -128,7 +128,11 @@ class HostileRelayTests(SystemTestCase):
 
     def rest(self) -> None:
         """Wait until every good item is there."""
-        self.relay.until("the good items", lambda: not self.goods - set(self.sink.seen()), 20)
+        try:
+            self.relay.until("the good items", lambda: not self.goods - set(self.sink.seen()), 20)
+        except NotReady:
+            missing = sorted(self.goods - set(self.sink.seen()))
+            self.fail(f"{len(missing)} of {len(self.goods)} good items are missing: {missing[:9]}")
 
     def to(self, door: str) -> socket.socket:
         """Return a connection to a door."""
@@ -172,6 +176,9 @@ class HostileRelayTests(SystemTestCase):
             for byte in self.good(kind):
                 wire.sendall(bytes([byte]))
             wire.sendall(b"half.a.line 1 17")
+            wire.shutdown(socket.SHUT_WR)
+            while wire.recv(65536):  # a socket closed over unread answers resets the connection, with what was sent
+                pass
         with connect(kind) as wire:
             for _ in range(64):
                 wire.sendall(b"endless" * 60_000)

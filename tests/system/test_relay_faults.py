@@ -46,7 +46,7 @@ msg_type = "graphite"
 servers = ["tcp://127.0.0.1:{sink}"]
 """
 PREREG = '[x]\nlisten_server = "a"\ndefault_backend = "a"\n[[x.map]]\nprefix = "no."\nreject = true\n'
-PROXY = """{{nodes: [{{host: '127.0.0.1', port: {sink}, adminport: {sink}}}], host: '127.0.0.1', port: {port},
+PROXY = """{{nodes: [{{host: '127.0.0.1', port: {sink}, adminport: {admin}}}], host: '127.0.0.1', port: {port},
   mgmt_address: '127.0.0.1', mgmt_port: {management}, checkInterval: 60000}}
 """
 
@@ -64,6 +64,7 @@ class FaultTests(SystemTestCase):
     def write(self, files: Mapping[str, str], sink: int) -> None:
         for name, text in files.items():
             values = {"port": self.port, "sink": sink, "folder": self.folder, "management": self.management}
+            values["admin"] = self.sink.port  # accepts and says nothing: no fault for as long as a check is patient
             (self.folder / name).write_text(text.format(**values))
 
     def refuses(
