@@ -434,7 +434,7 @@ times = st.one_of(
     st.integers(T - 20, T + 60).map(float),
     st.sampled_from([0.0, -5.0, float(T), 1e18, -1e18, float("nan")]),
 )
-# no infinities: which sign the NaN of their difference has is the processor's business, and no line brings any
+# no infinities: which sign the NaN of their difference has is the processor's business, and means nothing
 numbers = st.one_of(
     st.floats(-1e6, 1e6),
     st.floats(width=32, allow_nan=False, allow_infinity=False),
