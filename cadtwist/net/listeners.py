@@ -214,7 +214,8 @@ class EndpointListener(Listener):
 class UDPListener(Service):
     """A bound UDP socket with its reader, which `make_reader` builds: an object with `start()` and `stop()`.
 
-    `inherited` is the socket of a former process, used in place of a new one.
+    `inherited` is the socket of a former process, used in place of a new one; `key` is what the next process knows ours
+    by.
     """
 
     log = Logger()
@@ -232,6 +233,7 @@ class UDPListener(Service):
         ephemeral: bool = False,
     ) -> None:
         self.setName(name)
+        self.key = name
         _check_port(port, ephemeral)
         self._make_reader = make_reader
         self._where = interface, port
@@ -269,7 +271,7 @@ class UDPListener(Service):
             return []
         fd = os.dup(self._bound.fileno())
         self.stopService()
-        return [Passed(kind="datagrams", key=str(self.name), fd=fd)]
+        return [Passed(kind="datagrams", key=self.key, fd=fd)]
 
     def stopService(self) -> None:
         """Take what the socket still has, then close it."""

@@ -246,6 +246,8 @@ class Doors:
         for given in sockets or [None]:
             service = UDPListener(name, reader, door.interface, door.port, receive_bytes=limits.udp_receive_bytes)
             service.inherited = given
+            if found:
+                service.setName(f"{name} ({len(found) + 1})")  # services that run side by side have names of their own
             self.opened.append(service)
             found.append(service)
         return found

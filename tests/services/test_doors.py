@@ -23,7 +23,8 @@ from cadtwist.errors import CadtwistError
 from cadtwist.flow import Gate
 from cadtwist.kernels import active
 from cadtwist.model.batch import Batch
-from cadtwist.net.handover import Passed
+from cadtwist.net.handover import Inheritance, Passed
+from cadtwist.net.listeners import bind_udp
 from cadtwist.net.tls import TLS_AVAILABLE
 from cadtwist.protocols.factory import READ_BYTES
 from cadtwist.services.build import Daemon
@@ -32,7 +33,7 @@ from cadtwist.services.receivers import door_name
 from cadtwist.services.sequence import Sequence
 from cadtwist.telemetry import Account
 from tests.net.test_tls import made, pem
-from tests.services.daemons import DaemonCase, until
+from tests.services.daemons import DaemonCase, reactor, until
 
 
 def free_port(family: int = socket.AF_INET, host: str = "127.0.0.1") -> int:
@@ -137,6 +138,27 @@ class DoorTests(DaemonCase):
                 ours.settimeout(10)
                 self.assertEqual(await deferToThread(ours.recv, 1), b"")
             self.assertEqual(daemon.telemetry.account(key).counters["connections_refused"], 1)
+
+        return ensureDeferred(run())
+
+    def test_sockets_of_several_former_workers_are_read_by_one_process(self) -> Any:
+        async def run() -> None:
+            port = free_port()
+            door = Listener(protocol="line", transport="udp", interface="127.0.0.1", port=port)
+            bound = [bind_udp("127.0.0.1", port) for _ in range(3)]
+            passed = [Passed(kind="datagrams", key=door_name(door), fd=each.detach()) for each in bound]
+            config = replace(self.config(), listeners=(*self.config().listeners, door))
+            daemon = Daemon(reactor, config, Inheritance(passed))
+            daemon.service.startService()
+            self.daemons.append(daemon)
+            await until(lambda: not daemon.ready_waits() and os.path.exists(self.door))
+            for number in range(30):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                    client.sendto(b"former.m%d 1 -1\n" % number, ("127.0.0.1", port))
+            await self.arrives(daemon, 30)
+            again = [thing for thing in daemon.pass_on() if thing.kind == "datagrams"]
+            self.assertEqual([thing.key for thing in again], [door_name(door)] * 3)
+            Inheritance(again).close()
 
         return ensureDeferred(run())
 
