@@ -86,7 +86,7 @@ run: $(VENV)/.run
 	@mkdir -p var
 	@printf '%s\n' '' \
 	  'Web page and API   http://127.0.0.1:18011/' \
-	  'Send a point       echo "test.hello 42 $$(date +%s)" > /dev/tcp/127.0.0.1/2003     (in bash)' \
+	  'Send a point       echo "test.hello 42 $$(date +%s)" | nc -w 1 127.0.0.1 2003    (no nc? in bash: > /dev/tcp/127.0.0.1/2003)' \
 	  'Read it back       curl "http://127.0.0.1:18011/render?target=test.hello&from=-5min&format=json"' \
 	  'Stop               Ctrl-C' ''
 	@exec $(BIN)/twistd -n --pidfile= cadtwist -c $(CONF)
