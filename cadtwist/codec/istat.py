@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from types import ModuleType
 
-from cadtwist.codec.line import DEFAULT_MAX_LINE, BadSink, Tail
+from cadtwist.codec.line import DEFAULT_MAX_LINE, BadSink, Lines, Tail
 from cadtwist.kernels import active
 from cadtwist.model.badinput import BAD_KINDS, EXCERPT_BYTES, BadInput
 from cadtwist.model.summary import SummaryBatch, SummaryColumns
@@ -37,7 +37,7 @@ class StatTail(Tail):
         self.refused = False
 
 
-class StatCodec:
+class StatCodec(Lines[StatTail]):
     """Fills `columns` from lines, hands them to `emit` as lent SummaryBatches.  Reactor thread; never raises for data.
 
     `meta(tail, line)` hears of each line about the connection (without LF) after the lines before it were emitted; it
@@ -54,7 +54,7 @@ class StatCodec:
         max_line: int = DEFAULT_MAX_LINE,
         kernel: ModuleType = active.statlines,
     ) -> None:
-        self.max_line = max_line
+        super().__init__(max_line)
         self._table = table
         self._columns = columns
         self._emit = emit
@@ -67,12 +67,9 @@ class StatCodec:
         return self._columns.n
 
     def feed(self, tail: StatTail, data: bytes, now: float, bad: BadSink) -> None:
-        """Read what a connection sent; `tail` keeps its incomplete line.  `now` is epoch seconds."""
-        start = 0
-        if (tail.skipping or tail.held is not None) and not tail.refused:
-            start = self._finish(tail, data, now, bad)
-        if start < len(data) and not tail.refused:
-            self._read(tail, data, start, now, bad)
+        """Read what a connection sent, unless it is refused; `tail` keeps its incomplete line."""
+        if not tail.refused:
+            super().feed(tail, data, now, bad)
 
     def datagram(self, tail: StatTail, data: bytes, now: float, bad: BadSink) -> None:
         """Read one datagram of lines, whose last byte must be LF; `tail` says only what all senders said."""
@@ -90,43 +87,12 @@ class StatCodec:
             finally:
                 columns.n = 0
 
-    def _finish(self, tail: StatTail, data: bytes, now: float, bad: BadSink) -> int:
-        """Complete the line that `tail` began; return where in `data` the next one starts."""
-        stop = data.find(b"\n")
-        size = len(tail) + (len(data) if stop < 0 else stop)
-        if size > self.max_line and not tail.skipping:
-            head = bytes((tail.held or bytearray())[:EXCERPT_BYTES]) + data[:EXCERPT_BYTES]
-            bad(BadInput("too_long", head[:EXCERPT_BYTES]), 1)
-            tail.held, tail.skipping = None, True
-        if stop < 0:
-            if tail.held is not None:
-                tail.held += data
-            return len(data)
-        if tail.held is not None:
-            line = bytes(tail.held) + data[: stop + 1]
-            tail.held = None
-            self._parse(tail, line, 0, len(line), now, bad)
-        tail.skipping = False
-        return stop + 1
-
     def _read(self, tail: StatTail, data: bytes, start: int, now: float, bad: BadSink) -> None:
-        """Read lines from `start`, where one begins; leave the incomplete one in `tail`."""
-        pos, window, end = start, self.max_line + 1, len(data)
-        while pos < end:
-            last = data.rfind(b"\n", pos, pos + window)
-            if last >= 0:
-                pos = last + 1
-                continue
-            if end - pos < window:
-                break
-            self._parse(tail, data, start, pos, now, bad)
-            bad(BadInput("too_long", data[pos : pos + EXCERPT_BYTES]), 1)
-            stop = data.find(b"\n", pos)
-            tail.skipping = stop < 0
-            start = pos = end if stop < 0 else stop + 1
-        self._parse(tail, data, start, pos, now, bad)
-        if pos < end and not tail.refused:
-            tail.held = bytearray(data[pos:])
+        """Read on unless the line before refused the connection, of which nothing is kept then."""
+        if not tail.refused:
+            super()._read(tail, data, start, now, bad)
+        if tail.refused:
+            tail.held = None
 
     def _parse(self, tail: StatTail, data: bytes, start: int, end: int, now: float, bad: BadSink) -> None:
         """Read the complete lines of `data[start:end]`, which ends with a LF."""

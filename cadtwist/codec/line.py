@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
+from typing import Generic, TypeVar
 
 from cadtwist.kernels import active
 from cadtwist.model.badinput import BAD_KINDS, EXCERPT_BYTES, BadInput
@@ -48,7 +49,10 @@ class Tail:
         self.skipping = True
 
 
-class Lines:
+AnyTail = TypeVar("AnyTail", bound=Tail)
+
+
+class Lines(Generic[AnyTail]):
     """Cuts what connections send into lines: a subclass reads the complete ones in `_parse`.
 
     A line longer than `max_line` bytes is skipped up to its LF and counted `too_long`.  Reactor thread; never raises
@@ -58,7 +62,7 @@ class Lines:
     def __init__(self, max_line: int) -> None:
         self.max_line = max_line
 
-    def feed(self, tail: Tail, data: bytes, now: float, bad: BadSink) -> None:
+    def feed(self, tail: AnyTail, data: bytes, now: float, bad: BadSink) -> None:
         """Read what a connection sent; `tail` keeps its incomplete line.  `now` is epoch seconds."""
         start = 0
         if tail.skipping or tail.held is not None:
@@ -66,7 +70,7 @@ class Lines:
         if start < len(data):
             self._read(tail, data, start, now, bad)
 
-    def _finish(self, tail: Tail, data: bytes, now: float, bad: BadSink) -> int:
+    def _finish(self, tail: AnyTail, data: bytes, now: float, bad: BadSink) -> int:
         """Complete the line that `tail` began; return where in `data` the next one starts."""
         stop = data.find(b"\n")
         size = len(tail) + (len(data) if stop < 0 else stop)
@@ -81,11 +85,11 @@ class Lines:
         if tail.held is not None:
             line = bytes(tail.held) + data[: stop + 1]
             tail.held = None
-            self._parse(line, 0, len(line), now, bad)
+            self._parse(tail, line, 0, len(line), now, bad)
         tail.skipping = False
         return stop + 1
 
-    def _read(self, tail: Tail, data: bytes, start: int, now: float, bad: BadSink) -> None:
+    def _read(self, tail: AnyTail, data: bytes, start: int, now: float, bad: BadSink) -> None:
         """Read lines from `start`, where one begins; leave the incomplete one in `tail`."""
         pos, window, end = start, self.max_line + 1, len(data)
         while pos < end:
@@ -95,21 +99,21 @@ class Lines:
                 continue
             if end - pos < window:
                 break
-            self._parse(data, start, pos, now, bad)
+            self._parse(tail, data, start, pos, now, bad)
             bad(BadInput("too_long", data[pos : pos + EXCERPT_BYTES]), 1)
             stop = data.find(b"\n", pos)
             tail.skipping = stop < 0
             start = pos = end if stop < 0 else stop + 1
-        self._parse(data, start, pos, now, bad)
+        self._parse(tail, data, start, pos, now, bad)
         if pos < end:
             tail.held = bytearray(data[pos:])
 
-    def _parse(self, data: bytes, start: int, end: int, now: float, bad: BadSink) -> None:
+    def _parse(self, tail: AnyTail, data: bytes, start: int, end: int, now: float, bad: BadSink) -> None:
         """Read the complete lines of `data[start:end]`, which ends with a LF."""
         raise NotImplementedError
 
 
-class LineCodec(Lines):
+class LineCodec(Lines[Tail]):
     """Fills `columns` from lines and hands them to `emit` as lent Batches.  Reactor thread; never raises for data.
 
     `resolution` is carbon's MIN_TIMESTAMP_RESOLUTION in seconds, 0 = none.  Columns with spans are emitted at the end
@@ -157,7 +161,7 @@ class LineCodec(Lines):
             finally:
                 columns.n = 0
 
-    def _parse(self, data: bytes, start: int, end: int, now: float, bad: BadSink) -> None:
+    def _parse(self, tail: Tail, data: bytes, start: int, end: int, now: float, bad: BadSink) -> None:  # noqa: ARG002
         """Read the complete lines of `data[start:end]`, which ends with a LF."""
         columns, table, wrong = self._columns, self._table, list[tuple[int, int, int]]()
         while start < end:

@@ -170,7 +170,7 @@ class RelayTail(Tail):
         self.broken = False
 
 
-class RelayCodec(Lines):
+class RelayCodec(Lines[Tail]):
     """Fills `columns` (with spans) from lines and hands them to `emit` as lent Batches.
 
     Their timestamps and values are zeros, unless `numbers` asks for those of Graphite lines (-1 means now,
@@ -294,7 +294,7 @@ class RelayCodec(Lines):
         self._tail.broken = True
         self._skip_to = self._after(position)
 
-    def _parse(self, data: bytes, start: int, end: int, now: float, bad: BadSink) -> None:
+    def _parse(self, tail: Tail, data: bytes, start: int, end: int, now: float, bad: BadSink) -> None:  # noqa: ARG002
         columns, dialect, wrong = self._columns, self.dialect, Wrong()
         self._now, self._read_to = now, end
         read = dialect.read if self._tail.answer is None else self._read_or_command

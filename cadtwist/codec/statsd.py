@@ -75,7 +75,7 @@ class StatsdCodec(LineCodec):
         self.packets += after is None
         self._read(Tail(), data if data.endswith(b"\n") else data + b"\n", 0, now, bad)
 
-    def _parse(self, data: bytes, start: int, end: int, now: float, bad: BadSink) -> None:
+    def _parse(self, tail: Tail, data: bytes, start: int, end: int, now: float, bad: BadSink) -> None:  # noqa: ARG002
         columns, wrong, skip = self._columns, list[tuple[int, int, int]](), 0
         while start < end:
             before = columns.n
