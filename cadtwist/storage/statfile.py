@@ -10,10 +10,8 @@ import contextlib
 import errno
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,12 +31,11 @@ from cadtwist.model.batch import Ids
 from cadtwist.model.statjob import StatJob
 from cadtwist.model.statretention import StatRetention
 from cadtwist.model.writejob import Statuses
+from cadtwist.storage.reports import FileReport, FileReports, summed
 
-__all__ = ["StatFileOptions", "StatReport", "StatStore"]
+__all__ = ["StatFileOptions", "StatStore"]
 
 _KINDS = {REPORT_HEALED: "healed", REPORT_QUARANTINED: "quarantined", REPORT_RETRY: "retry"}
-_MAX_REPORTS = 1000
-_MAX_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True)
@@ -48,14 +45,6 @@ class StatFileOptions:
     max_open_files: int = 4096
     sparse: bool = False
     parents: bool = True
-
-
-class StatReport(NamedTuple):
-    """What happened to a counter's file: healed, quarantined or retry; the counter; the system's error."""
-
-    kind: str
-    name: str
-    error: str
 
 
 class StatStore:
@@ -78,12 +67,11 @@ class StatStore:
         options = options or StatFileOptions()
         self.files = [os.fsencode(retention.name) for retention in retentions]
         self._parents = options.parents
-        self._reports: deque[StatReport] = deque(maxlen=_MAX_REPORTS)
-        self._told: set[tuple[str, str]] = set()
+        self._reports = FileReports(_KINDS)
         entries = [(os.fsencode(r.name), r.interval, r.samples, r.factor) for r in retentions]
         self._lanes = [
             _Lane(
-                self,
+                self._reports,
                 statfile.Writer(
                     os.fsencode(self.root),
                     entries,
@@ -134,28 +122,11 @@ class StatStore:
 
     def counters(self) -> dict[str, int]:
         """Return what the writers counted, and the descriptors kept open now."""
-        total = dict.fromkeys((*COUNTERS, "open_files"), 0)
-        for lane in self._lanes:
-            for what, amount in lane.counters().items():
-                total[what] += amount
-        return total
+        return summed(self._lanes, (*COUNTERS, "open_files"))
 
-    def reports(self) -> list[StatReport]:
-        """Return and forget what happened to files since the last call; the same of a counter only once."""
-        found = []
-        while self._reports:
-            found.append(self._reports.popleft())
-        return found
-
-    def report(self, kind: int, name: bytes, code: int) -> None:
-        """Take a kernel's report; any thread."""
-        what, text = _KINDS[kind], name.decode("utf-8", "replace")
-        key = (what, os.strerror(code) if what == "retry" else text)
-        if key in self._told:
-            return
-        if len(self._told) < _MAX_REMEMBERED:
-            self._told.add(key)
-        self._reports.append(StatReport(what, text, os.strerror(code) if code else ""))
+    def reports(self) -> list[FileReport]:
+        """Return and forget what happened to files since the last call: healed, quarantined or retry."""
+        return self._reports.read()
 
     # Reading
 
@@ -251,8 +222,8 @@ class StatStore:
 class _Lane:
     """One writer with its own descriptors, for one thread; the lock only guards against a wrong caller."""
 
-    def __init__(self, store: StatStore, writer: statfile.Writer) -> None:
-        self._store = store
+    def __init__(self, reports: FileReports, writer: statfile.Writer) -> None:
+        self._reports = reports
         self._writer = writer
         self._lock = threading.Lock()
 
@@ -279,7 +250,7 @@ class _Lane:
         with self._lock:
             self._writer.commit()
             for kind, name, code in self._writer.reports():
-                self._store.report(kind, name, code)
+                self._reports.take(kind, name, code)
 
     @property
     def unwritten(self) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,11 +22,12 @@ from cadtwist.model.consolidation import method_name, method_number
 from cadtwist.model.retention import Archive
 from cadtwist.model.series import Series
 from cadtwist.model.writejob import Statuses, WriteJob
+from cadtwist.storage.reports import FileReport, FileReports, summed
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.storage.tree import metric_of, walk_tree
 from cadtwist.storage.zipped import ZIPPED, unzipped
 
-__all__ = ["ALLOCATIONS", "FileInfo", "FileReport", "WhisperOptions", "WhisperStore"]
+__all__ = ["ALLOCATIONS", "FileInfo", "WhisperOptions", "WhisperStore"]
 
 ALLOCATIONS = ("zeros", "sparse", "reserved")
 """How a new file gets its size, in the order of the kernel's numbers."""
@@ -39,8 +39,6 @@ _KINDS = {
     whisperfile.REPORT_QUARANTINED: "quarantined",
     whisperfile.REPORT_RETRY: "retry",
 }
-_MAX_REPORTS = 1000
-_MAX_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True)
@@ -57,14 +55,6 @@ class WhisperOptions:
     flush: bool = False
     random_access: bool = False
     hash_tagged: bool = True
-
-
-class FileReport(NamedTuple):
-    """What happened to a file: retention_mismatch, healed, quarantined or retry; the metric; the system's error."""
-
-    kind: str
-    name: str
-    error: str
 
 
 class FileInfo(NamedTuple):
@@ -94,9 +84,8 @@ class WhisperStore:
         self._schemas = schemas
         self._hashed = options.hash_tagged
         self._lock_files = options.lock
-        self._lanes = [_Lane(self, schemas, self._writer(options, lanes)) for _lane in range(lanes)]
-        self._reports: deque[FileReport] = deque(maxlen=_MAX_REPORTS)
-        self._told: set[tuple[str, str]] = set()
+        self._reports = FileReports(_KINDS)
+        self._lanes = [_Lane(self._reports, schemas, self._writer(options, lanes)) for _lane in range(lanes)]
 
     def _writer(self, options: WhisperOptions, lanes: int) -> whisperfile.Writer:
         return whisperfile.Writer(
@@ -130,36 +119,19 @@ class WhisperStore:
 
     def counters(self) -> dict[str, int]:
         """Return what the writers counted, and the descriptors kept open now."""
-        total = dict.fromkeys((*whisperfile.COUNTERS, "open_files"), 0)
-        for lane in self._lanes:
-            for what, amount in lane.counters().items():
-                total[what] += amount
-        return total
+        return summed(self._lanes, (*whisperfile.COUNTERS, "open_files"))
 
     def reports(self) -> list[FileReport]:
-        """Return and forget what happened to files since the last call; the same of a file only once."""
-        found = []
-        while self._reports:
-            found.append(self._reports.popleft())
-        return found
+        """Return and forget what happened to files since the last call: `FileReports` of the kinds of whisper files."""
+        return self._reports.read()
 
     def mismatched(self) -> list[str]:
         """Return the names (at most 10,000) whose files were found with other archives than their schema has."""
-        return sorted(name for kind, name in self._told.copy() if kind == "retention_mismatch")
-
-    def report(self, kind: int, name: bytes, code: int) -> None:
-        """Take a kernel's report of a file; any thread."""
-        what, text = _KINDS[kind], name.decode("utf-8", "replace")
-        key = (what, os.strerror(code) if what == "retry" else text)
-        if key in self._told:
-            return
-        if len(self._told) < _MAX_REMEMBERED:
-            self._told.add(key)
-        self._reports.append(FileReport(what, text, os.strerror(code) if code else ""))
+        return self._reports.names("retention_mismatch")
 
     def tell_again(self) -> None:
         """Forget which files were reported, so that faults which persist are reported once more."""
-        self._told = {key for key in self._told if key[0] == "retention_mismatch"}
+        self._reports.tell_again("retention_mismatch")
 
     # Reading
 
@@ -285,8 +257,8 @@ def _series(name: str, found: Any) -> Series | None:
 class _Lane:
     """One writer with its own descriptors, for one thread; the lock only guards against a wrong caller."""
 
-    def __init__(self, store: WhisperStore, schemas: SchemaTable, writer: whisperfile.Writer) -> None:
-        self._store = store
+    def __init__(self, reports: FileReports, schemas: SchemaTable, writer: whisperfile.Writer) -> None:
+        self._reports = reports
         self._schemas = schemas
         self._writer = writer
         self._lock = threading.Lock()
@@ -304,7 +276,7 @@ class _Lane:
                 job.now, job.may_create, statuses,
             )  # fmt: skip
             for kind, name, code in self._writer.reports():
-                self._store.report(kind, name, code)
+                self._reports.take(kind, name, code)
         return statuses
 
     def counters(self) -> dict[str, int]:

@@ -12,7 +12,8 @@ from cadtwist.errors import StorageError
 from cadtwist.model.statjob import Shift, StatJob
 from cadtwist.model.statretention import parse_stat_retentions
 from cadtwist.model.writejob import CREATED, QUARANTINED
-from cadtwist.storage.statfile import StatFileOptions, StatReport, StatStore
+from cadtwist.storage.reports import FileReport
+from cadtwist.storage.statfile import StatFileOptions, StatStore
 from tests.kernels.statjobs import Sample, gauge, job
 
 T = 1325394000
@@ -119,5 +120,5 @@ class StatStoreTests(SynchronousTestCase):
         self.store.close()
         for _ in range(2):
             self.assertEqual(self.store.write(stat_job({b"a": [gauge(T, 5.0)]})).tolist(), [QUARANTINED])
-        self.assertEqual(self.store.reports(), [StatReport("quarantined", "a", "")])
+        self.assertEqual(self.store.reports(), [FileReport("quarantined", "a", "")])
         self.assertEqual(self.store.reports(), [])

@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from cadtwist.errors import StorageError
 from cadtwist.model.retention import SchemaRule, parse_retentions
 from cadtwist.model.writejob import CREATED, QUARANTINED, WRITTEN
+from cadtwist.storage.reports import FileReport
 from cadtwist.storage.schemas import SchemaTable
-from cadtwist.storage.whisper import FileReport, WhisperOptions, WhisperStore
+from cadtwist.storage.whisper import WhisperOptions, WhisperStore
 from tests.contracts.test_store import NOW, job
 
 DATA = Path(__file__).parent.parent / "data" / "carbon"
