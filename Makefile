@@ -87,6 +87,7 @@ run: $(VENV)/.run
 	@printf '%s\n' '' \
 	  'Web page and API   http://127.0.0.1:18011/' \
 	  'Send a point       echo "test.hello 42 $$(date +%s)" | nc -w 1 127.0.0.1 2003    (no nc? in bash: > /dev/tcp/127.0.0.1/2003)' \
+	  'Send a counter     echo "test.counter 42" | nc -w 1 127.0.0.1 8111    (counters: http://127.0.0.1:8110/)' \
 	  'Read it back       curl "http://127.0.0.1:18011/render?target=test.hello&from=-5min&format=json"' \
 	  'Stop               Ctrl-C' ''
 	@exec $(BIN)/twistd -n --pidfile= cadtwist -c $(CONF)

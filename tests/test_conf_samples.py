@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cadtwist.config.cadentsection import IDLE_KEYS, SECTION_KEYS
 from cadtwist.config.carbonoptions import CARBON_OPTIONS
 from cadtwist.config.errors import Problems
-from cadtwist.config.istatd import load_istatd
+from cadtwist.config.istatd import read_istatd
 from cadtwist.config.load import Loaded, load, read_file
 from cadtwist.config.model import CacheConfig, Config
 from cadtwist.config.native import load_native
@@ -34,6 +34,7 @@ class SampleTests(SynchronousTestCase):
             ("statsrelay.json", ""),
             ("statsd-proxy.js", ""),
             ("quickstart.toml", ""),
+            ("istatd.cfg", ""),
             ("cadtwist.toml", ""),
         ):
             loaded = _load(name, program)
@@ -54,6 +55,10 @@ class SampleTests(SynchronousTestCase):
                 ("pickle", "tcp", 2004),
             ],
         )
+        istat = config.istat
+        assert istat is not None
+        self.assertEqual((istat.listen_address, istat.stat_port, istat.http_port), ("127.0.0.1", 8111, 8110))
+        self.assertTrue(istat.store.startswith("var/"))
         self.assertEqual((config.self_metrics.interval_s, config.local_stats.interval_s), (10.0, 10.0))
         self.assertTrue(config.storage.root.startswith("var/"))
         self.assertTrue(config.wal.directory.startswith("var/"))
@@ -119,7 +124,7 @@ class IstatdSampleTests(SynchronousTestCase):
     def test_loads_without_a_remark(self) -> None:
         text = read_file(os.path.join(_CONF, "istatd.cfg"))
         problems = Problems()
-        config = load_istatd(text, "istatd.cfg", (), problems)
+        config = read_istatd(text, "istatd.cfg", (), problems).istat
         self.assertEqual(problems.reports, [])
         self.assertEqual((config.stat_port, config.http_port, config.admin_port), (18001, 18011, 18031))
         self.assertTrue(config.store.startswith("./var/istatd"))
@@ -127,5 +132,5 @@ class IstatdSampleTests(SynchronousTestCase):
     def test_what_is_commented_out_is_right_too(self) -> None:
         text = read_file(os.path.join(_CONF, "istatd.cfg"))
         problems = Problems()
-        load_istatd(text.replace("#--", "--"), "istatd.cfg", (), problems)
+        read_istatd(text.replace("#--", "--"), "istatd.cfg", (), problems)
         self.assertEqual(problems.reports, [])

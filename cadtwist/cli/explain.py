@@ -14,17 +14,20 @@ from typing import NamedTuple, TextIO
 
 from cadtwist.cli.storecheck import file_archives, shown_archives
 from cadtwist.config.load import load
-from cadtwist.config.model import Config
+from cadtwist.config.model import Config, IstatConfig
 from cadtwist.config.relaymodel import RelayConfig
 from cadtwist.errors import ConfigError
+from cadtwist.kernels.statformat import counter_path, munge
 from cadtwist.kernels.whisperformat import CorruptFileError, relative_path
 from cadtwist.model.prereg import Verdict
 from cadtwist.model.retention import Archive
+from cadtwist.model.statretention import parse_stat_retentions
 from cadtwist.routing.routers import Router
 from cadtwist.routing.routes import targets
 from cadtwist.services.chains import GRAPHITE, group_label, name_rules, space_of, targets_of
 from cadtwist.services.routers import Sections, ingress, prereg_of, router_of
 from cadtwist.stages.names import Outcome
+from cadtwist.stages.rollup import carets, levels_above
 from cadtwist.storage.schemas import SchemaTable
 
 __all__ = ["Step", "explain", "run"]
@@ -84,6 +87,8 @@ def explain(config: Config, name: str, routers: Routers | None = None) -> Iterat
             yield from _relayed(config, relay, each, routers)
     if config.cache is not None:
         yield from _stored(config, names)
+    if config.istat is not None:
+        yield from _counted(config.istat, name)
 
 
 def _renamed(config: Config, names: list[str]) -> Generator[Step, None, list[str]]:
@@ -141,6 +146,31 @@ def _stored(config: Config, names: Sequence[str]) -> Iterator[Step]:
         if config.storage.kind == "whisper":
             yield Step("file", each, _file(config, each, archives))
         yield Step("owner", each, f"{config.program}, instance {config.instance}")
+
+
+def _counted(istat: IstatConfig, name: str) -> Iterator[Step]:
+    """Yield which counters a name means, and where each is kept and sent."""
+    counters = carets(name.encode("utf-8"))
+    if counters != (name.encode("utf-8"),):
+        yield Step("counters", name, ", ".join(_text(each) for each in counters) or "none")
+    for each in counters:
+        if istat.agent:
+            yield Step("sent to", _text(each), istat.agent)
+        for level in levels_above(istat.rollup)(each) if istat.store else ():
+            yield Step("folder", _text(level), _folder(istat, munge(level)))
+
+
+def _folder(istat: IstatConfig, counter: bytes) -> str:
+    try:
+        path = os.path.join(istat.store, os.fsdecode(counter_path(counter)))
+    except ValueError as error:
+        return f"none: {error}"
+    files = ", ".join(retention.name for retention in parse_stat_retentions(istat.retention))
+    return f"{path}: {files} ({'exists' if os.path.isdir(path) else 'does not exist yet'})"
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
 
 
 def _shown_outcome(name: str, names: tuple[str, ...], reason: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from cadtwist.config.istatchecks import istat_faults, ports_of
 from cadtwist.config.model import Config, Listener
 from cadtwist.config.relaychecks import Place, pattern_fault, relay_faults
 from cadtwist.config.relayforms import form_faults
@@ -42,8 +43,23 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
             fault = rule.fault()
             if fault is not None:
                 yield ("stages", name, number), f"{rule.pattern!r} to {rule.replacement!r} is not usable: {fault}"
+    yield from _istat(config)
     yield from relay_faults(config)
     yield from form_faults(config)
+
+
+def _istat(config: Config) -> Iterator[tuple[Place, str]]:
+    if config.istat is None:
+        return
+    for field, fault in istat_faults(config.istat):
+        yield ("istat", field) if field else ("istat",), fault
+    doors = {(door.transport == "udp", door.port): door for door in config.listeners if door.port}
+    for field, port in ports_of(config.istat):
+        for datagrams in (False, True) if field == "stat_port" else (False,):
+            if (datagrams, port) in doors:
+                yield ("istat", field), f"port {port} is also that of {doors[datagrams, port].address}"
+    if config.processes.workers > 1:
+        yield ("processes", "workers"), "more than one only without [istat]: a store has its files for itself"
 
 
 def _socket(listener: Listener) -> str:

@@ -1,6 +1,6 @@
-"""Writes docs/options.md, conf/carbon.conf and conf/cadtwist.toml from the option tables, so that they cannot drift.
+"""Writes docs/options.md and the samples in conf/ from the option tables, so that they cannot drift.
 
-`python -m cadtwist.config.document options|carbon|native` prints one of them; a test compares the files with it.
+`python -m cadtwist.config.document options|carbon|native|istatd` prints one; a test compares the files with it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from msgspec import NODEFAULT
 
 from cadtwist.config.carbonoptions import GROUPS
 from cadtwist.config.carbonrow import CarbonOption
+from cadtwist.config.istatdocument import istatd_sample, istatd_table
 from cadtwist.config.options import Option, leaves, option, type_name
 from cadtwist.config.toml import toml_value
 
@@ -22,7 +23,9 @@ __all__ = ["carbon_sample", "main", "native_sample", "options_document"]
 
 _WIDTH = 110
 _LISTS = ("listeners", "schemas", "aggregation", "relays", "destinations", "accumulators")
-_UNSHOWN = (*_LISTS, "health_metrics", "aggregator", "aggregate_rules", "stages.rewrite", "stages.post_rewrite")
+_UNSHOWN = (
+    *_LISTS, "istat.", "health_metrics", "aggregator", "aggregate_rules", "stages.rewrite", "stages.post_rewrite"
+)  # fmt: skip
 _SHARED = {
     "relay": "the options of folders, process, listeners and receiving that [cache] shows",
     "aggregator": "those options of [cache], and how [relay] sends,",
@@ -140,6 +143,11 @@ method = "sum"
 # frequency = 60
 # method = "sum"
 # pattern = "servers.*.<app>.requests"
+
+# [istat]                           # istatd's counters: doors, store and forwarding of their own (docs/options.md)
+# stat_port = 8111
+# http_port = 8000
+# store = "var/istatd/store"
 
 # [files]                           # carbon's rule files; their rules come behind those above
 # schemas = "storage-schemas.conf"
@@ -283,6 +291,16 @@ def options_document() -> str:
             "|---|---|---|---|---|---|",
         ]
         lines += [_carbon_row(row) for row in rows]
+    lines += [
+        "",
+        "## istatd.cfg",
+        "",
+        "`twistd istat -c FILE`, the commands `istatd`, `istatd-server` and `istatd-agent`, and their command line:",
+        "lines of `--name value`, `name value` or `name = value`.  Relative `files-dir` and `settings` lie beside the",
+        "store.",
+        "",
+        *istatd_table(),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -312,7 +330,12 @@ def _carbon_row(row: CarbonOption) -> str:
 
 def main(argv: list[str], stdout: TextIO, stderr: TextIO) -> int:
     """Print the document that `argv` names; return the exit status."""
-    writers = {"options": options_document, "carbon": carbon_sample, "native": native_sample}
+    writers = {
+        "options": options_document,
+        "carbon": carbon_sample,
+        "native": native_sample,
+        "istatd": istatd_sample,
+    }
     if len(argv) != 1 or argv[0] not in writers:
         stderr.write(f"one of {', '.join(writers)} is expected\n")
         return 2

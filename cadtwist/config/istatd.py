@@ -8,17 +8,28 @@ over the file.
 from __future__ import annotations
 
 import difflib
-import ipaddress
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from cadtwist.config.errors import Problems
-from cadtwist.config.istatmodel import DEBUG_OPTIONS, IstatConfig
-from cadtwist.config.istatoptions import ISTATD_OPTIONS, IstatdOption, option_named
-from cadtwist.model.statretention import parse_stat_retentions
+from cadtwist.config.istatchecks import istat_faults
+from cadtwist.config.istatmodel import DEBUG_OPTIONS, IstatConfig, IstatdProcess
+from cadtwist.config.istatoptions import ISTATD_OPTIONS, PROCESS, IstatdOption, option_named
+from cadtwist.config.model import Config, SelfMetricsConfig, TagsConfig
+from cadtwist.config.relaymodel import ProcessesConfig
 
-__all__ = ["COMMAND_LINE", "DEFAULT_FILE", "CommandLine", "config_path", "host_and_port", "load_istatd", "usage"]
+__all__ = [
+    "COMMAND_LINE",
+    "DEFAULT_FILE",
+    "CommandLine",
+    "Istatd",
+    "config_path",
+    "load_istatd",
+    "read_istatd",
+    "usage",
+]
 
 DEFAULT_FILE = "istatd.cfg"
 COMMAND_LINE = "command line"
@@ -31,6 +42,13 @@ class CommandLine(NamedTuple):
 
     config: str | None
     arguments: tuple[str, ...]
+
+
+class Istatd(NamedTuple):
+    """What istatd's options say, of the counters and of the process."""
+
+    istat: IstatConfig
+    process: IstatdProcess
 
 
 class _Given(NamedTuple):
@@ -54,9 +72,23 @@ def config_path(argv: Sequence[str]) -> CommandLine:
     return CommandLine(path, tuple(rest))
 
 
-def load_istatd(text: str, path: str, argv: Sequence[str], problems: Problems) -> IstatConfig:
-    """Read a file's text (from `path`) and then the command line; the IstatConfig counts if no error is noted."""
-    values: dict[str, Any] = {}
+def load_istatd(text: str, path: str, argv: Sequence[str], problems: Problems) -> Config:
+    """Read a file's text (from `path`) and then the command line; the Config counts if no error is noted."""
+    istat, process = read_istatd(text, path, argv, problems)
+    return Config(
+        program="istatd",
+        user=process.user,
+        self_metrics=SelfMetricsConfig(interval_s=0),
+        tags=TagsConfig(enabled=False),
+        processes=ProcessesConfig(pid_file=process.pid_file),
+        istat=istat,
+    )
+
+
+def read_istatd(text: str, path: str, argv: Sequence[str], problems: Problems) -> Istatd:
+    """Read the same as what istatd's own options are."""
+    values: dict[str, Any] = {"files_dir": "files", "settings": "/tmp"}  # noqa: S108 (istatd's default)
+    process: dict[str, Any] = {}
     places: dict[str, tuple[str, int]] = {}
     for given in (*_of_file(text, path, problems), *_of_arguments(argv, problems)):
         option = given.option
@@ -65,33 +97,28 @@ def load_istatd(text: str, path: str, argv: Sequence[str], problems: Problems) -
             continue
         value = _value(given, problems)
         if value is not None:
-            values[option.field] = value
+            into = process if option.field.startswith(PROCESS) else values
+            into[option.field.removeprefix(PROCESS)] = value
             places[option.field] = (given.file, given.line)
+    for name in ("files_dir", "settings"):
+        values[name] = _beside_the_store(values[name], values.get("store", ""))
     config = IstatConfig(**values)
     _check(config, places, path, problems)
-    return config
+    return Istatd(config, IstatdProcess(**process))
 
 
-def usage(config: IstatConfig) -> str:
+def usage(found: Istatd) -> str:
     """Return every option with its value and meaning, and the names for `--debug`."""
     lines = ["options, on the command line or as lines of the file given by --config:"]
     for option in ISTATD_OPTIONS:
         shown = f"  --{option.name}"
         if option.field and option.kind != "flag":
-            value: Any = getattr(config, option.field)
+            holder = found.process if option.field.startswith(PROCESS) else found.istat
+            value: Any = getattr(holder, option.field.removeprefix(PROCESS))
             value = ",".join(value) if isinstance(value, tuple) else value
             shown += f" ({value // option.factor if option.factor > 1 else value})"
         lines.append(f"{shown:<44} {option.doc}" + (f" [{option.unit}]" if option.unit else ""))
     return "\n".join([*lines, "debug options: " + " ".join(DEBUG_OPTIONS)]) + "\n"
-
-
-def host_and_port(text: str) -> tuple[str, int]:
-    """Return the parts of `host:port` (an IPv6 address in brackets); ValueError for anything else."""
-    host, colon, port = text.rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) <= 65535:
-        raise ValueError(f"{text!r} is no host:port")
-    return host, int(port)
 
 
 def _of_file(text: str, path: str, problems: Problems) -> Iterator[_Given]:
@@ -165,37 +192,14 @@ def _value(given: _Given, problems: Problems) -> Any:
 
 def _check(config: IstatConfig, places: dict[str, tuple[str, int]], path: str, problems: Problems) -> None:
     """Note what the values together, or by their grammar, cannot be."""
+    names = {option.field: option.name for option in ISTATD_OPTIONS}
+    for field, fault in istat_faults(config):
+        problems.error(*places.get(field, (path, 0)), names.get(field, "") if field else "", fault)
 
-    def error(field: str, text: str) -> None:
-        name = next(option.name for option in ISTATD_OPTIONS if option.field == field)
-        problems.error(*places.get(field, (path, 0)), name, text)
 
-    try:
-        parse_stat_retentions(config.retention)
-    except ValueError as fault:
-        error("retention", str(fault))
-    for field in ("agent", "replica_of"):
-        try:
-            if getattr(config, field):
-                host_and_port(getattr(config, field))
-        except ValueError as fault:
-            error(field, str(fault))
-    try:
-        if config.listen_address:
-            ipaddress.ip_address(config.listen_address)
-    except ValueError:
-        error("listen_address", f"{config.listen_address!r} is no IP address")
-    if config.replica_of and not config.store:
-        error("replica_of", "a replica needs a store")
-    if not config.store and not config.agent:
-        problems.error(path, 0, "", "must have at least one of a forward address (agent) or a local store")
-    ports = ("stat_port", "http_port", "admin_port", "replica_port", "prometheus_port")
-    taken: dict[int, str] = {}
-    for field in ports:
-        port = getattr(config, field)
-        if port and port in taken:
-            error(field, f"port {port} is also that of {taken[port].replace('_', '-')}")
-        taken[port] = field
+def _beside_the_store(path: str, store: str) -> str:
+    """Return a folder as istatd finds it: relative to the parent of its store, where it goes to."""
+    return posixpath.join(posixpath.dirname(store.rstrip("/")), path) if store and "://" not in path else path
 
 
 def _unquoted(text: str) -> str:

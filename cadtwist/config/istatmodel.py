@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from cadtwist.model.statretention import DEFAULT_RETENTION
 
-__all__ = ["DEBUG_OPTIONS", "IstatConfig"]
+__all__ = ["DEBUG_OPTIONS", "IstatConfig", "IstatdProcess"]
 
 DEBUG_OPTIONS = (
     "admin", "allKeys", "audit", "http", "log_args", "loopback", "promExporter", "promServer", "record",
@@ -20,9 +20,10 @@ DEBUG_OPTIONS = (
 class IstatConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A counter daemon.  A port of 0 is closed; `store` and `agent` (host:port) are empty where there is none.
 
-    `settings` is a folder or a `redis://` URL.  `levels_above` says whether empty counters are made for the levels of
-    a name, `rollup` how many of them add its samples up.  `min_space_bytes` below 0 = 100 MiB.  A `fake_time` of 0 =
-    the real one.  `compat`: answers and forwarded numbers as old clients know them, with six digits.
+    `settings` is a folder or a `redis://` URL.  `num_files` 0: the limit of open files stays as it is.  `levels_above`
+    says whether empty counters are made for the levels of a name, `rollup` how many of them add its samples up.
+    `min_space_bytes` below 0 = 100 MiB.  A `fake_time` of 0 = the real one.  `compat`: answers and forwarded numbers as
+    old clients know them, with six digits.
     """
 
     listen_address: str = ""
@@ -46,8 +47,8 @@ class IstatConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     agent_connections: int = 1
     agent_interval_s: int = 10
     replica_of: str = ""
-    files_dir: str = "files"
-    settings: str = "/tmp"  # noqa: S108 (istatd's default)
+    files_dir: str = "var/istatd/files"
+    settings: str = "var/istatd/settings"
     compress: bool = True
     local_stats: str = ""
     blacklist_path: str = ""
@@ -56,11 +57,36 @@ class IstatConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     tagnames_path: str = ""
     max_metrics: int = -1
     metrics_cleanup_s: int = 30
-    user: str = ""
-    log_file: str = ""
     log_level: int = 2
     debug: tuple[str, ...] = ()
-    daemonize: bool = False
-    pid_file: str = ""
     fake_time: int = 0
     compat: bool = False
+
+    @property
+    def log_folder(self) -> str:
+        """The folder of what waits to be written into the store."""
+        return f"{self.store.rstrip('/')}.log"
+
+    @property
+    def spool_folder(self) -> str:
+        """The folder of what waits to be forwarded: beside the store, else among the settings."""
+        return f"{(self.store or f'{self.settings}/istatd').rstrip('/')}.spool"
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Every folder that is written into."""
+        kept = (self.store.rstrip("/"), self.log_folder, f"{self.store.rstrip('/')}.bak") if self.store else ()
+        sent = (self.spool_folder,) if self.agent else ()
+        return (*kept, *sent, *(() if "://" in self.settings else (self.settings,)))
+
+
+class IstatdProcess(Struct, frozen=True, kw_only=True):
+    """What istatd's options say of the process: for its own commands; twistd has options of its own for most of it.
+
+    `log_file` empty = `istat.log`, `pid_file` empty = none.
+    """
+
+    user: str = ""
+    log_file: str = ""
+    daemonize: bool = False
+    pid_file: str = ""

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import inf
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import fields
 
-from cadtwist.config.optionrow import PORT_MAX
+from cadtwist.config.istatmodel import IstatConfig
+from cadtwist.config.optionrow import PORT_MAX, Option
 
-__all__ = ["ISTATD_OPTIONS", "IstatdOption", "option_named"]
+__all__ = ["ISTATD_OPTIONS", "ISTAT_OPTIONS", "PROCESS", "IstatdOption", "option_named"]
+
+PROCESS = "process."
+"""Before the fields that are those of IstatdProcess."""
 
 _MANY = 2_000_000_000
 _YEAR_S = 86400 * 365
 
 
 class IstatdOption(Struct, frozen=True):
-    """One option: its name without dashes, the field of IstatConfig, what it means.
+    """One option: its name without dashes, the field of IstatConfig (or `process.` and one of IstatdProcess), its text.
 
-    A `flag` stands alone and sets `sets`.  `low` and `high` bound numbers, `factor` turns them into the field's unit.
-    An option without a field is known and has no effect, for the reason that its text tells.  `reloadable`: a running
-    daemon takes a new value.
+    `native` is the meaning of the field where it is not that of the option.  A `flag` stands alone and sets `sets`.
+    `low` and `high` bound numbers, `factor` turns them into the field's unit.  An option without
+    a field is known and has no effect, for the reason that its text tells.  `reloadable`: a running daemon takes a new
+    value.
     """
 
     name: str
@@ -33,6 +41,7 @@ class IstatdOption(Struct, frozen=True):
     unit: str = ""
     reloadable: bool = False
     aliases: tuple[str, ...] = ()
+    native: str = ""
 
 
 def _number(name: str, field: str, doc: str, low: int = 0, high: int = _MANY, unit: str = "") -> IstatdOption:
@@ -71,8 +80,17 @@ ISTATD_OPTIONS: tuple[IstatdOption, ...] = (
         "make no counters for the levels of a name",
         "flag",
         sets=False,
+        native="make counters for the levels of a name",
     ),
-    _number("allocation-strategy", "allocation", "room of new files: 1 reserved, 2 taken when written", 1, 2),
+    IstatdOption(
+        "allocation-strategy",
+        "allocation",
+        "room of new files: 1 reserved, 2 taken when written",
+        "number",
+        1,
+        2,
+        native="room of new files: reserved, or taken when written",
+    ),
     _number("min-space", "min_space_bytes", "warn when less is free; -1 = 100 MiB", -1, 1 << 62, "bytes"),
     _number("rollup", "rollup", "levels above a counter that add its samples up", 0, 100),
     _number("num-files", "num_files", "limit of open files; 0 = as it is", 0),
@@ -83,7 +101,13 @@ ISTATD_OPTIONS: tuple[IstatdOption, ...] = (
     IstatdOption("files-dir", "files_dir", "folder of the web app's files"),
     IstatdOption("settings", "settings", "folder of settings, or redis://host:port/database"),
     IstatdOption(
-        "disallow-compressed-responses", "compress", "never compress answers", "flag", sets=False, reloadable=True
+        "disallow-compressed-responses",
+        "compress",
+        "never compress answers",
+        "flag",
+        sets=False,
+        reloadable=True,
+        native="compress answers for those who accept it",
     ),
     IstatdOption(
         "local-stats", "local_stats", "suffix of counters about this machine; empty = none", aliases=("localstat",)
@@ -96,18 +120,19 @@ ISTATD_OPTIONS: tuple[IstatdOption, ...] = (
         "Prometheus: keep names",
         "flag",
         sets=False,
+        native="Prometheus: make names that it accepts",
     ),
     IstatdOption("tagnames-path", "tagnames_path", "Prometheus: file of further names of labels"),
     _number("max-matrics-count", "max_metrics", "Prometheus: most metrics; -1 = no limit", -1),
     _number("metrics-cleanup-period", "metrics_cleanup_s", "Prometheus: how long a gauge is shown", 1, _YEAR_S, "s"),
-    IstatdOption("user", "user", "name or number of the user to become; empty = stay"),
-    IstatdOption("log-file", "log_file", "file of the log; empty = standard error"),
+    IstatdOption("user", "process.user", "name or number of the user to become; empty = stay"),
+    IstatdOption("log-file", "process.log_file", "file of the log; empty = istat.log"),
     IstatdOption(
         "log-level", "log_level", "0 error, 1 warning, 2 notice, 3 debug, 4 everything", "number", 0, 5, reloadable=True
     ),
     IstatdOption("debug", "debug", "comma list of what to tell more about", "names", reloadable=True),
-    IstatdOption("daemonize", "daemonize", "go to the background once the doors are open", "flag"),
-    IstatdOption("pid-file", "pid_file", "file for the number of the process"),
+    IstatdOption("daemonize", "process.daemonize", "go to the background once the doors are open", "flag"),
+    IstatdOption("pid-file", "process.pid_file", "file for the number of the process"),
     _number("fake-time", "fake_time", "stand still at this time; 0 = the real one", 0, 1 << 53, "epoch s"),
     IstatdOption("compat", "compat", "numbers in answers and forwarded lines with six digits", "flag"),
     _number("thread-count", "", "threads are chosen by what they do, not by number", 0, 384),
@@ -122,3 +147,21 @@ def option_named(name: str) -> IstatdOption | None:
         if name == option.name or name in option.aliases:
             return option
     return None
+
+
+def _native() -> Iterator[Option]:
+    """Yield the row of each field of IstatConfig, in its order."""
+    by_field = {option.field: option for option in ISTATD_OPTIONS}
+    for field in fields(IstatConfig):
+        row = by_field[field.name]
+        doc = row.native or row.doc
+        if row.kind == "number" and field.type is int:
+            low, high = row.low * row.factor, row.high * row.factor
+            unit = "bytes" if row.unit == "KiB" else row.unit
+            yield Option(f"istat.{field.name}", doc, unit, low, high, row.reloadable)
+        else:
+            yield Option(f"istat.{field.name}", doc, "", -inf, inf, row.reloadable)
+
+
+ISTAT_OPTIONS: tuple[Option, ...] = tuple(_native())
+"""The same options as keys of `[istat]`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,10 +23,11 @@ from cadtwist.errors import ConfigError
 __all__ = ["DIALECTS", "Examined", "Loaded", "examine", "load", "programs_in", "read_file", "recognised"]
 
 Read = Callable[[str], str]
-DIALECTS = ("carbon", "statsrelay", "cadent", "statsd-proxy", "native")
+DIALECTS = ("carbon", "statsrelay", "cadent", "statsd-proxy", "istatd", "native")
 MAX_FILE_BYTES = 64 << 20
 _PROXY_NODES = re.compile(r"""^\s*["']?nodes["']?\s*:""", re.MULTILINE)
 _CADENT_DEFAULT = re.compile(r"^\s*\[default\]\s*(#.*)?$", re.MULTILINE)
+_ISTATD_OPTION = re.compile(r"^\s*--(store|agent|stat-port)\s", re.MULTILINE)
 _CARBON_SECTION = re.compile(r"^\[(cache|relay|aggregator|aggregator-cache)(:[^\]]*)?\]\s*$", re.MULTILINE)
 
 
@@ -59,6 +60,7 @@ def load(
     instance: str = "a",
     environ: Mapping[str, str] = os.environ,
     overrides: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
     read: Read | None = None,
 ) -> Loaded:
     """Return the configuration at `path`, or raise `ConfigError` with every fault of it.
@@ -67,7 +69,8 @@ def load(
     `program` says whose section of carbon.conf is meant (`carbon-relay`); empty = the cache's, else the first that is
     there.  `instance` names the instance where the file does not.  `overrides` are what the command line gives in
     place of the file: carbon's `logdir`, `whitelist`, `blacklist`, `rules`, `rewrite_rules`, `aggregation_rules`;
-    statsrelay's `pid_file`, Cadent's `prereg`.
+    statsrelay's `pid_file`, Cadent's `prereg`.  `arguments` are istatd's own, which win over its file; an empty `path`
+    with the dialect istatd: there is no file.
     """
     examined = examine(
         path,
@@ -76,6 +79,7 @@ def load(
         instance=instance,
         environ=environ,
         overrides=overrides,
+        arguments=arguments,
         read=read,
     )
     examined.problems.raise_errors()
@@ -92,12 +96,14 @@ def examine(
     instance: str = "a",
     environ: Mapping[str, str] = os.environ,
     overrides: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
     read: Read | None = None,
 ) -> Examined:
     """Like `load`, with the problems as values in place of an exception."""
     problems = Problems()
     reader = _Reader(read or read_file)
-    found = _first_text(path, environ, reader, problems)
+    no_file = dialect == "istatd" and path == ""
+    found = ("istatd.cfg", "") if no_file else _first_text(path, environ, reader, problems)
     if found is None:
         return Examined(None, problems)
     path, text = found
@@ -119,6 +125,10 @@ def examine(
         from cadtwist.config.statsdproxy import load_statsd_proxy  # noqa: PLC0415 (only for its dialect)
 
         config = load_statsd_proxy(text, path, problems, instance)
+    elif dialect == "istatd":
+        from cadtwist.config.istatd import load_istatd  # noqa: PLC0415 (only for its dialect)
+
+        config = load_istatd(text, path, arguments, problems)
     elif dialect == "native":
         config = load_native(text, path, reader.read, problems, instance)
         config = _overridden(config, overrides or {})
@@ -138,6 +148,8 @@ def recognised(path: str, text: str) -> str:
         return "statsd-proxy"
     if path.endswith(".json") or (text.lstrip("\ufeff \t\r\n").startswith("{") and not path.endswith(".js")):
         return "statsrelay"
+    if path.endswith(".cfg") or _ISTATD_OPTION.search(text):
+        return "istatd"
     if posixpath.basename(path) == "carbon.conf" or _CARBON_SECTION.search(text):
         return "carbon"
     return ""

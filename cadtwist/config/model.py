@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from cadtwist.config.accumulatormodel import AccumulatorConfig
 from cadtwist.config.aggregatormodel import AggregatorConfig
+from cadtwist.config.istatmodel import IstatConfig
 from cadtwist.config.relaymodel import (
     DestinationConfig,
     HealthConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "AggregationRule",
     "CacheConfig",
     "Config",
+    "IstatConfig",
     "LimitsConfig",
     "Listener",
     "LocalStatsConfig",
@@ -279,7 +281,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `program` and `instance` name it in self-metrics, logs and pid files.  `user` empty = stay who we are.  `cache`
     None = datapoints are not kept here (then wal, writer, storage, schemas and aggregation are not read).  `relays`
     send datapoints on to `destinations`.  `health_metrics` None = off.  `aggregator` None = nothing is aggregated
-    (then `aggregate_rules` only matter to groups that are `aggregated`).  `accumulators` are Cadent's.
+    (then `aggregate_rules` only matter to groups that are `aggregated`).  `accumulators` are Cadent's.  `istat` None =
+    no counter daemon is part of it.
     """
 
     program: str = "cadtwist"
@@ -314,6 +317,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     statsd_emission: StatsdEmissionConfig = StatsdEmissionConfig()
     ops: OpsConfig = OpsConfig()
     processes: ProcessesConfig = ProcessesConfig()
+    istat: IstatConfig | None = None
 
     def listeners_of(self, protocol: Protocol) -> tuple[Listener, ...]:
         """Return the doors that speak `protocol`, in their order."""

@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
+from cadtwist.config.istatoptions import ISTAT_OPTIONS
 from cadtwist.config.model import Config
 from cadtwist.config.optionrow import GIB, PORT_MAX, Option
 from cadtwist.config.relayoptions import RELAY_OPTIONS
@@ -150,6 +151,7 @@ OPTIONS: tuple[Option, ...] = (
         reloadable=True,
     ),
     *RELAY_OPTIONS,
+    *ISTAT_OPTIONS,
 )
 
 

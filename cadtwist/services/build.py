@@ -4,6 +4,7 @@
 
     doors -> receivers -> chains (stages) -+-> cache   (services/cachegraph)
                                            +-> relays  (services/relaygraph)
+    counters of istatd: doors, stages, cache and files of their own  (services/istat)
     timers -> own metrics -> the cache, else the first relay        HTTP -> owner or web processes
 
 A part knows only its next sink.  What only some configurations need (the cache, HTTP) is imported where it is built:
@@ -54,6 +55,7 @@ from cadtwist.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from cadtwist.services.cachegraph import CacheGraph
+    from cadtwist.services.istat import IstatDaemon
     from cadtwist.services.ops import RelayOps
 
 __all__ = ["Daemon"]
@@ -66,7 +68,8 @@ _OPS = ("ops", "proxyadmin")
 class Daemon:
     """All parts of a running process and the service that starts and stops them.  Reactor thread.
 
-    `kept` is the part with the cache, `relayed` the one with destinations; either may be None.  `ready_waits` names
+    `kept` is the part with the cache, `relayed` the one with destinations, `istat` the one with istatd's counters; each
+    may be None.  `ready_waits` names
     what is still waited for: nothing when the daemon is ready.  `inherited` is what a former process has passed on;
     `served`: another process listens for us; `orphans` are folders of spools to take over.
     """
@@ -81,8 +84,9 @@ class Daemon:
         served: bool = False,
         orphans: TextSequence[str] = (),
     ) -> None:
-        if config.cache is None and not config.relays:
-            raise ConfigError([f"{config.program}: there is neither a cache nor a relay in this configuration"])
+        if config.cache is None and not config.relays and config.istat is None:
+            text = "there is neither a cache nor a relay nor a counter daemon in this configuration"
+            raise ConfigError([f"{config.program}: {text}"])
         self.reactor = reactor
         self.config = config
         self.inherited = inherited or Inheritance()
@@ -113,6 +117,11 @@ class Daemon:
         self.space = self.spaces[GRAPHITE]
         self.kept: CacheGraph | None = None
         self.relayed: RelayGraph | None = None
+        self.istat: IstatDaemon | None = None
+        if config.istat is not None:
+            from cadtwist.services.istat import IstatDaemon  # noqa: PLC0415 (only where counters are kept)
+
+            self.istat = IstatDaemon(self.reactor, config.istat, telemetry=telemetry)
         if config.cache is not None:
             from cadtwist.services.cachegraph import CacheGraph  # noqa: PLC0415 (only where there is a cache)
 
@@ -170,6 +179,7 @@ class Daemon:
             *self._reading_services(),
             *([] if self.kept is None else self.kept.working()),
             *([] if self.relayed is None else self.relayed.services()),
+            *([] if self.istat is None else [self.istat.service]),
             Every("sweep", self.reactor, SWEEP_S, self._sweep),
             Step("floods", None, self._finish_floods),
             self.flusher,
@@ -292,6 +302,8 @@ class Daemon:
             self.kept.change(new)
         if self.relayed is not None:
             self.relayed.change(new)
+        if self.istat is not None and new.istat is not None:
+            self.istat.change(new.istat)
         self.doors.change(new)
         if (new.self_metrics, new.local_stats, new.tags) != (old.self_metrics, old.local_stats, old.tags):
             self._restart_tellers()
@@ -392,6 +404,7 @@ class Daemon:
             "received": int(received_points(self.telemetry)),
             **({} if self.kept is None else self.kept.status()),
             **({} if self.relayed is None else self.relayed.status()),
+            **({} if self.istat is None else self.istat.status()),
             "unbalanced": {
                 account.name: account.balance() for account in self.telemetry.accounts.values() if account.balance()
             },

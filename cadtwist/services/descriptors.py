@@ -6,7 +6,7 @@ import contextlib
 import math
 import resource
 
-__all__ = ["file_limit", "files_to_keep", "raise_file_limit"]
+__all__ = ["file_limit", "files_to_keep", "raise_file_limit", "set_file_limit"]
 
 _OTHERS = 1024
 """Descriptors for the log, log files, listeners, web processes and their connections."""
@@ -21,6 +21,12 @@ def raise_file_limit() -> float:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return file_limit()
+
+
+def set_file_limit(files: int) -> None:
+    """Set the limit of open files, the hard one too where it is lower; OSError or ValueError where that cannot be."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard if hard == resource.RLIM_INFINITY else max(hard, files)))
 
 
 def file_limit() -> float:

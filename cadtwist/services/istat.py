@@ -1,4 +1,4 @@
-"""A counter daemon's graph: lines become samples, samples go into files and on to another daemon.
+"""The part of the graph that keeps counters: lines become samples, samples go into files and on to another daemon.
 
 ::
 
@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import inf
 from typing import Any
 
 import psutil
@@ -23,7 +24,7 @@ from zope.interface import implementer
 from cadtwist import __version__
 from cadtwist.cache.counters import CounterCache
 from cadtwist.codec.istat import StatCodec, StatTail, cell_lines, greeting
-from cadtwist.config.istatd import host_and_port
+from cadtwist.config.istatchecks import host_and_port
 from cadtwist.config.istatmodel import IstatConfig
 from cadtwist.errors import StorageError
 from cadtwist.flow import Gate
@@ -47,6 +48,7 @@ from cadtwist.protocols.istatadmin import AdminFactory
 from cadtwist.protocols.udp import DatagramIntake, DatagramReader
 from cadtwist.query.countertree import CounterTree
 from cadtwist.services.counterwriter import CounterWriter
+from cadtwist.services.descriptors import file_limit, files_to_keep
 from cadtwist.services.istatparts import Answers, IstatClock, Orders
 from cadtwist.services.localcounters import LocalCounters
 from cadtwist.services.sequence import Every, Sequence, Step
@@ -56,7 +58,7 @@ from cadtwist.stages.forward import ForwardWindow
 from cadtwist.stages.rollup import NameSpread, carets, levels_above
 from cadtwist.storage.settings import FileSettings
 from cadtwist.storage.statfile import StatFileOptions, StatStore
-from cadtwist.telemetry import Telemetry
+from cadtwist.telemetry import Account, Telemetry
 from cadtwist.web.istatsite import IstatResource
 from cadtwist.web.site import BoundedSite
 
@@ -64,7 +66,9 @@ __all__ = ["IstatDaemon", "agent_of"]
 
 MOST_WAITING = 8_000_000
 MOST_FORWARDED = 2_000_000
+MOST_FILES = 20_000
 SPOOL_BYTES = 1 << 30
+MIN_SPACE_BYTES, SPACE_S, FEW_INODES = 100 << 20, 30, 10
 MAX_BODY_BYTES = 16 << 20
 SETTINGS_S, PURGE_S, SYNC_S, LOCAL_S = 10, 300, 1.0, 5
 ANYWHERE = "0.0.0.0"  # noqa: S104 (istatd listens everywhere unless told otherwise)
@@ -84,7 +88,10 @@ class _Both:
 
 
 class IstatDaemon:
-    """All parts of a running counter daemon and the service that starts and stops them.  Reactor thread."""
+    """All parts of a counter daemon and the service that starts and stops them.  Reactor thread.
+
+    `telemetry` is that of the process that it is part of.
+    """
 
     _log = Logger()
 
@@ -93,11 +100,12 @@ class IstatDaemon:
         reactor: Any,
         config: IstatConfig,
         make_agent: Callable[[IstatDaemon], AgentDestination] | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._make_agent = make_agent or agent_of
         self.reactor = reactor
         self.config = config
-        self.telemetry = Telemetry()
+        self.telemetry = Telemetry() if telemetry is None else telemetry
         self.gate = Gate()
         self.turn = Turn(reactor)
         self.clock = IstatClock(reactor, config.fake_time)
@@ -110,10 +118,14 @@ class IstatDaemon:
         self._journal: CounterLog | None = None
         self._blacklisted_at = 0.0
         self._next_agent = 0
-        self.entry = NameSpread(carets, self.table, _Both(list(self._sinks())), self.telemetry.account("carets"))
+        self.entry = NameSpread(carets, self.table, _Both(list(self._sinks())), self.account("carets"))
         self._build_doors()
         self.turn.add(self._write_log)  # behind the intakes, whose rows it writes
         self.service = self._sequence()
+
+    def account(self, part: str) -> Account:
+        """Return the account of one of our parts."""
+        return self.telemetry.account(f"istat {part}")
 
     # the graph
 
@@ -121,7 +133,7 @@ class IstatDaemon:
         if self.config.store:
             yield self._kept()
         if self.config.agent:
-            account = self.telemetry.account("forward")
+            account = self.account("forward")
             self.window = ForwardWindow(self.table, account, self.clock, MOST_FORWARDED)
             yield self.window
 
@@ -129,24 +141,27 @@ class IstatDaemon:
         """Return what leads into the store."""
         config = self.config
         retentions = parse_stat_retentions(config.retention)
-        options = StatFileOptions(parents=config.levels_above, sparse=config.allocation == "sparse")
+        options = StatFileOptions(
+            files_to_keep(config.num_files or MOST_FILES, file_limit(), inf),
+            sparse=config.allocation == "sparse",
+            parents=config.levels_above,
+        )
         self.store = StatStore(config.store, retentions, options)
         self.tree = CounterTree()
         self.cache = CounterCache(
-            self.table, self.telemetry.account("counters"), self.store.is_event, self.clock,
+            self.table, self.account("counters"), self.store.is_event, self.clock,
             step_s=retentions[0].interval, most=MOST_WAITING, opened=self._opened,
         )  # fmt: skip
-        folder = os.path.abspath(config.store) + ".log"
-        self._segments = SegmentLog(folder)
-        self._journal = CounterLog(self._segments, self.table, self.telemetry.account("log"))
+        self._segments = SegmentLog(os.path.abspath(config.log_folder))
+        self._journal = CounterLog(self._segments, self.table, self.account("log"))
         self.cache.log = self._journal.append
         self.writer = CounterWriter(
-            self.reactor, self.cache, self.store, self.gate, self.telemetry.account("writer"), config.flush_s,
+            self.reactor, self.cache, self.store, self.gate, self.account("writer"), config.flush_s,
             self._journal,
         )  # fmt: skip
         answers = self.answers
         answers.tree, answers.store, answers.cache, answers.writer = self.tree, self.store, self.cache, self.writer
-        return NameSpread(levels_above(config.rollup), self.table, self.cache, self.telemetry.account("rollup"))
+        return NameSpread(levels_above(config.rollup), self.table, self.cache, self.account("rollup"))
 
     def _sequence(self) -> Sequence:
         sequence = Sequence()
@@ -160,10 +175,11 @@ class IstatDaemon:
         yield Step("settings", self._load_settings, self._save_settings)
         if self.writer is not None and self._journal is not None:
             yield Step("log", self._recover, self._close_log)
-            yield Syncer(reactor, self._journal.sync, SYNC_S, self.telemetry.account("log"))
+            yield Syncer(reactor, self._journal.sync, SYNC_S, self.account("log"))
             yield self.writer
             if config.prune_interval_s:
                 yield Every("empty folders", reactor, config.prune_interval_s, self._prune)
+            yield Every("free space", reactor, SPACE_S, self._look_for_space)
         if config.agent:
             yield Step("agents", self._connect, self._disconnect)
             yield Every("forwarding", reactor, config.agent_interval_s, lambda _now: self.forward())
@@ -185,8 +201,8 @@ class IstatDaemon:
     def _build_doors(self) -> None:
         """Make what the doors lead to, be they open or not."""
         config = self.config
-        self.http = IstatResource(self.answers, self.telemetry.account("http"), config.compress)
-        count = self.telemetry.account("admin").count
+        self.http = IstatResource(self.answers, self.account("http"), config.compress)
+        count = self.account("admin").count
         self.orders = Orders(
             self.clock, self.answers, self.settings, self.peers.purge, self.flush_all, self.delete, self._stats, count,
             config.log_level,
@@ -208,7 +224,7 @@ class IstatDaemon:
             lambda emit: wrap(StatCodec(self.table, SummaryColumns(8192), emit, self._about)),
             sink=self.entry,
             gate=self.gate,
-            account=self.telemetry.account(name),
+            account=self.account(name),
             bad_log=self._bad_log,
             now=self.clock,
             begin=self.turn.begin,
@@ -282,12 +298,23 @@ class IstatDaemon:
         """Return what `stats` shows beside the clock."""
         if not self.config.http_port:
             return []
-        current = self.telemetry.account("http").gauges["current"]()
+        current = self.account("http").gauges["current"]()
         return [("http.port", str(self.config.http_port)), ("http.current", str(int(current)))]
 
     def _prune(self, _now: float) -> None:
         if self.writer is not None:
             self.writer.read(self.store.prune).addErrback(self._told, "removing empty folders")
+
+    def _look_for_space(self, _now: float) -> None:
+        """Warn when the disk of the store is nearly full; writing goes on."""
+        try:
+            found = os.statvfs(self.config.store)
+        except OSError:
+            return
+        free = found.f_bavail * found.f_frsize if found.f_favail >= FEW_INODES or not found.f_files else 0
+        wanted = MIN_SPACE_BYTES if self.config.min_space_bytes < 0 else self.config.min_space_bytes
+        if free < wanted:
+            self._log.warn("not enough free space on device: {free} bytes, {wanted} wanted", free=free, wanted=wanted)
 
     def _told(self, failure: Any, what: str) -> None:
         self._log.failure("{what} failed", failure, what=what)
@@ -302,6 +329,19 @@ class IstatDaemon:
                 self._blacklisted_at = changed
         except OSError as error:
             self._log.warn("{path}: {why}", path=self.config.blacklist_path, why=error.strerror)
+
+    def change(self, config: IstatConfig) -> None:
+        """Take a configuration that differs only in what can be taken."""
+        self.config = config
+        self.http.compress = config.compress
+        self.orders.log_levels[0] = config.log_level
+        for name in self.orders.debug:
+            self.orders.debug[name] = name in config.debug
+
+    def status(self) -> dict[str, object]:
+        """Return the state as plain values."""
+        counters = 0 if self.writer is None else len(self.tree)
+        return {"counters": counters, "istat_paused_for": sorted(self.gate.reasons)}
 
     # start and stop
 
@@ -377,10 +417,9 @@ def agent_of(daemon: IstatDaemon) -> AgentDestination:
     """
     config = daemon.config
     host, port = host_and_port(config.agent)
-    folder = f"{config.store or os.path.join(config.settings, 'istatd')}.spool"
     hello = greeting(socket.gethostname(), f"cadtwist {__version__}")
     limits = QueueLimits(max_bytes=16 << 20, policy="drop_oldest", spool_bytes=SPOOL_BYTES)
     options = DestinationOptions(host=host, port=port, connections=config.agent_connections, limits=limits)
-    account = daemon.telemetry.account(f"agent {config.agent}")
-    backlog = Backlog(os.path.join(folder, config.agent.replace(":", "_").replace("/", "_")))
+    account = daemon.account(f"agent {config.agent}")
+    backlog = Backlog(os.path.join(config.spool_folder, config.agent.replace(":", "_").replace("/", "_")))
     return AgentDestination(daemon.reactor, config.agent, options, account, lambda: hello, backlog)

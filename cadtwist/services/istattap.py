@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.application.service import IService
 from twisted.python.usage import Options as TwistedOptions
 
 from cadtwist.config.errors import Problems
-from cadtwist.config.istatd import DEFAULT_FILE, config_path, load_istatd
-from cadtwist.config.istatmodel import IstatConfig
-from cadtwist.config.load import read_file
-from cadtwist.errors import CadtwistError
-from cadtwist.services.istat import IstatDaemon
-from cadtwist.services.options import EXIT_LEGACY, fail_with
+from cadtwist.config.istatd import DEFAULT_FILE, config_path, read_istatd
+from cadtwist.config.load import Loaded, load, read_file
+from cadtwist.services.options import EXIT_LEGACY, make
 
-__all__ = ["Options", "load_config", "makeService"]
+__all__ = ["COMMAND", "Options", "file_of", "makeService"]
+
+EXIT_START = 2
+COMMAND = "CADTWIST_ISTATD_COMMAND"
+"""In the environment of what istatd's own commands start: they have done what the options say of the process."""
+
+_TWISTDS = {"log_file": "--logfile", "daemonize": "--nodaemon"}
 
 
 class Options(TwistedOptions):
@@ -36,28 +41,31 @@ class Options(TwistedOptions):
         self["config"], self.arguments = config_path(given)
 
 
-def load_config(path: str | None, arguments: Sequence[str]) -> tuple[IstatConfig, Problems]:
-    """Read the file and the command line; a default file that is missing is no fault."""
-    problems = Problems()
-    text = ""
-    try:
-        text = read_file(path or DEFAULT_FILE)
-    except FileNotFoundError:
-        if path is not None:
-            problems.error(path, 0, "", "no such file")
-    except (OSError, ValueError) as error:
-        problems.error(path or DEFAULT_FILE, 0, "", f"cannot be read: {error}")
-    return load_istatd(text, path or DEFAULT_FILE, arguments, problems), problems
+def file_of(path: str | None) -> str:
+    """Return the file to read: the one that was named, else the default one if it is there, else none (empty)."""
+    return path if path is not None else DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else ""
 
 
 def makeService(options: Any) -> IService:
-    """Return the service for `options`; a faulty configuration exits with 1 as istatd does."""
-    config, problems = load_config(options["config"], options.arguments)
-    if problems.failed:
-        fail_with(problems.texts("error"), EXIT_LEGACY)
-    from twisted.internet import reactor  # noqa: PLC0415 (the reactor is chosen by twistd, after import)
+    """Return the service for `options`; a faulty configuration exits with 1, a start that fails with 2."""
+    return make(_loader(options["config"], options.arguments), options, EXIT_LEGACY, EXIT_START)
 
-    try:
-        return IstatDaemon(reactor, config).service
-    except (CadtwistError, OSError) as error:
-        fail_with([str(error)], EXIT_LEGACY + 1)
+
+def _loader(path: str | None, arguments: Sequence[str]) -> Callable[[], Loaded]:
+    def again() -> Loaded:
+        loaded = load(file_of(path), dialect="istatd", arguments=arguments)
+        notices = () if COMMAND in os.environ else _unused(loaded, arguments)
+        return replace(loaded, notices=loaded.notices + notices)
+
+    return again
+
+
+def _unused(loaded: Loaded, arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return what is to be said of options that only istatd's own commands honour."""
+    text = read_file(loaded.path) if loaded.files else ""
+    process = read_istatd(text, loaded.path, arguments, Problems()).process
+    return tuple(
+        f"{loaded.path}: {name.replace('_', '-')}: has no effect: twistd's own option {option} does it"
+        for name, option in _TWISTDS.items()
+        if getattr(process, name)
+    )

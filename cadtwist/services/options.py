@@ -17,11 +17,12 @@ from twisted.logger import Logger
 from twisted.python.usage import Options, UsageError
 
 from cadtwist.config.load import Loaded, load
+from cadtwist.config.model import Config
 from cadtwist.errors import CadtwistError, ConfigError
 from cadtwist.net.handover import Inheritance
 from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.build import Daemon
-from cadtwist.services.descriptors import raise_file_limit
+from cadtwist.services.descriptors import raise_file_limit, set_file_limit
 from cadtwist.services.handover import Handover, Predecessor, predecessor, spawner
 from cadtwist.services.orphans import orphaned
 from cadtwist.services.pidfile import PidFile
@@ -99,16 +100,20 @@ def loader(
     return again
 
 
-def make(load_again: Load, options: Any, status: int) -> IService:
-    """Return the service that runs the configuration; with faults, print all of them and exit with `status`."""
+def make(load_again: Load, options: Any, status: int, start_status: int | None = None) -> IService:
+    """Return the service that runs the configuration; with faults, print all of them and exit with `status`.
+
+    `start_status` is the one of a start that fails, where it is another.
+    """
     try:
         loaded = load_again()
     except ConfigError as error:
         fail_with(error.problems, status)
     from twisted.internet import reactor  # noqa: PLC0415 (the reactor is chosen by twistd, after import)
 
-    _become(options, loaded.config.user)
-    return DaemonService(reactor, loaded, load_again, status)
+    _allow_files(loaded.config, status)
+    _become(options, loaded.config, status)
+    return DaemonService(reactor, loaded, load_again, status if start_status is None else start_status)
 
 
 def _exit_with(status: int) -> None:
@@ -118,11 +123,31 @@ def _exit_with(status: int) -> None:
     os._exit(status)
 
 
-def _become(options: Any, user: str) -> None:
-    """Tell twistd to become `user` after it wrote its pid file, as carbon's option USER does."""
-    if user and getattr(options, "parent", None) is not None and options.parent.get("uid") is None:
-        found = pwd.getpwnam(user)
-        options.parent["uid"], options.parent["gid"] = found.pw_uid, found.pw_gid
+def _allow_files(config: Config, status: int) -> None:
+    """Set the limit of open files that a counter daemon asks for, while we may."""
+    if config.istat is not None and config.istat.num_files:
+        try:
+            set_file_limit(config.istat.num_files)
+        except (OSError, ValueError) as error:
+            fail_with([f"num-files: {config.istat.num_files}: {error}"], status)
+
+
+def _become(options: Any, config: Config, status: int) -> None:
+    """Tell twistd to become the user of the configuration after it wrote its pid file, as carbon's option USER does.
+
+    Folders of a counter daemon are made, and given to that user, as istatd does.
+    """
+    user = config.user
+    if not user or getattr(options, "parent", None) is None or options.parent.get("uid") is not None:
+        return
+    try:
+        found = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+        for folder in () if config.istat is None else config.istat.folders:
+            os.makedirs(folder, exist_ok=True)
+            os.chown(folder, found.pw_uid, found.pw_gid)
+    except (KeyError, OSError) as error:
+        fail_with([f"user: {user}: {error}"], status)
+    options.parent["uid"], options.parent["gid"] = found.pw_uid, found.pw_gid
 
 
 class DaemonService(Service):

@@ -77,6 +77,8 @@ class CheckTests(SynchronousTestCase):
     def test_every_dialect_is_recognised_and_printed(self) -> None:
         for name, text, dialect in (
             ("s.json", '{"statsd": {"shard_map": ["h:1"]}}', "statsrelay"),
+            ("istatd.cfg", "--store /nowhere\n", "istatd"),
+            ("mine", "--store /nowhere\n", "istatd"),
             ("c.toml", '[default]\n[a]\nmsg_type = "statsd"\n[[a.servers]]\nservers = ["tcp://h:1"]\n', "cadent"),
             ("p.js", "{\nnodes: [{host: 'h', port: 1, adminport: 2}]}", "statsd-proxy"),
         ):

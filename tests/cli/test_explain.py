@@ -69,6 +69,27 @@ class ExplainTests(_Site):
     def test_tags_are_brought_into_order(self) -> None:
         self.assertEqual(self.steps("fast;b=2;a=1")["tags"], "becomes fast;a=1;b=2")
 
+    def test_counters(self) -> None:
+        store = os.path.join(self.root, "counters")
+        self.write("istatd.cfg", f"--store {store}\n--agent h:1\n--rollup 1\n--retention 10s:1h,5m:2h\n")
+        os.makedirs(os.path.join(store, "a", "x"))
+        stdout = io.StringIO()
+        argv = ["-c", os.path.join(self.root, "conf", "istatd.cfg"), "--json", "A^x^..."]
+        self.assertEqual(explain.run(argv, stdout, self.environ), 0)
+        steps = [(step["station"], step["metric"], step["decided"]) for step in json.loads(stdout.getvalue())[argv[-1]]]
+        self.assertEqual(
+            steps,
+            [
+                ("counters", "A^x^...", "A.x, A...."),
+                ("sent to", "A.x", "h:1"),
+                ("folder", "A.x", f"{store}/a/x: 10s, 5m (exists)"),
+                ("folder", "A", f"{store}/a: 10s, 5m (exists)"),
+                ("sent to", "A....", "h:1"),
+                ("folder", "A....", f"{store}/a: 10s, 5m (exists)"),
+                ("folder", "A...", f"{store}/a: 10s, 5m (exists)"),
+            ],
+        )
+
     def test_text(self) -> None:
         stdout = io.StringIO()
         explain.run(["fast;b=2;a=1"], stdout, self.environ)

@@ -12,10 +12,12 @@ from msgspec import Struct
 from msgspec.structs import fields, replace
 
 from cadtwist.config.accumulatormodel import METRIC_DRIVERS, AccumulatorConfig, BinConfig, Pairs
+from cadtwist.config.istatmodel import DEBUG_OPTIONS
 from cadtwist.config.model import (
     AggregateRule,
     AggregationRule,
     Config,
+    IstatConfig,
     Listener,
     RewriteRule,
     SchemaRule,
@@ -42,6 +44,7 @@ from cadtwist.config.relaymodel import (
 from cadtwist.model.aggregationrules import AGGREGATE_METHODS
 from cadtwist.model.consolidation import METHODS
 from cadtwist.model.retention import checked_archives
+from cadtwist.model.statretention import DEFAULT_RETENTION
 
 __all__ = ["configs"]
 
@@ -286,7 +289,9 @@ def _accumulators(draw: st.DrawFn, relay: str) -> AccumulatorConfig:
 def configs(draw: st.DrawFn) -> Config:
     """Any usable Config."""
     config: Config = draw(_struct(Config, ""))
-    if config.cache is not None:
+    if config.istat is not None:
+        config = replace(config, istat=_usable_counters(config.istat))
+    if config.cache is not None or config.istat is not None:
         config = replace(config, processes=replace(config.processes, workers=1))
     destinations = draw(_destinations())
     names = [destination.name for destination in destinations]
@@ -304,3 +309,21 @@ def configs(draw: st.DrawFn) -> Config:
     accumulators = [draw(_accumulators(relay.name)) for relay in relays if draw(st.booleans())]
     config = replace(config, accumulators=tuple(accumulators))
     return replace(config, destinations=destinations, relays=relays, health_metrics=metrics, listeners=listeners)
+
+
+def _usable_counters(istat: IstatConfig) -> IstatConfig:
+    """Return a counter daemon whose texts have the form that they must have; its doors are at ports of their own."""
+    return replace(
+        istat,
+        listen_address="::1" if istat.listen_address else "",
+        retention=DEFAULT_RETENTION,
+        store=istat.store or "var/store",
+        agent="localhost:1" if istat.agent else "",
+        replica_of="[::1]:2" if istat.replica_of else "",
+        stat_port=0,
+        http_port=0,
+        admin_port=0,
+        replica_port=0,
+        prometheus_port=0,
+        debug=DEBUG_OPTIONS[: len(istat.debug)],
+    )

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.carbonoptions import CARBON_OPTIONS, DOORS, GROUPS
 from cadtwist.config.carbonrow import parse_value
+from cadtwist.config.istatoptions import ISTAT_OPTIONS
 from cadtwist.config.options import OPTIONS
 from cadtwist.config.relayoptions import RELAY_OPTIONS
 
@@ -28,7 +29,7 @@ class TableTests(SynchronousTestCase):
         targets = {row.target for row in CARBON_OPTIONS.values()}
         own = {"program", "instance", "schemas", "aggregation", "storage.kind", "stages.normalise_tags"}
         effects = {"stages.blacklist", "stages.whitelist", "wal.directory", "log.directory"}
-        others = {row.path for row in RELAY_OPTIONS} | {"stages.rewrite", "stages.post_rewrite"}
+        others = {row.path for row in (*RELAY_OPTIONS, *ISTAT_OPTIONS)} | {"stages.rewrite", "stages.post_rewrite"}
         missing = {
             row.path
             for row in OPTIONS

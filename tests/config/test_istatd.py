@@ -4,9 +4,10 @@ from msgspec.structs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.errors import Problems
-from cadtwist.config.istatd import config_path, host_and_port, load_istatd, usage
-from cadtwist.config.istatmodel import DEBUG_OPTIONS, IstatConfig
-from cadtwist.config.istatoptions import ISTATD_OPTIONS, option_named
+from cadtwist.config.istatchecks import host_and_port
+from cadtwist.config.istatd import Istatd, config_path, load_istatd, read_istatd, usage
+from cadtwist.config.istatmodel import DEBUG_OPTIONS, IstatConfig, IstatdProcess
+from cadtwist.config.istatoptions import ISTAT_OPTIONS, ISTATD_OPTIONS, PROCESS, option_named
 
 PACKAGED = """
 # the packaged server
@@ -26,7 +27,7 @@ PACKAGED = """
 class LoadTests(SynchronousTestCase):
     def load(self, text: str, *argv: str) -> tuple[IstatConfig, Problems]:
         problems = Problems()
-        return load_istatd(text, "x.cfg", argv, problems), problems
+        return read_istatd(text, "x.cfg", argv, problems).istat, problems
 
     def good(self, text: str, *argv: str) -> IstatConfig:
         config, problems = self.load(text, *argv)
@@ -42,7 +43,7 @@ class LoadTests(SynchronousTestCase):
             config,
             IstatConfig(
                 stat_port=18001, http_port=8011, admin_port=8031, num_files=945000, store="/var/db/istatd/store",
-                settings="/var/db/istatd/settings", pid_file="/var/run/istatd-server.pid", daemonize=True,
+                settings="/var/db/istatd/settings", files_dir="/var/db/istatd/files",
             ),
         )  # fmt: skip
         self.assertEqual(problems.texts("error"), [])
@@ -50,6 +51,26 @@ class LoadTests(SynchronousTestCase):
             problems.texts("notice"),
             ["x.cfg:7: thread-count: has no effect: threads are chosen by what they do, not by number"],
         )
+
+    def test_what_concerns_the_process(self) -> None:
+        problems = Problems()
+        found = read_istatd(PACKAGED + "user istatd\nlog-file x.log\n", "x.cfg", (), problems).process
+        self.assertEqual(
+            found,
+            IstatdProcess(user="istatd", log_file="x.log", pid_file="/var/run/istatd-server.pid", daemonize=True),
+        )
+        config = load_istatd(PACKAGED, "x.cfg", ("--user", "7"), problems)
+        self.assertEqual((config.program, config.user), ("istatd", "7"))
+        self.assertEqual(config.processes.pid_file, "/var/run/istatd-server.pid")
+        self.assertEqual(config.istat, read_istatd(PACKAGED, "x.cfg", (), problems).istat)
+
+    def test_folders_lie_beside_the_store(self) -> None:
+        config = self.good("store ./a/store\nsettings redis://h/1")
+        self.assertEqual((config.files_dir, config.settings), ("./a/files", "redis://h/1"))
+        self.assertEqual(config.folders, ("./a/store", "./a/store.log", "./a/store.bak"))
+        config = self.good("agent h:1")
+        self.assertEqual((config.files_dir, config.settings), ("files", "/tmp"))
+        self.assertEqual(config.folders, ("/tmp/istatd.spool", "/tmp"))
 
     def test_all_ways_to_write_a_line(self) -> None:
         for line in (
@@ -120,14 +141,22 @@ class LoadTests(SynchronousTestCase):
 class TableTests(SynchronousTestCase):
     def test_every_field_has_its_option_and_the_other_way_round(self) -> None:
         named = [option.field for option in ISTATD_OPTIONS if option.field]
-        self.assertEqual(sorted(named), sorted(field.name for field in fields(IstatConfig)))
+        process = [f"{PROCESS}{field.name}" for field in fields(IstatdProcess)]
+        self.assertEqual(sorted(named), sorted([*(field.name for field in fields(IstatConfig)), *process]))
+
+    def test_units_of_native_keys_are_those_of_the_fields(self) -> None:
+        rows = {row.path: row for row in ISTAT_OPTIONS}
+        row = rows["istat.udp_buffer_bytes"]
+        self.assertEqual((row.unit, row.low), ("bytes", 1024))
+        self.assertEqual(rows["istat.compress"].doc, "compress answers for those who accept it")
 
     def test_usage_shows_all(self) -> None:
-        shown = usage(IstatConfig(store="/s", debug=("http",)))
+        shown = usage(Istatd(IstatConfig(store="/s", debug=("http",)), IstatdProcess(user="me")))
         for option in ISTATD_OPTIONS:
             self.assertIn(f"--{option.name}", shown)
             self.assertEqual(option_named(option.name), option)
         self.assertIn("--store (/s)", shown)
+        self.assertIn("--user (me)", shown)
         self.assertIn("--udp-buffer-size (1024)", shown)
         self.assertIn(DEBUG_OPTIONS[-1], shown)
 

@@ -30,13 +30,16 @@ def _load(text: str, files: dict[str, str] | None = None) -> tuple[Config, Probl
     return load_native(text, "conf/x.toml", read, problems), problems
 
 
+NOWHERE = "there is neither [cache] nor [[relays]] nor [istat]: datapoints are received and kept nowhere"
+
+
 class LoadNativeTests(SynchronousTestCase):
     def test_an_empty_text_is_all_defaults(self) -> None:
         config, problems = _load("")
         self.assertEqual(config, Config())
         self.assertEqual(
             [str(report) for report in problems.reports],
-            ["conf/x.toml: cache: there is neither [cache] nor [[relays]]: datapoints are received and kept nowhere"],
+            [f"conf/x.toml: cache: {NOWHERE}"],
         )
 
     def test_reads_groups_lists_and_whole_numbers_as_numbers(self) -> None:

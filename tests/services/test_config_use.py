@@ -29,8 +29,14 @@ IN_LOOPS = (
 )
 """What is read of entries that loops and functions hand on: the search only sees that the name is read somewhere."""
 
-AWAITED = ("accumulators.",)
-"""Cadent's accumulators, which no service runs yet: said at start."""
+COUNTERS = "istat"
+"""The part of the Config that a counter daemon is given as its `config`."""
+
+AWAITED = (
+    "accumulators.", "istat.replica", "istat.prometheus_port", "istat.translate", "istat.tagnames_path",
+    "istat.max_metrics", "istat.metrics_cleanup_s",
+)  # fmt: skip
+"""Cadent's accumulators, replicas and Prometheus' door of counters: what no service runs yet."""
 
 
 def sources() -> Iterator[ast.Module]:
@@ -80,7 +86,7 @@ class Reads(ast.NodeVisitor):
             return self.section_of(node.func)
         if isinstance(node, ast.Attribute):
             if node.attr in ("config", "_config"):
-                return ""
+                return COUNTERS if self.names["config"] == COUNTERS else ""
             if self.names.get(node.attr) is not None and isinstance(node.value, ast.Name) and node.value.id == "self":
                 return self.names[node.attr]
             outer = self.section_of(node.value)

@@ -19,6 +19,7 @@ HTTP_OUT = (
     '[[destinations]]\nname = "a"\ntransport = "http"\npath = "http://127.0.0.1:2004/"\n'
 )
 HTTP_IN = '[[listeners]]\nprotocol = "http"\ntransport = "tcp"\ninterface = "127.0.0.1"\nport = 8080\n'
+COUNTERS = '[istat]\nstore = "counters"\nhttp_port = 0\n'
 CACHE = '[cache]\n[storage]\nkind = "memory"\n[wal]\nenabled = false\n'
 
 BUILD = """
@@ -52,6 +53,9 @@ class ImportTests(SynchronousTestCase):
 
     def test_relay_needs_none(self) -> None:
         self.assertEqual(heavy(LISTENER + RELAY), set())
+
+    def test_counters(self) -> None:
+        self.assertFalse(heavy(COUNTERS) & {WHISPER, SQLITE, TREQ, CLIENT})
 
     def test_http_output(self) -> None:
         found = heavy(LISTENER + HTTP_OUT)

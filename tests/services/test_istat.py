@@ -8,11 +8,15 @@ import shutil
 import struct
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.internet.defer import ensureDeferred
 
+from cadtwist.config.istatmodel import IstatConfig
+from cadtwist.config.model import CacheConfig, Config, SelfMetricsConfig, StorageConfig, TagsConfig, WalConfig
 from cadtwist.errors import StorageError
 from cadtwist.kernels.statformat import COLLATED
-from tests.services.istatdaemons import IstatCase
+from cadtwist.services.build import Daemon
+from tests.services.istatdaemons import IstatCase, reactor
 
 T = 1325394000
 NOW = 1325395000
@@ -332,3 +336,34 @@ class CrashTests(IstatCase):
         await self.admin(one, "flush")
         accounts = [a.snapshot() for a in one.telemetry.accounts.values() if a.balance()]
         self.assertEqual(json.loads(json.dumps(accounts)), [])
+
+
+class PartOfAllTests(IstatCase):
+    """Counters beside metrics, in one process."""
+
+    def test_counters_beside_metrics(self) -> Any:
+        config = IstatConfig(
+            stat_port=0, http_port=0, store=os.path.join(self.folder, "s"), settings=self.folder, allocation="sparse"
+        )
+        whole = Config(
+            program="both", cache=CacheConfig(), wal=WalConfig(enabled=False), storage=StorageConfig(kind="memory"),
+            self_metrics=SelfMetricsConfig(interval_s=0), tags=TagsConfig(enabled=False), istat=config,
+        )  # fmt: skip
+
+        async def run() -> None:
+            daemon = Daemon(reactor, whole)
+            part = daemon.istat
+            assert part is not None
+            daemon.service.startService()
+            connection = self.send(part, "a.b 42", "*c 1")
+            self.assertEqual(daemon.status()["counters"], 3)
+            daemon.change(replace(whole, istat=replace(config, compress=False, log_level=3, debug=("http",))))
+            self.assertFalse(part.http.compress)
+            self.assertEqual((part.orders.log_levels[0], part.orders.debug["http"]), (3, True))
+            connection.connectionLost()
+            await daemon.service.stopService()
+            self.assertEqual(self.sums(part, "a.b"), [42.0])
+            self.assertEqual(daemon.status()["unbalanced"], {})
+            self.assertIn("istat lines", daemon.telemetry.accounts)
+
+        return ensureDeferred(run())

@@ -28,6 +28,7 @@ _GOOD = {
     "c.toml": '[default]\n[a]\nmsg_type = "statsd"\n[[a.servers]]\nservers = ["tcp://h:1"]\n',
     "p.js": "{nodes: [{host: 'h', port: 1, adminport: 2}]}",
     "n.toml": "[cache]\n",
+    "i.cfg": "--store /nowhere\n--user 0\n",
     "mine": "[all]\ndefault = true\ndestinations = h:1\n",
     "pre.toml": '[x]\nlisten_server = "a"\ndefault_backend = "a"\n[[x.map]]\nprefix = "p"\n',
 }
@@ -42,6 +43,7 @@ _ROWS = {
     "statsrelay": ("s.json", "statsrelay", 1),
     "statsd-proxy": ("p.js", "statsd-proxy", 1),
     "cadent": ("c.toml", "cadent", 2),
+    "istat": ("i.cfg", "istatd", 1),
     "cadtwist": ("n.toml", "cadtwist", 2),
 }
 """Each row: a configuration that it reads, the program that this makes, the status of faults."""
