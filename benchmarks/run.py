@@ -23,6 +23,7 @@ from benchmarks.memory import memory, site
 from benchmarks.relay import relay
 from benchmarks.reloading import relay_reload
 from benchmarks.report import Row, as_json, as_table
+from benchmarks.settings import settings
 
 GROUPS: dict[str, Group] = {
     "cache": cache,
@@ -42,6 +43,7 @@ GROUPS: dict[str, Group] = {
     "site": site,
     "relay": relay,
     "relay-reload": relay_reload,
+    "settings": settings,
 }
 
 

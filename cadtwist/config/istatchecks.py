@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from cadtwist.config.istatmodel import DEBUG_OPTIONS, IstatConfig
+from cadtwist.config.redisurl import REDIS, parse_redis_url
 from cadtwist.model.statretention import parse_stat_retentions
 
 __all__ = ["host_and_port", "istat_faults", "ports_of"]
@@ -34,6 +35,11 @@ def istat_faults(config: IstatConfig) -> Iterator[tuple[str, str]]:
                 host_and_port(getattr(config, field))
         except ValueError as fault:
             yield field, str(fault)
+    try:
+        if config.settings.startswith(REDIS):
+            parse_redis_url(config.settings)
+    except ValueError as fault:
+        yield "settings", str(fault)
     try:
         if config.listen_address:
             ipaddress.ip_address(config.listen_address)

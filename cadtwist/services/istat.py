@@ -52,11 +52,11 @@ from cadtwist.services.descriptors import file_limit, files_to_keep
 from cadtwist.services.istatparts import Answers, IstatClock, Orders
 from cadtwist.services.localcounters import LocalCounters
 from cadtwist.services.sequence import Every, Sequence, Step
+from cadtwist.services.settings import SettingsKeeper
 from cadtwist.services.syncer import Syncer
 from cadtwist.services.turn import Turn
 from cadtwist.stages.forward import ForwardWindow
 from cadtwist.stages.rollup import NameSpread, carets, levels_above
-from cadtwist.storage.settings import FileSettings
 from cadtwist.storage.statfile import StatFileOptions, StatStore
 from cadtwist.telemetry import Account, Telemetry
 from cadtwist.web.istatsite import IstatResource
@@ -70,7 +70,7 @@ MOST_FILES = 20_000
 SPOOL_BYTES = 1 << 30
 MIN_SPACE_BYTES, SPACE_S, FEW_INODES = 100 << 20, 30, 10
 MAX_BODY_BYTES = 16 << 20
-SETTINGS_S, PURGE_S, SYNC_S, LOCAL_S = 10, 300, 1.0, 5
+PURGE_S, SYNC_S, LOCAL_S = 300, 1.0, 5
 ANYWHERE = "0.0.0.0"  # noqa: S104 (istatd listens everywhere unless told otherwise)
 
 
@@ -111,7 +111,8 @@ class IstatDaemon:
         self.clock = IstatClock(reactor, config.fake_time)
         self.table = active.table.MetricTable(int.from_bytes(os.urandom(8), "little"))
         self.peers = Peers(reactor.seconds)
-        self.settings = FileSettings(config.settings)
+        self.settings_keeper = SettingsKeeper(reactor, config.settings)
+        self.settings = self.settings_keeper.settings
         self.answers = Answers(self.clock, self.settings, self.peers.told, config.files_dir, config.compat)
         self.agents: list[AgentDestination] = []
         self.writer: CounterWriter | None = None
@@ -172,7 +173,7 @@ class IstatDaemon:
     def _parts(self) -> Iterator[IService]:
         """Yield the parts in the order in which they start; they stop in the reverse order."""
         config, reactor = self.config, self.reactor
-        yield Step("settings", self._load_settings, self._save_settings)
+        yield from self.settings_keeper.services()
         if self.writer is not None and self._journal is not None:
             yield Step("log", self._recover, self._close_log)
             yield Syncer(reactor, self._journal.sync, SYNC_S, self.account("log"))
@@ -190,7 +191,6 @@ class IstatDaemon:
                 "local statistics", reactor, LOCAL_S,
                 lambda _now: self.lines.intake.feed(tail, counters.lines(self.clock()), "local statistics"),
             )  # fmt: skip
-        yield Every("settings to save", reactor, SETTINGS_S, lambda _now: self._save_settings())
         yield Every("old connections", reactor, PURGE_S, lambda _now: self.peers.purge_idle())
         if config.blacklist_path and config.blacklist_period_s > 0:
             self._read_blacklist(0)
@@ -344,19 +344,6 @@ class IstatDaemon:
         return {"counters": counters, "istat_paused_for": sorted(self.gate.reasons)}
 
     # start and stop
-
-    def _load_settings(self) -> None:
-        try:
-            self.settings.load_all()
-        except StorageError as error:
-            self._log.error("settings: {error}", error=error)
-
-    def _save_settings(self) -> None:
-        try:
-            if self.settings.dirty:
-                self.settings.save()
-        except StorageError as error:
-            self._log.error("settings: {error}", error=error)
 
     def _recover(self) -> None:
         """List what the store has, and take over what an earlier life left in the log."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Awaitable, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from cadtwist.errors import StorageError
 
@@ -57,12 +57,14 @@ def _unescaped(text: str) -> str:
 class FileSettings:
     """Sets in a folder, kept in memory while they are used.  Blocks on small files; for one thread.
 
-    A change is written by `save`, which the owner calls some seconds after `dirty` tells of one.
+    A change is written by `save`, which the owner calls some seconds after `dirty` tells of one.  The start reads what
+    the files say; what that means is found out when a set is first asked for.
     """
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self._sets: dict[str, dict[str, str]] = {}
+        self._texts: dict[str, str] = {}
         self._changed: set[str] = set()
         self._absent: set[str] = set()
 
@@ -79,10 +81,13 @@ class FileSettings:
         except OSError as error:
             raise StorageError(f"{self.folder}: {error.strerror}") from error
         for file in files:
-            if file.endswith(SUFFIX):
+            name = file.removesuffix(SUFFIX)
+            if name != file and name not in self._sets:
                 with contextlib.suppress(StorageError):
-                    self._known(file[: -len(SUFFIX)])
-        return len(self._sets)
+                    text = self._text(name)
+                    if text is not None:
+                        self._texts[name] = text
+        return len(self._sets) + len(self._texts)
 
     async def get(self, name: str) -> dict[str, str] | None:
         """Return a set, None where there is none of that name.  StorageError for a file that cannot be read."""
@@ -111,31 +116,33 @@ class FileSettings:
     def flush(self, name: str | None = None) -> None:
         """Save and forget: the next use reads the file again, so that changes made by hand count."""
         self.save(name)
-        for each in list(self._sets) if name is None else [name]:
+        for each in [*self._sets, *self._texts] if name is None else [name]:
             self._sets.pop(each, None)
+            self._texts.pop(each, None)
             self._absent.discard(each)
         if name is None:
             self._absent.clear()
 
     def load(self, name: str) -> None:
         """Merge what the file of a set says into memory."""
-        found = self._read(name)
-        if found is not None:
-            self._sets.setdefault(name, {}).update(found)
+        self._known(name)
+        text = self._text(name)
+        if text is not None:
+            self._sets.setdefault(name, {}).update(parse_settings(text))
             self._absent.discard(name)
 
     def _known(self, name: str) -> dict[str, str] | None:
         if name not in self._sets and name not in self._absent:
-            found = self._read(name)
-            if found is None:
+            text = self._texts.pop(name) if name in self._texts else self._text(name)
+            if text is None:
                 if len(self._absent) > _MOST_ABSENT:
                     self._absent.clear()
                 self._absent.add(name)
             else:
-                self._sets[name] = found
+                self._sets[name] = parse_settings(text)
         return self._sets.get(name)
 
-    def _read(self, name: str) -> dict[str, str] | None:
+    def _text(self, name: str) -> str | None:
         path = self._path(name)
         try:
             with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
@@ -146,7 +153,7 @@ class FileSettings:
             raise StorageError(f"{path}: {error.strerror}") from error
         if len(text) > MOST_BYTES:
             raise StorageError(f"{path}: longer than {MOST_BYTES} bytes")
-        return parse_settings(text)
+        return text
 
     def _write(self, name: str) -> None:
         path = self._path(name)
@@ -169,49 +176,50 @@ _MOST_ABSENT = 10_000
 
 
 class RedisClient(Protocol):
-    """What is asked of a connection to Redis: commands that return Deferreds, as txredisapi's do."""
+    """A connection to Redis."""
 
-    def hgetall(self, key: str) -> Awaitable[Any]:
-        """Return all fields of a hash."""
-
-    def hmset(self, key: str, mapping: Mapping[str, str]) -> Awaitable[Any]:
-        """Set fields of a hash."""
-
-    def hdel(self, key: str, fields: list[str]) -> Awaitable[Any]:
-        """Delete fields of a hash."""
-
-    def sadd(self, key: str, members: str) -> Awaitable[Any]:
-        """Add to a set."""
-
-    def sismember(self, key: str, member: str) -> Awaitable[Any]:
-        """Return whether a set has a member."""
+    def ask(self, *command: bytes) -> Awaitable[Any]:
+        """Return the answer to a command, texts as bytes; StorageError where there is none."""
 
 
 class RedisSettings:
-    """Sets as hashes `<prefix>NAME`; `<prefix>` itself names those that exist, so that one may be empty."""
+    """Sets as hashes `<prefix>NAME`; `<prefix>` itself names those that exist, so that one may be empty.
+
+    Reactor thread.  Every change is in Redis when `put` returns, so that several daemons share the sets.
+    """
 
     dirty = False
 
     def __init__(self, client: RedisClient, prefix: str = "istat:settings:") -> None:
         self._client = client
-        self._prefix = prefix
+        self._prefix = prefix.encode("utf-8")
 
     async def get(self, name: str) -> dict[str, str] | None:
-        """Return a set, None where there is none of that name."""
-        found = cast(dict[Any, Any], await self._client.hgetall(self._prefix + name))
-        if not found and not await self._client.sismember(self._prefix, name):
+        """Return a set, None where there is none of that name.  StorageError where Redis does not answer."""
+        known = _stored(name)
+        found = await self._client.ask(b"HGETALL", self._prefix + known)
+        if not found and not await self._client.ask(b"SISMEMBER", self._prefix, known):
             return None
-        return {_text(key): _text(value) for key, value in found.items()}
+        texts = [part.decode("utf-8", "replace") for part in found]
+        return dict(zip(texts[::2], texts[1::2], strict=True))
 
     async def put(self, name: str, changes: Mapping[str, str]) -> None:
-        """Change values, make the set if it is missing; an empty value deletes its key."""
-        await self._client.sadd(self._prefix, name)
-        kept = {key: value for key, value in changes.items() if value}
-        gone = [key for key, value in changes.items() if not value]
+        """Change values, make the set if it is missing; an empty value deletes its key.
+
+        StorageError where Redis does not answer; what it has done then may be done again.
+        """
+        known = _stored(name)
+        await self._client.ask(b"SADD", self._prefix, known)
+        kept = [_stored(text) for item in changes.items() if item[1] for text in item]
+        gone = [_stored(key) for key, value in changes.items() if not value]
         if kept:
-            await self._client.hmset(self._prefix + name, kept)
+            await self._client.ask(b"HSET", self._prefix + known, *kept)
         if gone:
-            await self._client.hdel(self._prefix + name, gone)
+            await self._client.ask(b"HDEL", self._prefix + known, *gone)
+
+    def load_all(self) -> int:
+        """Nothing is kept here."""
+        return 0
 
     def save(self, name: str | None = None) -> None:
         """Nothing waits: Redis has every change."""
@@ -223,5 +231,5 @@ class RedisSettings:
         """Nothing is kept here."""
 
 
-def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+def _stored(text: str) -> bytes:
+    return text.encode("utf-8", "replace")

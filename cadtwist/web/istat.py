@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any, NamedTuple, Protocol
 
+from cadtwist.errors import StorageError
 from cadtwist.query.countertree import CounterTree, matcher
 from cadtwist.query.istat import Selection
 from cadtwist.web.answers import Answer
@@ -106,6 +107,8 @@ async def respond(request: StatRequest, back: Backend) -> Answer:
         answer = await _dispatch(request, back)
     except _BadRequestError as error:
         answer = Answer(error_text(str(error)), JSON, 400)
+    except StorageError as error:
+        answer = Answer(error_text(f"HTTP exception: {error}"), JSON, 400)
     return Answer(answer.body, answer.content_type, answer.status, {**cross, **answer.headers}) if cross else answer
 
 

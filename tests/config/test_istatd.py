@@ -127,6 +127,11 @@ class LoadTests(SynchronousTestCase):
             ],
         )
 
+    def test_settings_in_redis(self) -> None:
+        self.assertEqual(self.good("store /s\nsettings redis://:secret@h:1/2").settings, "redis://:secret@h:1/2")
+        (fault,) = self.errors("store /s\nsettings redis://:secret@h:1/x")
+        self.assertEqual(fault, "x.cfg:2: settings: 'x' is no number of a database")
+
     def test_something_must_become_of_samples(self) -> None:
         self.assertEqual(
             self.errors(""), ["x.cfg: must have at least one of a forward address (agent) or a local store"]

@@ -74,6 +74,21 @@ class FileSettingsTests(SettingsCase):
         fresh = FileSettings(self.folder)
         self.assertEqual(fresh.load_all(), 20)
         self.assertEqual(self.result(fresh.get("s7")), {"key": "7"})
+        self.write("s8.set", "key=late\n")
+        self.assertEqual(self.result(fresh.get("s8")), {"key": "8"}, "as it was at the start")
+        fresh.load("s7")
+        fresh.flush("s9")
+        self.write("s9.set", "key=late\n")
+        self.assertEqual(self.result(fresh.get("s9")), {"key": "late"})
+        self.assertEqual(fresh.load_all(), 20)
+
+    def test_load_merges_into_a_set_that_was_not_asked_for_yet(self) -> None:
+        self.write("x.set", "a=1\nb=2\n")
+        fresh = FileSettings(self.folder)
+        fresh.load_all()
+        self.write("x.set", "b=3\n")
+        fresh.load("x")
+        self.assertEqual(self.result(fresh.get("x")), {"a": "1", "b": "3"})
 
     def test_changes_by_hand_count_after_a_flush(self) -> None:
         self.result(self.settings.put("x", {"a": "1"}))
@@ -115,30 +130,29 @@ class FileSettingsTests(SettingsCase):
 
 
 class FakeRedis:
-    """Hashes and sets in memory, answering as txredisapi does."""
+    """Hashes and sets in memory, answering as Redis does."""
 
     def __init__(self) -> None:
-        self.hashes: dict[str, dict[str, str]] = {}
-        self.sets: dict[str, set[str]] = {}
+        self.hashes: dict[bytes, dict[bytes, bytes]] = {}
+        self.sets: dict[bytes, set[bytes]] = {}
 
-    def hgetall(self, key: str) -> Deferred[dict[str, str]]:
-        return succeed(dict(self.hashes.get(key, {})))
-
-    def hmset(self, key: str, mapping: Any) -> Deferred[str]:
-        self.hashes.setdefault(key, {}).update(mapping)
-        return succeed("OK")
-
-    def hdel(self, key: str, fields: list[str]) -> Deferred[int]:
-        for field in fields:
-            self.hashes.get(key, {}).pop(field, None)
-        return succeed(len(fields))
-
-    def sadd(self, key: str, members: str) -> Deferred[int]:
-        self.sets.setdefault(key, set()).add(members)
-        return succeed(1)
-
-    def sismember(self, key: str, member: str) -> Deferred[bool]:
-        return succeed(member in self.sets.get(key, set()))
+    def ask(self, *command: bytes) -> Deferred[Any]:
+        name, key, *rest = command
+        hashed = self.hashes.get(key, {})
+        if name == b"HGETALL":
+            return succeed([part for item in hashed.items() for part in item])
+        if name == b"HSET":
+            self.hashes.setdefault(key, {}).update(zip(rest[::2], rest[1::2], strict=True))
+        elif name == b"HDEL":
+            for field in rest:
+                hashed.pop(field, None)
+        elif name == b"SADD":
+            self.sets.setdefault(key, set()).update(rest)
+        elif name == b"SISMEMBER":
+            return succeed(int(rest[0] in self.sets.get(key, set())))
+        else:
+            raise AssertionError(command)
+        return succeed(len(rest))
 
 
 class RedisSettingsTests(SettingsCase):
@@ -148,8 +162,22 @@ class RedisSettingsTests(SettingsCase):
         self.assertIsNone(self.result(settings.get("x")))
         self.result(settings.put("x", {"a": "1", "b": "2"}))
         self.result(settings.put("x", {"a": ""}))
-        self.assertEqual(client.hashes, {"istat:settings:x": {"b": "2"}})
+        self.assertEqual(client.hashes, {b"istat:settings:x": {b"b": b"2"}})
         self.assertEqual(self.result(settings.get("x")), {"b": "2"})
         self.result(settings.put("x", {"b": ""}))
         self.assertEqual(self.result(settings.get("x")), {})
-        self.assertFalse(settings.dirty)
+        self.assertEqual((settings.dirty, settings.load_all()), (False, 0))
+
+    def test_values_stay_the_texts_that_they_are(self) -> None:
+        settings = RedisSettings(FakeRedis())
+        values = {"number": "007", "float": "1.0", "text": "gr\u00fcn \\n", "{}": "{}"}
+        self.result(settings.put("x", values))
+        self.assertEqual(self.result(settings.get("x")), values)
+
+    @given(st.lists(st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["", "1", "x y"])), max_size=5))
+    def test_is_as_the_files_are(self, changes: list[dict[str, str]]) -> None:
+        files, redis = FileSettings(self.mktemp()), RedisSettings(FakeRedis())
+        for change in changes:
+            self.result(files.put("x", change))
+            self.result(redis.put("x", change))
+        self.assertEqual(self.result(redis.get("x")), self.result(files.get("x")))

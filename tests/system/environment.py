@@ -1,13 +1,13 @@
-"""The neighbours of the system tests and benchmarks: those of Python, carbon-c-relay, and (benchmarks only) go-carbon.
+"""The neighbours of the system tests and benchmarks: Python's, carbon-c-relay, Redis, and (benchmarks only) go-carbon.
 
 Run as a script it builds what is missing and says where it is::
 
-    python tests/system/environment.py [carbon] [graphite-web] [rainbow-saddle] [carbon-c-relay] [go-carbon]
+    python tests/system/environment.py [carbon] [graphite-web] [rainbow-saddle] [carbon-c-relay] [redis-server] ...
 
-carbon-c-relay is Debian's, installed where this is done by root.  Each other neighbour lives in an environment of its
-own under `.venv-neighbours/` in the checkout (or the folder named in CADTWIST_NEIGHBOURS) and is reused when it is
-there.  carbon 1.1.10 and Django 3.0 do not start on Python 3.12 and later, so that an older interpreter is looked for
-(CADTWIST_NEIGHBOUR_PYTHON names one).  Standard library only.
+carbon-c-relay and Redis are Debian's, installed where this is done by root.  Each other neighbour lives in an
+environment of its own under `.venv-neighbours/` in the checkout (or the folder named in CADTWIST_NEIGHBOURS) and is
+reused when it is there.  carbon 1.1.10 and Django 3.0 do not start on Python 3.12 and later, so that an older
+interpreter is looked for (CADTWIST_NEIGHBOUR_PYTHON names one).  Standard library only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
 }
 """What pip installs for each."""
 
-PACKAGES = ("carbon-c-relay",)
+PACKAGES = ("carbon-c-relay", "redis-server")
 """Debian's packages, each with a program of its name."""
 
 GO_CARBON = ("github.com/go-graphite/go-carbon", "v0.19.1")
