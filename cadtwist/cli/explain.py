@@ -25,7 +25,7 @@ from cadtwist.model.statretention import parse_stat_retentions
 from cadtwist.routing.routers import Router
 from cadtwist.routing.routes import targets
 from cadtwist.services.chains import GRAPHITE, group_label, name_rules, space_of, targets_of
-from cadtwist.services.routers import Sections, ingress, prereg_of, router_of
+from cadtwist.services.routers import Sections, ingress, preregs_of, router_of
 from cadtwist.stages.names import Outcome
 from cadtwist.stages.rollup import carets, levels_above
 from cadtwist.storage.schemas import SchemaTable
@@ -112,7 +112,7 @@ def _entered(config: Config) -> list[RelayConfig]:
 def _relayed(config: Config, relay: RelayConfig, name: str, routers: Routers) -> Iterator[Step]:
     """Yield what the filters of relays say about a name that comes in at `relay`, and who gets it from each group."""
     station = "relay" if len(config.relays) == 1 else f"relay {relay.name}"
-    preregs = {each.name: prereg_of(each) for each in config.relays if each.filters or each.default_relay}
+    preregs = preregs_of(config, True)
     verdict = Sections(preregs, relay.name).decide(name) if relay.name in preregs else Verdict(relay.name)
     if relay.name in preregs:
         matched = verdict.filter or "no filter"

@@ -12,12 +12,14 @@ from msgspec import Struct
 __all__ = [
     "INDEX_DRIVERS",
     "METRIC_DRIVERS",
+    "STATSD_OPTIONS",
     "AccumulatorApiConfig",
     "AccumulatorConfig",
     "AccumulatorWriterConfig",
     "BinConfig",
     "DriverConfig",
     "Pairs",
+    "option_fault",
 ]
 
 Pairs = tuple[tuple[str, str], ...]
@@ -25,6 +27,26 @@ AccumulatorFormat = Literal["statsd", "graphite"]
 
 METRIC_DRIVERS = ("file", "mysql", "cassandra", "whisper", "kafka")
 INDEX_DRIVERS = ("noop", "mysql", "cassandra", "whisper", "kafka")
+
+
+STATSD_OPTIONS = (
+    *("legacyNamespace", "prefixGauge", "prefixTimer", "prefixCounter", "prefixSet", "globalPrefix", "globalSuffix"),
+    "percentThreshold",
+)
+"""What `options` may name."""
+
+
+def option_fault(name: str, value: str) -> str | None:
+    """Return what is wrong with one of an accumulator's `options`, or None."""
+    if name not in STATSD_OPTIONS:
+        return f"{name!r} is unknown; known are {', '.join(STATSD_OPTIONS)}"
+    if name != "percentThreshold":
+        return None
+    try:
+        fits = all(-100 <= float(part) <= 100 for part in value.split(","))
+    except ValueError:
+        fits = False
+    return None if fits else f"{value!r} is not a list of numbers from -100 to 100"
 
 
 class BinConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,7 +87,8 @@ class AccumulatorApiConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class AccumulatorConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the relay `relay` receives, and no filter rejects or redirects, is added up.
 
-    Every `flush_s` the lines that are made of it go to the relay `backend` (empty: nowhere, only writers see them).
+    Every `flush_s` the lines that are made of it go through the filters of the relay `backend` to its groups, or into
+    the `cache` (empty: nowhere, only writers see them).
     `aligned`: at whole multiples of `flush_s`, else counted from the start.  `bins` are the resolutions for writers.
     `keep_keys`: what was not seen again is told as zero.
     """

@@ -73,14 +73,11 @@ class _Cadent:
         sections, default = self._sections, self._default
         if not any(not section.backend_only for section in sections):
             self._source.error((), "at least one section with a listener is needed")
-        names = tuple(section.name for section in sections)
+        formats: dict[str, str] = {section.name: section.lines.format for section in sections}
         listening = tuple(section.name for section in sections if not section.backend_only)
         fronts = PreRegs({}, ())
         if prereg is not None:
-            fronts = read_prereg(prereg[1], prereg[0], Sections(names, listening), problems)
-        for accumulator in fronts.accumulators:
-            text = f"[{accumulator.name}.accumulator] is read and not served yet: lines go on as they came"
-            problems.warning(prereg[0] if prereg else "", 0, "", text)
+            fronts = read_prereg(prereg[1], prereg[0], Sections(formats, listening), problems)
         relays = []
         for section in sections:
             front = fronts.fronts.get(section.name)
@@ -89,7 +86,7 @@ class _Cadent:
                 relay if front is None else replace(relay, filters=front.filters, default_relay=front.default_relay)
             )
         config = replace(
-            self._process(),
+            self._process(bool(fronts.accumulators)),
             listeners=(*(section.listener for section in sections if section.listener is not None), *self._ops()),
             relays=tuple(relays),
             destinations=tuple(found for section in sections for found in section.destinations.values()),
@@ -100,7 +97,7 @@ class _Cadent:
             self._source.error(self._written(config, place), fault)
         return config
 
-    def _process(self) -> Config:
+    def _process(self, accumulates: bool) -> Config:
         default = self._default
         profiles = default.flag("cpu_profile")
         for key, reason in IDLE_KEYS.items():
@@ -113,6 +110,10 @@ class _Cadent:
         received = max((section.read_buffer_bytes for section in self._sections), default=1 << 20)
         points = max((section.history_points for section in self._sections), default=256)
         procs = default.whole("num_procs", 0)
+        if accumulates and procs > 1:
+            text = "has no effect: one process has all lines that are added up"
+            self._source.notice(default.here("num_procs"), text)
+            procs = 1
         return Config(
             program="cadent",
             instance=self._instance,

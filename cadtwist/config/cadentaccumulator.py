@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cadtwist.config.accumulatormodel import (
     INDEX_DRIVERS,
     METRIC_DRIVERS,
+    STATSD_OPTIONS,
     AccumulatorApiConfig,
     AccumulatorConfig,
     AccumulatorFormat,
@@ -14,6 +16,7 @@ from cadtwist.config.accumulatormodel import (
     BinConfig,
     DriverConfig,
     Pairs,
+    option_fault,
 )
 from cadtwist.config.durations import seconds
 from cadtwist.config.relaychecks import host_and_port
@@ -23,10 +26,6 @@ __all__ = ["BLACKHOLE", "read_accumulator"]
 
 BLACKHOLE = "BLACKHOLE"
 _LATER = "belongs to Cadent 0.4"
-_STATSD_OPTIONS = (
-    *("legacyNamespace", "prefixGauge", "prefixTimer", "prefixCounter", "prefixSet", "globalPrefix", "globalSuffix"),
-    "percentThreshold",
-)
 _WHISPER = ("carbon", "graphite")
 _SPELLINGS = {"metric_table": "metrics_table", "compress": "compression"}
 """Of the README and of the code; `compress` is cassandra's own option as well."""
@@ -50,13 +49,16 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 _OWN_KEYS = ("driver", "dsn", "options", "input_queue_length", "metrics", "indexer")
 
 
-def read_accumulator(table: Table, name: str, relay: str, sections: tuple[str, ...]) -> AccumulatorConfig:
-    """Read the table of the PreReg `name`, which sits before the section `relay`; faults are noted."""
+def read_accumulator(table: Table, name: str, relay: str, formats: Mapping[str, str]) -> AccumulatorConfig:
+    """Read the table of the PreReg `name`, which sits before the section `relay`; faults are noted.
+
+    `formats` tells what the lines of each section are.
+    """
     bins = _bins(table)
     config = AccumulatorConfig(
         name=name,
         relay=relay,
-        backend=_backend(table, sections),
+        backend=_backend(table, formats),
         input_format=_format(table, "input_format"),
         output_format=_format(table, "output_format"),
         flush_s=_span(table, "accumulate_flush", bins[0].resolution_s),
@@ -70,13 +72,25 @@ def read_accumulator(table: Table, name: str, relay: str, sections: tuple[str, .
     )
     for key in ("tag_mode", "hash_mode", "bypass", "show_line_errors", "tcpapi"):
         table.has_no_effect(key, _LATER, False)
+    if config.tags:
+        table.source.notice(table.here("tags"), "has no effect: neither lines nor files have room for them")
     table.note_unknown()
-    if config.api is not None and config.writer is None:
-        table.source.warning(table.here("api"), "not opened: there is no writer")
+    for section, key, wanted in (
+        (config.relay, "input_format", config.input_format),
+        (config.backend, "output_format", config.output_format),
+    ):
+        if formats.get(section, wanted) not in (wanted, "regex"):
+            text = f"lines of {section!r} are {formats[section]}: they will be refused"
+            table.source.warning(table.here(key), text)
+    if config.writer is not None:
+        table.source.warning(table.here("writer"), "read and not served yet: nothing is written")
+    if config.api is not None:
+        reason = "it is read and not served yet" if config.writer is not None else "there is no writer"
+        table.source.warning(table.here("api"), f"not opened: {reason}")
     return config
 
 
-def _backend(table: Table, sections: tuple[str, ...]) -> str:
+def _backend(table: Table, sections: Mapping[str, str]) -> str:
     name = table.text("backend")
     if not name:
         table.source.error(table.path, f"backend is missing: a section, or {BLACKHOLE}")
@@ -138,21 +152,12 @@ def _options(table: Table) -> Pairs:
             table.source.error(place, f"{pair!r} is not a pair of name and value")
             continue
         name, value = pair[0], _text(pair[1])
-        if name not in _STATSD_OPTIONS:
-            table.source.warning(place, f"{name!r} is unknown; known are {', '.join(_STATSD_OPTIONS)}")
-            continue
-        if name == "percentThreshold" and not _thresholds(value):
-            table.source.error(place, f"{value!r} is not a list of numbers")
+        fault = option_fault(name, value)
+        if fault is not None:
+            (table.source.error if name in STATSD_OPTIONS else table.source.warning)(place, fault)
             continue
         found.append((name, value))
     return tuple(found)
-
-
-def _thresholds(text: str) -> bool:
-    try:
-        return all(-100 <= float(part) <= 100 for part in text.split(","))
-    except ValueError:
-        return False
 
 
 def _tags(table: Table) -> Pairs:

@@ -17,9 +17,9 @@ _KINDS = ("regex", "prefix", "substring", "noop")
 
 
 class Sections(Struct, frozen=True):
-    """The names of the main file's sections: all of them, and those that have a listener."""
+    """The sections of the main file: what their lines are, by name, and the names of those that have a listener."""
 
-    names: tuple[str, ...]
+    formats: dict[str, str]
     listening: tuple[str, ...]
 
 
@@ -75,29 +75,25 @@ class _PreReg:
         self._default = self._section("default_backend")
 
     def front(self) -> Front:
-        """Return its filters and its default section.
-
-        With an accumulator, what no filter decides is added up and not sent anywhere.
-        """
+        """Return its filters and its default section, which with an accumulator is for what accumulators make."""
         table = self._table
         maps = table.tables("map")
         if not maps and self._accumulator is None:
             self._source.warning(table.path, "neither [[map]] nor accumulator: nothing is decided here")
         filters = tuple(rule for rule in map(self._filter, maps) if rule is not None)
-        elsewhere = self._default if self._default != self.listen_server and self._accumulator is None else ""
-        return Front(filters, elsewhere)
+        return Front(filters, self._default if self._default != self.listen_server else "")
 
     def accumulator(self) -> AccumulatorConfig | None:
         """Return its accumulator."""
         if self._accumulator is None:
             return None
-        return read_accumulator(self._accumulator, self._name, self.listen_server, self._sections.names)
+        return read_accumulator(self._accumulator, self._name, self.listen_server, self._sections.formats)
 
     def _listening(self) -> str:
         name = self._table.text("listen_server")
         if not name:
             self._source.error(self._table.path, "listen_server is missing")
-        elif name not in self._sections.names:
+        elif name not in self._sections.formats:
             self._table.error("listen_server", f"there is no section {name!r}")
         elif name not in self._sections.listening:
             self._table.error("listen_server", f"{name!r} has no listener: there is nothing to sit before")
@@ -109,7 +105,7 @@ class _PreReg:
         name = self._table.text(key)
         if not name:
             self._source.error(self._table.path, f"{key} is missing")
-        elif name not in self._sections.names:
+        elif name not in self._sections.formats:
             self._table.error(key, f"there is no section {name!r}")
         return name
 
@@ -127,7 +123,7 @@ class _PreReg:
         backend = table.text("backend")
         rejects = table.flag("reject")
         table.note_unknown()
-        if backend and backend not in self._sections.names:
+        if backend and backend not in self._sections.formats:
             table.error("backend", f"there is no section {backend!r}")
             return None
         if kind != "noop" and not pattern:

@@ -159,18 +159,18 @@ def _destinations() -> Iterator[Option]:
 
 
 def _driver(prefix: str) -> Iterator[Option]:
-    yield Option(f"{prefix}driver", "kind of store")
-    yield Option(f"{prefix}dsn", "file, folder, hosts or database, as the driver wants it")
-    yield Option(f"{prefix}options", "name and value of each option of the driver")
+    yield Option(f"{prefix}driver", "kind of store", reloadable=True)
+    yield Option(f"{prefix}dsn", "file, folder, hosts or database, as the driver wants it", reloadable=True)
+    yield Option(f"{prefix}options", "name and value of each option of the driver", reloadable=True)
 
 
 def _accumulators() -> Iterator[Option]:
     def row(name: str, doc: str, unit: str = "", low: float = -inf, high: float = inf) -> Option:
-        return Option(f"accumulators.{name}", doc, unit, low, high)
+        return Option(f"accumulators.{name}", doc, unit, low, high, reloadable=True)
 
     yield row("name", "name of the accumulator")
     yield row("relay", "the relay whose lines are added up")
-    yield row("backend", "the relay that gets what is made of them; empty = none")
+    yield row("backend", "the relay that gets what is made of them, or cache; empty = none")
     yield row("input_format", "lines that come in: statsd or graphite")
     yield row("output_format", "lines that are made: statsd or graphite")
     yield row("flush_s", "seconds between flushes", "s", 0.001, _YEAR_S)

@@ -12,7 +12,16 @@ from decimal import Decimal, InvalidOperation
 
 from cadtwist.model.statsdstyle import StatsdStyle
 
-__all__ = ["CadentNaming", "GuessedRule", "cadent_style", "guessed_rules", "reduce_method", "stored_method"]
+__all__ = [
+    "STORED_PATTERNS",
+    "CadentNaming",
+    "GuessedRule",
+    "cadent_style",
+    "guessed_rules",
+    "reduce_method",
+    "statsd_name",
+    "stored_method",
+]
 
 _THRESHOLDS = "0.90,0.95,0.99"
 _REDUCED: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -22,6 +31,20 @@ _REDUCED: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".gauges", ".abs", ".absolute"), "last"),
     ((".counters", ".count", ".errors"), "sum"),
 )
+STORED_PATTERNS = (
+    (r"(?:mean|avg)[^.]*\Z", "average"),
+    (r"count|requests\Z", "sum"),
+    (r"(?:sum|errors)[^.]*\Z", "sum"),
+    (r"(?:std|average)[^.]*\Z", "average"),
+    (r"(?:upper|max)[^.]*\Z", "max"),
+    (r"(?:min|lower)[^.]*\Z", "min"),
+)
+"""What is looked for in a name, and which value of a summary is stored then; the first match counts, else the average.
+
+All but `count` is looked for in the last part of the name.
+"""
+
+_STORED_SEARCHES = tuple((re.compile(pattern).search, method) for pattern, method in STORED_PATTERNS)
 _TOP = re.compile(r"_top([0-9_]+)$")
 _STRIPPED = ("stats.counters.", "stats.gauges.", "stats.timers.")
 _IDLE = ("count", "count_ps", "lower", "upper", "sum", "mean", "std", "median")
@@ -37,38 +60,29 @@ def reduce_method(name: str) -> str:
 
 def stored_method(name: str) -> str:
     """Return which value of a summary is stored, by the name: average, sum, max or min."""
-    last = name.rpartition(".")[2]
-    for where, marks, method in (
-        (last, ("mean", "avg"), "average"),
-        (name, ("count",), "sum"),
-        (last, ("sum", "errors"), "sum"),
-        (last, ("std", "average"), "average"),
-        (last, ("upper", "max"), "max"),
-        (last, ("min", "lower"), "min"),
-    ):
-        if any(mark in where for mark in marks) or (method == "sum" and name.endswith("requests")):
-            return method
-    return "average"
+    return next((method for search, method in _STORED_SEARCHES if search(name)), "average")
 
 
 @dataclass(frozen=True)
 class GuessedRule:
-    """Feeds each name whose guessed method is this one into itself; `as_statsd`: named as statsd lines are."""
+    """Feeds each name whose guessed method is this one into itself."""
 
     method: str
-    frequency: int
-    as_statsd: bool = False
+    frequency: float
 
     def output_of(self, name: str) -> str | None:
         """Return the name under which a bin is told; None where another rule is meant."""
-        if reduce_method(name) != self.method:
-            return None
-        return f"{_stripped(name)}|{'c' if self.method == 'sum' else 'g'}" if self.as_statsd else name
+        return name if reduce_method(name) == self.method else None
 
 
-def guessed_rules(flush_s: int, as_statsd: bool) -> tuple[GuessedRule, ...]:
+def guessed_rules(flush_s: float) -> tuple[GuessedRule, ...]:
     """Return the rules of a graphite accumulator."""
-    return tuple(GuessedRule(method, flush_s, as_statsd) for method in ("min", "max", "sum", "last", "avg"))
+    return tuple(GuessedRule(method, flush_s) for method in ("min", "max", "sum", "last", "avg"))
+
+
+def statsd_name(name: str) -> str:
+    """Return `NAME|TYPE` for a bin that is told to a statsd: a counter where it is a sum, else a gauge."""
+    return f"{_stripped(name)}|{'c' if reduce_method(name) == 'sum' else 'g'}"
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.services.admission import Admission
 from cadtwist.services.agent import agent_stats, received_points
 from cadtwist.services.aggregatorstats import AggregatorStats
-from cadtwist.services.chains import GRAPHITE, KEYS, Chains, space_of
+from cadtwist.services.chains import GRAPHITE, Chains, space_of, spaces_of
 from cadtwist.services.doors import CacheAnswers, Doors
 from cadtwist.services.flushing import Flusher
 from cadtwist.services.localstats import LocalStats
@@ -49,7 +49,6 @@ from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.space import Space
 from cadtwist.services.statsdemission import Stopwatch
 from cadtwist.services.turn import Turn
-from cadtwist.stages.aggregate import Window
 from cadtwist.stages.switch import Tee
 from cadtwist.telemetry import Telemetry
 
@@ -111,9 +110,7 @@ class Daemon:
 
     def _build_graph(self, orphans: TextSequence[str], served: bool) -> None:
         config, telemetry = self.config, self.telemetry
-        told = () if config.health_metrics is None else (KEYS,)
-        kinds = dict.fromkeys((GRAPHITE, *told, *(space_of(relay.lines) for relay in config.relays)))
-        self.spaces = {kind: Space(kind, config.names.max_bytes, telemetry) for kind in kinds}
+        self.spaces = {kind: Space(kind, config.names.max_bytes, telemetry) for kind in spaces_of(config)}
         self.space = self.spaces[GRAPHITE]
         self.kept: CacheGraph | None = None
         self.relayed: RelayGraph | None = None
@@ -171,7 +168,7 @@ class Daemon:
         """Return the parts in the order in which they start; they stop in the reverse order."""
         self.tellers = Sequence()
         self._fill_tellers()
-        self.flusher = Flusher(self.reactor, self._windows)
+        self.flusher = Flusher(self.reactor, lambda: self.chains.timed)
         self.turn.add(self.flusher.wake)
         parts: list[IService] = [
             *self._logs(),
@@ -192,9 +189,6 @@ class Daemon:
         for part in parts:
             part.setServiceParent(sequence)
         return sequence
-
-    def _windows(self) -> list[Window]:
-        return list(self.chains.windows.values())
 
     def _logs(self) -> list[IService]:
         log = self.config.log
@@ -308,7 +302,15 @@ class Daemon:
         if (new.self_metrics, new.local_stats, new.tags) != (old.self_metrics, old.local_stats, old.tags):
             self._restart_tellers()
         if _stages(new) != _stages(old):
+            self._make_spaces(new)
             self._replace_chains(new)
+
+    def _make_spaces(self, new: Config) -> None:
+        """Make the key spaces that nothing needed until now."""
+        for kind in spaces_of(new):
+            if kind not in self.spaces:
+                self.spaces[kind] = Space(kind, new.names.max_bytes, self.telemetry)
+                self.turn.add(self.spaces[kind].keys.turn_ended)
 
     def _replace_chains(self, new: Config) -> None:
         """Let another set of stages decide about every living name, in slices, then let the doors deliver into it."""
@@ -326,6 +328,7 @@ class Daemon:
             fresh.adopt(old)
             self.emitter.sink = self._own_sink()
             old.finish()
+            fresh.begin()
             old.release()
             if self.relayed is not None:
                 self.relayed.chains_replaced(fresh.stages)
@@ -413,7 +416,7 @@ class Daemon:
 
 def _stages(config: Config) -> tuple[object, ...]:
     """Return what the stages are made of."""
-    own = config.aggregate_rules, config.aggregator, config.health_metrics
+    own = config.aggregate_rules, config.aggregator, config.health_metrics, config.accumulators
     return config.stages, config.relays, config.destinations, *own
 
 

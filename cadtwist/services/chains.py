@@ -4,7 +4,8 @@
 
     doors -> names (rules of [stages]) -> window (aggregation rules) -> post rewrite -+-> the cache
                                                                                       +-> relay
-    relay: sections (filters) -> each group: flood, router -> destinations
+    relay: sections (filters) -+-> each group: flood, router -> destinations
+                               +-> accumulator -> sections of its backend -> each group
 
 A chain belongs to the targets (`to`) of listeners, and to one key space.
 """
@@ -19,8 +20,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from twisted.logger import Logger
 
+from cadtwist.config.accumulatormodel import AccumulatorConfig
 from cadtwist.config.aggregatormodel import AggregatorConfig
 from cadtwist.config.model import Config, Listener
 from cadtwist.config.relaymodel import GroupConfig, LineConfig, RelayConfig
@@ -28,8 +31,11 @@ from cadtwist.errors import ConfigError
 from cadtwist.interfaces import ISink
 from cadtwist.model.batch import Ids
 from cadtwist.model.rules import PatternList
-from cadtwist.services.routers import Sections, ingress, prereg_of, router_of
+from cadtwist.services.accumulators import Accumulator, reads_itself
+from cadtwist.services.flushing import TimedStage
+from cadtwist.services.routers import Sections, dialect_of, ingress, preregs_of, router_of
 from cadtwist.services.space import Space
+from cadtwist.stages.accumulate import Blackhole, Loopback
 from cadtwist.stages.aggregate import Window, WindowPolicy
 from cadtwist.stages.flood import FloodLimits, FloodStage
 from cadtwist.stages.names import BlacklistRule, NameMap, NameRule, NormaliseTags, Rewrite, WhitelistRule
@@ -37,10 +43,22 @@ from cadtwist.stages.outputs import Outputs
 from cadtwist.stages.switch import Sample, Switch, Tee
 from cadtwist.telemetry import Telemetry
 
-__all__ = ["CACHE", "GRAPHITE", "KEYS", "Chain", "Chains", "group_label", "name_rules", "space_of", "targets_of"]
+__all__ = [
+    "CACHE",
+    "GRAPHITE",
+    "KEYS",
+    "SERIES",
+    "Chain",
+    "Chains",
+    "group_label",
+    "name_rules",
+    "space_of",
+    "spaces_of",
+    "targets_of",
+]
 
 CACHE = "cache"
-GRAPHITE, KEYS = "metric names", "keys"
+GRAPHITE, KEYS, SERIES = "metric names", "keys", "accumulated series"
 _SLICE = 128
 _WINDOW_BYTES = 4 << 30
 _log = Logger()
@@ -71,6 +89,23 @@ def targets_of(config: Config, door: Listener) -> tuple[str, ...]:
 def space_of(lines: LineConfig | None) -> str:
     """Return the name of the key space of lines: Graphite names, or keys of any other kind."""
     return KEYS if lines is not None and lines.format == "statsd" else GRAPHITE
+
+
+def spaces_of(config: Config) -> list[str]:
+    """Return the names of all key spaces that a configuration needs."""
+    told = () if config.health_metrics is None else (KEYS,)
+    series = [SERIES] if config.accumulators else []
+    return list(dict.fromkeys((GRAPHITE, *told, *(space_of(relay.lines) for relay in config.relays), *series)))
+
+
+def _unchanged(config: Config, before: Chains) -> dict[str, Accumulator]:
+    """Return the accumulators of a former set that go on as they are."""
+    known = before.accumulators
+    return {
+        each.name: known[each.name]
+        for each in config.accumulators
+        if each.name in known and known[each.name].config == each
+    }
 
 
 @dataclass(frozen=True)
@@ -114,12 +149,17 @@ class Chains:
         self._stages: list[tuple[Space, Any]] = []
         self._holders: list[tuple[Space, Any]] = []
         self._before = {} if before is None else before.windows
+        self._former = {} if before is None else before.accumulators
+        self._borrowed = {} if before is None else _unchanged(config, before)
+        self._flushed: dict[str, ISink] = {}
+        self._outputs: dict[str, ISink] = {}
+        self.accumulators: dict[str, Accumulator] = {}
         self.windows: dict[tuple[str, ...], Window] = {}
         self.floods: list[FloodStage] = []
         self.routers: dict[str, list[Any]] = {}
         self.health = self._health_sink()
         self._groups = {relay.name: self._group_sink(relay) for relay in config.relays}
-        self._entries = self._sections()
+        self._entries = self._sections(self._accumulating(), True)
         self._chains: dict[tuple[str, ...], Chain] = {}
         for door in config.listeners:
             if door.protocol in ("line", "pickle", "protobuf"):
@@ -143,9 +183,27 @@ class Chains:
             former = old.windows.pop(targets, None)
             if former is not None:
                 window.adopt(former)
+        for name, accumulator in self._borrowed.items():
+            del old.accumulators[name]
+            accumulator.output = self._outputs[name]
+        self._borrowed = {}
+
+    def begin(self) -> None:
+        """Take the place of the former set, which has told all that it kept."""
+        self._before, self._former = {}, {}
+        for accumulator in self.accumulators.values():
+            accumulator.begin()
+
+    @property
+    def timed(self) -> list[TimedStage]:
+        """Return what tells by time, in the order of the data's walk."""
+        found = [stage for accumulator in self.accumulators.values() for stage in accumulator.stages]
+        return [*self.windows.values(), *found]
 
     def finish(self) -> None:
         """Send what stages have absorbed: nothing comes into them any more."""
+        for accumulator in self.accumulators.values():
+            accumulator.finish()
         for window in self.windows.values():
             window.finish(self._now())
         for flood in self.floods:
@@ -155,11 +213,16 @@ class Chains:
         """Let the key spaces ask our stages before a name goes."""
         for space, stage in self._stages + self._holders:
             space.keys.hold(stage)
+        for accumulator in self.accumulators.values():
+            accumulator.hold()
 
     def release(self) -> None:
         """Let the key spaces forget our stages, and the outputs of windows our decisions."""
         for window in self.windows.values():
             window.discard()
+        for name, accumulator in self.accumulators.items():
+            if name not in self._borrowed:
+                accumulator.release()
         for space, stage in self._stages + self._holders:
             space.keys.release(stage)
 
@@ -196,6 +259,7 @@ class Chains:
             self._stages.append((space, names))
             first = names
         numbers = CACHE in targets or targets in self.windows or any(self._wants_numbers(relay) for relay in relays)
+        numbers = numbers or any(not reads_itself(each, self.config.relays) for each in self.config.accumulators)
         return Chain(space, first, lines, numbers)
 
     def _window(
@@ -231,20 +295,63 @@ class Chains:
         protocols = {each.name: each.protocol for each in self.config.destinations}
         return any(protocols[name] != "line" for group in relay.groups for name in group.members)
 
-    def _sections(self) -> dict[str, ISink]:
-        """Return by relay what its lines meet first: the filters of all relays, where there are any."""
-        preregs = {relay.name: prereg_of(relay) for relay in self.config.relays if relay.filters or relay.default_relay}
+    def _sections(self, sinks: Mapping[str, ISink], raw: bool) -> dict[str, ISink]:
+        """Return by relay what its lines meet first: the filters of all relays, where there are any, else its sink.
+
+        `raw`: lines that came in; the others are made by accumulators.
+        """
+        preregs = preregs_of(self.config, raw)
         entries: dict[str, ISink] = {}
         for relay in self.config.relays:
             if relay.name not in preregs:
-                entries[relay.name] = self._groups[relay.name]
+                entries[relay.name] = sinks[relay.name]
                 continue
             space = self._spaces[space_of(relay.lines)]
-            account = self._telemetry.account(f"sections {relay.name}")
-            switch = Switch(Sections(preregs, relay.name), self._groups, space.table, account)
+            account = self._telemetry.account(f"sections {relay.name}{'' if raw else ' of accumulators'}")
+            switch = Switch(Sections(preregs, relay.name), sinks, space.table, account)
             self._stages.append((space, switch))
             entries[relay.name] = switch
         return entries
+
+    def _accumulating(self) -> dict[str, ISink]:
+        """Return by relay what takes the lines that came in for it: its accumulator, else its groups."""
+        sinks: dict[str, ISink] = dict(self._groups)
+        if not self.config.accumulators:
+            return sinks
+        self._flushed = self._sections(self._groups, False)
+        self._outputs = {each.name: self._told(each) for each in self.config.accumulators}
+        relays = {relay.name: relay for relay in self.config.relays}
+        for each in self.config.accumulators:
+            space = self._spaces[space_of(relays[each.relay].lines)]
+            accumulator = self.accumulators[each.name] = self._borrowed.get(each.name) or self._accumulator(each)
+            if reads_itself(each, self.config.relays):
+                sinks[each.relay] = accumulator.reader(space, self.config.limits.max_line_bytes)
+            else:
+                sinks[each.relay] = accumulator.window
+        return sinks
+
+    def _accumulator(self, config: AccumulatorConfig) -> Accumulator:
+        series, names = self._spaces[SERIES], self._spaces[GRAPHITE]
+        output, former = self._outputs[config.name], self._former.get(config.name)
+        return Accumulator(config, series, names, self._telemetry, self._now, output, former)
+
+    def _told(self, config: AccumulatorConfig) -> ISink:
+        """Return what takes what an accumulator tells."""
+        account = self._telemetry.account(f"accumulator {config.name} lines")
+        if config.backend == CACHE and self._cache is not None:
+            return self._cache
+        relay = next((relay for relay in self.config.relays if relay.name == config.backend), None)
+        if relay is None:
+            return Blackhole(account)
+        space = self._spaces[space_of(relay.lines)]
+        dialect = dialect_of(replace(relay.lines, strict=False, status_commands=False))
+        numbers = any(self._wants_numbers(each) for each in self.config.relays)
+        loopback = Loopback(
+            self._spaces[GRAPHITE].table, config.output_format == "statsd", space.table, dialect, numbers,
+            self._flushed[relay.name], account, self._now,
+        )  # fmt: skip
+        self._holders.append((space, loopback))
+        return loopback
 
     def _group_sink(self, relay: RelayConfig) -> ISink:
         space = self._spaces[space_of(relay.lines)]

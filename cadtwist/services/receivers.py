@@ -9,9 +9,8 @@ from typing import Any
 from cadtwist.codec.carbonpickle import PickleCodec
 from cadtwist.codec.line import LineCodec
 from cadtwist.codec.protobuf import ProtobufCodec
-from cadtwist.codec.relayline import COMMANDS, Dialect, RelayCodec, graphite_lines, regex_lines, statsd_lines
+from cadtwist.codec.relayline import RelayCodec
 from cadtwist.config.model import Config, Listener
-from cadtwist.config.relaymodel import LineConfig
 from cadtwist.flow import Gate
 from cadtwist.model.batch import Batch, Columns
 from cadtwist.protocols.badlog import BadInputLog
@@ -23,10 +22,11 @@ from cadtwist.protocols.protobuf import ProtobufConnection
 from cadtwist.protocols.relayline import RelayConnection
 from cadtwist.protocols.udp import DatagramIntake
 from cadtwist.services.chains import Chain, Chains, targets_of
+from cadtwist.services.routers import dialect_of
 from cadtwist.services.turn import Turn
 from cadtwist.telemetry import Telemetry
 
-__all__ = ["Receivers", "dialect_of", "door_name"]
+__all__ = ["Receivers", "door_name"]
 
 Emit = Callable[[Batch], None]
 
@@ -34,16 +34,6 @@ Emit = Callable[[Batch], None]
 def door_name(door: Listener) -> str:
     """Return what people, counters and the next process know a listener by."""
     return f"{door.protocol} {door.address}"
-
-
-def dialect_of(lines: LineConfig) -> Dialect:
-    """Return how the lines of a relay look."""
-    if lines.format == "statsd":
-        commands = COMMANDS if lines.status_commands else frozenset[bytes]()
-        return statsd_lines(lines.validate, lines.validate_tags, lines.point_tag_regex, lines.strict, commands)
-    if lines.format == "regex":
-        return regex_lines(lines.regex, lines.time_layout, lines.strict)
-    return graphite_lines(lines.validate, lines.cleaning, lines.strict)
 
 
 class Receivers:

@@ -10,7 +10,7 @@ from twisted.application.service import IService
 from cadtwist.config.relaymodel import HealthMetricsConfig
 from cadtwist.services.chains import KEYS, space_of
 from cadtwist.services.healthmetrics import HealthMetrics
-from cadtwist.services.receivers import dialect_of
+from cadtwist.services.routers import dialect_of
 from cadtwist.services.sections import Sections
 from cadtwist.services.statsdemission import RelayReadings, StatsdEmission
 

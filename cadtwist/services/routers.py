@@ -1,11 +1,13 @@
-"""From the configuration of relays to their routers and filters.  Pure."""
+"""From the configuration of relays to their lines, filters and routers.  Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, RelayConfig
+from cadtwist.codec.relayline import COMMANDS, Dialect, graphite_lines, regex_lines, statsd_lines
+from cadtwist.config.model import Config
+from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, LineConfig, RelayConfig
 from cadtwist.model.aggregationrules import AggregateRule, outputs
 from cadtwist.model.prereg import PreReg, PreRegFilter, Verdict
 from cadtwist.routing.groups import group_router
@@ -13,7 +15,7 @@ from cadtwist.routing.ring import Member
 from cadtwist.routing.routers import Router
 from cadtwist.stages.relaynames import IngressFilter
 
-__all__ = ["Sections", "ingress", "members_of", "prereg_of", "router_of"]
+__all__ = ["Sections", "dialect_of", "ingress", "members_of", "prereg_of", "preregs_of", "router_of"]
 
 _DIVERSE = ("carbon", "carbon_fast")
 
@@ -48,10 +50,36 @@ def router_of(
     )
 
 
-def prereg_of(relay: RelayConfig) -> PreReg:
-    """Return the filters of a relay; what none of them matches goes to its default relay, or stays."""
+def dialect_of(lines: LineConfig) -> Dialect:
+    """Return how the lines of a relay look."""
+    if lines.format == "statsd":
+        commands = COMMANDS if lines.status_commands else frozenset[bytes]()
+        return statsd_lines(lines.validate, lines.validate_tags, lines.point_tag_regex, lines.strict, commands)
+    if lines.format == "regex":
+        return regex_lines(lines.regex, lines.time_layout, lines.strict)
+    return graphite_lines(lines.validate, lines.cleaning, lines.strict)
+
+
+def prereg_of(relay: RelayConfig, accumulates: bool = False) -> PreReg:
+    """Return the filters of a relay; what none of them matches goes to its default relay, or stays.
+
+    `accumulates`: it stays, to be added up.
+    """
     filters = [PreRegFilter(rule.kind, rule.pattern, rule.relay, rule.action == "reject") for rule in relay.filters]
-    return PreReg(filters, relay.default_relay or relay.name)
+    return PreReg(filters, (not accumulates and relay.default_relay) or relay.name)
+
+
+def preregs_of(config: Config, accumulates: bool) -> dict[str, PreReg]:
+    """Return the filters of the relays that have some.
+
+    They are for lines that came in, which `accumulates` has their relays add up, or for those that accumulators made.
+    """
+    added_up = {each.relay for each in config.accumulators if accumulates}
+    return {
+        relay.name: prereg_of(relay, relay.name in added_up)
+        for relay in config.relays
+        if relay.filters or relay.default_relay
+    }
 
 
 class Sections:

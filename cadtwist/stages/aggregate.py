@@ -26,6 +26,7 @@ from zope.interface import implementer
 
 from cadtwist.interfaces import ISink, IStage
 from cadtwist.model.batch import BATCH_POINTS, NO_ID, Batch, Floats, Ids
+from cadtwist.model.summary import SummaryBatch
 from cadtwist.stages.decisions import FIRST_ROW, PASS, UNKNOWN, Decisions, FanTable, Numbers
 from cadtwist.stages.outputs import Outputs
 from cadtwist.telemetry import Account
@@ -47,6 +48,7 @@ _UNMATCHED = -1
 class WindowPolicy:
     """When intervals are told and let go of.  Seconds; `allowance_s` is for `revise` and `final-once`.
 
+    `aligned` beats are `allowance_s` after multiples of their length.
     `keep_idle` (`each-beat` only): an output that had no data since the last beat is told as 0.
     """
 
@@ -58,7 +60,7 @@ class WindowPolicy:
     forward_all: bool = True
     keep_idle: bool = False
 
-    def beat_s(self, frequency: int) -> float:
+    def beat_s(self, frequency: float) -> float:
         """Return the seconds between two looks at an output."""
         return float(frequency if self.write_back_s is None else min(frequency, self.write_back_s))
 
@@ -71,7 +73,7 @@ class FeedRule(Protocol):
         """One of `stages.outputs.METHODS`."""
 
     @property
-    def frequency(self) -> int:
+    def frequency(self) -> float:
         """The length of intervals in seconds."""
 
     def output_of(self, name: str) -> str | None:
@@ -90,8 +92,8 @@ class Window:
     """Feeds the outputs of `rules`; tells them downstream when they are due.  Reactor thread.
 
     `now` gives epoch seconds; `clock` monotonic seconds, by which `flush` keeps to its budget.  `missed` hears of the
-    ids of datapoints that no rule is about.  Ledger: what cells
-    hold that was never told is held; told datapoints are merged, the values told are made.
+    ids of datapoints that no rule is about, `summaries` of the cells that are told.  Ledger: what cells hold that was
+    never told is held; told datapoints are merged, the values told are made.
 
     A reload: `fresh = old.replaced(rules)`, `prime` it, let the upstream sink deliver into it, then `fresh.adopt(old)`.
     Outputs whose settings are unchanged go on; those without a rule are told to their end.
@@ -108,6 +110,7 @@ class Window:
         policy: WindowPolicy = WindowPolicy(),
         outputs: Outputs | None = None,
         missed: Callable[[Ids], None] | None = None,
+        summaries: Callable[[SummaryBatch], None] | None = None,
     ) -> None:
         self.rules = tuple(rules)
         self.policy = policy
@@ -121,6 +124,7 @@ class Window:
         self._decisions = Decisions(self._decide_id)
         self._held = 0
         self._missed = missed
+        self._summaries = summaries
         account.held = lambda: self._held
 
     def decide(self, name: str) -> Aggregates:
@@ -187,8 +191,11 @@ class Window:
         outputs.settle_due()
 
     def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
-        """Claim the ids of outputs."""
-        return self.outputs.claimed(ids)
+        """Claim the ids of outputs, but one that is fed by itself alone only while it has cells, or is told idle."""
+        claimed = self.outputs.claimed(ids)
+        if claimed.any() and not self.policy.keep_idle:
+            claimed[claimed] = ~self._rests(ids[claimed])
+        return claimed
 
     def forget(self, ids: Ids) -> None:
         """Forget the decisions about `ids`."""
@@ -210,7 +217,7 @@ class Window:
         held = self._account.held
         fresh = Window(
             rules, self._table, downstream or self.downstream, self._account, self._now, self._clock,
-            policy or self.policy, self.outputs, self._missed,
+            policy or self.policy, self.outputs, self._missed, self._summaries,
         )  # fmt: skip
         self._account.held = held
         return fresh
@@ -227,6 +234,14 @@ class Window:
         self.outputs.leave(self._fans.all_targets())
         self._fans = FanTable()
         self._decisions = Decisions(self._decide_id)
+
+    def _rests(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Return where an output has no cell, and nothing leads to it but what was decided about its own name."""
+        outputs, decided = self.outputs, self._decisions.known(ids)
+        rests = decided >= FIRST_ROW
+        rows = self._fans.first_targets((decided[rests] - FIRST_ROW) >> 1)
+        rests[rests] = (outputs.ids[rows] == ids[rests]) & (outputs.uses[rows] == 1) & ~outputs.buckets.holds(rows)
+        return rests & outputs.alone(ids)
 
     def _decide_id(self, number: int) -> int:
         feeds, forwarded = self.decide(self._table.name(number).decode("utf-8"))
@@ -325,6 +340,8 @@ class Window:
             account.out += len(part)
             account.count("aggregates", len(part))
             self.downstream.accept(Batch(outputs.ids[rows], starts, values))
+            if self._summaries is not None:
+                self._summaries(outputs.summaries(part))
         points = outputs.buckets.settle(cells, marks)
         self._held -= points
         account.merged += points

@@ -56,6 +56,10 @@ class FanTable:
         """Return the target of each row where all have just one, else None."""
         return self._cells[rows + 1] if (self._cells[rows] == 1).all() else None
 
+    def first_targets(self, rows: Numbers) -> Ids:
+        """Return the first target of each row."""
+        return self._cells[rows + 1]
+
     def all_targets(self) -> Ids:
         """Return each target as often as a row has it."""
         return np.repeat(np.arange(len(self._uses), dtype=np.uint32), self._uses)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from cadtwist.kernels import active
 from cadtwist.kernels.bucketkinds import KEPT, PLAIN
 from cadtwist.model.batch import Floats, Ids
+from cadtwist.model.summary import SummaryBatch
 
 __all__ = ["METHODS", "Outputs"]
 
@@ -49,7 +50,7 @@ class Outputs:
         """Return how many rows live."""
         return self._high - len(self._free)
 
-    def row(self, number: int, frequency: int, method: str, beat_s: float) -> int:
+    def row(self, number: int, frequency: float, method: str, beat_s: float) -> int:
         """Return the row of the metric `number`: one of this generation, one of the same settings, or a new one."""
         code = METHODS.index(method)
         same = _NONE
@@ -72,6 +73,11 @@ class Outputs:
         inside = ids < len(self._row_of)
         mask[inside] = self._row_of[ids[inside]] != _NONE
         return mask
+
+    def alone(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Return where an id that has a row has no other."""
+        alone: npt.NDArray[np.bool_] = self._next[self._row_of[ids]] == _NONE
+        return alone
 
     def begin(self, rows: Ids, now: float, after_s: float | None) -> None:
         """Set when rows are due that have just got their first cell.
@@ -131,7 +137,12 @@ class Outputs:
                 found[where] = self.buckets.quantiles(cells[where], q, True)
         return rows, starts, found
 
-    def _new(self, number: int, frequency: int, code: int) -> int:
+    def summaries(self, cells: Ids) -> SummaryBatch:
+        """Return what cells hold, by the metric ids of their rows."""
+        rows, starts, counts, sums, sumsqs, minima, maxima, firsts, lasts, _ = self.buckets.read(cells)
+        return SummaryBatch(self.ids[rows], starts, counts, sums, sumsqs, minima, maxima, firsts, lasts)
+
+    def _new(self, number: int, frequency: float, code: int) -> int:
         if self._free:
             row = self._free.pop()
         else:

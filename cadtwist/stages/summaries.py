@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["KeySummaries"]
 
-_SET = KINDS.index("s")
+_GAUGE, _SET = KINDS.index("g"), KINDS.index("s")
 
 
 @implementer(IHolder)
 class KeySummaries:
     """Gives `sink` the summaries of counters, timers and gauges, under names of `table`.  Reactor thread.
 
+    A count is one of samples, whatever their rates; a counter's sum is scaled by them.
     `source` is the key space of the series.  An IHolder of `table`: a name is claimed as long as its series lives.
     """
 
@@ -48,7 +49,9 @@ class KeySummaries:
         """Pass on the summaries of the series that had data in the window, stamped with the flush."""
         if closing.kind == _SET or not len(closing.cells):
             return
-        _, starts, counts, sums, sumsqs, minima, maxima, firsts, lasts, _ = buckets.read(closing.cells)
+        _, starts, counts, sums, sumsqs, minima, maxima, firsts, lasts, samples = buckets.read(closing.cells)
+        if closing.kind != _GAUGE:  # the cell of a gauge outlives windows, its samples are those of all
+            counts = samples.astype(np.float64)
         names = self._named(closing.ids[closing.at], timestamp)
         chosen = (starts == closing.window) & (names != NO_ID)
         refused = int(np.count_nonzero(names == NO_ID))

@@ -86,6 +86,10 @@ class Switch:
         relay = self.decide(name)
         return f"{name}: to relay {relay}" if relay else f"{name}: rejected"
 
+    def prime(self, ids: Ids, budget: int) -> int:
+        """Decide up to `budget` unknown ids in advance; return how many of `ids` are unknown after that."""
+        return self._decisions.prime(ids, budget)
+
     def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Nothing here must not be lost."""
         return np.zeros(len(ids), np.bool_)

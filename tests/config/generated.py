@@ -272,8 +272,10 @@ def _relays(draw: st.DrawFn, names: list[str]) -> tuple[RelayConfig, ...]:
 
 
 @st.composite
-def _accumulators(draw: st.DrawFn, relay: str) -> AccumulatorConfig:
+def _accumulators(draw: st.DrawFn, relay: RelayConfig) -> AccumulatorConfig:
     found: AccumulatorConfig = draw(_struct(AccumulatorConfig, "accumulators."))
+    if relay.lines.format != "regex":
+        found = replace(found, input_format=relay.lines.format, output_format=relay.lines.format)
     writer, api = found.writer, found.api
     if writer is not None:
         metrics = replace(writer.metrics, driver=draw(st.sampled_from(METRIC_DRIVERS)))
@@ -281,8 +283,11 @@ def _accumulators(draw: st.DrawFn, relay: str) -> AccumulatorConfig:
     if api is not None:
         api = replace(api, listen="[::1]:80")
     bins = (BinConfig(resolution_s=0.5), BinConfig(resolution_s=10.0, ttl_s=60.0))[: draw(st.integers(1, 2))]
-    backend = draw(st.sampled_from(["", relay]))
-    return replace(found, relay=relay, backend=backend, bins=bins, writer=writer, api=api)
+    backend = draw(st.sampled_from(["", relay.name]))
+    return replace(
+        found, name=f"x{relay.name}", relay=relay.name, backend=backend, bins=bins, writer=writer, api=api,
+        options=(("globalPrefix", "é"),),
+    )  # fmt: skip
 
 
 @st.composite
@@ -306,7 +311,9 @@ def configs(draw: st.DrawFn) -> Config:
         else replace(listener, to=())
         for listener in config.listeners
     )
-    accumulators = [draw(_accumulators(relay.name)) for relay in relays if draw(st.booleans())]
+    accumulators = [draw(_accumulators(relay)) for relay in relays if draw(st.booleans())]
+    if accumulators:
+        config = replace(config, processes=replace(config.processes, workers=1))
     config = replace(config, accumulators=tuple(accumulators))
     return replace(config, destinations=destinations, relays=relays, health_metrics=metrics, listeners=listeners)
 

@@ -300,16 +300,25 @@ class PreRegTests(SynchronousTestCase):
         self.assertEqual(relay.filters, (FilterRule(kind="prefix", pattern="p", action="redirect", relay="b"),))
         self.assertEqual(relay.default_relay, "b")
 
-    def test_an_accumulator_keeps_what_no_filter_decides(self) -> None:
+    def test_the_default_is_for_what_an_accumulator_makes(self) -> None:
         prereg = (
             '[x]\nlisten_server = "a"\ndefault_backend = "b"\n[x.accumulator]\nbackend = "b"\n'
             'input_format = "statsd"\noutput_format = "graphite"\n'
         )
         config, problems = load(more=self.more, prereg=prereg)
-        self.assertEqual([report.weight for report in problems.reports], ["warning"])
-        self.assertEqual(config.relays[0].default_relay, "")
+        text = "p.toml:7: x.accumulator.output_format: lines of 'b' are statsd: they will be refused"
+        self.assertEqual([str(report) for report in problems.reports], [text])
+        self.assertEqual(config.relays[0].default_relay, "b")
         found = [(each.name, each.relay, each.backend) for each in config.accumulators]
         self.assertEqual(found, [("x", "a", "b")])
+
+    def test_one_process_has_all_that_is_added_up(self) -> None:
+        prereg = (
+            '[x]\nlisten_server = "a"\ndefault_backend = "b"\n[x.accumulator]\nbackend = "BLACKHOLE"\n'
+            'input_format = "statsd"\noutput_format = "graphite"\n'
+        )
+        config, problems = load(default="num_procs = 4\n", more=self.more, prereg=prereg)
+        self.assertEqual((config.processes.workers, len(problems.texts("notice"))), (1, 1))
 
     def test_the_last_of_two_before_one_section_counts(self) -> None:
         prereg = "".join(

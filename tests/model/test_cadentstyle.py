@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.model.cadentstyle import CadentNaming, cadent_style, guessed_rules, reduce_method, stored_method
+from cadtwist.model.cadentstyle import (
+    CadentNaming,
+    cadent_style,
+    guessed_rules,
+    reduce_method,
+    statsd_name,
+    stored_method,
+)
 
 
 class GuessTests(SynchronousTestCase):
@@ -20,17 +27,24 @@ class GuessTests(SynchronousTestCase):
         for name, method in {
             "a.mean": "average", "a.mean_90": "average", "a.avg": "average", "account.x": "sum", "a.requests": "sum",
             "x.sum": "sum", "x.errors": "sum", "x.std": "average", "x.average": "average", "x.upper_99": "max",
-            "x.max": "max", "x.min": "min", "x.lower": "min", "x.y": "average", "mean.count": "sum",
+            "x.max": "max",
+            "mean.x": "average", "my.requests.x": "average", "sums.a": "average",
+            "x.min": "min", "x.lower": "min", "x.y": "average", "mean.count": "sum",
             "upper.x": "average",
         }.items():  # fmt: skip
             self.assertEqual(stored_method(name), method, name)
 
     def test_exactly_one_rule_is_about_a_name(self) -> None:
         for name in ("a.lower", "a.upper", "a.sum", "a.gauges.x", "a.b", "a.count"):
-            found = [rule.method for rule in guessed_rules(10, False) if rule.output_of(name)]
+            found = [rule.method for rule in guessed_rules(10) if rule.output_of(name)]
             self.assertEqual(found, [reduce_method(name)])
-        told = [rule.output_of("stats.counters.a.b") for rule in guessed_rules(10, True)]
-        self.assertEqual([name for name in told if name], ["a.b|c"])
+
+    def test_what_a_bin_is_to_a_statsd(self) -> None:
+        for name, told in {
+            "stats.counters.a.b": "a.b|c", "stats.gauges.x": "x|g", "a.sum": "a.sum|c", "a.stats.timers.b": "a.b|g",
+            "stats.counters.stats.counters.a": "stats.counters.a|c", "a": "a|g",
+        }.items():  # fmt: skip
+            self.assertEqual(statsd_name(name), told)
 
 
 class NamingTests(SynchronousTestCase):

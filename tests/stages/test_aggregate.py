@@ -185,7 +185,7 @@ class WindowTests(SynchronousTestCase):
 
     def test_each_beat_tells_all_and_forgets(self) -> None:
         policy = WindowPolicy("each-beat", forward_all=False, aligned=True)
-        aggregation = Aggregation(*guessed_rules(10, False), policy=policy, start=100.0)
+        aggregation = Aggregation(*guessed_rules(10), policy=policy, start=100.0)
         aggregation.feed(("a.b", 101.0, 1.0), ("a.b", 103.0, 3.0), ("a.b", 112.0, 9.0), ("a.sum", 5.0, 4.0))
         told = aggregation.until(110.0)
         self.assertEqual(sorted(told), [("a.b", 100.0, 2.0), ("a.b", 110.0, 9.0), ("a.sum", 0.0, 4.0)])
@@ -194,7 +194,7 @@ class WindowTests(SynchronousTestCase):
 
     def test_idle_outputs_may_be_told_as_zero(self) -> None:
         policy = WindowPolicy("each-beat", forward_all=False, aligned=True, keep_idle=True)
-        aggregation = Aggregation(*guessed_rules(10, False), policy=policy, start=100.0)
+        aggregation = Aggregation(*guessed_rules(10), policy=policy, start=100.0)
         aggregation.feed(("a.b", 101.0, 1.0))
         self.assertEqual(aggregation.until(130.0), [("a.b", 100.0, 1.0), ("a.b", 110.0, 0.0), ("a.b", 120.0, 0.0)])
         aggregation.window.forget(np.array([aggregation.table.lookup(b"a.b")], np.uint32))
@@ -240,6 +240,17 @@ class HoldingTests(SynchronousTestCase):
         aggregation.until(2000.0)
         self.assertFalse(window.holds(output)[0])
         self.assertEqual((len(window.outputs), window.next_flush(0.0)), (0, None))
+
+    def test_what_feeds_itself_goes_when_it_is_idle(self) -> None:
+        policy = WindowPolicy("each-beat", forward_all=False, aligned=True)
+        aggregation = Aggregation(*guessed_rules(10), policy=policy)
+        aggregation.feed(("a.b", 1.0, 1.0))
+        window, ids = aggregation.window, np.array([aggregation.table.lookup(b"a.b")], np.uint32)
+        self.assertTrue(window.holds(ids)[0])
+        aggregation.until(10.0)
+        self.assertFalse(window.holds(ids)[0])
+        window.forget(ids)
+        self.assertEqual((len(window.outputs), window.holds(ids).tolist()), (0, [False]))
 
     def test_rows_are_used_again(self) -> None:
         aggregation = Aggregation(rule("out.<x>"))

@@ -210,13 +210,16 @@ class CadentStatsdTests(SynchronousTestCase):
 
     def test_one_summary_of_each_key(self) -> None:
         self.make({}, flush_s=10.0)
-        self.flush("a.b:3|c", "a.b:4|c", "t:5|ms", "t:1|ms", "g:8|g", "s:x|s")
+        self.flush("g:1|g", "g:1|g")
+        self.bins.finish(START)
+        self.taken.rows.clear()
+        self.flush("a.b:3|c", "a.b:2|c|@0.5", "t:5|ms", "t:1|ms|@0.1", "g:8|g", "s:x|s")
         self.bins.finish(START)
         rows = {self.writers.name(row[0]): row[1:] for row in self.taken.rows}
         self.assertEqual(
             rows,
-            {b"a.b": (START + 10.0, 2.0, 7.0, 3.0, 4.0, 3.0, 4.0), b"t": (START + 10.0, 2.0, 6.0, 1.0, 5.0, 5.0, 1.0),
-             b"g": (START + 10.0, 1.0, 8.0, 8.0, 8.0, 8.0, 8.0)},
+            {b"a.b": (START + 20.0, 2.0, 7.0, 2.0, 3.0, 3.0, 2.0), b"t": (START + 20.0, 2.0, 6.0, 1.0, 5.0, 5.0, 1.0),
+             b"g": (START + 20.0, 1.0, 8.0, 8.0, 8.0, 8.0, 8.0)},
         )  # fmt: skip
         names = np.array([self.writers.lookup(b"a.b")], np.uint32)
         self.assertTrue(self.summaries.holds(names)[0])

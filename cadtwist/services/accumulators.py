@@ -1,0 +1,178 @@
+"""Cadent's accumulators as parts of the graph: sums between one relay's lines and another's.
+
+::
+
+    lines of a relay -> [read as a whole] -> window -+-> lines -> the filters and groups of the relay `backend`
+                                                     +-> summaries -> bins of each resolution -> writer
+
+An accumulator lives as long as its configuration stays, whatever a reload makes of the stages around it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from zope.interface import implementer
+
+from cadtwist.codec.relayline import RelayCodec, graphite_lines
+from cadtwist.codec.statsd import StatsdCodec, StatsdColumns
+from cadtwist.config.accumulatormodel import AccumulatorConfig
+from cadtwist.config.relaymodel import RelayConfig
+from cadtwist.interfaces import ISink
+from cadtwist.kernels.statsdline import CADENT
+from cadtwist.model.batch import Batch, Columns
+from cadtwist.model.cadentstyle import cadent_style, guessed_rules
+from cadtwist.services.flushing import TimedStage
+from cadtwist.services.space import Space
+from cadtwist.stages.accumulate import AccumulatedSums, RawLines, Silence, StatsdNames
+from cadtwist.stages.aggregate import Window, WindowPolicy
+from cadtwist.stages.names import NameMap
+from cadtwist.stages.outputs import Outputs
+from cadtwist.stages.statsd import StatsdWindow
+from cadtwist.stages.statsdnames import GraphiteTeller
+from cadtwist.stages.statsdsums import OwnCounts
+from cadtwist.telemetry import Telemetry
+
+__all__ = ["Accumulator", "reads_itself"]
+
+WINDOW_BYTES = 2 << 30
+KEPT_VALUES = 65536
+"""Of each timer, so many values of a window are exact; a sketch stands for more."""
+
+
+def reads_itself(config: AccumulatorConfig, relays: Iterable[RelayConfig]) -> bool:
+    """Tell whether lines are to be read anew, since some relay's codec gives no numbers that could be added up."""
+    return config.input_format != "graphite" or not all(
+        each.lines.format == "statsd" or (each.lines.format == "graphite" and each.lines.validate) for each in relays
+    )
+
+
+@implementer(ISink)
+class Accumulator:
+    """One accumulator: a window over the key spaces `series` (statsd's) or `names` (Graphite's).  Reactor thread.
+
+    `output` takes what it tells, as Batches of `names`; it may be replaced at any time.  `hold` and `release` make its
+    parts known to the key spaces.  `before` is the one of that name whose place it takes when it begins.
+    """
+
+    def __init__(
+        self,
+        config: AccumulatorConfig,
+        series: Space,
+        names: Space,
+        telemetry: Telemetry,
+        now: Callable[[], float],
+        output: ISink,
+        before: Accumulator | None = None,
+    ) -> None:
+        self.config = config
+        self.output = output
+        self.account = telemetry.account(f"accumulator {config.name}")
+        self._series = series
+        self._names = names
+        self._telemetry = telemetry
+        self._now = now
+        self._holders: list[tuple[Space, Any]] = []
+        self._before = before
+        self.window: StatsdWindow | Window = self._sums() if config.input_format == "statsd" else self._bins()
+        self._held, self.account.held = self.account.held, self.held
+        if before is None:
+            self.begin()
+
+    def begin(self) -> None:
+        """Let the ledger tell of this one alone: the one before has told all."""
+        self._before = None
+        window = self.window
+        buckets = window.buckets if isinstance(window, StatsdWindow) else window.outputs.buckets
+        self.account.gauge("cells", lambda: buckets.cells)
+        self.account.gauge("bytes", lambda: buckets.bytes)
+
+    def held(self) -> int:
+        """Return how many datapoints are open here, and in the one before."""
+        return self._held() + (0 if self._before is None else self._before.held())
+
+    @property
+    def stages(self) -> tuple[TimedStage, ...]:
+        """What is to be flushed, in order."""
+        return (self.window,)
+
+    def finish(self) -> None:
+        """Tell all that is open: nothing more will come."""
+        for stage in self.stages:
+            stage.finish(self._now())
+
+    def hold(self) -> None:
+        """Let the key spaces ask us before a name goes."""
+        for space, holder in self._holders:
+            space.keys.hold(holder)
+
+    def release(self) -> None:
+        """Let the key spaces forget us; nothing was or will be delivered here, or `finish` has told everything."""
+        if self._before is not None:
+            self.account.held = self._before.held
+        if isinstance(self.window, Window):
+            self.window.discard()
+        for space, holder in self._holders:
+            space.keys.release(holder)
+
+    def accept(self, batch: Batch) -> None:
+        """Pass on what is told."""
+        self.output.accept(batch)
+
+    def _sums(self) -> StatsdWindow:
+        """Return the window of a statsd accumulator."""
+        config, series, names = self.config, self._series.table, self._names.table
+        as_statsd = config.output_format == "statsd"
+        style, naming = cadent_style(dict(config.options), config.flush_s, config.keep_keys, as_statsd)
+        teller: Any = Silence()
+        if config.backend:
+            teller = GraphiteTeller(series, names, self, self.account, naming)
+            self._holders.append((self._names, teller))
+        sums = AccumulatedSums(style, 0.0 if config.aligned else self._now(), lambda: OwnCounts(0, 0, 0))
+        window = StatsdWindow(
+            series, sums, teller, self.account, time.perf_counter, self._now(), KEPT_VALUES, max_bytes=WINDOW_BYTES,
+        )  # fmt: skip
+        self._holders.append((self._series, window))
+        return window
+
+    def _bins(self) -> Window:
+        """Return the window of a graphite accumulator."""
+        config, names = self.config, self._names.table
+        policy = WindowPolicy(
+            "each-beat",
+            allowance_s=0.0 if config.aligned else self._now() % config.flush_s,
+            aligned=True,
+            forward_all=False,
+            keep_idle=config.keep_keys,
+        )
+        downstream: ISink = self
+        if config.output_format == "statsd":
+            account = self._telemetry.account(f"accumulator {config.name} names")
+            downstream = NameMap([StatsdNames()], names, downstream, account)
+            self._holders.append((self._names, downstream))
+        window = Window(
+            guessed_rules(config.flush_s), names, downstream, self.account, self._now, time.perf_counter, policy,
+            Outputs(max_bytes=WINDOW_BYTES),
+        )  # fmt: skip
+        self._holders.append((self._names, window))
+        return window
+
+    def reader(self, relay: Space, max_line: int) -> RawLines:
+        """Return what reads lines of at most `max_line` bytes for the window; `relay` has their names."""
+        account = self._telemetry.account(f"accumulator {self.config.name} input")
+        if self.config.input_format == "statsd":
+            codec: Callable[[Callable[[Batch], None]], Any] = partial(self._statsd_codec, max_line)
+        else:
+            codec = partial(self._graphite_codec, max_line)
+        plain = relay is self._names and self.config.input_format == "graphite"
+        return RawLines(codec, relay.table, self.window, account, self._now, plain)
+
+    def _statsd_codec(self, max_line: int, emit: Callable[[Batch], None]) -> StatsdCodec:
+        return StatsdCodec(self._series.table, StatsdColumns(), emit, CADENT, max_line)
+
+    def _graphite_codec(self, max_line: int, emit: Callable[[Batch], None]) -> RelayCodec:
+        dialect = graphite_lines(True, "cadent")
+        return RelayCodec(self._names.table, Columns(keep_spans=True), emit, dialect, max_line, numbers=True)
