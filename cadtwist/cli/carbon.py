@@ -25,7 +25,7 @@ from zope.interface import implementer
 from cadtwist.config.load import load
 from cadtwist.errors import ConfigError
 
-__all__ = ["StartLog", "cache", "run", "twistd_arguments"]
+__all__ = ["StartLog", "alive", "cache", "run", "twistd_arguments"]
 
 START_LOG = "CADTWIST_START_LOG"
 ACTIONS = ("start", "stop", "status")
@@ -207,7 +207,7 @@ class _Daemon:
     def status(self) -> int:
         """Tell whether it runs: 0 or 1."""
         pid = self._pid()
-        if pid is not None and _alive(pid):
+        if pid is not None and alive(pid):
             self._say(f"{self._name} is running with pid {pid}")
             return 0
         self._say(f"{self._name} is not running")
@@ -240,7 +240,7 @@ class _Daemon:
                 self._say(f"Pidfile {self._path} holds no number; removing it")
                 self._remove()
                 return False
-            if _alive(pid):
+            if alive(pid):
                 self._say(f"{self._name} is already running with pid {pid}")
                 return False
             self._say(f"Removing stale pidfile {self._path}")
@@ -267,7 +267,8 @@ class _Daemon:
         print(text, file=self._stdout, flush=True)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Return whether there is a process of this number."""
     try:
         os.kill(pid, 0)
     except OSError as error:

@@ -54,8 +54,7 @@ _GROUPS = (
     ("Who is not let in: a file of host names, one a line.", ("blacklist-path", "blacklist-period")),
     ("What Prometheus sees.",
      ("dont-translate-metric-names", "tagnames-path", "max-matrics-count", "metrics-cleanup-period")),
-    ("""The process.  twistd has --logfile and --nodaemon of its own: log-file and daemonize are for the commands
-# istatd, istatd-server and istatd-agent.""",
+    ("The process.  daemonize is for the commands istatd, istatd-server and istatd-agent: twistd has --nodaemon.",
      ("user", "log-file", "log-level", "daemonize", "pid-file", "debug")),
     ("For tests: a clock that stands still, until the admin command faketime.", ("fake-time",)),
 )  # fmt: skip

@@ -57,6 +57,7 @@ class IstatConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     tagnames_path: str = ""
     max_metrics: int = -1
     metrics_cleanup_s: int = 30
+    log_file: str = ""
     log_level: int = 2
     debug: tuple[str, ...] = ()
     fake_time: int = 0
@@ -81,12 +82,8 @@ class IstatConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class IstatdProcess(Struct, frozen=True, kw_only=True):
-    """What istatd's options say of the process: for its own commands; twistd has options of its own for most of it.
-
-    `log_file` empty = `istat.log`, `pid_file` empty = none.
-    """
+    """What istatd's options say of the process; `daemonize` is for its own commands: twistd has an option for it."""
 
     user: str = ""
-    log_file: str = ""
     daemonize: bool = False
     pid_file: str = ""

@@ -126,7 +126,7 @@ ISTATD_OPTIONS: tuple[IstatdOption, ...] = (
     _number("max-matrics-count", "max_metrics", "Prometheus: most metrics; -1 = no limit", -1),
     _number("metrics-cleanup-period", "metrics_cleanup_s", "Prometheus: how long a gauge is shown", 1, _YEAR_S, "s"),
     IstatdOption("user", "process.user", "name or number of the user to become; empty = stay"),
-    IstatdOption("log-file", "process.log_file", "file of the log; empty = istat.log"),
+    IstatdOption("log-file", "log_file", "file of a log in istatd's form; empty = istat.log of istatd's commands"),
     IstatdOption(
         "log-level", "log_level", "0 error, 1 warning, 2 notice, 3 debug, 4 everything", "number", 0, 5, reloadable=True
     ),

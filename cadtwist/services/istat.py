@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 from zope.interface import implementer
 
 from cadtwist import __version__
@@ -49,6 +49,7 @@ from cadtwist.protocols.udp import DatagramIntake, DatagramReader
 from cadtwist.query.countertree import CounterTree
 from cadtwist.services.counterwriter import CounterWriter
 from cadtwist.services.descriptors import file_limit, files_to_keep
+from cadtwist.services.istatlog import IstatLog
 from cadtwist.services.istatparts import Answers, IstatClock, Orders
 from cadtwist.services.localcounters import LocalCounters
 from cadtwist.services.sequence import Every, Sequence, Step
@@ -173,6 +174,8 @@ class IstatDaemon:
     def _parts(self) -> Iterator[IService]:
         """Yield the parts in the order in which they start; they stop in the reverse order."""
         config, reactor = self.config, self.reactor
+        if config.log_file:
+            yield IstatLog(config.log_file, self.orders.log_levels, globalLogPublisher)
         yield from self.settings_keeper.services()
         if self.writer is not None and self._journal is not None:
             yield Step("log", self._recover, self._close_log)

@@ -21,9 +21,6 @@ EXIT_START = 2
 COMMAND = "CADTWIST_ISTATD_COMMAND"
 """In the environment of what istatd's own commands start: they have done what the options say of the process."""
 
-_TWISTDS = {"log_file": "--logfile", "daemonize": "--nodaemon"}
-
-
 class Options(TwistedOptions):
     """What `twistd istat` understands: -c FILE, and behind it every option of istatd's own command line."""
 
@@ -61,11 +58,8 @@ def _loader(path: str | None, arguments: Sequence[str]) -> Callable[[], Loaded]:
 
 
 def _unused(loaded: Loaded, arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return what is to be said of options that only istatd's own commands honour."""
+    """Return what is to be said of an option that only istatd's own commands honour."""
     text = read_file(loaded.path) if loaded.files else ""
-    process = read_istatd(text, loaded.path, arguments, Problems()).process
-    return tuple(
-        f"{loaded.path}: {name.replace('_', '-')}: has no effect: twistd's own option {option} does it"
-        for name, option in _TWISTDS.items()
-        if getattr(process, name)
-    )
+    unused = read_istatd(text, loaded.path, arguments, Problems()).process.daemonize
+    text = f"{loaded.path}: daemonize: has no effect: twistd goes to the background unless --nodaemon"
+    return (text,) if unused else ()

@@ -17,7 +17,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, LogPublisher, forma
 from twisted.python.logfile import DailyLogFile
 from zope.interface import implementer
 
-__all__ = ["CarbonLogs", "file_of"]
+__all__ = ["CarbonLogs", "ReopenedFile", "file_of"]
 
 _BY_NAMESPACE = (
     ("cadtwist.protocols.cachequery", "query"),
@@ -39,7 +39,7 @@ def file_of(event: LogEvent) -> str:
     return "console"
 
 
-class _ReopenedFile:
+class ReopenedFile:
     """A log file that notices that somebody moved it away."""
 
     def __init__(self, path: str) -> None:
@@ -47,6 +47,7 @@ class _ReopenedFile:
         self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (kept open)
 
     def write(self, text: str) -> None:
+        """Append whole lines."""
         try:
             same = os.stat(self._path).st_ino == os.fstat(self._file.fileno()).st_ino
         except OSError:
@@ -57,6 +58,7 @@ class _ReopenedFile:
         self._file.write(text)
 
     def close(self) -> None:
+        """Write no more."""
         self._file.close()
 
 
@@ -105,6 +107,6 @@ class CarbonLogs(Service):
             if self._rotate:
                 found = DailyLogFile(f"{name}.log", self._directory)
             else:
-                found = _ReopenedFile(os.path.join(self._directory, f"{name}.log"))
+                found = ReopenedFile(os.path.join(self._directory, f"{name}.log"))
             self._files[name] = found
         return found

@@ -176,7 +176,8 @@ class DaemonService(Service):
         for remark in (*self.loaded.warnings, *self.loaded.notices):
             self._log.warn("{remark}", remark=remark)
         settle_allocator()
-        raise_file_limit()
+        if self.loaded.config.istat is None or not self.loaded.config.istat.num_files:
+            raise_file_limit()
         former = predecessor(os.environ, self._prepare)
         try:
             daemon = self._made(self._inheritance(former))

@@ -54,11 +54,8 @@ class LoadTests(SynchronousTestCase):
 
     def test_what_concerns_the_process(self) -> None:
         problems = Problems()
-        found = read_istatd(PACKAGED + "user istatd\nlog-file x.log\n", "x.cfg", (), problems).process
-        self.assertEqual(
-            found,
-            IstatdProcess(user="istatd", log_file="x.log", pid_file="/var/run/istatd-server.pid", daemonize=True),
-        )
+        found = read_istatd(PACKAGED + "user istatd\n", "x.cfg", (), problems).process
+        self.assertEqual(found, IstatdProcess(user="istatd", pid_file="/var/run/istatd-server.pid", daemonize=True))
         config = load_istatd(PACKAGED, "x.cfg", ("--user", "7"), problems)
         self.assertEqual((config.program, config.user), ("istatd", "7"))
         self.assertEqual(config.processes.pid_file, "/var/run/istatd-server.pid")
