@@ -1,4 +1,4 @@
-"""Chooses, in one place, which twin of the kernels serves: native if all of them are built, else Python.
+"""Chooses, in one place, which twin of the kernels serves: native if all of them are there, else Python.
 
 `CADTWIST_PURE=1` in the environment forces Python.  It is one choice for all kernels, because native ones use each
 other's memory.
@@ -7,6 +7,7 @@ other's memory.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from typing import TYPE_CHECKING
 
@@ -57,11 +58,10 @@ def _native_is_complete() -> bool:
     if os.environ.get("CADTWIST_PURE") == "1":
         return False
     try:
-        for name in KERNELS:
-            importlib.import_module(f"cadtwist.kernels.{name}")
+        importlib.import_module(f"cadtwist.kernels.{KERNELS[0]}")
     except ImportError:
         return False
-    return True
+    return all(importlib.util.find_spec(f"cadtwist.kernels.{name}") is not None for name in KERNELS)
 
 
 NATIVE: bool = _native_is_complete()
@@ -86,23 +86,11 @@ if TYPE_CHECKING:
     from cadtwist.kernels import udpsend_py as udpsend
     from cadtwist.kernels import whisperfile_py as whisperfile
 else:
-    _suffix = "" if NATIVE else "_py"
-    (
-        buckets,
-        columns,
-        encode,
-        flood,
-        index,
-        picklepoints,
-        points,
-        relaylines,
-        samples,
-        scatter,
-        statfile,
-        statlines,
-        statsdparse,
-        table,
-        udpread,
-        udpsend,
-        whisperfile,
-    ) = (importlib.import_module(f"cadtwist.kernels.{name}{_suffix}") for name in sorted(KERNELS))
+
+    def __getattr__(name: str) -> object:
+        """Import a kernel when it is first asked for: a relay has no use for those that write files."""
+        if name not in KERNELS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = importlib.import_module(f"cadtwist.kernels.{name}{'' if NATIVE else '_py'}")
+        globals()[name] = found
+        return found

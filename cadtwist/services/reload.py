@@ -16,8 +16,9 @@ from cadtwist.config.load import Loaded
 from cadtwist.config.model import Config
 from cadtwist.config.reload import LISTS, SCHEMAS, difference, merged, rules_of
 from cadtwist.errors import ConfigError
+from cadtwist.services.tlsneed import names_tls, tls_is_left_out
 
-__all__ = ["Reloader"]
+__all__ = ["Load", "Reloader"]
 
 Load = Callable[[], Loaded]
 FileStates = tuple[tuple[int, int, int] | None, ...]
@@ -115,6 +116,8 @@ class Reloader(Service):
         """Return the configuration, or None after logging each fault that was not logged the last time."""
         try:
             loaded = self._load()
+            if tls_is_left_out() and names_tls(loaded.config):
+                raise ConfigError([f"{loaded.path}: TLS: this process was started without it and needs a restart"])
         except ConfigError as error:
             self._account.count("failed_reloads")
             if error.problems != self._complaint:

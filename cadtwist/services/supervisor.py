@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -37,6 +36,7 @@ from cadtwist.services.receivers import door_name
 from cadtwist.services.sequence import Every
 from cadtwist.services.sequence import Sequence as Parts
 from cadtwist.services.slots import ChildProcess, Slot, child_environment, one_protocol
+from cadtwist.services.tlsneed import command_without_tls
 from cadtwist.services.worker import CHANNEL_FD, LINK_FD, TELL, worker_config
 from cadtwist.services.workerlink import WorkerLink
 from cadtwist.telemetry import Telemetry
@@ -128,7 +128,7 @@ class _Place:
         self.link = WorkerLink({"open": self._opened})
         self.channel = FdChannel(near)
         self.channel.blocking = False
-        command = [sys.executable, "-m", "cadtwist.services.worker", *(() if self._supervisor.running else (TELL,))]
+        command = [*command_without_tls("cadtwist.services.worker"), *(() if self._supervisor.running else (TELL,))]
         children: dict[int, Any] = {0: "w", 1: "r", 2: "r", CHANNEL_FD: far.fileno(), LINK_FD: theirs.fileno()}
         process = reactor.spawnProcess(child, command[0], command, env=child_environment(), childFDs=children)
         child.link = self.link

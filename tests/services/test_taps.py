@@ -12,7 +12,7 @@ from twisted.application.service import ServiceMaker
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.services.options import DaemonService
+from cadtwist.services.daemonservice import DaemonService
 from twisted.plugins import cadtwist_plugin
 
 _CARBON = (
