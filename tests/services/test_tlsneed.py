@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -10,9 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.model import Config, Listener, TlsConfig
 from cadtwist.config.relaymodel import ClientTlsConfig, DestinationConfig
+from cadtwist.model.retention import DEFAULT_ARCHIVES, SchemaRule
 from cadtwist.services.tlsneed import command_without_tls, leave_tls_out, names_tls, tls_is_left_out
 
 _WITHOUT = """
+from cadtwist.model.retention import DEFAULT_ARCHIVES, SchemaRule
 from cadtwist.services.tlsneed import command_without_tls, leave_tls_out, tls_is_left_out
 assert leave_tls_out()
 from twisted.internet import endpoints, reactor
@@ -22,6 +25,7 @@ print(*command_without_tls("a.b")[1:])
 """
 _DECIDED = """
 from twisted.internet import reactor
+from cadtwist.model.retention import DEFAULT_ARCHIVES, SchemaRule
 from cadtwist.services.tlsneed import leave_tls_out
 print(leave_tls_out())
 """
@@ -35,7 +39,8 @@ class NamesTlsTests(SynchronousTestCase):
     def test_no_part_of_a_plain_configuration_speaks_of_it(self) -> None:
         self.assertFalse(names_tls(Config()))
         door = Listener(protocol="line", transport="endpoint", endpoint="systemd:domain=INET:index=0")
-        self.assertFalse(names_tls(replace(Config(), listeners=(door,))))
+        schema = SchemaRule("all", re.compile("https:"), DEFAULT_ARCHIVES)
+        self.assertFalse(names_tls(replace(Config(), listeners=(door,), schemas=(schema,))))
 
     def test_a_door_with_a_certificate(self) -> None:
         door = Listener(protocol="line", port=1, tls=TlsConfig(certificate="c.pem"))
