@@ -24,6 +24,7 @@ from benchmarks.relay import relay
 from benchmarks.reloading import relay_reload
 from benchmarks.report import Row, as_json, as_table
 from benchmarks.settings import settings
+from benchmarks.statsd import statsd
 
 GROUPS: dict[str, Group] = {
     "cache": cache,
@@ -44,6 +45,7 @@ GROUPS: dict[str, Group] = {
     "relay": relay,
     "relay-reload": relay_reload,
     "settings": settings,
+    "statsd": statsd,
 }
 
 

@@ -240,19 +240,35 @@ cdef extern from *:
         return n;
     }
 
+    #define ST_DECIMALS 6             /* of what is written without the long way */
     #define ST_NUMBER 32              /* more than a blank and the longest number */
 
-    /* A number as JavaScript writes it; its length, 0 where it has an exponent or is not finite. */
+    /* A whole number of which the last `decimals` digits stand behind a point; its length. */
+    static size_t st_digits(char *out, uint64_t whole, int decimals, int negative) {
+        char digits[24], *p = digits + 24;
+        size_t n;
+        for (; decimals; decimals--, whole /= 10) {
+            *--p = (char)('0' + whole % 10);
+            if (decimals == 1) *--p = '.';
+        }
+        do *--p = (char)('0' + whole % 10); while (whole /= 10);
+        if (negative) *--p = '-';
+        n = (size_t)(digits + 24 - p);
+        memcpy(out, p, n);
+        return n;
+    }
+
+    /* A number as JavaScript writes it; its length, 0 where it has an exponent or is not finite.
+
+       No two texts of up to 15 digits mean the same number, so that the first which means it is the shortest. */
     static size_t st_js(char *out, double v) {
-        if (v == floor(v) && fabs(v) < 9007199254740992.0) {
-            char digits[20], *p = digits + 20;
-            uint64_t whole = (uint64_t)fabs(v);
-            size_t n;
-            do *--p = (char)('0' + whole % 10); while (whole /= 10);
-            if (v < 0) *--p = '-';
-            n = (size_t)(digits + 20 - p);
-            memcpy(out, p, n);
-            return n;
+        double whole;
+        int decimals;
+        if (v == floor(v) && fabs(v) < 9007199254740992.0) return st_digits(out, (uint64_t)fabs(v), 0, v < 0);
+        for (decimals = 1; decimals <= ST_DECIMALS; decimals++) {
+            whole = rint(fabs(v) * st_tens[decimals]);
+            if (!(whole < 1e15)) break;
+            if (whole / st_tens[decimals] == fabs(v)) return st_digits(out, (uint64_t)whole, decimals, v < 0);
         }
         if (fabs(v) >= 1e-4 && fabs(v) < 1e15) {
             char *text = PyOS_double_to_string(v, 'r', 0, 0, NULL);

@@ -5,7 +5,7 @@ The thread waits in poll and recvmmsg, never touches Python and shares two buffe
 one while the other is handed out, in pieces of whole datagrams that are small enough for the allocator to use the
 same memory again (a larger one would be fetched from the system, page by page, each time).  A full buffer makes the thread wait, so that what is too much stays in the
 socket's own buffer and is then dropped, and counted, by the kernel (SO_RXQ_OVFL).  An eventfd wakes the reactor when the
-buffer was empty before.  After a read that took all there was, the thread rests for up to 10 ms: a lone datagram is not
+buffer was empty before.  After a read that took all there was, the thread rests for up to 25 ms: a lone datagram is not
 delayed, many are read together.
 """
 
@@ -41,8 +41,8 @@ cdef extern from *:
     #define UR_CONTROL 64
     /* The rest between two reads that left nothing behind, so that reads are fewer and longer: as long as
        three quarters of the socket's buffer can take a burst of 300,000 datagrams a second (each costs it some 2,300
-       bytes), at most 10 ms. */
-    #define UR_REST_NS 10000000
+       bytes), at most 25 ms. */
+    #define UR_REST_NS 25000000
     #define UR_NS_PER_BYTE 1.1
     #define UR_TELL_BYTES 1572864        /* the reactor is woken when all is read, or when so much waits */
     #define UR_PIECE_BYTES 524288

@@ -1,13 +1,13 @@
-"""The neighbours of the system tests and benchmarks: Python's, carbon-c-relay, Redis, and (benchmarks only) go-carbon.
+"""The neighbours of the system tests and benchmarks: Python's, npm's statsd, carbon-c-relay, Redis, and go-carbon.
 
 Run as a script it builds what is missing and says where it is::
 
-    python tests/system/environment.py [carbon] [graphite-web] [rainbow-saddle] [carbon-c-relay] [redis-server] ...
+    python tests/system/environment.py [carbon] [graphite-web] [statsd] [carbon-c-relay] [redis-server] ...
 
-carbon-c-relay and Redis are Debian's, installed where this is done by root.  Each other neighbour lives in an
-environment of its own under `.venv-neighbours/` in the checkout (or the folder named in CADTWIST_NEIGHBOURS) and is
-reused when it is there.  carbon 1.1.10 and Django 3.0 do not start on Python 3.12 and later, so that an older
-interpreter is looked for (CADTWIST_NEIGHBOUR_PYTHON names one).  Standard library only.
+carbon-c-relay and Redis are Debian's, installed where this is done by root; go-carbon is for benchmarks only.  Each
+other neighbour lives in an environment of its own under `.venv-neighbours/` in the checkout (or the folder named in
+CADTWIST_NEIGHBOURS) and is reused when it is there.  carbon 1.1.10 and Django 3.0 do not start on Python 3.12 and
+later, so that an older interpreter is looked for (CADTWIST_NEIGHBOUR_PYTHON names one).  Standard library only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["NEIGHBOURS", "Missing", "build", "folder", "program"]
+__all__ = ["NEIGHBOURS", "NODE_NEIGHBOURS", "Missing", "build", "folder", "program"]
 
 NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "carbon": ("carbon==1.1.10", "whisper==1.1.10", "Twisted==26.10.0", "setuptools<81", "protobuf<3.21"),
@@ -26,6 +26,9 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "rainbow-saddle": ("rainbow-saddle==0.4.0", "setuptools<81"),
 }
 """What pip installs for each."""
+
+NODE_NEIGHBOURS: dict[str, tuple[str, ...]] = {"statsd": ("statsd@0.9.0",)}
+"""What npm installs for each: programs for Node."""
 
 PACKAGES = ("carbon-c-relay", "redis-server")
 """Debian's packages, each with a program of its name."""
@@ -57,7 +60,8 @@ def build(neighbour: str) -> Path:
     """Build `neighbour` unless it is there as wanted; return its folder.  Missing says what is wrong."""
     if neighbour in PACKAGES:
         return _package(neighbour)
-    wanted = " ".join(GO_CARBON if neighbour == "go-carbon" else NEIGHBOURS[neighbour])
+    packages = {**NEIGHBOURS, **NODE_NEIGHBOURS, "go-carbon": GO_CARBON}[neighbour]
+    wanted = " ".join(packages)
     target = folder() / neighbour
     mark = target / "built-from.txt"
     if mark.exists() and mark.read_text() == wanted:
@@ -67,8 +71,10 @@ def build(neighbour: str) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     if neighbour == "go-carbon":
         _build_go_carbon(target)
+    elif neighbour in NODE_NEIGHBOURS:
+        _build_node(target, packages)
     else:
-        _build_python(target, NEIGHBOURS[neighbour])
+        _build_python(target, packages)
     mark.write_text(wanted)
     return target
 
@@ -126,6 +132,14 @@ def _build_python(target: Path, wanted: tuple[str, ...]) -> None:
         (site / "cairocffi.py").write_text('"""Stands for the drawing library, which this machine has not."""\n')
 
 
+def _build_node(target: Path, wanted: tuple[str, ...]) -> None:
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        raise Missing(f"{target.name} needs Node and npm")
+    target.mkdir(parents=True)
+    quiet = ("--no-audit", "--no-fund", "--omit=optional", "--ignore-scripts", "--silent")
+    _run("npm", "install", *quiet, "--prefix", target, *wanted)
+
+
 def _build_go_carbon(target: Path) -> None:
     go = shutil.which("go")
     if go is None:
@@ -140,7 +154,7 @@ def _build_go_carbon(target: Path) -> None:
 def main() -> int:
     """Build the neighbours named on the command line (default: those of the tests); return the exit code."""
     failed = 0
-    for neighbour in sys.argv[1:] or [*NEIGHBOURS, *PACKAGES]:
+    for neighbour in sys.argv[1:] or [*NEIGHBOURS, *NODE_NEIGHBOURS, *PACKAGES]:
         try:
             print(f"{neighbour}: {build(neighbour)}")
         except Missing as reason:

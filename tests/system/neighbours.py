@@ -1,4 +1,4 @@
-"""carbon and graphite-web from the package registry, and Debian's carbon-c-relay, as processes."""
+"""carbon and graphite-web from the package registry, statsd from npm, and Debian's carbon-c-relay, as processes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.system.cadtwistd import AGGREGATION, SCHEMAS, conf_text, get
+from tests.system.environment import folder as neighbours_folder
 from tests.system.environment import program
 from tests.system.process import NotReady, Process, free_ports
 
-__all__ = ["CRelay", "CarbonCache", "CarbonRelay", "GraphiteWeb"]
+__all__ = ["CRelay", "CarbonCache", "CarbonRelay", "GraphiteWeb", "NodeStatsd", "config_js"]
 
 
 class _Carbon(Process):
@@ -92,6 +93,28 @@ class CRelay(Process):
         command: list[str | Path] = [program("carbon-c-relay", "carbon-c-relay"), "-f", conf, "-p", str(self.line)]
         command += ["-w", "1", "-q", "1000000", "-s"]
         super().__init__(name, command, folder, {}, (self.line,))
+
+
+def config_js(port: int, management: int, graphite: int, more: str = "") -> str:
+    """Return a config.js for loopback: `port` for datagrams and streams; `more` are further lines with their commas."""
+    kinds = ("udp", "tcp")
+    doors = ", ".join(f"{{server: './servers/{kind}', address: '127.0.0.1', port: {port}}}" for kind in kinds)
+    return (
+        f"{{\n  servers: [{doors}],\n  mgmt_address: '127.0.0.1', mgmt_port: {management},\n"
+        f"  graphiteHost: '127.0.0.1', graphitePort: {graphite},\n{more}\n}}\n"
+    )
+
+
+class NodeStatsd(Process):
+    """statsd from npm: lines over UDP and TCP at `line`, its values to `graphite`; `more` are options of config.js."""
+
+    def __init__(self, folder: Path, graphite: int, more: str = "") -> None:
+        self.line, self.management = free_ports(2)
+        folder.mkdir(parents=True, exist_ok=True)
+        conf = folder / "config.js"
+        conf.write_text(config_js(self.line, self.management, graphite, more))
+        script = neighbours_folder() / "statsd" / "node_modules" / "statsd" / "stats.js"
+        super().__init__("statsd", ["node", script, conf], folder, {}, (self.line, self.management))
 
 
 _SETTINGS = """SECRET_KEY = 'test'

@@ -1,0 +1,34 @@
+"""Our own statsd as a process, for one test."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.system.cadtwistd import ROOT, RUN_TWISTD, get
+from tests.system.neighbours import config_js
+from tests.system.process import Process, free_ports
+
+__all__ = ["Statsdd"]
+
+
+class Statsdd(Process):
+    """`twistd statsd` on loopback: lines over UDP and TCP at `line`, its values to `graphite`, HTTP `http`.
+
+    `more` are further options of config.js, as for `neighbours.NodeStatsd`.
+    """
+
+    def __init__(self, folder: Path, graphite: int, more: str = "", name: str = "twistd-statsd") -> None:
+        self.line, self.management, self.http = free_ports(3)
+        folder.mkdir(parents=True, exist_ok=True)
+        conf = folder / "config.js"
+        conf.write_text(config_js(self.line, self.management, graphite, more))
+        command = [*RUN_TWISTD, "-n", "--pidfile=", "statsd", f"--config={conf}", f"--http-port={self.http}"]
+        super().__init__(name, command, folder, {}, (self.line, self.management, self.http), cwd=ROOT)
+
+    def ledger(self) -> dict[str, dict[str, Any]]:
+        """Return the accounts of /ledger by name."""
+        answer = json.loads(get(f"http://127.0.0.1:{self.http}/ledger"))
+        accounts = answer if isinstance(answer, list) else answer["accounts"]
+        return {account["name"]: account for account in accounts}
