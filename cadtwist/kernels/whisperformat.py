@@ -20,14 +20,17 @@ __all__ = [
     "ALLOCATE_SPARSE",
     "ALLOCATE_ZEROS",
     "BAD_NAME",
+    "CORRUPT",
     "COUNTERS",
     "CREATED",
+    "NOTHING",
     "QUARANTINED",
     "REPORT_HEALED",
     "REPORT_MISMATCH",
     "REPORT_QUARANTINED",
     "REPORT_RETRY",
     "RETRY",
+    "TOO_MANY_POINTS",
     "TOO_OLD",
     "WAITS_FOR_CREATE",
     "WRITTEN",
@@ -47,6 +50,10 @@ ALLOCATE_ZEROS, ALLOCATE_SPARSE, ALLOCATE_RESERVED = range(3)
 
 REPORT_MISMATCH, REPORT_HEALED, REPORT_QUARANTINED, REPORT_RETRY = range(1, 5)
 """What a Writer reports of a file: archives unlike the schema, made anew, unusable, to be tried again."""
+
+NOTHING, CORRUPT, TOO_MANY_POINTS = -1, -3, -4
+"""What became of one file of a `fetch_many`, beside 0 and the system's errors: it has nothing of that time, is no
+whisper file, has more points than were left."""
 
 COUNTERS = (
     "updates", "points", "late", "created", "waiting", "retried", "quarantined", "bad_names",

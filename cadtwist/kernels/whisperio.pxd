@@ -289,6 +289,10 @@ cdef enum:  # as REPORT_*
     SAYS_QUARANTINED = 3
     SAYS_RETRY = 4
 
+cdef enum:  # of fetch_many, as in whisperformat
+    NOTHING = -1
+    TOO_MANY_POINTS = -4
+
 
 cdef struct Archive:
     uint32_t offset
