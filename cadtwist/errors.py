@@ -3,7 +3,7 @@
 Input errors of data are not here: a bad line is a value (`cadtwist.model.badinput.BadInput`).
 """
 
-__all__ = ["CadtwistError", "ConfigError", "StorageError"]
+__all__ = ["CadtwistError", "ConfigError", "StorageError", "TooManyPointsError"]
 
 
 class CadtwistError(Exception):
@@ -20,3 +20,7 @@ class ConfigError(CadtwistError):
 
 class StorageError(CadtwistError):
     """A store cannot do what was asked: the file is missing, damaged or the disk is full."""
+
+
+class TooManyPointsError(StorageError):
+    """What is to be read has more points than were allowed."""

@@ -21,6 +21,7 @@ __all__ = [
     "index",
     "picklepoints",
     "points",
+    "pointtexts",
     "relaylines",
     "samples",
     "scatter",
@@ -39,6 +40,7 @@ KERNELS = (
     "buckets",
     "picklepoints",
     "points",
+    "pointtexts",
     "index",
     "whisperfile",
     "udpread",
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     from cadtwist.kernels import index_py as index
     from cadtwist.kernels import picklepoints_py as picklepoints
     from cadtwist.kernels import points_py as points
+    from cadtwist.kernels import pointtexts_py as pointtexts
     from cadtwist.kernels import relaylines_py as relaylines
     from cadtwist.kernels import samples_py as samples
     from cadtwist.kernels import scatter_py as scatter

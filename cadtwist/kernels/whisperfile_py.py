@@ -283,8 +283,10 @@ def fetch(path: bytes, start: int, end: int, now: int, step: int = 0) -> Fetched
         return (*_fetch_archive(file, archive, start, end), head.method, head.xff)
 
 
-def fetch_many(paths: Sequence[bytes], start: int, end: int, now: int, most: int) -> list[Row]:
-    """Return (failed, *what `fetch` returns) of each file; the values of all are rows of one array where they can be.
+def fetch_many(
+    root: bytes, names: Sequence[bytes], hashed: bool, start: int, end: int, now: int, most: int
+) -> list[Row]:
+    """Return (failed, *what `fetch` returns) for the file that each name has below `root`; see `relative_path`.
 
     `failed` is 0, a number of the system's errors, NOTHING, CORRUPT, or TOO_MANY_POINTS where more than `most` values
     (of all files) would be read; values are None then.  ValueError if start > end.
@@ -292,10 +294,15 @@ def fetch_many(paths: Sequence[bytes], start: int, end: int, now: int, most: int
     if start > end:
         raise ValueError(f"invalid time interval: {start} is after {end}")
     rows: list[Row] = []
-    for path in paths:
+    for name in names:
         failed, found = 0, None
         try:
-            found = fetch(path, start, end, now)
+            path = relative_path(name, hashed)
+        except ValueError:
+            path = b""
+        try:
+            found = fetch(root + b"/" + path, start, end, now) if path else None
+            failed = 0 if path else errno.ENOENT
         except OSError as error:
             failed = error.errno or errno.EIO
         except (CorruptFileError, ValueError):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 __all__ = ["Series"]
 
 
-@dataclass(frozen=True)
-class Series:
+class Series(Struct, frozen=True, eq=False, gc=False):
     """Values of metric `name` at `start`, `start + step` ... before `end` (epoch seconds).
 
     `values` is float64, NaN where nothing is known.  `consolidation` is the method (a name of

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
-from cadtwist.errors import StorageError
-from cadtwist.interfaces import IStore
+from cadtwist.errors import StorageError, TooManyPointsError
+from cadtwist.interfaces import IBulkReader, IStore
 from cadtwist.model.series import Series
 from cadtwist.query.consolidate import reduce_groups
 from cadtwist.query.owner import HotMetric, SchemaInfo
 
-__all__ = ["fetch_metric", "merge_hot", "window"]
+__all__ = ["fetch_metric", "fetch_metrics", "merge_hot", "window"]
 
 Floats = npt.NDArray[np.float64]
+_ENDLESS = 1 << 62
 
 
 def window(archives: Sequence[tuple[int, int]], start: int, end: int, now: int) -> tuple[int, int, int] | None:
@@ -68,15 +69,53 @@ def fetch_metric(
 
     None: nothing is known.  A metric without a file is answered from memory as its schema will keep it.
     """
-    fault = ""
+    (answer,) = fetch_metrics(store, [metric], [schema], start, end, now)
+    return answer
+
+
+def fetch_metrics(
+    store: IStore, metrics: Sequence[HotMetric], schemas: Sequence[SchemaInfo], start: int, end: int, now: int,
+    most: int = _ENDLESS,
+) -> list[tuple[Series | None, str]]:  # fmt: skip
+    """Return what `fetch_metric` does for each of several metrics, whose `schema` is the place of theirs in `schemas`.
+
+    TooManyPointsError where they have more than `most` points altogether.
+    """
+    names = [metric.name for metric in metrics]
+    if IBulkReader.providedBy(store):
+        found = store.fetch_many(names, start, end, now, most)
+    else:
+        found = [_alone(store, name, start, end, now) for name in names]
+    answers: list[tuple[Series | None, str]] = []
+    points = 0
+    for metric, one in zip(metrics, found, strict=True):
+        if isinstance(one, Series):
+            points += len(one)
+        if metric.timestamps or not (one is None or isinstance(one, Series)):
+            answers.append(_with_hot(metric, schemas[metric.schema], one, start, end, now))
+        else:
+            answers.append((one, ""))
+    if points > most:
+        raise TooManyPointsError(f"more than {most} points")
+    return answers
+
+
+def _alone(store: IStore, name: str, start: int, end: int, now: int) -> Series | StorageError | None:
     try:
-        series: Series | None = store.fetch(metric.name, start, end, now)
+        series: Series | None = store.fetch(name, start, end, now)
     except StorageError as error:
-        series, fault = None, str(error)
-    if not metric.timestamps and series is not None:
+        return error
+    return series
+
+
+def _with_hot(
+    metric: HotMetric, schema: SchemaInfo, found: Series | StorageError | None, start: int, end: int, now: int
+) -> tuple[Series | None, str]:
+    series, fault = (found, "") if found is None or isinstance(found, Series) else (None, str(found))
+    if not metric.timestamps:
         return series, fault
     if series is None:
-        kept = window(schema.archives, start, end, now) if metric.timestamps else None
+        kept = window(schema.archives, start, end, now)
         if kept is None:
             return None, fault
         first, behind, step = kept

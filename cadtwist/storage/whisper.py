@@ -8,16 +8,17 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from zope.interface import implementer
 
-from cadtwist.errors import StorageError
-from cadtwist.interfaces import IStore
+from cadtwist.errors import StorageError, TooManyPointsError
+from cadtwist.interfaces import IBulkReader
 from cadtwist.kernels.active import whisperfile
+from cadtwist.kernels.whisperformat import NOTHING, TOO_MANY_POINTS
 from cadtwist.model.consolidation import method_name, method_number
 from cadtwist.model.retention import Archive
 from cadtwist.model.series import Series
@@ -67,7 +68,7 @@ class FileInfo(NamedTuple):
     size: int
 
 
-@implementer(IStore)
+@implementer(IBulkReader)
 class WhisperStore:
     """Whisper files below `root`.
 
@@ -80,6 +81,7 @@ class WhisperStore:
         if options.allocation not in ALLOCATIONS:
             raise ValueError(f"allocation must be one of {', '.join(ALLOCATIONS)}")
         self.root = os.path.abspath(root)
+        self._root = os.fsencode(self.root)
         self._folder = os.fsencode(os.path.join(self.root, ""))
         self._schemas = schemas
         self._hashed = options.hash_tagged
@@ -153,10 +155,42 @@ class WhisperStore:
                 raise StorageError(f"{os.fsdecode(path)}: {error}") from error
             else:
                 return _series(name, found)
+        return self._fetch_zipped(name, paths, int(start), int(end), int(now), int(step))
+
+    def fetch_many(
+        self, names: Sequence[str], start: int, end: int, now: int, most: int
+    ) -> list[Series | StorageError | None]:
+        """See `IBulkReader`."""
+        encoded = [name.encode("utf-8", "surrogateescape") for name in names]
+        rows = whisperfile.fetch_many(self._root, encoded, self._hashed, int(start), int(end), int(now), most)
+        found: list[Series | StorageError | None] = []
+        for name, (failed, first, last, step, values, method, xff) in zip(names, rows, strict=True):
+            if values is not None:
+                found.append(Series(name, first, last, step, values, method_name(method), xff))
+            elif failed == NOTHING:
+                found.append(None)
+            elif failed == TOO_MANY_POINTS:
+                raise TooManyPointsError(f"more than {most} points")
+            else:
+                found.append(self._fetch_alone(name, int(start), int(end), int(now)))
+        return found
+
+    def _fetch_alone(self, name: str, start: int, end: int, now: int) -> Series | StorageError | None:
+        """Return what `fetch` returns, or the error that it raises; a file that lies about itself is a fault, too."""
+        try:
+            return self.fetch(name, start, end, now)
+        except StorageError as error:
+            return error
+        except ValueError as error:
+            return StorageError(f"{name}: {error}")
+
+    def _fetch_zipped(
+        self, name: str, paths: Sequence[bytes], start: int, end: int, now: int, step: int
+    ) -> Series | None:
         for path in paths:
             try:
                 with unzipped(path + ZIPPED) as place:
-                    return _series(name, whisperfile.fetch(place, int(start), int(end), int(now), int(step)))
+                    return _series(name, whisperfile.fetch(place, start, end, now, step))
             except OSError as error:
                 if error.errno not in _ABSENT:
                     raise StorageError(f"{os.fsdecode(path + ZIPPED)}: {error.strerror}") from error

@@ -14,7 +14,6 @@ from cadtwist.query.functions.registry import render_functions
 from cadtwist.query.functions.spec import Function
 from cadtwist.query.owner import IOwner, QueryLimits
 from cadtwist.web.answers import CrossOrigin
-from cadtwist.web.formats import Grids
 
 __all__ = ["Slices", "WebContext", "answered"]
 
@@ -31,8 +30,8 @@ class WebContext:
 
     `pause` returns a Deferred that fires in a later turn of the reactor: an owner that renders inline gives it, so
     that no render holds the reactor longer than a twentieth of a second; a web process needs none.
-    `graphite_version` is what clients adapt their requests to.  `host` is our name; `grids` are kept from request to
-    request.  `functions` are the render functions by name.
+    `graphite_version` is what clients adapt their requests to.  `host` is our name; `functions` are the render
+    functions by name.
     """
 
     owner: IOwner
@@ -45,7 +44,6 @@ class WebContext:
     pause: Callable[[], Deferred[None] | None] = _no_pause
     slice_s: float = _SLICE_S
     host: str = "localhost"
-    grids: Grids = field(default_factory=Grids)
     functions: Mapping[str, Function] = field(default_factory=render_functions)
 
 

@@ -9,15 +9,15 @@ import math
 import pickle
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone, tzinfo
-from itertools import compress
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from cadtwist.kernels.active import pointtexts
 from cadtwist.query.timeseries import TimeSeries
 
-__all__ = ["RENDER_FORMATS", "Grids", "render_pieces"]
+__all__ = ["RENDER_FORMATS", "render_pieces"]
 
 RENDER_FORMATS = {
     "json": "application/json",
@@ -31,18 +31,17 @@ RENDER_FORMATS = {
 """The formats that are written here, and their content types."""
 
 _MOST_WHOLE = 2.0**53
-_MOST_GRIDS = 64
-_LONGEST_GRID = 20_000
+_RUN_POINTS = 8192
 _LEAST_PLAIN, _MOST_PLAIN = 1e-4, 1e16  # beyond these `repr` writes an exponent
 _ZONE_GRAIN_S = 900  # time zones change at multiples of a quarter of an hour
 
 
 def render_pieces(
-    form: str, found: Sequence[TimeSeries], zone: tzinfo, no_nulls: bool, pretty: bool, grids: Grids
+    form: str, found: Sequence[TimeSeries], zone: tzinfo, no_nulls: bool, pretty: bool
 ) -> Iterator[bytes]:
-    """Yield the body in one of RENDER_FORMATS, a series at a time where the format allows that.
+    """Yield the body in one of RENDER_FORMATS, piece by piece where the format allows that.
 
-    `zone` is for the times of csv; `no_nulls`, `pretty` and `grids` are for json.
+    `zone` is for the times of csv; `no_nulls` and `pretty` are for json.
     """
     if form not in ("raw", "pickle", "msgpack"):
         found = [_cut(series) for series in found]
@@ -60,7 +59,7 @@ def render_pieces(
     elif form == "rickshaw":
         yield _rickshaw(found).encode("ascii")
     else:
-        yield from _json(found, no_nulls, pretty, grids)
+        yield from _json(found, no_nulls, pretty)
 
 
 def _times(series: TimeSeries) -> npt.NDArray[np.int64]:
@@ -108,42 +107,65 @@ def _dumps(value: object, infinite: bool, pretty: bool = False) -> str:
     return text.replace("Infinity", "1e9999") if infinite else text
 
 
-def _json(found: Sequence[TimeSeries], no_nulls: bool, pretty: bool, grids: Grids) -> Iterator[bytes]:
+def _json(found: Sequence[TimeSeries], no_nulls: bool, pretty: bool) -> Iterator[bytes]:
     if not any(len(series) for series in found):
         found = []
     if pretty:
         yield _pretty_json(found, no_nulls).encode("ascii")
         return
     before = "["
-    for series in found:
-        known = ~np.isnan(series.values) if no_nulls else None
-        if known is None or known.any():
-            label = series.label
-            name, tags = "null" if label is None else _quoted(label), _tags_text(series.tags)
-            head = f'{before}{{"target": {name}, "tags": {tags}, "datapoints": ['
-            yield head.encode("ascii") + _json_points(series, known, grids) + b"]}"
-            before = ", "
-    yield b"[]" if before == "[" else b"]"
+    for run in _runs(found):
+        pieces: list[bytes] = []
+        for series, points in zip(run, _json_points(run, no_nulls), strict=True):
+            if points or not no_nulls:
+                label = series.label
+                name, tags = "null" if label is None else _quoted(label), _tags_text(series.tags)
+                head = f'{before}{{"target": {name}, "tags": {tags}, "datapoints": ['
+                pieces += (head.encode("ascii"), points)
+                before = "]}, "
+        yield b"".join(pieces)
+    yield b"[]" if before == "[" else b"]}]"
 
 
-def _json_points(series: TimeSeries, known: npt.NDArray[np.bool_] | None, grids: Grids) -> bytes:
-    """Return `[value, time], [value, time]` of all points, or of the known ones."""
-    values = series.values
-    if known is None:
-        return grids.points(series) % tuple(_number_texts(values, b"1e9999", series.whole))
-    pairs = b"[%%b, %d], "
-    points = b"".join([pairs % time for time in compress(_times(series).tolist(), known.tolist())])
-    return points[:-2] % tuple(_number_texts(values[known], b"1e9999", series.whole))
+def _runs(found: Sequence[TimeSeries]) -> Iterator[Sequence[TimeSeries]]:
+    """Yield the series in pieces of about `_RUN_POINTS` values."""
+    low, points = 0, 0
+    for place, series in enumerate(found):
+        points += len(series.values)
+        if points >= _RUN_POINTS:
+            yield found[low : place + 1]
+            low, points = place + 1, 0
+    if low < len(found):
+        yield found[low:]
+
+
+def _json_points(run: Sequence[TimeSeries], known_only: bool) -> list[bytes]:
+    """Return `[value, time], [value, time]` of each series."""
+    if any(series.whole for series in run):
+        texts = [_numbers(series.values, b"1e9999", series.whole)[1:-1] for series in run if len(series)]
+        numbers = b"[%b]" % b",".join(texts)
+    elif len(run) == 1:
+        numbers = _numbers(run[0].values, b"1e9999")
+    else:
+        numbers = _numbers(np.concatenate([series.values for series in run]), b"1e9999")
+    return pointtexts.point_texts(
+        numbers, [series.start for series in run], [series.step for series in run],
+        [len(series.values) for series in run], known_only,
+    )  # fmt: skip
+
+
+def _numbers(values: npt.NDArray[np.float64], infinity: bytes, whole: bool = False) -> bytes:
+    """Return a JSON array of what `repr` shows for each value, `null` for NaN; `whole`: they are whole numbers."""
+    text = msgspec.json.encode(_whole_numbers(values) if whole else values.tolist())
+    if _is_plain(text, values):
+        return text
+    plain = json.dumps(_with_none(values), separators=(",", ":")).encode("ascii")
+    return plain.replace(b"Infinity", infinity)
 
 
 def _number_texts(values: npt.NDArray[np.float64], infinity: bytes, whole: bool = False) -> list[bytes]:
-    """Return what `repr` shows for each value, `null` for NaN; `whole`: they are whole numbers."""
-    if not len(values):
-        return []
-    text = msgspec.json.encode(_whole_numbers(values) if whole else values.tolist())
-    if not _is_plain(text, values):
-        text = json.dumps(_with_none(values), separators=(",", ":")).encode("ascii").replace(b"Infinity", infinity)
-    return text[1:-1].split(b",")
+    """Return the texts of `_numbers` one by one."""
+    return _numbers(values, infinity, whole)[1:-1].split(b",") if len(values) else []
 
 
 def _is_plain(text: bytes, values: npt.NDArray[np.float64]) -> bool:
@@ -161,29 +183,6 @@ def _quoted(text: str) -> str:
 
 def _tags_text(tags: dict[str, str]) -> str:
     return "{" + ", ".join([f"{_quoted(tag)}: {_quoted(value)}" for tag, value in tags.items()]) + "}"
-
-
-class Grids:
-    """What the texts of values fit into, made once for all series that lie on the same times.
-
-    At most `_MOST_GRIDS` are kept, and none of more than `_LONGEST_GRID` points: the next request of a dashboard asks
-    for the same times.
-    """
-
-    def __init__(self) -> None:
-        self._points: dict[tuple[int, int, int], bytes] = {}
-
-    def points(self, series: TimeSeries) -> bytes:
-        """Return `[%b, time], [%b, time]` for the points of a series."""
-        key = series.start, series.step, len(series)
-        found = self._points.get(key)
-        if found is None:
-            found = b"".join([b"[%%b, %d], " % time for time in _times(series).tolist()])[:-2]
-            if len(series) <= _LONGEST_GRID:
-                if len(self._points) >= _MOST_GRIDS:
-                    del self._points[next(iter(self._points))]
-                self._points[key] = found
-        return found
 
 
 class _CsvTimes:

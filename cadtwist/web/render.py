@@ -15,7 +15,7 @@ from cadtwist.web.answers import Answer
 from cadtwist.web.carbonapi import TYPE_V2, TYPE_V3, VERSION_2, VERSION_3, encoded, is_message, multi_render
 from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, RefusedError, invalid
-from cadtwist.web.formats import RENDER_FORMATS, Grids, render_pieces
+from cadtwist.web.formats import RENDER_FORMATS, render_pieces
 from cadtwist.web.image import IMAGES, GraphOptions, drawn, graph_options, slices_of, wrapped
 from cadtwist.web.params import Params
 from cadtwist.web.sources import Sources
@@ -78,7 +78,7 @@ async def render(context: WebContext, params: Params) -> Answer:
     if wanted.form in _MESSAGES:
         body = encoded(wanted.form, found, Window(wanted.start, wanted.end))
     else:
-        body = await _body(sources, wanted, found, context.grids)
+        body = await _body(sources, wanted, found)
     kind = _KINDS[wanted.form]
     if wanted.callback:
         body, kind = wanted.callback.encode("utf-8", "replace") + b"(" + body + b")", "text/javascript"
@@ -124,9 +124,9 @@ def _image(context: WebContext, options: GraphOptions, wanted: RenderRequest, fo
     return Answer(image, IMAGES[wanted.form], headers=headers)
 
 
-async def _body(sources: Sources, wanted: RenderRequest, found: list[TimeSeries], grids: Grids) -> bytes:
+async def _body(sources: Sources, wanted: RenderRequest, found: list[TimeSeries]) -> bytes:
     pieces: list[bytes] = []
-    for piece in render_pieces(wanted.form, found, wanted.zone, wanted.no_nulls, wanted.pretty, grids):
+    for piece in render_pieces(wanted.form, found, wanted.zone, wanted.no_nulls, wanted.pretty):
         pieces.append(piece)
         await sources.breathe()
     return b"".join(pieces)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from twisted.logger import Logger
 
-from cadtwist.query.fetch import fetch_metric
+from cadtwist.errors import TooManyPointsError
+from cadtwist.query.fetch import fetch_metrics
 from cadtwist.query.find import TooBroad
 from cadtwist.query.owner import HotMetric, Resolution, SchemaInfo
 from cadtwist.query.timeseries import TimeSeries, Window
@@ -15,6 +16,7 @@ from cadtwist.web.context import Slices, WebContext, answered
 __all__ = ["Sources"]
 
 _RANGES = 10
+_FILES_AT_FIRST, _MOST_FILES = 32, 512
 _LATEST = 0xFFFFFFFF  # the last second that files can tell
 
 
@@ -34,44 +36,74 @@ class Sources:
         self._until = context.clock() + context.limits.seconds
         self._read: dict[tuple[str, int, int], TimeSeries | None] = {}
         self._points = 0
+        self._at_once = _FILES_AT_FIRST
 
     async def fetch(self, patterns: Sequence[str], window: Window) -> dict[str, list[TimeSeries]]:
         """Return the series of each pattern, sorted by name."""
         context = self._context
         window = Window(*(min(max(moment, 0), _LATEST) for moment in window))
         resolution: Resolution = await answered(context.owner.resolve(list(patterns), window.start, window.end))
+        waiting = self._new(patterns, resolution, window)
+        low = 0
+        while low < len(waiting):
+            some = waiting[low : low + self._at_once]
+            began = context.clock()
+            self._fetch(some, resolution.schemas, window)
+            low += len(some)
+            self._adapt(context.clock() - began)
+            await self.breathe()
         found: dict[str, list[TimeSeries]] = {}
         for pattern, metrics in zip(patterns, resolution.patterns, strict=True):
-            series_list = found[pattern] = []
-            for metric in metrics:
-                series = await self._one(metric, resolution.schemas[metric.schema], window, pattern)
-                if series is not None:
-                    series_list.append(series)
+            found[pattern] = [
+                series
+                for metric in metrics
+                if (series := self._read[metric.name, window.start, window.end]) is not None
+            ]
         return found
 
-    async def _one(
-        self, metric: HotMetric, schema: SchemaInfo, window: Window, pattern: str
-    ) -> TimeSeries | None:
-        key = metric.name, window.start, window.end
-        if key in self._read:
-            return self._read[key]
-        limits = self._context.limits
-        if len(self._read) >= limits.series * _RANGES:
-            raise TooBroad(f"The request means more than {limits.series * _RANGES} series")
-        series, fault = fetch_metric(self._context.store, metric, schema, window.start, window.end, self._now)
-        if fault:
-            self._log.warn("Reading {name}: {fault}", name=metric.name, fault=fault)
-        self._points += len(series) if series is not None else 0
-        if self._points > limits.points:
-            raise TooBroad(f"The request means more than {limits.points} points")
-        made = None
-        if series is not None:
-            made = TimeSeries(
-                series.name, series.start, series.end, series.step, series.values, expression=pattern
+    def _adapt(self, took_s: float) -> None:
+        """Read more files at once while that is quick, fewer where a slice of the work was nearly filled."""
+        quick = took_s < self._context.slice_s / 4
+        self._at_once = min(self._at_once * 2, _MOST_FILES) if quick else max(self._at_once // 2, 1)
+
+    def _new(
+        self, patterns: Sequence[str], resolution: Resolution, window: Window
+    ) -> list[tuple[str, HotMetric]]:
+        """Return the metrics that were not read yet for a range, with the first pattern that each is meant by."""
+        waiting: dict[str, tuple[str, HotMetric]] = {}
+        for pattern, metrics in zip(patterns, resolution.patterns, strict=True):
+            for metric in metrics:
+                if (metric.name, window.start, window.end) not in self._read:
+                    waiting.setdefault(metric.name, (pattern, metric))
+        most = self._context.limits.series * _RANGES
+        if len(self._read) + len(waiting) > most:
+            raise TooBroad(f"The request means more than {most} series")
+        return list(waiting.values())
+
+    def _fetch(
+        self, waiting: Sequence[tuple[str, HotMetric]], schemas: Sequence[SchemaInfo], window: Window
+    ) -> None:
+        """Read some metrics."""
+        most = self._context.limits.points
+        metrics = [metric for _, metric in waiting]
+        try:
+            answers = fetch_metrics(
+                self._context.store, metrics, schemas, window.start, window.end, self._now, most - self._points
             )
-        self._read[key] = made
-        await self.breathe()
-        return made
+        except TooManyPointsError:
+            raise TooBroad(f"The request means more than {most} points") from None
+        for (pattern, metric), (series, fault) in zip(waiting, answers, strict=True):
+            if fault:
+                self._log.warn("Reading {name}: {fault}", name=metric.name, fault=fault)
+            made = None
+            if series is not None:
+                self._points += len(series.values)
+                made = TimeSeries(
+                    series.name, series.start, series.end, series.step, series.values, expression=pattern
+                )
+            self._read[metric.name, window.start, window.end] = made
+        if self._points > most:
+            raise TooBroad(f"The request means more than {most} points")
 
     async def breathe(self) -> None:
         """Let others run if this slice of the work is over; TooBroad when all of the time is."""

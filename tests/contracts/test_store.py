@@ -8,10 +8,12 @@ import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from cadtwist.errors import StorageError
+from cadtwist.errors import StorageError, TooManyPointsError
 from cadtwist.interfaces import IStore
 from cadtwist.model.retention import AggregationRule, SchemaRule, parse_retentions
 from cadtwist.model.writejob import BAD_NAME, CREATED, TOO_OLD, WAITS_FOR_CREATE, WRITTEN, WriteJob
+from cadtwist.query.fetch import fetch_metrics
+from cadtwist.query.owner import HotMetric, SchemaInfo
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.storage.whisper import WhisperStore
@@ -79,6 +81,26 @@ class StoreMixin:
         self.assertEqual(np.nansum(middle.values), 60)
         self.assertEqual(middle.consolidation, "sum")
         self.assertEqual(self.store.fetch("fine.count", NOW - 30, NOW, NOW, 60).step, 60)
+
+    def test_many_at_once(self) -> None:
+        names = ["a.b", "fine.count", "none", "fine.b", "m;a=b"]
+        self.write({name: [(NOW - 60, 1.0), (NOW, 2.0)] for name in names if name != "none"})
+        metrics = [HotMetric(name, 0) for name in names]
+        schemas = [SchemaInfo(((60, 1440),), "average", 0.5)]
+        for start, end in ((NOW - 180, NOW), (NOW - 30, NOW), (0, 1000)):
+            found = fetch_metrics(self.store, metrics, schemas, start, end, NOW)
+            for name, (series, fault) in zip(names, found, strict=True):
+                alone = self.store.fetch(name, start, end, NOW)
+                self.assertEqual((fault, series is None), ("", alone is None))
+                if alone is not None:
+                    what = (series.name, series.start, series.end, series.step, series.consolidation, series.xff)
+                    self.assertEqual(
+                        what, (alone.name, alone.start, alone.end, alone.step, alone.consolidation, alone.xff)
+                    )
+                    np.testing.assert_array_equal(series.values, alone.values)
+        self.assertRaises(
+            TooManyPointsError, fetch_metrics, self.store, metrics, schemas, NOW - 180, NOW, NOW, most=2
+        )
 
     def test_nothing_to_fetch(self) -> None:
         self.assertIsNone(self.store.fetch("a.b", NOW - 60, NOW, NOW))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.query.timeseries import TimeSeries, name_tags
-from cadtwist.web.formats import Grids, render_pieces
+from cadtwist.web.formats import render_pieces
 
 NUMBERS = st.one_of(
     st.floats(),
@@ -34,7 +34,6 @@ SERIES = st.builds(
     st.lists(NUMBERS, max_size=6),
 )
 BERLIN = ZoneInfo("Europe/Berlin")
-GRIDS = Grids()
 
 
 def plain(series):
@@ -43,7 +42,7 @@ def plain(series):
 
 
 def body(form, found, zone=timezone.utc, no_nulls=False, pretty=False):
-    return b"".join(render_pieces(form, found, zone, no_nulls, pretty, GRIDS)).decode()
+    return b"".join(render_pieces(form, found, zone, no_nulls, pretty)).decode()
 
 
 class FormatTests(SynchronousTestCase):
@@ -81,7 +80,7 @@ class FormatTests(SynchronousTestCase):
     def test_numbers_are_floats_for_clusters(self):
         rendered = [TimeSeries("a", 60, 180, 60, np.array([1.0, math.nan]), expression="a*")]
         for form, decode in (("msgpack", msgspec.msgpack.decode), ("pickle", pickle.loads)):
-            (found,) = decode(b"".join(render_pieces(form, rendered, timezone.utc, False, False, Grids())))
+            (found,) = decode(b"".join(render_pieces(form, rendered, timezone.utc, False, False)))
             self.assertEqual((found["values"], found["pathExpression"]), ([1.0, None], "a*"))
             self.assertIs(type(found["values"][0]), float)
 

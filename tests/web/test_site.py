@@ -147,7 +147,7 @@ class RenderTests(SynchronousTestCase):
         while client.transport.value() == b"":
             pauses.pop().callback(None)
             turns += 1
-        self.assertEqual(turns, 4)
+        self.assertEqual(turns, 3)
         self.assertEqual(client.reply().body.count(b"\n"), 2)
 
 
