@@ -32,6 +32,7 @@ __all__ = [
     "udpread",
     "udpsend",
     "whisperfile",
+    "whisperread",
 ]
 
 KERNELS = (
@@ -43,6 +44,7 @@ KERNELS = (
     "pointtexts",
     "index",
     "whisperfile",
+    "whisperread",
     "udpread",
     "udpsend",
     "statfile",
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
     from cadtwist.kernels import udpread_py as udpread
     from cadtwist.kernels import udpsend_py as udpsend
     from cadtwist.kernels import whisperfile_py as whisperfile
+    from cadtwist.kernels import whisperread_py as whisperread
 else:
 
     def __getattr__(name: str) -> object:

@@ -22,12 +22,14 @@ from cadtwist.kernels.whisperio cimport (
     BAD_FILES, BAD_NAME, BAD_NAMES, c_close, c_flock, c_fstat, c_fsync, c_open, c_rename, c_stat, CREATED,
     CW_CORRUPT, cw_create, CW_EMPTY, cw_get32, cw_getf32, cw_getf64, cw_order, CW_PATH_ROOM, cw_point, cw_pread,
     cw_put32, cw_putf64, cw_pwrite, cw_relative, EVICTED, HEAD_MOST, HEAD_ROOM, HEALED, LATE, LOCK_EX, LOCK_UN,
-    MADE, MAX_ARCHIVES, MAX_EVENTS, MAX_SLOTS, MAX_SPAN, MISMATCHED, N_COUNTERS, NOTHING, O_CLOEXEC, O_RDONLY, O_RDWR,
+    MADE, MAX_ARCHIVES, MAX_EVENTS, MAX_SLOTS, MAX_SPAN, MISMATCHED, N_COUNTERS, O_CLOEXEC, O_RDONLY, O_RDWR,
     OPENED, POINTS, POSIX_FADV_RANDOM, posix_fadvise, qsort, QUARANTINED, RENAMED, REOPENED, RETRIED, RETRY,
-    REUSED, S_ISREG, SAYS_HEALED, SAYS_MISMATCH, SAYS_QUARANTINED, SAYS_RETRY, SLOT, stat_s, TOO_MANY_POINTS, TOO_OLD, UPDATES,
+    REUSED, S_ISREG, SAYS_HEALED, SAYS_MISMATCH, SAYS_QUARANTINED, SAYS_RETRY, SLOT, stat_s, TOO_OLD, UPDATES,
     WAITING, WAITS_FOR_CREATE, WRITTEN, Archive, Event, File, Schema, Scratch, bucket,
     floored, release, room_for_points, room_for_slots, slot_of, whole,
 )
+
+from cadtwist.kernels.whisperhead cimport know_base, open_file, read_slots, shut
 
 import os
 
@@ -42,70 +44,8 @@ from cadtwist.kernels.whisperformat import (
 __all__ = [
     "ALLOCATE_RESERVED", "ALLOCATE_SPARSE", "ALLOCATE_ZEROS", "COUNTERS", "REPORT_HEALED", "REPORT_MISMATCH",
     "REPORT_QUARANTINED", "REPORT_RETRY", "CorruptFileError", "Header", "NotCoveredError", "Writer", "create", "fetch",
-    "fetch_many", "header_bytes", "info", "parse_header", "relative_path", "set_metadata", "update", "update_many",
+    "header_bytes", "info", "parse_header", "relative_path", "set_metadata", "update", "update_many",
 ]
-
-
-cdef int read_head(File *file) noexcept nogil:
-    """Parse the head of an open file of `file.size` bytes; 0, an errno or CW_CORRUPT.  Allocates `archives`."""
-    cdef char head[HEAD_MOST]
-    cdef size_t have = HEAD_ROOM, end
-    cdef uint32_t i
-    cdef Archive *archive
-    cdef Archive *finer
-    cdef int failed
-    if file.size < 28:
-        return CW_CORRUPT
-    if <int64_t>have > file.size:
-        have = <size_t>file.size
-    failed = cw_pread(file.fd, head, have, 0)
-    if failed:
-        return failed
-    file.method = cw_get32(head)
-    file.max_retention = cw_get32(head + 4)
-    file.xff = cw_getf32(head + 8)
-    file.count = cw_get32(head + 12)
-    if not (1 <= file.method <= 8 and file.xff >= 0.0 and file.xff <= 1.0 and 1 <= file.count <= MAX_ARCHIVES):
-        return CW_CORRUPT
-    end = 16 + 12 * <size_t>file.count
-    if <int64_t>end > file.size:
-        return CW_CORRUPT
-    if end > have:
-        failed = cw_pread(file.fd, head + have, end - have, have)
-        if failed:
-            return failed
-    file.archives = <Archive *>malloc(file.count * sizeof(Archive))
-    if file.archives == NULL:
-        return ENOMEM
-    for i in range(file.count):
-        archive = &file.archives[i]
-        archive.offset = cw_get32(head + 16 + 12 * i)
-        archive.step = cw_get32(head + 20 + 12 * i)
-        archive.points = cw_get32(head + 24 + 12 * i)
-        archive.base = 0
-        if archive.step == 0 or archive.points == 0 or archive.offset < end:
-            return CW_CORRUPT
-        if <int64_t>archive.offset + <int64_t>archive.points * SLOT > file.size:
-            return CW_CORRUPT
-        end = <size_t>archive.offset + <size_t>archive.points * SLOT
-        if i:
-            finer = &file.archives[i - 1]
-            if archive.step <= finer.step or archive.step % finer.step or archive.step // finer.step > finer.points:
-                return CW_CORRUPT
-    if file.archives[0].offset + 4 <= have:
-        file.archives[0].base = cw_get32(head + file.archives[0].offset)
-    return 0
-
-
-cdef int know_base(File *file, Archive *archive) noexcept nogil:
-    cdef char slot[4]
-    cdef int failed
-    if archive.base:
-        return 0
-    failed = cw_pread(file.fd, slot, 4, archive.offset)
-    if failed == 0:
-        archive.base = cw_get32(slot)
-    return failed
 
 
 cdef int write_run(File *file, Archive *archive, int64_t interval, int64_t n, const char *data) noexcept nogil:
@@ -127,22 +67,6 @@ cdef int write_run(File *file, Archive *archive, int64_t interval, int64_t n, co
     failed = cw_pwrite(file.fd, data, ahead * SLOT, archive.offset + first * SLOT)
     if failed == 0 and n > ahead:
         failed = cw_pwrite(file.fd, data + ahead * SLOT, (n - ahead) * SLOT, archive.offset)
-    return failed
-
-
-cdef int read_slots(File *file, Archive *archive, int64_t interval, int64_t n, char *data) noexcept nogil:
-    """Read n <= points slots from `interval` on, wherever in the ring they lie."""
-    cdef int failed = know_base(file, archive)
-    cdef int64_t first, ahead
-    if failed:
-        return failed
-    first = slot_of(archive, interval) if archive.base else 0
-    ahead = archive.points - first
-    if ahead > n:
-        ahead = n
-    failed = cw_pread(file.fd, data, ahead * SLOT, archive.offset + first * SLOT)
-    if failed == 0 and n > ahead:
-        failed = cw_pread(file.fd, data + ahead * SLOT, (n - ahead) * SLOT, archive.offset)
     return failed
 
 
@@ -321,38 +245,6 @@ cdef int store(
     return failed
 
 
-cdef int open_file(const char *path, File *file, bint write, bint random) noexcept nogil:
-    """Open a path and parse its head; 0, an errno, CW_EMPTY for zero bytes or CW_CORRUPT.  Leaves nothing open."""
-    cdef stat_s found
-    cdef int failed = 0
-    file.archives = NULL
-    file.fd = c_open(path, (O_RDWR if write else O_RDONLY) | O_CLOEXEC)
-    if file.fd < 0:
-        return errno
-    if c_fstat(file.fd, &found):
-        failed = errno
-    elif not S_ISREG(found.st_mode):
-        failed = CW_CORRUPT
-    elif found.st_size == 0:
-        failed = CW_EMPTY
-    else:
-        file.dev, file.ino, file.size = found.st_dev, found.st_ino, found.st_size
-        if random:
-            posix_fadvise(file.fd, 0, 0, POSIX_FADV_RANDOM)
-        failed = read_head(file)
-    if failed:
-        shut(file)
-    return failed
-
-
-cdef void shut(File *file) noexcept nogil:
-    if file.fd >= 0:
-        c_close(file.fd)
-    free(file.archives)
-    file.archives = NULL
-    file.fd = -1
-
-
 cdef object raise_for(int failed, object path):
     if failed == CW_CORRUPT or failed == CW_EMPTY:
         raise CorruptFileError("no whisper file, or one that ends early")
@@ -489,161 +381,6 @@ cdef object fetch_open(File *file, bytes path, int64_t start, int64_t end, int64
     if failed:
         raise_for(failed, path)
     return first, last, step, values, file.method, file.xff
-
-
-cdef struct Reading:
-    int32_t failed
-    uint32_t method
-    int64_t first
-    int64_t last
-    int64_t step
-    int64_t slots
-    double xff
-
-
-cdef int choose(File *file, Reading *reading, int64_t start, int64_t end, int64_t now, Archive **chosen) noexcept nogil:
-    """Tell which slots of which archive answer for (start, end]; 0, NOTHING or CW_CORRUPT."""
-    cdef int64_t oldest = now - <int64_t>file.max_retention
-    cdef uint32_t i
-    cdef Archive *archive = NULL
-    reading.method, reading.xff = file.method, file.xff
-    if start > now or end < oldest:
-        return NOTHING
-    start, end = max(start, oldest), min(end, now)
-    for i in range(file.count):
-        if <int64_t>file.archives[i].step * <int64_t>file.archives[i].points >= now - start:
-            archive = &file.archives[i]
-            break
-    if archive == NULL:
-        return CW_CORRUPT
-    reading.step = archive.step
-    reading.first = floored(start, archive.step) + archive.step
-    reading.last = floored(end, archive.step) + archive.step
-    if reading.first == reading.last:
-        reading.last += archive.step
-    reading.slots = (reading.last - reading.first) // archive.step
-    chosen[0] = archive
-    return 0 if reading.slots <= MAX_SLOTS else CW_CORRUPT
-
-
-cdef int read_one(
-    const char *path, Reading *reading, Scratch *scratch, int64_t start, int64_t end, int64_t now, double **values,
-    int64_t *room, int64_t used, int64_t most,
-) noexcept nogil:
-    """Append what one file has of (start, end] to `values`; 0, an errno, CW_CORRUPT, NOTHING or TOO_MANY_POINTS."""
-    cdef File file
-    cdef Archive *archive = NULL
-    cdef int64_t i, n = 0
-    cdef double *grown
-    cdef char *slot
-    cdef bint empty = False
-    cdef int failed = open_file(path, &file, False, False)
-    if failed:
-        return CW_CORRUPT if failed == CW_EMPTY else failed
-    failed = choose(&file, reading, start, end, now, &archive)
-    if failed == 0:
-        failed = know_base(&file, archive)
-    if failed == 0:
-        empty = archive.base == 0
-        n = reading.slots if empty else (reading.slots - 1) % <int64_t>archive.points + 1
-        reading.slots = n
-        if n > most - used:
-            failed = TOO_MANY_POINTS
-        elif used + n > room[0]:
-            grown = <double *>realloc(values[0], (used + n) * 2 * sizeof(double))
-            if grown == NULL:
-                failed = ENOMEM
-            else:
-                values[0] = grown
-                room[0] = (used + n) * 2
-    if failed == 0 and empty:
-        for i in range(n):
-            values[0][used + i] = NAN
-    elif failed == 0:
-        failed = room_for_slots(scratch, n)
-        if failed == 0:
-            failed = read_slots(&file, archive, reading.first, n, scratch.slots)
-        if failed == 0:
-            slot = scratch.slots
-            for i in range(n):
-                if cw_get32(slot) == <uint32_t>(reading.first + i * reading.step):
-                    values[0][used + i] = cw_getf64(slot + 4)
-                else:
-                    values[0][used + i] = NAN
-                slot += SLOT
-    shut(&file)
-    return failed
-
-
-def fetch_many(
-    bytes root not None, list names not None, bint hashed, int64_t start, int64_t end, int64_t now, int64_t most
-):
-    """Return what `fetch` does of the files of many names, read in one go without the GIL; see the twin."""
-    cdef int64_t rows, row, used = 0, room = 0
-    cdef Py_ssize_t folder = len(root)
-    cdef int length
-    cdef bytes name
-    cdef const char **places = NULL
-    cdef int64_t *lengths = NULL
-    cdef Reading *readings = NULL
-    cdef char *path = NULL
-    cdef double *values = NULL
-    cdef Scratch scratch
-    cdef double[::1] view
-    if start > end:
-        raise ValueError(f"invalid time interval: {start} is after {end}")
-    names = list(names)  # the pointers point into what it holds
-    rows = len(names)
-    memset(&scratch, 0, sizeof(scratch))
-    try:
-        places = <const char **>malloc((rows + 1) * sizeof(char *))
-        lengths = <int64_t *>malloc((rows + 1) * sizeof(int64_t))
-        readings = <Reading *>calloc(rows + 1, sizeof(Reading))
-        path = <char *>malloc(folder + 1 + CW_PATH_ROOM)
-        if places == NULL or lengths == NULL or readings == NULL or path == NULL:
-            raise MemoryError
-        for row in range(rows):
-            name = names[row]
-            places[row], lengths[row] = name, len(name)
-        memcpy(path, <const char *>root, folder)
-        path[folder] = b"/"
-        with nogil:
-            for row in range(rows):
-                length = cw_relative(path + folder + 1, <const uint8_t *>places[row], lengths[row], hashed)
-                readings[row].failed = ENOENT if length < 0 else read_one(
-                    path, &readings[row], &scratch, start, end, now, &values, &room, used, most
-                )
-                if readings[row].failed == 0:
-                    used += readings[row].slots
-        flat = np.empty(used)
-        if used:
-            view = flat
-            memcpy(&view[0], values, used * sizeof(double))
-        return rows_of(readings, rows, flat)
-    finally:
-        free(places)
-        free(lengths)
-        free(readings)
-        free(path)
-        free(values)
-        release(&scratch)
-
-
-cdef list rows_of(Reading *readings, int64_t rows, object flat):
-    cdef int64_t row, at = 0
-    cdef list found = []
-    for row in range(rows):
-        if readings[row].failed == ENOMEM:
-            raise MemoryError
-        if readings[row].failed:
-            found.append((readings[row].failed, 0, 0, 0, None, 0, 0.0))
-            continue
-        found.append((
-            0, readings[row].first, readings[row].last, readings[row].step, flat[at : at + readings[row].slots],
-            readings[row].method, readings[row].xff,
-        ))
-        at += readings[row].slots
-    return found
 
 
 cdef class Writer:

@@ -24,17 +24,14 @@ from cadtwist.kernels.whisperformat import (
     ALLOCATE_SPARSE,
     ALLOCATE_ZEROS,
     BAD_NAME,
-    CORRUPT,
     COUNTERS,
     CREATED,
-    NOTHING,
     QUARANTINED,
     REPORT_HEALED,
     REPORT_MISMATCH,
     REPORT_QUARANTINED,
     REPORT_RETRY,
     RETRY,
-    TOO_MANY_POINTS,
     TOO_OLD,
     WAITS_FOR_CREATE,
     WRITTEN,
@@ -49,7 +46,7 @@ from cadtwist.kernels.whisperformat import (
 __all__ = [
     "ALLOCATE_RESERVED", "ALLOCATE_SPARSE", "ALLOCATE_ZEROS", "COUNTERS", "REPORT_HEALED", "REPORT_MISMATCH",
     "REPORT_QUARANTINED", "REPORT_RETRY", "CorruptFileError", "Header", "NotCoveredError", "Writer", "create", "fetch",
-    "fetch_many", "header_bytes", "info", "parse_header", "relative_path", "set_metadata", "update", "update_many",
+    "header_bytes", "info", "parse_header", "relative_path", "set_metadata", "update", "update_many",
 ]  # fmt: skip
 
 _POINT = struct.Struct("!Ld")
@@ -59,7 +56,6 @@ _HEAD_BYTES = 16 + 12 * 64
 _UNUSABLE = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 Archive = tuple[int, int, int]
 Fetched = tuple[int, int, int, npt.NDArray[np.float64], int, float]
-Row = tuple[int, int, int, int, "npt.NDArray[np.float64] | None", int, float]
 _CONSOLIDATE: dict[int, Callable[[list[float], int], float]] = {
     1: lambda known, _slots: reduce(operator.add, known) / len(known),
     2: lambda known, _slots: reduce(operator.add, known, 0.0),
@@ -281,38 +277,6 @@ def fetch(path: bytes, start: int, end: int, now: int, step: int = 0) -> Fetched
         else:
             raise ValueError(f"invalid granularity: {step}" if step else "no archive reaches back")
         return (*_fetch_archive(file, archive, start, end), head.method, head.xff)
-
-
-def fetch_many(
-    root: bytes, names: Sequence[bytes], hashed: bool, start: int, end: int, now: int, most: int
-) -> list[Row]:
-    """Return (failed, *what `fetch` returns) for the file that each name has below `root`; see `relative_path`.
-
-    `failed` is 0, a number of the system's errors, NOTHING, CORRUPT, or TOO_MANY_POINTS where more than `most` values
-    (of all files) would be read; values are None then.  ValueError if start > end.
-    """
-    if start > end:
-        raise ValueError(f"invalid time interval: {start} is after {end}")
-    rows: list[Row] = []
-    for name in names:
-        failed, found = 0, None
-        try:
-            path = relative_path(name, hashed)
-        except ValueError:
-            path = b""
-        try:
-            found = fetch(root + b"/" + path, start, end, now) if path else None
-            failed = 0 if path else errno.ENOENT
-        except OSError as error:
-            failed = error.errno or errno.EIO
-        except (CorruptFileError, ValueError):
-            failed = CORRUPT
-        if found is None or len(found[3]) > most:
-            rows.append((failed or (NOTHING if found is None else TOO_MANY_POINTS), 0, 0, 0, None, 0, 0.0))
-        else:
-            rows.append((0, *found))
-            most -= len(found[3])
-    return rows
 
 
 def _fetch_archive(file: _File, archive: Archive, start: int, end: int) -> tuple[int, int, int, Any]:

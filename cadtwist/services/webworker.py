@@ -26,6 +26,7 @@ from cadtwist.config.model import StorageConfig, WebConfig
 from cadtwist.interfaces import IStore
 from cadtwist.query.find import FindLimits
 from cadtwist.query.owner import IOwner, NoMetrics, QueryLimits
+from cadtwist.services.descriptors import file_limit
 from cadtwist.services.resolve import OwnerSide, RemoteOwner
 from cadtwist.services.slots import ChildProcess, Slot, child_environment, one_protocol
 from cadtwist.storage.memory import MemoryStore
@@ -49,6 +50,7 @@ __all__ = [
 OWNER_FD = 4
 _FIRST_LISTENER_FD = 3
 _BACKLOG = 1024
+_MOST_KEPT_OPEN = 1024  # files of each web process
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +88,9 @@ def reading_store(storage: StorageConfig) -> IStore:
     schemas = SchemaTable()
     if storage.kind == "memory":
         return MemoryStore(schemas)
-    return WhisperStore(storage.root, schemas, WhisperOptions(hash_tagged=storage.hash_tagged_names))
+    kept = int(min(_MOST_KEPT_OPEN, file_limit() / 4))
+    options = WhisperOptions(hash_tagged=storage.hash_tagged_names, max_read_files=kept)
+    return WhisperStore(storage.root, schemas, options)
 
 
 def web_site(reactor: Any, owner: IOwner, store: IStore, web: WebConfig, inline: bool) -> ApiSite:

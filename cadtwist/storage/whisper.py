@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from cadtwist.errors import StorageError, TooManyPointsError
 from cadtwist.interfaces import IBulkReader
-from cadtwist.kernels.active import whisperfile
+from cadtwist.kernels.active import whisperfile, whisperread
 from cadtwist.kernels.whisperformat import NOTHING, TOO_MANY_POINTS
 from cadtwist.model.consolidation import method_name, method_number
 from cadtwist.model.retention import Archive
@@ -46,11 +46,12 @@ _KINDS = {
 class WhisperOptions:
     """How files are made and written.
 
-    `max_open_files` bounds the descriptors that all lanes keep together; `allocation` is one of `ALLOCATIONS`;
-    `hash_tagged` names the files of tagged metrics by their SHA-256.
+    `max_open_files` bounds the descriptors that all lanes keep together, `max_read_files` those that `fetch_many`
+    keeps; `allocation` is one of `ALLOCATIONS`; `hash_tagged` names the files of tagged metrics by their SHA-256.
     """
 
     max_open_files: int = 4096
+    max_read_files: int = 0
     allocation: str = "reserved"
     lock: bool = False
     flush: bool = False
@@ -81,7 +82,8 @@ class WhisperStore:
         if options.allocation not in ALLOCATIONS:
             raise ValueError(f"allocation must be one of {', '.join(ALLOCATIONS)}")
         self.root = os.path.abspath(root)
-        self._root = os.fsencode(self.root)
+        self._reader = whisperread.Reader(os.fsencode(self.root), options.hash_tagged, options.max_read_files)
+        self._reading = threading.Lock()
         self._folder = os.fsencode(os.path.join(self.root, ""))
         self._schemas = schemas
         self._hashed = options.hash_tagged
@@ -118,6 +120,8 @@ class WhisperStore:
         """Close the descriptors that are kept open; the store may be used again.  Not while a thread writes."""
         for lane in self._lanes:
             lane.close()
+        with self._reading:
+            self._reader.close()
 
     def counters(self) -> dict[str, int]:
         """Return what the writers counted, and the descriptors kept open now."""
@@ -162,7 +166,8 @@ class WhisperStore:
     ) -> list[Series | StorageError | None]:
         """See `IBulkReader`."""
         encoded = [name.encode("utf-8", "surrogateescape") for name in names]
-        rows = whisperfile.fetch_many(self._root, encoded, self._hashed, int(start), int(end), int(now), most)
+        with self._reading:
+            rows = self._reader.fetch_many(encoded, int(start), int(end), int(now), most)
         found: list[Series | StorageError | None] = []
         for name, (failed, first, last, step, values, method, xff) in zip(names, rows, strict=True):
             if values is not None:

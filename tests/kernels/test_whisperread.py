@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.kernels.whisperformat import CORRUPT, NOTHING, TOO_MANY_POINTS
+from cadtwist.kernels.whisperfile_py import create, fetch, set_metadata, update_many
+from cadtwist.kernels.whisperformat import CORRUPT, NOTHING, TOO_MANY_POINTS, relative_path
 from tests.twins import native_twin, python_twin
 
-NATIVE = native_twin("whisperfile")
+NATIVE = native_twin("whisperread")
 NOW = 1_700_000_040
 SCHEMAS = ([(60, 20)], [(1, 60), (10, 60), (60, 20)], [(10, 6), (60, 20)])
 ENOUGH = 1 << 30
@@ -40,19 +41,22 @@ class ManyContract(SynchronousTestCase):
         self.root = self.mktemp().encode()
         os.makedirs(self.root)
 
+        self.reader = self.kernel.Reader(self.root, True, 3)
+        self.addCleanup(self.reader.close)
+
     def make(self, name: str, archives: list[tuple[int, int]], points: int = 0, method: int = 1) -> Path:
         """Make the file of a metric, with a point for each of the last seconds."""
-        file = os.path.join(self.root, self.kernel.relative_path(name.encode()))
+        file = os.path.join(self.root, relative_path(name.encode()))
         os.makedirs(os.path.dirname(file), exist_ok=True)
-        self.kernel.create(file, archives, 0.25, method)
+        create(file, archives, 0.25, method)
         if points:
             ages = range(0, points * 7, 7)
-            self.kernel.update_many(file, [NOW - age for age in ages], [float(age) for age in ages], NOW)
+            update_many(file, [NOW - age for age in ages], [float(age) for age in ages], NOW)
         return Path(os.fsdecode(file))
 
     def read(self, names: list[str], start: int, end: int, now: int = NOW, most: int = ENOUGH) -> list[Any]:
         """Read the files of metrics."""
-        return self.kernel.fetch_many(self.root, [name.encode() for name in names], True, start, end, now, most)
+        return self.reader.fetch_many([name.encode() for name in names], start, end, now, most)
 
     def test_each_is_what_reading_it_alone_gives(self) -> None:
         files = [self.make(f"a.m{n}", archives, 100, 1 + n) for n, archives in enumerate(SCHEMAS)]
@@ -64,7 +68,7 @@ class ManyContract(SynchronousTestCase):
         def check(a: int, b: int, later: int) -> None:
             start, end = NOW - max(a, b), NOW - min(a, b)
             rows = self.read(names, start, end, NOW + later)
-            alone = [self.kernel.fetch(os.fsencode(file), start, end, NOW + later) for file in files]
+            alone = [fetch(os.fsencode(file), start, end, NOW + later) for file in files]
             nothing = (NOTHING, 0, 0, 0, None, 0, 0.0)
             self.assertEqual(plain(rows), plain([nothing if one is None else (0, *one) for one in alone]))
 
@@ -98,24 +102,54 @@ class ManyContract(SynchronousTestCase):
         self.assertEqual(self.read([], NOW - 60, NOW), [])
         self.assertRaises(ValueError, self.read, ["a"], NOW, NOW - 1)
 
+    def test_what_happens_to_files_elsewhere_is_seen(self) -> None:
+        file = self.make("a", SCHEMAS[0], 1)
+        rows = [self.read(["a"], NOW - 60, NOW)[0]]
+        update_many(os.fsencode(file), [NOW], [5.0], NOW)
+        rows.append(self.read(["a"], NOW - 60, NOW)[0])
+        set_metadata(os.fsencode(file), 4)
+        rows.append(self.read(["a"], NOW - 60, NOW)[0])
+        self.assertEqual([(row[4].tolist(), row[5]) for row in rows], [([0.0], 1), ([5.0], 1), ([5.0], 4)])
+        os.rename(self.make("b", SCHEMAS[1], 2), file)
+        self.assertEqual(self.read(["a"], NOW - 10, NOW)[0][3], 1)
+        file.unlink()
+        self.assertEqual(self.read(["a"], NOW - 10, NOW)[0][0], errno.ENOENT)
+        self.make("a", SCHEMAS[2])
+        row = self.read(["a"], NOW - 10, NOW)[0]
+        self.assertEqual((row[0], row[3], np.isnan(row[4]).all()), (0, 10, True))
+        update_many(os.fsencode(file), [NOW], [6.0], NOW)
+        self.assertEqual(self.read(["a"], NOW - 10, NOW)[0][4].tolist(), [6.0])
+
+    def test_no_more_files_stay_open_than_allowed(self) -> None:
+        names = [f"many.m{n}" for n in range(20)]
+        for n, name in enumerate(names):
+            self.make(name, SCHEMAS[n % 3], n)
+        for _ in range(2):
+            rows = self.read(names, NOW - 100, NOW)
+            self.assertEqual([row[0] for row in rows], [0] * 20)
+            self.assertLessEqual(self.reader.open_files, 3)
+        self.reader.close()
+        self.assertEqual(self.reader.open_files, 0)
+        self.assertEqual(plain(self.read(names, NOW - 100, NOW)), plain(rows))
+
     def test_every_flipped_header_is_harmless(self) -> None:
         file = self.make("a", SCHEMAS[2], 9)
         whole = file.read_bytes()
-        python = python_twin("whisperfile")
+        python = python_twin("whisperread").Reader(self.root, True)
         for at in range(40):
             for flip in (0x01, 0x80, 0xFF):
                 data = bytearray(whole)
                 data[at] ^= flip
                 file.write_bytes(data)
                 rows = self.read(["a"], NOW - 200, NOW, most=1000)
-                expected = python.fetch_many(self.root, [b"a"], True, NOW - 200, NOW, NOW, 1000)
+                expected = python.fetch_many([b"a"], NOW - 200, NOW, NOW, 1000)
                 np.testing.assert_equal(plain(rows), plain(expected), f"byte {at} ^ {flip}")
 
 
 class PythonManyTests(ManyContract):
     """The readable twin."""
 
-    kernel = python_twin("whisperfile")
+    kernel = python_twin("whisperread")
 
 
 class NativeManyTests(ManyContract):
