@@ -78,6 +78,10 @@ class CounterTree:
         kinds, below = self._kinds, self._below
         return [Found(name, AGGREGATE if below.get(name) else kinds[name]) for name in filtered(self.names(), pattern)]
 
+    def series(self, above: bool = False) -> list[str]:
+        """Return the counters with no levels below them; all, with `above`."""
+        return [name for name in self._kinds if above or not self._below.get(name)]
+
     def leaves(self, pattern: str) -> list[str]:
         """Return the counters that a pattern matches, whether or not levels lie below them."""
         return list(filtered(self.names(), pattern))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cadtwist.kernels.statformat import CELL, COLLATED, COUNTER_AGGREGATE, TRAILING, Header
 
-__all__ = ["FIGURES", "Selection", "figures", "select"]
+__all__ = ["FIGURES", "Cells", "Selection", "figures", "select", "select_interval"]
 
 DEFAULT_SPAN_S = 900
 FIGURES = ("count", "min", "max", "sum", "sumsq", "avg", "sdev")
@@ -66,6 +66,21 @@ def select(
         fixed = head.fixed_count if head.flags & COUNTER_AGGREGATE else 1
         cells = _reduced(cells, start, interval, interval // native * fixed if event else 0)
     return Selection(start, end, interval, cells)
+
+
+def select_interval(
+    headers: Sequence[Header | None], read: ReadCells, interval: int, start: int, end: int
+) -> Cells | None:
+    """Return the cells that a counter has from `start` to before `end` in its file of `interval` seconds.
+
+    None where it has no such file; files of a season do not count.
+    """
+    for number, head in enumerate(headers):
+        if head is not None and head.interval == interval and not head.flags & TRAILING:
+            cells = _read(head, number, read, start, end, event=False)
+            within: Cells = cells[cells["time"] < end]
+            return within
+    return None
 
 
 def _range(start: int, end: int, now: int) -> tuple[int, int]:

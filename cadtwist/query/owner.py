@@ -102,11 +102,11 @@ class LocalOwner:
 
     def find(self, queries: list[str]) -> Any:
         """See IOwner."""
-        return self._answer(self._finding(queries))
+        return self.answer(self._finding(queries))
 
     def found(self, queries: list[str]) -> Any:
         """Return what `find` does as a `Found` for each query: who asks sorts them, so that the owner need not."""
-        return self._answer(self._searching(queries))
+        return self.answer(self._searching(queries))
 
     def _searching(self, queries: list[str]) -> Slices[list[Found]]:
         budget = self.limits.find.budget()
@@ -121,7 +121,8 @@ class LocalOwner:
             results.append((yield from matched(found)))  # noqa: PERF401 (it pauses)
         return results
 
-    def _answer(self, slices: Slices[Any]) -> Any:
+    def answer(self, slices: Slices[Any]) -> Any:
+        """Return the result of `slices`, or a Deferred of it where they do not end in the first one."""
         if self.cooperate is None:
             return at_once(slices)
         try:
@@ -146,7 +147,7 @@ class LocalOwner:
 
     def resolve(self, patterns: list[str], start: int, end: int) -> Any:
         """See IOwner."""
-        return self._answer(self._resolving(patterns, start, end))
+        return self.answer(self._resolving(patterns, start, end))
 
     def _resolving(self, patterns: list[str], start: int, end: int) -> Slices[Resolution]:
         budget = self.limits.find.budget()

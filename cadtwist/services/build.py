@@ -26,7 +26,7 @@ from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
 from cadtwist import __version__
-from cadtwist.config.model import Config, Listener
+from cadtwist.config.model import Config, IstatConfig, Listener
 from cadtwist.errors import ConfigError
 from cadtwist.flow import Gate
 from cadtwist.interfaces import ISink
@@ -115,14 +115,12 @@ class Daemon:
         self.kept: CacheGraph | None = None
         self.relayed: RelayGraph | None = None
         self.istat: IstatDaemon | None = None
-        if config.istat is not None:
-            from cadtwist.services.istat import IstatDaemon  # noqa: PLC0415 (only where counters are kept)
-
-            self.istat = IstatDaemon(self.reactor, config.istat, telemetry=telemetry)
         if config.cache is not None:
             from cadtwist.services.cachegraph import CacheGraph  # noqa: PLC0415 (only where there is a cache)
 
             self.kept = CacheGraph(self.reactor, config, telemetry, self.gate, self.turn, self.space, self.reports)
+        if config.istat is not None:
+            self._count(config.istat)
         if config.relays:
             self.relayed = RelayGraph(self.reactor, config, telemetry, self.gate, self.inherited, orphans)
             if served or config.ops.log_stats_s or any(door.protocol in _OPS for door in config.listeners):
@@ -131,6 +129,17 @@ class Daemon:
                 self.ops = RelayOps(self, self.relayed)
         self.chains = self._made_chains(config)
         self.chains.hold()
+
+    def _count(self, config: IstatConfig) -> None:
+        """Make the part that keeps counters; where there are metrics, both are found in one tree."""
+        from cadtwist.services.istat import IstatDaemon  # noqa: PLC0415 (only where counters are kept)
+
+        catalog = None if self.kept is None else self.kept.catalog
+        self.istat = IstatDaemon(
+            self.reactor, config, telemetry=self.telemetry, reports=self.reports, catalog=catalog
+        )
+        if self.kept is not None:
+            self.kept.join(self.istat.api.owner)
 
     def _made_chains(self, config: Config, before: Chains | None = None) -> Chains:
         cache = None if self.kept is None else self.kept.cache

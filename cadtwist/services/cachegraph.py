@@ -34,6 +34,7 @@ from cadtwist.query.catalog import Catalog
 from cadtwist.query.index import MetricIndex
 from cadtwist.query.owner import LocalOwner, SchemaInfo
 from cadtwist.services.catalog import CatalogKeeper
+from cadtwist.services.counterseries import JoinedOwner
 from cadtwist.services.descriptors import file_limit, files_to_keep
 from cadtwist.services.known import KnownNames, ScannedNames
 from cadtwist.services.scan import FileScan
@@ -103,7 +104,7 @@ class CacheGraph:
         telemetry.account(space.name).gauge("index_names", lambda: len(self.index))
         self._build_store()
         self._build_cache(gate, turn)
-        self.owner = LocalOwner(
+        self.owner: Any = LocalOwner(
             self.index, self.table.lookup, self.points.peek_many, self._schema_info, reports, query_limits(config.web),
             OneByOne(self.reactor), self.catalog,
         )  # fmt: skip
@@ -196,6 +197,10 @@ class CacheGraph:
         self.syncer: Syncer | None = None
         if self.wal is not None:
             self.syncer = Syncer(reactor, self.wal.sync, config.wal.sync_s, self.telemetry.account("log sync"))
+
+    def join(self, others: Any) -> None:
+        """Let readers find the metrics of another owner beside ours."""
+        self.owner = JoinedOwner(self.owner, others)
 
     def before_doors(self) -> list[IService]:
         """Return what runs before anything is read, in order of starting."""

@@ -72,6 +72,7 @@ class CounterWriter(Service):
         self._busy = False
         self._hurry = False
         self._waiting: list[Deferred[None]] = []
+        self._readers: list[Callable[[], object]] = []
         self._ended = False
 
     def startService(self) -> None:
@@ -103,10 +104,24 @@ class CounterWriter(Service):
         return done
 
     def read(self, work: Callable[..., T], *arguments: Any) -> Deferred[T]:
-        """Run `work(*arguments)` between two jobs, in the thread that has the files."""
+        """Run `work(*arguments)` between two jobs, in the thread that has the files; before any job that begins later.
+
+        While a job is planned and written, reading waits: its samples are neither in the files nor in memory then.
+        """
         if self._ended:
             return succeed(work(*arguments))
-        return deferToThreadPool(self._reactor, self._pool, work, *arguments)
+        if not self._busy:
+            return deferToThreadPool(self._reactor, self._pool, work, *arguments)
+        done: Deferred[T] = Deferred()
+        self._readers.append(
+            lambda: deferToThreadPool(self._reactor, self._pool, work, *arguments).chainDeferred(done)
+        )
+        return done
+
+    def _let_readers_in(self) -> None:
+        readers, self._readers = self._readers, []
+        for read in readers:
+            read()
 
     def _after_round(self, then: Callable[[], object]) -> None:
         waits: Deferred[None] = Deferred()
@@ -177,6 +192,7 @@ class CounterWriter(Service):
     def _written(self, outcome: tuple[Statuses, Any], job: StatJob) -> None:
         statuses, kept = outcome
         self._busy = False
+        self._let_readers_in()
         self._account.count("jobs")
         self._account.count("counters_written", len(job))
         self._round_failed = self._round_failed or bool((statuses == RETRY).any())

@@ -46,9 +46,11 @@ from cadtwist.protocols.intake import Intake
 from cadtwist.protocols.istat import Peers, StatConnection, StatDatagrams
 from cadtwist.protocols.istatadmin import AdminFactory
 from cadtwist.protocols.udp import DatagramIntake, DatagramReader
+from cadtwist.query.catalog import Catalog
 from cadtwist.query.countertree import CounterTree
 from cadtwist.services.counterwriter import CounterWriter
 from cadtwist.services.descriptors import file_limit, files_to_keep
+from cadtwist.services.istatapi import CounterApi
 from cadtwist.services.istatlog import IstatLog
 from cadtwist.services.istatparts import Answers, IstatClock, Orders
 from cadtwist.services.localcounters import LocalCounters
@@ -61,7 +63,6 @@ from cadtwist.stages.rollup import NameSpread, carets, levels_above
 from cadtwist.storage.statfile import StatFileOptions, StatStore
 from cadtwist.telemetry import Account, Telemetry
 from cadtwist.web.istatsite import IstatResource
-from cadtwist.web.site import BoundedSite
 
 __all__ = ["IstatDaemon", "agent_of"]
 
@@ -70,7 +71,6 @@ MOST_FORWARDED = 2_000_000
 MOST_FILES = 20_000
 SPOOL_BYTES = 1 << 30
 MIN_SPACE_BYTES, SPACE_S, FEW_INODES = 100 << 20, 30, 10
-MAX_BODY_BYTES = 16 << 20
 PURGE_S, SYNC_S, LOCAL_S = 300, 1.0, 5
 ANYWHERE = "0.0.0.0"  # noqa: S104 (istatd listens everywhere unless told otherwise)
 
@@ -91,7 +91,8 @@ class _Both:
 class IstatDaemon:
     """All parts of a counter daemon and the service that starts and stops them.  Reactor thread.
 
-    `telemetry` is that of the process that it is part of.
+    `telemetry`, `reports` and `catalog` are those of the process that it is part of; without `catalog` it keeps one of
+    its own beside the store.
     """
 
     _log = Logger()
@@ -102,6 +103,8 @@ class IstatDaemon:
         config: IstatConfig,
         make_agent: Callable[[IstatDaemon], AgentDestination] | None = None,
         telemetry: Telemetry | None = None,
+        reports: dict[str, Callable[[], object]] | None = None,
+        catalog: Catalog | None = None,
     ) -> None:
         self._make_agent = make_agent or agent_of
         self.reactor = reactor
@@ -115,6 +118,11 @@ class IstatDaemon:
         self.settings_keeper = SettingsKeeper(reactor, config.settings)
         self.settings = self.settings_keeper.settings
         self.answers = Answers(self.clock, self.settings, self.peers.told, config.files_dir, config.compat)
+        self.api = CounterApi(
+            reactor, config, self.answers, self.clock,
+            reports or {"ledger": self.telemetry.ledger, "status": self.status, "waits": list}, catalog,
+            self.account("api"),
+        )  # fmt: skip
         self.agents: list[AgentDestination] = []
         self.writer: CounterWriter | None = None
         self._journal: CounterLog | None = None
@@ -177,6 +185,7 @@ class IstatDaemon:
         if config.log_file:
             yield IstatLog(config.log_file, self.orders.log_levels, globalLogPublisher)
         yield from self.settings_keeper.services()
+        yield from self.api.services()
         if self.writer is not None and self._journal is not None:
             yield Step("log", self._recover, self._close_log)
             yield Syncer(reactor, self._journal.sync, SYNC_S, self.account("log"))
@@ -241,7 +250,7 @@ class IstatDaemon:
         where = config.listen_address or ANYWHERE
         listen = partial(TCPListener, reactor=reactor, interface=where, backlog=config.listen_backlog)
         if config.http_port:
-            yield listen("http", factory=BoundedSite(self.http, MAX_BODY_BYTES, reactor), port=config.http_port)
+            yield listen("http", factory=self.api.site(self.http), port=config.http_port)
         if config.admin_port:
             yield listen("admin", factory=AdminFactory(self.orders), port=config.admin_port)
         yield Step("clients", None, self.lines.disconnect)
@@ -256,7 +265,9 @@ class IstatDaemon:
 
     def _opened(self, counter: bytes, event: bool) -> None:
         """List a counter that a sample is for."""
-        self.tree.add(counter.decode("ascii"), event)
+        name = counter.decode("ascii")
+        self.tree.add(name, event)
+        self.api.series.add(name)
 
     def _about(self, tail: StatTail, line: bytes) -> None:
         """Take note of what a connection says of itself: it is passed on, and may be reason to refuse it."""
@@ -294,8 +305,13 @@ class IstatDaemon:
         writer = self.writer
         done = writer.flush(Shift.ALL)
         done.addCallback(lambda _: writer.read(self.store.delete, name.encode("ascii")))
-        done.addCallback(lambda _: self.tree.remove(name))
+        done.addCallback(lambda _: self._deleted(name))
         return done
+
+    def _deleted(self, name: str) -> None:
+        self.account("counters").count("closed")
+        self.tree.remove(name)
+        self.api.series.remove(name)
 
     def _stats(self) -> list[tuple[str, str]]:
         """Return what `stats` shows beside the clock."""
@@ -358,6 +374,8 @@ class IstatDaemon:
             if loaded >= told + told // 5 + 1000:
                 told = loaded
                 self._log.info("Loaded {n} counters.", n=loaded)
+        for counter in self.tree.series(above=bool(self.config.rollup)):
+            self.api.series.add(counter)
         recovery = Recovery(self._segments, self.table, int(self.clock()))
         records = recovery.restore(self._apply)
         samples = 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -15,7 +16,7 @@ from cadtwist.kernels.statformat import munge
 from cadtwist.model.batch import NO_ID
 from cadtwist.model.statjob import SampleColumns, Shift
 from cadtwist.query.countertree import CounterTree
-from cadtwist.query.istat import Selection, select
+from cadtwist.query.istat import Cells, Selection, select, select_interval
 from cadtwist.services.counterwriter import CounterWriter
 from cadtwist.storage.settings import FileSettings, RedisSettings
 from cadtwist.storage.statfile import StatStore
@@ -77,6 +78,49 @@ class Answers:
             found = await self.writer.read(self._read, counter, number, self._waiting(number), asked)
         return found
 
+    async def cells(self, counters: Sequence[str], interval: int, start: int, end: int) -> list[Cells | None]:
+        """Return the cells of each counter in its file of `interval` seconds, with the samples that wait.
+
+        New counters are given their files first.
+        """
+        if self.cache is None or self.writer is None:
+            return [None for _ in counters]
+        asked = [(counter.encode("ascii", "replace"), self.cache.counter_of(counter.encode())) for counter in counters]
+        for last in (False, True):
+            waiting = [self._waiting(number) for _, number in asked]
+            found = await self.writer.read(self._read_all, asked, waiting, interval, start, end)
+            new = any(
+                cells is None and some is not None and len(some[0])
+                for cells, some in zip(found, waiting, strict=True)
+            )
+            if last or not new:
+                break
+            await self.writer.flush(Shift.NONE)
+        return found
+
+    def _read_all(
+        self, asked: Sequence[tuple[bytes, int]], waiting: Sequence[SampleColumns | None], *span: int
+    ) -> list[Cells | None]:
+        """Run in the thread of the files; a counter whose files cannot be read has no cells."""
+        found: list[Cells | None] = []
+        for (counter, number), samples in zip(asked, waiting, strict=True):
+            try:
+                with self._reader(counter, number, samples) as reader:
+                    found.append(select_interval(reader.headers(), reader.cells, *span))
+            except StorageError:
+                found.append(None)
+        return found
+
+    @contextmanager
+    def _reader(self, counter: bytes, number: int, waiting: SampleColumns | None) -> Iterator[Any]:
+        """Open a counter's files, with the samples that wait; in the thread of the files."""
+        if self.store is None:
+            raise StorageError("no store")
+        with self.store.reader(counter) as reader:
+            if waiting is not None and len(waiting[0]) and any(reader.headers()):
+                reader.replay(*waiting, self.store.lane_of(number).state(number))
+            yield reader
+
     def _waiting(self, number: int) -> SampleColumns | None:
         return None if self.cache is None or number == NO_ID else self.cache.peek(number)
 
@@ -84,14 +128,8 @@ class Answers:
         self, counter: bytes, number: int, waiting: SampleColumns | None, asked: tuple[int, int, int, int, bool]
     ) -> Selection | None:
         """Run in the thread of the files; None for a counter that has no files yet."""
-        if self.store is None:
-            raise StorageError("no store")
-        with self.store.reader(counter) as reader:
-            if not any(reader.headers()):
-                return None
-            if waiting is not None and len(waiting[0]):
-                reader.replay(*waiting, self.store.lane_of(number).state(number))
-            return select(reader.headers(), reader.cells, *asked)
+        with self._reader(counter, number, waiting) as reader:
+            return select(reader.headers(), reader.cells, *asked) if any(reader.headers()) else None
 
     def file(self, name: str) -> StatFile | None:
         """Return a file of the web app."""

@@ -44,6 +44,7 @@ __all__ = [
     "query_limits",
     "reading_store",
     "reporting_site",
+    "web_context",
     "web_site",
 ]
 
@@ -95,15 +96,21 @@ def reading_store(storage: StorageConfig) -> IStore:
 
 def web_site(reactor: Any, owner: IOwner, store: IStore, web: WebConfig, inline: bool) -> ApiSite:
     """Return the HTTP interface; `inline` in the owner's process, where a long render must let others run."""
-    context = WebContext(
+    return ApiSite(web_context(reactor, owner, store, web, inline), web.max_request_bytes, reactor=reactor)
+
+
+def web_context(
+    reactor: Any, owner: IOwner, store: IStore, web: WebConfig, inline: bool, clock: Callable[[], float] = time.time
+) -> WebContext:
+    """Return what its doors need."""
+    return WebContext(
         owner=owner,
         store=store,
-        clock=time.time,
+        clock=clock,
         limits=query_limits(web),
         cross_origin=CrossOrigin(tuple(web.cors_origins)),
         pause=(lambda: _next_turn(reactor)) if inline else (lambda: None),
     )
-    return ApiSite(context, web.max_request_bytes, reactor=reactor)
 
 
 def reporting_site(reactor: Any, reports: dict[str, Callable[[], object]], web: WebConfig) -> ApiSite:

@@ -105,6 +105,10 @@ class Doors(Resource):
         work.addErrback(self._drop)
         return NOT_DONE_YET
 
+    def opens(self, path: bytes) -> bool:
+        """Return whether a path is one of the API's: not that of the first page."""
+        return path.strip(b"/") != b"" and self._found(path)[0] is not None
+
     def _found(self, path: bytes) -> tuple[Door | None, str]:
         """Return the door of a path, and what follows its own path; None where there is none."""
         text = unquote(path.decode("utf-8", "replace"))

@@ -9,7 +9,9 @@ from typing import Any
 from msgspec.structs import replace
 from twisted.internet import reactor as real_reactor
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from cadtwist.config.istatmodel import IstatConfig
@@ -19,6 +21,8 @@ from cadtwist.services.istat import IstatDaemon
 from cadtwist.storage.statfile import StatStore
 from cadtwist.web.answers import Answer
 from cadtwist.web.istat import StatRequest, respond
+from tests.services.daemons import until
+from tests.web.wire import Client, Reply, request_bytes
 
 __all__ = ["FakeAgent", "IstatCase", "reactor"]
 
@@ -100,6 +104,15 @@ class IstatCase(TestCase):
     async def post(self, daemon: IstatDaemon, target: str, body: object) -> Answer:
         data = json.dumps(body).encode()
         return await respond(StatRequest("POST", target, {"host": "x"}, data), daemon.answers)
+
+    async def ask(self, daemon: IstatDaemon, method: str, target: str, body: bytes = b"") -> Reply:
+        """Ask at the HTTP door, where Graphite's paths are too."""
+        client = Client(daemon.api.site(daemon.http), reactor)  # type: ignore[arg-type]
+        client.send(request_bytes(method, target, body=body))
+        await until(client.transport.value)
+        reply = client.reply()
+        client.channel.connectionLost(Failure(ConnectionDone()))
+        return reply
 
     async def json(self, daemon: IstatDaemon, target: str) -> Any:
         return json.loads((await self.get(daemon, target)).body)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import struct
+from itertools import pairwise
 from typing import Any
 
 from msgspec.structs import replace
@@ -16,6 +17,7 @@ from cadtwist.config.model import CacheConfig, Config, SelfMetricsConfig, Storag
 from cadtwist.errors import StorageError
 from cadtwist.kernels.statformat import COLLATED
 from cadtwist.services.build import Daemon
+from tests.services.daemons import until
 from tests.services.istatdaemons import IstatCase, reactor
 
 T = 1325394000
@@ -274,6 +276,100 @@ class AnswerTests(IstatCase):
         with open(path, "a", encoding="ascii") as file:
             file.write("hand=made\n")
         self.assertEqual(await self.json(one, "/?s=global"), {"a": "1", "b": "x", "hand": "made"})
+
+
+class GraphiteTests(IstatCase):
+    """Counters as series, at the same door."""
+
+    def test_find_and_render(self) -> Any:
+        return ensureDeferred(self.find_and_render())
+
+    async def find_and_render(self) -> None:
+        one = self.start()
+        self.send(one, f"a.b {NOW - 20} 4", f"a.b {NOW - 19} 8", f"*e {NOW - 20} 30", f"a.c {NOW - 10} 1 1 1 1 1")
+        reply = await self.ask(one, "GET", "/metrics/find?query=a.*")
+        self.assertEqual([(node["text"], node["leaf"]) for node in json.loads(reply.body)], [("b", 0), ("c", 0)])
+        reply = await self.ask(one, "GET", "/metrics?query=a.b.*&format=treejson")
+        texts = [node["text"] for node in json.loads(reply.body)]
+        self.assertEqual(texts, ["avg", "count", "max", "min", "sdev", "sum"])
+        expected = {"avg": 6, "count": 2, "max": 8, "min": 4, "sum": 12}
+        for written in (False, True):
+            if written:
+                await self.admin(one, "flush")
+            reply = await self.ask(one, "GET", f"/render?target=a.b.*&from={NOW - 41}&until={NOW}&format=json")
+            series = {found["target"]: {t: v for v, t in found["datapoints"]} for found in json.loads(reply.body)}
+            told = {name.rpartition(".")[2]: values[NOW - 20] for name, values in series.items()}
+            self.assertAlmostEqual(told.pop("sdev"), 8**0.5, 5)
+            self.assertEqual(told, expected)
+            known = {time: value for time, value in series["a.b.avg"].items() if value is not None}
+            self.assertEqual(known, {NOW - 20: 6})
+            self.assertEqual(sorted(series["a.b.avg"]), list(range(NOW - 40, NOW + 1, 10)))
+        reply = await self.ask(one, "GET", f"/render?target=scale(e.sum,10)&from={NOW - 31}&until={NOW}&format=json")
+        (found,) = json.loads(reply.body)
+        self.assertIn([30.0, NOW - 20], found["datapoints"])
+
+    def test_a_coarser_file_and_nothing(self) -> Any:
+        return ensureDeferred(self.coarser())
+
+    async def coarser(self) -> None:
+        one = self.start()
+        for ago in (5000, 4990, 4980):
+            self.send(one, f"x {NOW - ago} {ago}")
+        target = f"/render?target=x.count&target=none.avg&from={NOW - 5400}&until={NOW - 4800}&format=json"
+        (found,) = json.loads((await self.ask(one, "GET", target)).body)
+        self.assertEqual(sum(value or 0 for value, _ in found["datapoints"]), 3)
+        self.assertEqual({later[1] - sooner[1] for sooner, later in pairwise(found["datapoints"])}, {300})
+        target = f"/render?target=x.count&from={NOW - 60}&until={NOW}&format=json"
+        (found,) = json.loads((await self.ask(one, "GET", target)).body)
+        self.assertEqual({value for value, _ in found["datapoints"]}, {None})
+
+    def test_fixed_paths_win(self) -> Any:
+        return ensureDeferred(self.fixed_paths())
+
+    async def fixed_paths(self) -> None:
+        one = self.start()
+        self.send(one, f"metrics {NOW} 7", f"render {NOW} 8", f"other {NOW} 9")
+        body = json.dumps({"start": NOW, "stop": NOW + 10, "keys": ["metrics", "render"]}).encode()
+        found = json.loads((await self.ask(one, "POST", "/*", body)).body)
+        self.assertEqual([found[key]["data"][0]["sum"] for key in ("metrics", "render")], [7, 8])
+        self.assertIn(b"cadtwist_points_received", (await self.ask(one, "GET", "/metrics")).body)
+        self.assertEqual((await self.ask(one, "GET", "/metrics?target=x")).status, 501)
+        self.assertEqual(json.loads((await self.ask(one, "GET", "/metrics?query=oth*")).body)[0]["text"], "other")
+        (found,) = json.loads((await self.ask(one, "GET", "/render?target=render.sum&format=json")).body)
+        self.assertEqual(found["target"], "render.sum")
+        found = json.loads((await self.ask(one, "GET", f"/other?start={NOW}")).body)
+        self.assertEqual(found["buckets"][0]["data"]["sum"], 9)
+        accounts = json.loads((await self.ask(one, "GET", "/ledger")).body)["accounts"]
+        self.assertIn("istat counters", [account["name"] for account in accounts])
+        self.assertIn(b"<svg", (await self.ask(one, "GET", "/")).body)
+        self.assertEqual((await self.ask(one, "GET", "/healthz")).body, b"ok\n")
+
+    def test_events_are_kept(self) -> Any:
+        return ensureDeferred(self.events())
+
+    async def events(self) -> None:
+        one = self.start()
+        body = json.dumps({"what": "deploy", "tags": ["web"], "when": NOW}).encode()
+        self.assertEqual((await self.ask(one, "POST", "/events", body)).status, 200)
+        await self.stop(one)
+        again = self.start()
+        await until(lambda: len(again.api.owner.catalog("events", [0, NOW + 1, [], "all"])))
+        found = json.loads((await self.ask(again, "GET", f"/events/get_data?from={NOW - 10}&until={NOW + 10}")).body)
+        self.assertEqual([event["what"] for event in found], ["deploy"])
+
+    def test_a_deleted_counter_is_found_no_longer(self) -> Any:
+        return ensureDeferred(self.deleted())
+
+    async def deleted(self) -> None:
+        one = self.start()
+        self.send(one, f"a.b {NOW} 1")
+        await self.admin(one, "flush")
+        await self.stop(one)
+        again = self.start()
+        self.assertEqual(json.loads((await self.ask(again, "GET", "/metrics/index.json")).body)[0], "a.b.avg")
+        await self.admin(again, "delete.ctr a.b")
+        self.assertEqual(json.loads((await self.ask(again, "GET", "/metrics/find?query=*")).body), [])
+        self.assertEqual(again.account("counters").counters["closed"], 1)
 
 
 class CrashTests(IstatCase):
