@@ -37,12 +37,14 @@ class Rates:
     """How fast metrics are written: inf for no limit.
 
     `updates_per_second` counts metrics written; it is spent evenly, never in bursts of more than a quarter of a
-    second.  `creates_per_minute` delays new files, their points wait.  `min_lag_s` belongs to `timesorted`.
+    second.  `creates_per_minute` delays new files, their points wait.  `min_lag_s` belongs to `timesorted`.  With the
+    probability `low_fruit_rate` an order is turned round.
     """
 
     updates_per_second: float = math.inf
     creates_per_minute: float = math.inf
     min_lag_s: float = 0.0
+    low_fruit_rate: float = 0.0
 
 
 class _Lane:
@@ -257,6 +259,8 @@ class Drain:
         lane.taken_at = now
         if self._on_sorted is not None:
             self._on_sorted(len(order))
+        if self.rates.low_fruit_rate and self._rng.random() < self.rates.low_fruit_rate:
+            order = order[::-1]
         if len(self._lanes) > 1:
             order = order[order % np.uint32(len(self._lanes)) == number]
         if len(order):

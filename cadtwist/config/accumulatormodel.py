@@ -65,13 +65,11 @@ class DriverConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class AccumulatorWriterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where flushed bins go; the queues are counted in datapoints."""
+    """Where flushed bins go; so many of them may wait for files of lines."""
 
     metrics: DriverConfig
     indexer: DriverConfig
     input_queue_length: int = 1_048_576
-    metric_queue_length: int = 10_240
-    indexer_queue_length: int = 20_480
 
 
 class AccumulatorApiConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

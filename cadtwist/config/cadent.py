@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from cadtwist.config.accumulatorchecks import writer_conflicts
 from cadtwist.config.cadentprereg import PreRegs, Sections, read_prereg
 from cadtwist.config.cadentsection import IDLE_KEYS, SECTION_KEYS, CadentSection
 from cadtwist.config.checks import faults
@@ -95,6 +96,8 @@ class _Cadent:
         default.note_unknown(*SECTION_KEYS)
         for place, fault in faults(replace(config, accumulators=())):  # their own faults are noted by now
             self._source.error(self._written(config, place), fault)
+        for number, fault in writer_conflicts(config):
+            problems.error(prereg[0] if prereg else "", 0, f"{config.accumulators[number].name}.accumulator", fault)
         return config
 
     def _process(self, accumulates: bool) -> Config:

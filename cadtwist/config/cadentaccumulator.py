@@ -18,6 +18,7 @@ from cadtwist.config.accumulatormodel import (
     Pairs,
     option_fault,
 )
+from cadtwist.config.accumulatorwriting import INDEXED_DRIVERS, WRITTEN_DRIVERS, writing_faults
 from cadtwist.config.durations import seconds
 from cadtwist.config.relaychecks import host_and_port
 from cadtwist.config.tree import Table
@@ -67,7 +68,7 @@ def read_accumulator(table: Table, name: str, relay: str, formats: Mapping[str, 
         bins=bins,
         options=_options(table),
         tags=_tags(table),
-        writer=_writer(table),
+        writer=_writer(table, bins),
         api=_api(table),
     )
     for key in ("tag_mode", "hash_mode", "bypass", "show_line_errors", "tcpapi"):
@@ -82,8 +83,6 @@ def read_accumulator(table: Table, name: str, relay: str, formats: Mapping[str, 
         if formats.get(section, wanted) not in (wanted, "regex"):
             text = f"lines of {section!r} are {formats[section]}: they will be refused"
             table.source.warning(table.here(key), text)
-    if config.writer is not None:
-        table.source.warning(table.here("writer"), "read and not served yet: nothing is written")
     if config.api is not None:
         reason = "it is read and not served yet" if config.writer is not None else "there is no writer"
         table.source.warning(table.here("api"), f"not opened: {reason}")
@@ -180,7 +179,7 @@ def _tags(table: Table) -> Pairs:
     return tuple(found)
 
 
-def _writer(table: Table) -> AccumulatorWriterConfig | None:
+def _writer(table: Table, bins: tuple[BinConfig, ...]) -> AccumulatorWriterConfig | None:
     writer = table.table("writer")
     if writer is None:
         return None
@@ -188,7 +187,11 @@ def _writer(table: Table) -> AccumulatorWriterConfig | None:
     if metrics is None and "driver" not in writer:
         table.source.error(writer.path, "[metrics] with a driver is missing")
         return None
-    found = _driver(metrics if metrics is not None else writer, METRIC_DRIVERS)
+    at = metrics if metrics is not None else writer
+    found = _driver(at, METRIC_DRIVERS)
+    if found.driver in METRIC_DRIVERS and found.dsn:
+        for text in writing_faults(found, bins):
+            table.source.error(at.path, text)
     if indexer is not None:
         index = _driver(indexer, INDEX_DRIVERS)
     elif metrics is None:  # the one-table form: what has an index of its own keeps it
@@ -196,21 +199,17 @@ def _writer(table: Table) -> AccumulatorWriterConfig | None:
     else:
         table.source.error(writer.path, "[metrics] needs an [indexer] beside it")
         return None
-    queue = metrics.whole("input_queue_length", 1_048_576) if metrics is not None else 1_048_576
-    lengths = (writer.whole("metric_queue_length", 10_240), writer.whole("indexer_queue_length", 20_480))
+    if index.driver not in INDEXED_DRIVERS and found.driver in WRITTEN_DRIVERS and indexer is not None:
+        text = f"has no effect: no index is written; {', '.join(INDEXED_DRIVERS)} need none"
+        table.source.notice(indexer.path, text)
+        index = DriverConfig(driver="noop")
+    queue = at.whole("input_queue_length", 1_048_576, "accumulators.writer.input_queue_length")
+    for key in ("metric_queue_length", "indexer_queue_length"):
+        writer.has_no_effect(key, "bins wait in the queue of input_queue_length, or in the cache")
     for part in (metrics, indexer, writer):
         if part is not None:
             part.note_unknown(*_OWN_KEYS)
-    if min(queue, *lengths) < 1:
-        table.source.error(writer.path, "a queue of less than one datapoint is none")
-        return None
-    return AccumulatorWriterConfig(
-        metrics=found,
-        indexer=index,
-        input_queue_length=queue,
-        metric_queue_length=lengths[0],
-        indexer_queue_length=lengths[1],
-    )
+    return AccumulatorWriterConfig(metrics=found, indexer=index, input_queue_length=queue)
 
 
 def _driver(table: Table, known: tuple[str, ...]) -> DriverConfig:
@@ -241,6 +240,9 @@ def _driver_options(table: Table, driver: str) -> dict[str, str]:
             continue
         if isinstance(value, (list, dict)):
             table.error(key, f"{value!r} does not fit, expected: a text or a number")
+            continue
+        if key == "write_queue_length" and driver == "whisper":
+            table.has_no_effect(key, "metrics wait in the cache, nowhere else")
             continue
         found[spellings.get(key, key)] = _text(value)
     if table.path[-1:] == ("options",):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from cadtwist.config.accumulatorchecks import accumulator_faults
 from cadtwist.config.istatchecks import istat_faults, ports_of
 from cadtwist.config.model import Config, Listener
 from cadtwist.config.relaychecks import Place, pattern_fault, relay_faults
@@ -45,6 +46,7 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
                 yield ("stages", name, number), f"{rule.pattern!r} to {rule.replacement!r} is not usable: {fault}"
     yield from _istat(config)
     yield from relay_faults(config)
+    yield from accumulator_faults(config)
     yield from form_faults(config)
 
 

@@ -182,6 +182,7 @@ class WriterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """How fast, and in which order, pending datapoints go to their files.
 
     `on_shutdown_updates_per_second` replaces both rates while the process drains; None leaves them.
+    With the probability `low_fruit_rate` an order is turned round, so that metrics of few datapoints have their turn.
     """
 
     strategy: Strategy = "sorted"
@@ -189,6 +190,7 @@ class WriterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     on_shutdown_updates_per_second: float | None = None
     max_creates_per_minute: float = inf
     min_lag_s: float = 0.0
+    low_fruit_rate: float = 0.0
     threads: int = 1
 
 

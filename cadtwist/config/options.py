@@ -79,6 +79,7 @@ OPTIONS: tuple[Option, ...] = (
         "writer.max_creates_per_minute", "new files per minute; others wait in the cache", "1/min", 0, reloadable=True
     ),
     Option("writer.min_lag_s", "timesorted: write only metrics whose oldest point is older", "s", 0, reloadable=True),
+    Option("writer.low_fruit_rate", "share of the orders that are turned round", "", 0, 1, reloadable=True),
     Option("writer.threads", "writer threads, each with its own share of the metrics", "", 1, 64),
     Option("storage.kind", "whisper files, or memory for trying things out"),
     Option("storage.root", "folder of the whisper files"),

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
-from cadtwist.config.accumulatormodel import INDEX_DRIVERS, METRIC_DRIVERS, AccumulatorConfig, option_fault
 from cadtwist.config.model import Config
 from cadtwist.config.relaymodel import (
     ELTERS,
@@ -20,7 +19,7 @@ from cadtwist.config.relaymodel import (
     RouteRule,
 )
 
-__all__ = ["Place", "host_and_port", "pattern_fault", "relay_faults", "url_fault"]
+__all__ = ["CACHE", "Place", "host_and_port", "pattern_fault", "relay_faults", "url_fault"]
 
 Place = tuple[str | int, ...]
 _SCHEMES = ("http", "https", "tcp", "unix", "statsd")
@@ -41,7 +40,6 @@ def relay_faults(config: Config) -> Iterator[tuple[Place, str]]:
     for number, destination in enumerate(config.destinations):
         for place, text in _destination(destination):
             yield ("destinations", number, *place), text
-    yield from _accumulators(config)
     if config.health_metrics is not None:
         for place, text in _group(config.health_metrics.group, frozenset(destinations)):
             yield ("health_metrics", "group", *place), text
@@ -142,51 +140,6 @@ def _filter_fault(rule: FilterRule, relays: frozenset[str]) -> str | None:
     if rule.action != "redirect":
         return f"relay is for redirect, not for {rule.action}" if rule.relay else None
     return None if rule.relay in relays else f"there is no relay {rule.relay!r}"
-
-
-def _accumulators(config: Config) -> Iterator[tuple[Place, str]]:
-    formats: dict[str, str] = {relay.name: relay.lines.format for relay in config.relays}
-    names, fed = set[str](), set[str]()
-    for number, accumulator in enumerate(config.accumulators):
-        place = ("accumulators", number)
-        if not accumulator.name or accumulator.name in names:
-            yield (*place, "name"), f"{accumulator.name!r} is there twice" if accumulator.name else "a name is needed"
-        if accumulator.relay not in formats:
-            yield (*place, "relay"), f"there is no relay {accumulator.relay!r}"
-        if accumulator.relay in fed:
-            yield (*place, "relay"), f"{accumulator.relay!r} has an accumulator already"
-        known = {**formats, CACHE: "graphite"} if config.cache is not None else formats
-        if accumulator.backend and accumulator.backend not in known:
-            yield (*place, "backend"), f"there is no relay {accumulator.backend!r}"
-        for key, lines, wanted in (
-            ("input_format", formats.get(accumulator.relay), accumulator.input_format),
-            ("output_format", known.get(accumulator.backend), accumulator.output_format),
-        ):
-            if lines not in (None, wanted, "regex"):
-                yield (*place, key), f"{wanted!r} does not fit, as the relay has lines of {lines}"
-        for where, text in _accumulated(accumulator):
-            yield (*place, *where), text
-        names.add(accumulator.name)
-        fed.add(accumulator.relay)
-    if config.accumulators and config.processes.workers > 1:
-        yield ("processes", "workers"), "more than one only without accumulators: one has all lines that are added up"
-
-
-def _accumulated(accumulator: AccumulatorConfig) -> Iterator[tuple[Place, str]]:
-    lengths = [found.resolution_s for found in accumulator.bins]
-    if not lengths or sorted(set(lengths)) != lengths:
-        yield ("bins",), "at least one is needed, each longer than the one before"
-    for number, (name, value) in enumerate(accumulator.options):
-        fault = option_fault(name, value)
-        if fault is not None:
-            yield ("options", number), fault
-    if accumulator.writer is not None:
-        drivers = ((accumulator.writer.metrics, METRIC_DRIVERS), (accumulator.writer.indexer, INDEX_DRIVERS))
-        for found, known in drivers:
-            if found.driver not in known:
-                yield ("writer",), f"the driver {found.driver!r} is unknown; known are {', '.join(known)}"
-    if accumulator.api is not None and host_and_port(accumulator.api.listen) is None:
-        yield ("api", "listen"), f"{accumulator.api.listen!r} is not host:port"
 
 
 def _circles(relays: tuple[RelayConfig, ...]) -> Iterator[tuple[Place, str]]:

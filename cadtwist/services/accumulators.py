@@ -25,15 +25,18 @@ from cadtwist.interfaces import ISink
 from cadtwist.kernels.statsdline import CADENT
 from cadtwist.model.batch import Batch, Columns
 from cadtwist.model.cadentstyle import cadent_style, guessed_rules
+from cadtwist.services.accumulatorwriters import SummaryWriter
 from cadtwist.services.flushing import TimedStage
 from cadtwist.services.space import Space
 from cadtwist.stages.accumulate import AccumulatedSums, RawLines, Silence, StatsdNames
 from cadtwist.stages.aggregate import Window, WindowPolicy
 from cadtwist.stages.names import NameMap
 from cadtwist.stages.outputs import Outputs
+from cadtwist.stages.resolutions import Resolutions
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdnames import GraphiteTeller
 from cadtwist.stages.statsdsums import OwnCounts
+from cadtwist.stages.summaries import KeySummaries
 from cadtwist.telemetry import Telemetry
 
 __all__ = ["Accumulator", "reads_itself"]
@@ -66,6 +69,7 @@ class Accumulator:
         telemetry: Telemetry,
         now: Callable[[], float],
         output: ISink,
+        writer: SummaryWriter | None = None,
         before: Accumulator | None = None,
     ) -> None:
         self.config = config
@@ -77,6 +81,7 @@ class Accumulator:
         self._now = now
         self._holders: list[tuple[Space, Any]] = []
         self._before = before
+        self.bins = None if writer is None else self._resolutions(writer)
         self.window: StatsdWindow | Window = self._sums() if config.input_format == "statsd" else self._bins()
         self._held, self.account.held = self.account.held, self.held
         if before is None:
@@ -97,7 +102,7 @@ class Accumulator:
     @property
     def stages(self) -> tuple[TimedStage, ...]:
         """What is to be flushed, in order."""
-        return (self.window,)
+        return (self.window,) if self.bins is None else (self.window, self.bins)
 
     def finish(self) -> None:
         """Tell all that is open: nothing more will come."""
@@ -122,6 +127,14 @@ class Accumulator:
         """Pass on what is told."""
         self.output.accept(batch)
 
+    def _resolutions(self, writer: SummaryWriter) -> Resolutions:
+        """Return what puts summaries into the bins that a writer wants."""
+        account = self._telemetry.account(f"accumulator {self.config.name} bins")
+        sinks = writer.sinks(self.config.bins)
+        bins = Resolutions(sinks, account, self._now(), time.perf_counter, WINDOW_BYTES)
+        self._holders.append((self._names, bins))
+        return bins
+
     def _sums(self) -> StatsdWindow:
         """Return the window of a statsd accumulator."""
         config, series, names = self.config, self._series.table, self._names.table
@@ -131,9 +144,14 @@ class Accumulator:
         if config.backend:
             teller = GraphiteTeller(series, names, self, self.account, naming)
             self._holders.append((self._names, teller))
+        summaries = None
+        if self.bins is not None:
+            summaries = KeySummaries(series, names, self.bins, self.account)
+            self._holders.append((self._names, summaries))
         sums = AccumulatedSums(style, 0.0 if config.aligned else self._now(), lambda: OwnCounts(0, 0, 0))
         window = StatsdWindow(
             series, sums, teller, self.account, time.perf_counter, self._now(), KEPT_VALUES, max_bytes=WINDOW_BYTES,
+            summaries=summaries,
         )  # fmt: skip
         self._holders.append((self._series, window))
         return window
@@ -155,7 +173,7 @@ class Accumulator:
             self._holders.append((self._names, downstream))
         window = Window(
             guessed_rules(config.flush_s), names, downstream, self.account, self._now, time.perf_counter, policy,
-            Outputs(max_bytes=WINDOW_BYTES),
+            Outputs(max_bytes=WINDOW_BYTES), summaries=None if self.bins is None else self.bins.accept_summaries,
         )  # fmt: skip
         self._holders.append((self._names, window))
         return window

@@ -13,11 +13,25 @@ from twisted.logger import Logger
 from cadtwist.journal.wal import replay
 from cadtwist.services.sequence import Sequence
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "replayed"]
+
+_log = Logger()
+
+
+def replayed(graph: Any) -> Iterator[None]:
+    """Give what the log of a `services.cachegraph.CacheGraph` has to its cache, in slices."""
+    if graph.log is None:
+        return
+    points = 0
+    for more in replay(graph.log, graph.table, graph.cache.restore, graph.log_account, int(graph.reactor.seconds())):
+        points += more
+        yield None
+    if points:
+        _log.info("{points} datapoints are back from the write-ahead log", points=points)
 
 
 class Admission(Service):
-    """Replays the log in slices, so that queries are answered meanwhile, then starts every listener.
+    """Replays the logs in slices, so that queries are answered meanwhile, then starts every listener.
 
     `daemon` is a `services.build.Daemon`.  A listener that cannot be opened stops the process: a cache that hears
     nothing must not look healthy.
@@ -34,10 +48,9 @@ class Admission(Service):
             door.setServiceParent(self._doors)
 
     def startService(self) -> None:
-        """Begin with the log; without one the doors open at once."""
+        """Begin with the logs; without one the doors open at once."""
         super().startService()
-        kept = self._daemon.kept
-        if kept is None or kept.log is None:
+        if all(graph.log is None for graph in self._daemon.graphs):
             self._open_doors()
             return
         self._cooperator = Cooperator(scheduler=lambda work: self._daemon.reactor.callLater(0, work))
@@ -50,10 +63,11 @@ class Admission(Service):
         A stop while the log is read leaves everything in the log: the next start reads it again.
         """
         super().stopService()
-        kept = self._daemon.kept
-        if self._task is not None and kept.replaying:
+        unread = [graph for graph in self._daemon.graphs if graph.replaying]
+        if self._task is not None and unread:
             self._cooperator.stop()
-            kept.writer.leave()
+            for graph in unread:
+                graph.writer.leave()
         closed = self._doors.stopService()
         closed.addCallback(lambda _: self._hand_over())
         return closed
@@ -63,20 +77,12 @@ class Admission(Service):
         self._daemon.turn.end()
 
     def _replayed(self) -> Iterator[None]:
-        kept = self._daemon.kept
-        account = self._daemon.telemetry.account("write-ahead log")
-        points = 0
-        for more in replay(kept.log, kept.table, kept.cache.restore, account, int(kept.reactor.seconds())):
-            points += more
-            yield None
-        if points:
-            self._log.info("{points} datapoints are back from the write-ahead log", points=points)
+        for graph in self._daemon.graphs:
+            yield from replayed(graph)
 
     def _open(self, _: object) -> None:
-        kept = self._daemon.kept
-        kept.replaying = False
-        if kept.wal is not None:
-            kept.wal.replaying = False
+        for graph in self._daemon.graphs:
+            graph.ready()
         if not self.running:
             return
         try:

@@ -20,19 +20,22 @@ from collections.abc import Callable
 from collections.abc import Sequence as TextSequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from twisted.application.service import IService
 from twisted.internet.task import CooperativeTask, Cooperator, TaskStopped
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
 from cadtwist import __version__
+from cadtwist.config.accumulatormodel import AccumulatorConfig
 from cadtwist.config.model import Config, IstatConfig, Listener
-from cadtwist.errors import ConfigError
+from cadtwist.errors import CadtwistError, ConfigError
 from cadtwist.flow import Gate
 from cadtwist.interfaces import ISink
 from cadtwist.kernels import active
 from cadtwist.net.handover import Inheritance, Passed
-from cadtwist.services.admission import Admission
+from cadtwist.services.accumulatorwriters import KINDS, SummaryWriter, Writers
+from cadtwist.services.admission import Admission, replayed
 from cadtwist.services.agent import agent_stats, received_points
 from cadtwist.services.aggregatorstats import AggregatorStats
 from cadtwist.services.chains import GRAPHITE, Chains, space_of, spaces_of
@@ -127,6 +130,8 @@ class Daemon:
                 from cadtwist.services.ops import RelayOps  # noqa: PLC0415 (only where somebody may ask)
 
                 self.ops = RelayOps(self, self.relayed)
+        self.writers = Writers(self._writer)
+        self.writers.prepare(config)
         self.chains = self._made_chains(config)
         self.chains.hold()
 
@@ -144,7 +149,16 @@ class Daemon:
     def _made_chains(self, config: Config, before: Chains | None = None) -> Chains:
         cache = None if self.kept is None else self.kept.cache
         make_router = None if self.relayed is None else self.relayed.make_router
-        return Chains(config, self.spaces, cache, make_router, self.telemetry, self.reactor.seconds, before)
+        now, writer_of = self.reactor.seconds, self.writers.of
+        return Chains(config, self.spaces, cache, make_router, self.telemetry, now, writer_of, before)
+
+    def _writer(self, driver: str, config: Config, accumulator: AccumulatorConfig) -> SummaryWriter:
+        return KINDS[driver](self.reactor, config, accumulator, self.telemetry, self.turn, self.space)
+
+    @property
+    def graphs(self) -> list[CacheGraph]:
+        """Every cache: the one of the configuration, and those of accumulators' writers."""
+        return [*([] if self.kept is None else [self.kept]), *self.writers.graphs]
 
     def _build_doors(self, served: bool) -> None:
         kept = self.kept
@@ -184,6 +198,7 @@ class Daemon:
             *([] if self.kept is None else self.kept.before_doors()),
             *self._reading_services(),
             *([] if self.kept is None else self.kept.working()),
+            self.writers.service,
             *([] if self.relayed is None else self.relayed.services()),
             *([] if self.istat is None else [self.istat.service]),
             Every("sweep", self.reactor, SWEEP_S, self._sweep),
@@ -300,6 +315,7 @@ class Daemon:
 
     def change(self, new: Config) -> None:
         """Take a configuration that differs only in what can be taken."""
+        new = self._with_writers(new)
         old, self.config = self.config, new
         if self.kept is not None:
             self.kept.change(new)
@@ -313,6 +329,19 @@ class Daemon:
         if _stages(new) != _stages(old):
             self._make_spaces(new)
             self._replace_chains(new)
+
+    def _with_writers(self, new: Config) -> Config:
+        """Make the writers that a configuration adds; return it, with the accumulators of now where that fails."""
+        try:
+            fresh = self.writers.prepare(new)
+        except (CadtwistError, OSError) as error:
+            self._log.error("the accumulators stay as they are: {error}", error=str(error))
+            return replace(new, accumulators=self.config.accumulators)
+        for graph in [writer.graph for writer in fresh if writer.graph is not None]:
+            for _ in replayed(graph):
+                pass
+            graph.ready()
+        return new
 
     def _make_spaces(self, new: Config) -> None:
         """Make the key spaces that nothing needed until now."""
@@ -385,20 +414,20 @@ class Daemon:
 
     def leave(self) -> None:
         """Stop without waiting for what is slow: what is pending stays in logs and spools."""
-        if self.kept is not None:
-            self.kept.leave()
+        for graph in self.graphs:
+            graph.leave()
         if self.relayed is not None:
             self.relayed.leave()
 
     def fail(self, text: str) -> None:
         """Give up, telling people why: what was read from the log stays there."""
-        if self.kept is not None:
-            self.kept.writer.leave()
+        for graph in self.graphs:
+            graph.writer.leave()
         self.on_fault(text)
 
     def ready_waits(self) -> list[str]:
         """Return what is still waited for."""
-        return [] if self.kept is None else self.kept.ready_waits()
+        return [wait for graph in self.graphs for wait in graph.ready_waits()]
 
     def status(self) -> dict[str, object]:
         """Return the state of the process as plain values."""

@@ -70,7 +70,8 @@ def cache_limits(config: Config) -> Limits:
 def writer_rates(config: Config) -> Rates:
     """Return how fast files are written."""
     writer = config.writer
-    return Rates(writer.max_updates_per_second, writer.max_creates_per_minute, writer.min_lag_s)
+    creates, lag_s = writer.max_creates_per_minute, writer.min_lag_s
+    return Rates(writer.max_updates_per_second, creates, lag_s, writer.low_fruit_rate)
 
 
 class CacheGraph:
@@ -161,9 +162,9 @@ class CacheGraph:
         self.wal: Wal | None = None
         self.log: SegmentLog | None = None
         if config.wal.enabled:
+            self.log_account = self.telemetry.account("write-ahead log")
             self.log = SegmentLog(config.wal.directory, config.wal.segment_bytes)
-            account = self.telemetry.account("write-ahead log")
-            self.wal = Wal(self.log, self.table, self.points, account, config.wal.max_bytes)
+            self.wal = Wal(self.log, self.table, self.points, self.log_account, config.wal.max_bytes)
             self.wal.replaying = True
         self.cache = Cache(
             self.table,
@@ -217,6 +218,12 @@ class CacheGraph:
         """Return what runs between the readers and the doors, in order of starting."""
         parts: list[IService | None] = [self.scan, self.writer, Step("shutdown rates", None, self._hurry)]
         return [part for part in parts if part is not None]
+
+    def ready(self) -> None:
+        """The log has been read: from now on its segments go when nothing needs them."""
+        self.replaying = False
+        if self.wal is not None:
+            self.wal.replaying = False
 
     def tag_poster(self) -> TagPoster | None:
         """Return the service that tells a tag database of new series, made anew, None where there is none."""

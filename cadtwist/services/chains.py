@@ -32,6 +32,7 @@ from cadtwist.interfaces import ISink
 from cadtwist.model.batch import Ids
 from cadtwist.model.rules import PatternList
 from cadtwist.services.accumulators import Accumulator, reads_itself
+from cadtwist.services.accumulatorwriters import SummaryWriter
 from cadtwist.services.flushing import TimedStage
 from cadtwist.services.routers import Sections, dialect_of, ingress, preregs_of, router_of
 from cadtwist.services.space import Space
@@ -138,9 +139,11 @@ class Chains:
         make_router: Callable[..., Any] | None,
         telemetry: Telemetry,
         now: Callable[[], float],
+        writer_of: Callable[[AccumulatorConfig], SummaryWriter | None] = lambda _: None,
         before: Chains | None = None,
     ) -> None:
         self.config = config
+        self._writer_of = writer_of
         self._spaces = spaces
         self._cache = cache
         self._make_router = make_router
@@ -333,7 +336,8 @@ class Chains:
     def _accumulator(self, config: AccumulatorConfig) -> Accumulator:
         series, names = self._spaces[SERIES], self._spaces[GRAPHITE]
         output, former = self._outputs[config.name], self._former.get(config.name)
-        return Accumulator(config, series, names, self._telemetry, self._now, output, former)
+        writer = self._writer_of(config)
+        return Accumulator(config, series, names, self._telemetry, self._now, output, writer, former)
 
     def _told(self, config: AccumulatorConfig) -> ISink:
         """Return what takes what an accumulator tells."""

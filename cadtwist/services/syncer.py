@@ -20,8 +20,8 @@ __all__ = ["Syncer"]
 class Syncer(Service):
     """Calls `sync()` (which blocks in fdatasync) every `interval_s` while there is something to sync.
 
-    `what` names it in messages.  A disk that fails is logged once until it works again; the failure is counted, and
-    what is to be synced goes on being written.
+    `after()` is called in the reactor thread after each, be it good or bad.  `what` names it in messages.  A disk that
+    fails is logged once until it works again; the failure is counted, and what is to be synced goes on being written.
     """
 
     _log = Logger()
@@ -33,6 +33,7 @@ class Syncer(Service):
         interval_s: float,
         account: Account,
         what: str = "the log",
+        after: Callable[[], object] | None = None,
     ) -> None:
         self.name = f"sync of {what}"
         self._what = what
@@ -40,6 +41,7 @@ class Syncer(Service):
         self._sync = sync
         self.interval_s = interval_s
         self._account = account
+        self._after = after
         self._pool = ThreadPool(1, 1, name="sync")
         self._call: IDelayedCall | None = None
         self._under_way: Deferred[None] | None = None
@@ -78,7 +80,12 @@ class Syncer(Service):
         self._schedule()
 
     def _sync_once(self) -> Deferred[None]:
-        return deferToThreadPool(self._reactor, self._pool, self._sync).addCallbacks(self._worked, self._failed)
+        synced = deferToThreadPool(self._reactor, self._pool, self._sync).addCallbacks(self._worked, self._failed)
+        return synced if self._after is None else synced.addCallback(lambda _: self._told())
+
+    def _told(self) -> None:
+        if self._after is not None:
+            self._after()
 
     def _worked(self, _: object) -> None:
         self._account.count("syncs")

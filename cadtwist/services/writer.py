@@ -139,7 +139,7 @@ class WriterService(Service):
         now = self._reactor.seconds()
         if self._drained is not None and self._finished():
             return
-        if self._leaving:
+        if self._leaving or (self._drained is None and not self.running):
             return
         job = self._source.next_job(now, lane)
         if job is None:

@@ -341,6 +341,8 @@ class Window:
             account.count("aggregates", len(part))
             self.downstream.accept(Batch(outputs.ids[rows], starts, values))
             if self._summaries is not None:
+                account.made += len(part)
+                account.out += len(part)
                 self._summaries(outputs.summaries(part))
         points = outputs.buckets.settle(cells, marks)
         self._held -= points

@@ -60,7 +60,10 @@ class KeySummaries:
         if chosen.any():
             first = np.where(np.isnan(firsts), lasts, firsts)
             columns = (counts, sums, sumsqs, minima, maxima, first, lasts)
-            stamps = np.full(int(np.count_nonzero(chosen)), timestamp)
+            told = int(np.count_nonzero(chosen))
+            stamps = np.full(told, timestamp)
+            self._account.made += told
+            self._account.out += told
             self._sink.accept_summaries(SummaryBatch(names[chosen], stamps, *(column[chosen] for column in columns)))
 
     def forget(self, ids: Ids) -> None:

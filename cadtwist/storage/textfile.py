@@ -24,9 +24,10 @@ _NANO = 1_000_000_000
 
 
 class SummaryFile:
-    """The file of one resolution (`step_s`, `ttl_s` in seconds).  May block on the disk; one thread at a time.
+    """The file of one resolution (`step_s`, `ttl_s` in seconds).
 
-    An OSError of a write is counted (`failed`), told by `fault`, and tried again with the next lines.
+    `lines` belongs to the reactor thread; `append` and `close` may block on the disk, one thread at a time.
+    `max_bytes` and `rotate_s` may be changed.
     """
 
     def __init__(
@@ -39,53 +40,53 @@ class SummaryFile:
         rotate_s: float = DEFAULT_ROTATE_S,
     ) -> None:
         self.path = f"{path}_{step_s:g}s"
-        self.lines = 0
-        self.failed = 0
-        self.fault = ""
+        self.max_bytes = max_bytes
+        self.rotate_s = rotate_s
         self._table = table
         self._tail = f"{step_s:.2f}".encode(), b"%d" % int(ttl_s)
-        self._max_bytes = max_bytes
-        self._rotate_s = rotate_s
         self._checked = 0.0
+        self._torn = False
         self._file: BinaryIO | None = None
 
-    def write(self, batch: SummaryBatch, now: float) -> int:
-        """Append the lines of a SummaryBatch; return how many, 0 where the disk would not.  `now`: epoch seconds."""
+    def lines(self, batch: SummaryBatch) -> bytes:
+        """Return the lines of a SummaryBatch."""
         resolution, ttl = self._tail
         rows = zip(
             self._table.names(batch.ids), batch.sums.tolist(), batch.means().tolist(), batch.minima.tolist(),
             batch.maxima.tolist(), batch.counts.tolist(), batch.timestamps.tolist(), strict=True,
         )  # fmt: skip
-        data = b"".join(
+        return b"".join(
             b"%b\t%.6f\t%.6f\t%.6f\t%.6f\t%d\t%b\t%d\t%b\n"
             % (name, total, mean, low, high, count, resolution, int(when * _NANO), ttl)
             for name, total, mean, low, high, count, when in rows
         )
+
+    def append(self, data: bytes, now: float) -> tuple[bytes, str]:
+        """Append lines, at `now` (epoch seconds); return what the disk would not take, and its error.
+
+        What is left is to be appended next, so that no line is torn.
+        """
+        left = memoryview(data)
         try:
-            self._append(data, now)
+            if now - self._checked >= self.rotate_s and not self._torn:
+                self._checked = now
+                self._rotate(now)
+            if self._file is None:
+                self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (it stays open)
+            while left:
+                left = left[self._file.write(left) :]
         except OSError as error:
-            self.failed += len(batch)
-            self.fault = str(error)
+            self._torn = len(left) < len(data) or self._torn
             self.close()
-            return 0
-        self.lines += len(batch)
-        return len(batch)
+            return bytes(left), str(error)
+        self._torn = False
+        return b"", ""
 
     def close(self) -> None:
-        """Close the file; the next write opens it again."""
+        """Close the file; the next lines open it again."""
         if self._file is not None:
             file, self._file = self._file, None
             file.close()
-
-    def _append(self, data: bytes, now: float) -> None:
-        if now - self._checked >= self._rotate_s:
-            self._checked = now
-            self._rotate(now)
-        if self._file is None:
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (it stays open)
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
 
     def _rotate(self, now: float) -> None:
         try:
@@ -93,7 +94,7 @@ class SummaryFile:
         except FileNotFoundError:
             self.close()
             return
-        if size > self._max_bytes:
+        if size > self.max_bytes:
             self.close()
             stamp = time.strftime("%Y%m%d%H%M%S", time.localtime(now))
             os.rename(self.path, f"{self.path}.{stamp}")

@@ -38,6 +38,13 @@ class DrainTests(SynchronousTestCase):
         self.assertIsNone(drain.next_job(0.2))
         self.assertEqual(len(drain.next_job(1.1)), 3)
 
+    def test_an_order_may_be_turned_round(self) -> None:
+        for rate, most_first in ((0.0, True), (1.0, False)):
+            kit = Kit()
+            kit.cache.accept(batch((1, 1.0, 0.0), (2, 1.0, 0.0), (2, 2.0, 0.0)))
+            job = drain_of(kit, low_fruit_rate=rate).next_job(0.0)
+            self.assertEqual(job.ids.tolist(), [2, 1] if most_first else [1, 2])
+
     def test_updates_are_spread_evenly(self) -> None:
         kit = Kit(names=1000)
         fill(kit, 1000)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
-from cadtwist.config.accumulatormodel import METRIC_DRIVERS, AccumulatorConfig, BinConfig, Pairs
+from cadtwist.config.accumulatormodel import AccumulatorConfig, BinConfig, Pairs
 from cadtwist.config.istatmodel import DEBUG_OPTIONS
 from cadtwist.config.model import (
     AggregateRule,
@@ -278,7 +278,8 @@ def _accumulators(draw: st.DrawFn, relay: RelayConfig) -> AccumulatorConfig:
         found = replace(found, input_format=relay.lines.format, output_format=relay.lines.format)
     writer, api = found.writer, found.api
     if writer is not None:
-        metrics = replace(writer.metrics, driver=draw(st.sampled_from(METRIC_DRIVERS)))
+        options = (("max_file_size", "1e3"), ("rotate_every", "1m"))
+        metrics = replace(writer.metrics, driver="file", dsn=f"é{relay.name}", options=options)
         writer = replace(writer, metrics=metrics, indexer=replace(writer.indexer, driver="noop"))
     if api is not None:
         api = replace(api, listen="[::1]:80")

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.config.accumulatormodel import AccumulatorConfig
 from cadtwist.config.model import CacheConfig, Config, Listener
 from cadtwist.config.relaychecks import host_and_port, relay_faults, url_fault
-from cadtwist.config.relaymodel import (
-    DestinationConfig,
-    FilterRule,
-    GroupConfig,
-    LineConfig,
-    ProcessesConfig,
-    RelayConfig,
-)
+from cadtwist.config.relaymodel import DestinationConfig, FilterRule, GroupConfig, RelayConfig
 
 
 def _redirect(name: str, to: str) -> RelayConfig:
@@ -48,47 +37,6 @@ class RelayFaultsTests(SynchronousTestCase):
             group = GroupConfig(method=method, members=("a", "a"))  # type: ignore[arg-type]
             config = Config(destinations=(destination,), relays=(RelayConfig(groups=(group,)),))
             self.assertEqual(len(list(relay_faults(config))), faults)
-
-
-class AccumulatorFaultsTests(SynchronousTestCase):
-    relays = (
-        RelayConfig(name="s", lines=LineConfig(format="statsd")),
-        RelayConfig(name="g"),
-        RelayConfig(name="r", lines=LineConfig(format="regex", regex="(?P<Key>x)")),
-    )
-
-    def places(self, *accumulators: AccumulatorConfig, **changes: Any) -> list[Any]:
-        config = Config(relays=self.relays, accumulators=accumulators, **changes)
-        return [".".join(map(str, place)) for place, _ in relay_faults(config)]
-
-    def test_good_ones(self) -> None:
-        one = AccumulatorConfig(name="a", relay="s", backend="g")
-        other = AccumulatorConfig(name="b", relay="r", backend="cache", input_format="graphite")
-        self.assertEqual(self.places(one, other, AccumulatorConfig(name="c", relay="g", input_format="graphite"),
-                                     cache=CacheConfig()), [])  # fmt: skip
-
-    def test_what_does_not_fit(self) -> None:
-        good = AccumulatorConfig(name="a", relay="s")
-        for faulty, place in (
-            (replace(good, backend="cache"), "backend"),
-            (replace(good, relay="x"), "relay"),
-            (replace(good, backend="g", output_format="statsd"), "output_format"),
-            (replace(good, input_format="graphite"), "input_format"),
-            (replace(good, name=""), "name"),
-            (replace(good, options=(("percentThreshold", "1,x"),)), "options.0"),
-            (replace(good, options=(("percent", "1"),)), "options.0"),
-            (replace(good, bins=()), "bins"),
-        ):
-            self.assertEqual(self.places(faulty), [f"accumulators.0.{place}"])
-        self.assertEqual(self.places(good, good), ["accumulators.1.name", "accumulators.1.relay"])
-        self.assertEqual(
-            self.places(replace(good, backend="cache", output_format="statsd"), cache=CacheConfig()),
-            ["accumulators.0.output_format"],
-        )
-
-    def test_one_process_adds_up(self) -> None:
-        good = AccumulatorConfig(name="a", relay="s")
-        self.assertEqual(self.places(good, processes=ProcessesConfig(workers=2)), ["processes.workers"])
 
 
 class AddressTests(SynchronousTestCase):

@@ -24,7 +24,7 @@ def accumulator(**values: Any) -> AccumulatorConfig:
     return AccumulatorConfig(**{"name": "x", "relay": "in", "backend": "out", "flush_s": HOUR, **values})
 
 
-class AccumulatorTests(RelayCase):
+class AccumulatorCase(RelayCase):
     """Lines come in at the relay `in` (sink d0); what is made of them goes to `out` (d1), or filtered to `far` (d2)."""
 
     def accumulating(self, *accumulators: AccumulatorConfig, lines: LineConfig = STATSD, out: LineConfig = GRAPHITE,
@@ -53,6 +53,10 @@ class AccumulatorTests(RelayCase):
     async def stopped(self, daemon: Daemon) -> None:
         await self.stop_all()
         self.balanced(daemon)
+
+
+class AccumulatorTests(AccumulatorCase):
+    """What goes in, and what comes out."""
 
     def test_statsd_to_graphite(self) -> Any:
         async def run() -> None:

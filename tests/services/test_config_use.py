@@ -16,11 +16,17 @@ PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.a
 
 ELSEWHERE: dict[str, str] = {
     "relays.groups.sampling.reservoir_size": "its bound is checked; what counts is the threshold",
+    "accumulators.tags": "neither lines nor files have room for them, which is said at start",
+    **dict.fromkeys(
+        (f"accumulators.writer.indexer.{leaf}" for leaf in ("driver", "dsn", "options")),
+        "its driver is checked; those that are possible need nothing",
+    ),
     "health_metrics.group.sampling.reservoir_size": "as in relays.groups",
 }
 """Options that nobody reads, and why."""
 
 IN_LOOPS = (
+    "accumulators.",
     "relays.filters.",
     "relays.groups.",
     "destinations.instance",
@@ -33,10 +39,10 @@ COUNTERS = "istat"
 """The part of the Config that a counter daemon is given as its `config`."""
 
 AWAITED = (
-    "accumulators.", "istat.replica", "istat.prometheus_port", "istat.translate", "istat.tagnames_path",
+    "accumulators.api.", "istat.replica", "istat.prometheus_port", "istat.translate", "istat.tagnames_path",
     "istat.max_metrics", "istat.metrics_cleanup_s",
 )  # fmt: skip
-"""Cadent's accumulators, replicas and Prometheus' door of counters: what no service runs yet."""
+"""The API of accumulators, replicas and Prometheus' door of counters: what no service runs yet."""
 
 
 def sources() -> Iterator[ast.Module]:

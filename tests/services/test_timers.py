@@ -156,6 +156,13 @@ class WriterTests(TestCase):
         writer, source = self.start(10)
         return writer.stopService().addCallback(lambda _: self.assertEqual(source.settled, [2] * 10))
 
+    def test_lanes_without_work_leave_no_timer(self) -> Deferred[None]:
+        source = Source(0)
+        source.settled = [0] * 10
+        writer = WriterService(real_reactor, source, SimpleNamespace(write=None), Account("w"), 3)
+        writer.startService()
+        return writer.stopService()
+
     def test_leaving_ends_a_drain_that_would_not_end(self) -> Deferred[None]:
         writer, source = self.start(3)
         stopped = writer.stopService()
