@@ -182,7 +182,7 @@ class WriterTests(AccumulatorCase):
             daemon = await self.start(replace(self.written(), accumulators=()))
             before = daemon.chains
             daemon.change(self.written())
-            await until(lambda: daemon.chains is not before)
+            await until(lambda: daemon.chains is not before and not daemon.ready_waits())
             await self.send(b"a:1|c\n")
             await self.held(daemon, 1)
             await self.stopped(daemon)
