@@ -20,7 +20,7 @@ from tests.system.statsdd import Statsdd
 
 __all__ = ["statsd"]
 
-OURS, NODE = "cadtwist", "statsd (npm)"
+OURS, NODE, UNLOGGED = "cadtwist", "statsd (npm)", "cadtwist, no log"
 NAMES = 10_000
 FLUSH_S = 2
 OPTIONS = f"  flushInterval: {FLUSH_S * 1000}, deleteIdleStats: true, graphite: {{legacyNamespace: false}},"
@@ -58,12 +58,18 @@ def _ours(folder: Path, graphite: int) -> Statsdd:
     return Statsdd(folder, graphite, OPTIONS)
 
 
+def _unlogged(folder: Path, graphite: int) -> Statsdd:
+    return Statsdd(folder, graphite, OPTIONS, ["--log-inputs=none"])
+
+
 def _node(folder: Path, graphite: int) -> NodeStatsd:
     build("statsd")
     return NodeStatsd(folder, graphite, OPTIONS)
 
 
-_MAKERS: dict[str, Callable[[Path, int], Statsdd | NodeStatsd]] = {OURS: _ours, NODE: _node}
+_MAKERS: dict[str, Callable[[Path, int], Statsdd | NodeStatsd]] = {
+    OURS: _ours, NODE: _node, UNLOGGED: _unlogged,
+}  # fmt: skip
 
 
 def _measure(bench: Bench, load: Load, peer: str) -> dict[str, float]:
@@ -111,7 +117,8 @@ def statsd(bench: Bench) -> Iterator[Row]:
     """CPU for a million lines, and what was lost, by load and peer."""
     for load in LOADS:
         say(f"statsd: {load.what}")
-        found = bench.in_turn(bench.wanted(OURS, NODE), partial(_measure, bench, load))
+        peers = (OURS, NODE) if load.udp else (OURS, UNLOGGED, NODE)
+        found = bench.in_turn(bench.wanted(*peers), partial(_measure, bench, load))
         most, source = _bar(load, found[NODE]["cpu_s"]) if NODE in found else (None, "")
         for peer, figures in found.items():
             ours = peer == OURS

@@ -136,6 +136,11 @@ class Spool:
         """True when nothing waits and nothing was sent that has not passed."""
         return not self._held and (self.backlog is None or self.backlog.empty)
 
+    @property
+    def volatile_points(self) -> int:
+        """Datapoints held that a sudden end would lose: they are in memory only."""
+        return self._held - (0 if self.backlog is None else self.backlog.spooled_points)
+
     def _memory_full(self) -> bool:
         return self.waiting_bytes >= self.limits.max_bytes or self.waiting_points >= self.limits.max_points
 

@@ -30,7 +30,7 @@ from cadtwist.model.idflags import IdFlags
 from cadtwist.model.table import Names
 from cadtwist.telemetry import Account
 
-__all__ = ["CELLS", "NAMES", "POINTS", "LoggedPoints", "Wal", "replay"]
+__all__ = ["CELLS", "NAMES", "POINTS", "LoggedPoints", "Numbers", "Wal", "raw", "replay"]
 
 NAMES = 1
 POINTS = 2
@@ -120,7 +120,8 @@ class _LongSeries:
         return timestamps, values
 
 
-def _bytes(column: npt.NDArray[np.generic]) -> memoryview:
+def raw(column: npt.NDArray[np.generic]) -> memoryview:
+    """Return the bytes of a column."""
     return np.ascontiguousarray(column).data.cast("B") if len(column) else memoryview(b"")
 
 
@@ -194,14 +195,14 @@ class Wal:
         count = _COUNT.pack(len(ids))
         if names is not None:
             new, blob, offsets = names
-            if not self._log.append(NAMES, _COUNT.pack(len(new)), _bytes(new), _bytes(offsets), blob, roll=False):
+            if not self._log.append(NAMES, _COUNT.pack(len(new)), raw(new), raw(offsets), blob, roll=False):
                 return False
             self._named.set(new)
             self._segment_names += len(blob) + _NAME_BYTES * len(new)
             self._names_seen += len(new)
             self._names_bytes += len(blob)
             self._widen()
-        return self._log.append(POINTS, count, _bytes(timestamps), _bytes(values), _bytes(ids), roll=False) > 0
+        return self._log.append(POINTS, count, raw(timestamps), raw(values), raw(ids), roll=False) > 0
 
     def _unnamed(self, ids: Ids) -> tuple[Ids, bytes, Ids] | None:
         """Return those ids whose names the current segment does not have, with their names."""
@@ -318,13 +319,14 @@ class Wal:
         self._log.close()
 
 
-class _Numbers:
+class Numbers:
     """The ids of one segment in terms of a table; the last place of the array stands for all that are unknown."""
 
     def __init__(self) -> None:
         self._ids: Ids = np.full(1024, NO_ID, np.uint32)
 
     def clear(self) -> None:
+        """Know none any more."""
         self._ids.fill(NO_ID)
 
     def learn(self, payload: memoryview, table: Interned, now: int) -> bool:
@@ -355,7 +357,11 @@ class _Numbers:
         timestamps = np.frombuffer(payload, "<f8", n, _COUNT.size).astype(np.float64)
         values = np.frombuffer(payload, "<f8", n, _COUNT.size + 8 * n).astype(np.float64)
         ids = np.frombuffer(payload, "<u4", n, _COUNT.size + 16 * n)
-        return Batch(self._ids.take(np.minimum(ids, len(self._ids) - 1)), timestamps, values)
+        return Batch(self.ids(ids), timestamps, values)
+
+    def ids(self, logged: npt.NDArray[np.uint32]) -> Ids:
+        """Return what the ids of the segment are in the table; NO_ID where that is not known."""
+        return self._ids.take(np.minimum(logged, len(self._ids) - 1))
 
 
 def replay(
@@ -370,7 +376,7 @@ def replay(
     `deliver(batch, serial)` gets them in order; the caller may pause between frames.  Counts `replayed`, and
     `unreadable` where a datapoint's name is lost or the table refuses it.
     """
-    numbers = _Numbers()
+    numbers = Numbers()
     serial = 0
     for frame in log.read(before=log.first_serial):
         if frame.after.serial != serial:

@@ -3,7 +3,8 @@
 ::
 
     UDP, TCP, unix -> intake -> window -> teller -> graphite (a destination with its queue), console
-                        +-> repeater                    management -> window
+                 |      +-> repeater                    management -> window
+                 +-> the log of the window (TCP and unix)
 
 Stopping: listeners close, the window is flushed, and what was told is sent before the process ends.
 """
@@ -27,6 +28,8 @@ from cadtwist.codec.statsdoutput import StatsdEncoder
 from cadtwist.config.statsdmodel import StatsdConfig, StatsdServer
 from cadtwist.flow import Gate
 from cadtwist.interfaces import ISink
+from cadtwist.journal.backlog import Backlog
+from cadtwist.journal.spool import QueueLimits
 from cadtwist.kernels.statsdline import DOG, SANITISE
 from cadtwist.model.batch import Batch
 from cadtwist.net.destination import Destination, DestinationOptions
@@ -41,7 +44,9 @@ from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.space import Space
 from cadtwist.services.statsdbackends import ConsoleTeller, GraphiteOutput, Repeater, Tellers
 from cadtwist.services.statsdkeys import KeyCounts
+from cadtwist.services.syncer import Syncer
 from cadtwist.services.turn import Turn
+from cadtwist.services.windowkeeper import NOTHING, Hands, Keep, LoggedSink, backlog_of, keeper_of
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdnames import GraphiteTeller
 from cadtwist.stages.statsdsums import Etsy, OwnCounts
@@ -85,6 +90,7 @@ class StatsdDaemon:
     """All parts of a running statsd and the service that starts and stops them.  Reactor thread.
 
     `dog`: read DogStatsD's types as well.  `reread()` gives the configuration anew, or None where that is faulty.
+    `keep`: what is kept on the disk.
     """
 
     _log = Logger()
@@ -96,9 +102,11 @@ class StatsdDaemon:
         dog: bool = False,
         reread: Callable[[], StatsdConfig | None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        keep: Keep = NOTHING,
     ) -> None:
         self.reactor = reactor
         self.config = config
+        self.keep = keep
         self.telemetry = Telemetry()
         self.turn = Turn(reactor)
         self.gate = Gate()
@@ -113,6 +121,7 @@ class StatsdDaemon:
         self._limit = ConnectionLimit()
         self._bad_log = BadInputLog(reactor.seconds)
         self._named: GraphiteTeller | None = None
+        self._backlog: Backlog | None = None
         self._destination = self._graphite()
         account = self.telemetry.account("graphite output")
         self.output = GraphiteOutput(
@@ -125,6 +134,9 @@ class StatsdDaemon:
             self._started, kept=KEPT_VALUES, max_bytes=WINDOW_BYTES,
         )  # fmt: skip
         self.space.keys.hold(self.window)
+        self.keeper = None
+        if any(keep.logs(server.transport) for server in config.servers):
+            self.keeper = keeper_of(keep, self.window, self.space, self.telemetry, self._hands())
         self.key_counts = KeyCounts(self.space.table) if config.key_flush.interval_s else None
         self._repeats = self._repeated()
         self.repeater = Repeater(self._repeats, config.repeater_protocol == "tcp") if self._repeats else None
@@ -160,9 +172,20 @@ class StatsdDaemon:
             return None
         is_pickle = config.graphite_protocol == "pickle"
         port = config.graphite_pickle_port if is_pickle else config.graphite_port
-        options = DestinationOptions(host=config.graphite_host, port=port, divisible=not is_pickle)
         key = f"{config.graphite_host}:{port}"
-        return Destination(self.reactor, key, options, self.telemetry.account(f"destination {key}"))
+        self._backlog = backlog_of(self.keep, f"graphite-{port}")
+        limits = QueueLimits(spool_bytes=self.keep.spool_bytes if self._backlog is not None else 0)
+        options = DestinationOptions(host=config.graphite_host, port=port, divisible=not is_pickle, limits=limits)
+        account = self.telemetry.account(f"destination {key}")
+        return Destination(self.reactor, key, options, account, None, self._backlog)
+
+    def _hands(self) -> Hands:
+        """Return what tells when the values of a flush are out of our hands."""
+        destination = self._destination
+        if destination is None:
+            return Hands(int, int)
+        account, spool = destination.account, destination.spool
+        return Hands(lambda: account.received, lambda: account.received - spool.volatile_points)
 
     def _repeated(self) -> list[Destination]:
         config = self.config
@@ -183,11 +206,18 @@ class StatsdDaemon:
         config = self.config
         self.flusher = Flusher(self.reactor, lambda: (self.window,))
         self.turn.add(self._hand_over)
+        if self.keeper is not None:
+            self.turn.add(self.keeper.log.turn_ended)
         self.turn.add(self.flusher.wake)
         self.turn.add(self.space.keys.turn_ended)
         self.turn.add(self.outputs.keys.turn_ended)
+        sync_s = self.keep.sync_s
         sending = [*([] if self._destination is None else [self._destination]), *self._repeats]
-        parts: list[IService] = [self._sending(each) for each in sending]
+        parts: list[IService] = [] if self.keeper is None else self.keeper.services(self.reactor, sync_s)
+        if self._backlog is not None:
+            account = self.telemetry.account("spool sync")
+            parts.append(Syncer(self.reactor, self._backlog.sync, sync_s, account, "the spool"))
+        parts += [self._sending(each) for each in sending]
         parts += [self.flusher, Step("what was read", None, self._hand_over)]
         parts += [self._door(server) for server in config.servers]
         facts = StatsdAdminFactory(self, self.telemetry.account("management"))
@@ -214,7 +244,7 @@ class StatsdDaemon:
         name = f"statsd {server.transport} {server.socket or f'{server.address}:{server.port}'}"
         if server.transport == "udp":
             kind = DatagramIntake if self.repeater is None else _RepeatingIntake
-            intake = self._intake(name, kind)
+            intake = self._intake(name, kind, server)
             if self.repeater is not None:
                 intake.repeater = self.repeater
             return UDPListener(
@@ -222,17 +252,19 @@ class StatsdDaemon:
                 receive_bytes=SOCKET_BYTES,
             )  # fmt: skip
         factory = ReceiverFactory(
-            self._intake(name, Intake), StreamConnection, clock=self.reactor, limit=self._limit
+            self._intake(name, Intake, server), StreamConnection, clock=self.reactor, limit=self._limit
         )
         if server.socket:
             mode = 0o666 if server.socket_mode < 0 else server.socket_mode
             return UnixListener(name, self.reactor, factory, server.socket, mode=mode)
         return TCPListener(name, self.reactor, factory, server.address, server.port)
 
-    def _intake(self, name: str, kind: type[Intake]) -> Any:
+    def _intake(self, name: str, kind: type[Intake], server: StatsdServer) -> Any:
         table, flags = self.space.table, self._flags
+        logged = self.keeper is not None and self.keep.logs(server.transport)
+        sink = LoggedSink(self.keeper.log, self) if self.keeper is not None and logged else self
         made = kind(
-            "statsd", lambda emit: StatsdCodec(table, StatsdColumns(), emit, flags), sink=self, gate=self.gate,
+            "statsd", lambda emit: StatsdCodec(table, StatsdColumns(), emit, flags), sink=sink, gate=self.gate,
             account=self.telemetry.account(name), bad_log=self._bad_log, now=self.reactor.seconds,
             begin=self.turn.begin, settle=self.telemetry.settle,
         )  # fmt: skip

@@ -30,10 +30,11 @@ from cadtwist.services.descriptors import raise_file_limit
 from cadtwist.services.statsd import StatsdDaemon
 from cadtwist.services.statsite import StatsiteDaemon
 from cadtwist.services.webworker import web_site
+from cadtwist.services.windowkeeper import NOTHING, Keep, state_folder
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 
-__all__ = ["Options", "StatsdService", "makeService", "read_either", "topics_of"]
+__all__ = ["Options", "StatsdService", "door_of", "makeService", "read_either", "topics_of"]
 
 EXIT_CONFIG = 1
 _INI = re.compile(r"^\s*\[", re.MULTILINE)
@@ -46,6 +47,8 @@ class Options(TwistedOptions):
     optParameters = [
         ["config", "c", None, "statsd's config.js or statsite's ini"],
         ["http-port", None, 0, "port of 127.0.0.1 that tells /metrics and /ledger; 0 = none", int],
+        ["state-dir", None, None, "folder of the log and of what waits for graphite; empty = nothing is kept"],
+        ["log-inputs", None, "tcp", "whose values are logged until they are told: tcp (unix sockets too), all, none"],
     ]
     optFlags = [["dogstatsd", None, "read DogStatsD's types as well: histograms and distributions as timers"]]
 
@@ -53,6 +56,8 @@ class Options(TwistedOptions):
         """The file is needed, unless statsite's defaults are meant."""
         if not self["config"]:
             raise UsageError("--config=FILE is needed")
+        if self["log-inputs"] not in ("tcp", "all", "none"):
+            raise UsageError("--log-inputs is tcp, all or none")
 
 
 def read_either(text: str, path: str, problems: Problems) -> StatsdConfig | StatsiteConfig:
@@ -81,9 +86,22 @@ def makeService(options: Any) -> IService:
         raise SystemExit(EXIT_CONFIG)
     from twisted.internet import reactor  # noqa: PLC0415 (the reactor is chosen by twistd, after import)
 
+    folder = options["state-dir"]
+    if folder is None:
+        folder = state_folder(os.environ, door_of(config), os.geteuid())
     return StatsdService(
-        reactor, options["config"], config, problems.texts("warning"), bool(options["dogstatsd"]), options["http-port"]
-    )
+        reactor, options["config"], config, problems.texts("warning"), bool(options["dogstatsd"]), options["http-port"],
+        Keep(folder, options["log-inputs"]),
+    )  # fmt: skip
+
+
+def door_of(config: StatsdConfig | StatsiteConfig) -> str:
+    """Return a name for the state of a daemon by which no two of a machine are the same: its first door."""
+    if isinstance(config, StatsiteConfig):
+        return f"statsite-{config.tcp_port or config.udp_port or 'stdin'}"
+    first = config.servers[0]
+    door = first.socket.strip("/").replace("/", "-") or f"{first.address}-{first.port}"
+    return f"statsd-{first.transport}-{door}"
 
 
 class StatsdService(Service):
@@ -99,6 +117,7 @@ class StatsdService(Service):
         warnings: list[str],
         dog: bool,
         http_port: int = 0,
+        keep: Keep = NOTHING,
     ) -> None:
         self.daemon: StatsdDaemon | StatsiteDaemon | None = None
         self._reactor = reactor
@@ -107,6 +126,7 @@ class StatsdService(Service):
         self._warnings = warnings
         self._dog = dog
         self._http_port = http_port
+        self._keep = keep
         self._changed_at = _changed(path)
 
     def startService(self) -> None:
@@ -119,9 +139,9 @@ class StatsdService(Service):
         config = self._config
         try:
             if isinstance(config, StatsiteConfig):
-                self.daemon = StatsiteDaemon(self._reactor, config)
+                self.daemon = StatsiteDaemon(self._reactor, config, keep=self._keep)
             else:
-                self.daemon = StatsdDaemon(self._reactor, config, self._dog, self._reread)
+                self.daemon = StatsdDaemon(self._reactor, config, self._dog, self._reread, keep=self._keep)
             if self._http_port:
                 _reports(self._reactor, self.daemon, self._http_port).setServiceParent(self.daemon.service)
             self.daemon.service.startService()
@@ -176,5 +196,3 @@ def _changed(path: str) -> float:
         return os.stat(path).st_mtime
     except OSError:
         return 0.0
-
-

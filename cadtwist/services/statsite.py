@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application.service import IService
@@ -27,6 +28,7 @@ from cadtwist.services.flushing import Flusher
 from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.space import Space
 from cadtwist.services.turn import Turn
+from cadtwist.services.windowkeeper import NOTHING, Hands, Keep, LoggedSink, keeper_of
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdstream import StreamTeller
 from cadtwist.stages.statsdsums import Statsite
@@ -84,8 +86,14 @@ class StreamCommand:
         self._account = account
         self._most = most
         self._pieces: list[bytes] = []
-        self._running = 0
+        self.begun = 0
+        self._running: set[int] = set()
         self._idle: Deferred[None] | None = None
+
+    @property
+    def ended(self) -> int:
+        """How many commands have ended with all before them."""
+        return min(self._running, default=self.begun)
 
     def write(self, data: bytes) -> None:
         """Keep a piece of the flush that is under way."""
@@ -96,15 +104,19 @@ class StreamCommand:
         pieces, self._pieces = self._pieces, []
         if not pieces:
             return
-        if self._running >= self._most:
+        if len(self._running) >= self._most:
             self._account.count("commands_busy")
             self._log.warn("a flush is lost: {most} stream commands are still running", most=self._most)
             return
-        self._running += 1
+        number, self.begun = self.begun, self.begun + 1
+        self._running.add(number)
         self._account.count("commands")
         shell = "/bin/sh"
         self._reactor.spawnProcess(
-            _CommandInput(pieces, self._ended), shell, [shell, "-c", self._command], env=dict(os.environ)
+            _CommandInput(pieces, partial(self._ended, number)),
+            shell,
+            [shell, "-c", self._command],
+            env=dict(os.environ),
         )
 
     def wait(self) -> Deferred[None]:
@@ -116,8 +128,8 @@ class StreamCommand:
             self._idle.addTimeout(PATIENCE_S, self._reactor, onTimeoutCancel=lambda *_: None)
         return self._idle
 
-    def _ended(self, status: int) -> None:
-        self._running -= 1
+    def _ended(self, number: int, status: int) -> None:
+        self._running.discard(number)
         if status:
             self._account.count("commands_failed")
             self._log.warn("the stream command ended with status {status}", status=status)
@@ -143,11 +155,21 @@ class _StreamConnection(Connection):
 
 
 class StatsiteDaemon:
-    """All parts of a running statsite and the service that starts and stops them.  Reactor thread."""
+    """All parts of a running statsite and the service that starts and stops them.  Reactor thread.
 
-    def __init__(self, reactor: Any, config: StatsiteConfig, clock: Callable[[], float] = time.perf_counter) -> None:
+    `keep`: what is kept on the disk.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: StatsiteConfig,
+        clock: Callable[[], float] = time.perf_counter,
+        keep: Keep = NOTHING,
+    ) -> None:
         self.reactor = reactor
         self.config = config
+        self.keep = keep
         self.telemetry = Telemetry()
         self.turn = Turn(reactor)
         self.gate = Gate()
@@ -164,6 +186,10 @@ class StatsiteDaemon:
             kept=_kept(config.timer_error), precision=config.precision, max_bytes=WINDOW_BYTES,
         )  # fmt: skip
         self.space.keys.hold(self.window)
+        self.keeper = None
+        if (keep.logs("tcp") and (config.tcp_port or config.parse_stdin)) or (keep.logs("udp") and config.udp_port):
+            hands = Hands(lambda: self.command.begun, lambda: self.command.ended)
+            self.keeper = keeper_of(keep, self.window, self.space, self.telemetry, hands)
         self._bad_log = BadInputLog(reactor.seconds)
         self.intakes: list[Any] = []
         self.service = self._sequence()
@@ -172,15 +198,17 @@ class StatsiteDaemon:
         """Return the parts in the order in which they start; they stop in the reverse order."""
         config = self.config
         self.flusher = Flusher(self.reactor, lambda: (self.window,))
-        for job in (self._hand_over, self.flusher.wake, self.space.keys.turn_ended):
+        logging = [] if self.keeper is None else [self.keeper.log.turn_ended]
+        for job in (self._hand_over, *logging, self.flusher.wake, self.space.keys.turn_ended):
             self.turn.add(job)
         parts: list[IService] = [
+            *([] if self.keeper is None else self.keeper.services(self.reactor, self.keep.sync_s)),
             Step("stream commands", None, self.command.wait),
             self.flusher,
             Step("what was read", None, self._hand_over),
         ]
         if config.udp_port:
-            intake = self._intake("statsite udp", DatagramIntake)
+            intake = self._intake("statsite udp", DatagramIntake, "udp")
             parts.append(
                 UDPListener(
                     "statsite udp", lambda bound: DatagramReader(self.reactor, bound, intake), config.bind_address,
@@ -189,12 +217,18 @@ class StatsiteDaemon:
             )  # fmt: skip
         if config.tcp_port:
             factory = ReceiverFactory(
-                self._intake("statsite tcp", Intake), _StreamConnection, clock=self.reactor, limit=ConnectionLimit()
+                self._intake("statsite tcp", Intake, "tcp"),
+                _StreamConnection,
+                clock=self.reactor,
+                limit=ConnectionLimit(),
             )
             parts.append(TCPListener("statsite tcp", self.reactor, factory, config.bind_address, config.tcp_port))
         if config.parse_stdin:
             lines = ReceiverFactory(
-                self._intake("statsite stdin", Intake), _StreamConnection, clock=self.reactor, limit=ConnectionLimit()
+                self._intake("statsite stdin", Intake, "tcp"),
+                _StreamConnection,
+                clock=self.reactor,
+                limit=ConnectionLimit(),
             )
             parts.append(Step("stdin", lambda: StandardIO(lines.buildProtocol(None), reactor=self.reactor)))
         parts.append(Every("sweep", self.reactor, SWEEP_S, lambda now: self.space.sweep(now, IDLE_S)))
@@ -203,10 +237,12 @@ class StatsiteDaemon:
             part.setServiceParent(sequence)
         return sequence
 
-    def _intake(self, name: str, kind: type[Intake]) -> Any:
+    def _intake(self, name: str, kind: type[Intake], transport: str) -> Any:
         table = self.space.table
+        logged = self.keeper is not None and self.keep.logs(transport)
+        sink = LoggedSink(self.keeper.log, self.window) if self.keeper is not None and logged else self.window
         made = kind(
-            "statsite", lambda emit: StatsiteCodec(table, StatsdColumns(), emit), sink=self.window, gate=self.gate,
+            "statsite", lambda emit: StatsiteCodec(table, StatsdColumns(), emit), sink=sink, gate=self.gate,
             account=self.telemetry.account(name), bad_log=self._bad_log, now=self.reactor.seconds,
             begin=self.turn.begin, settle=self.telemetry.settle,
         )  # fmt: skip

@@ -25,7 +25,7 @@ from cadtwist.telemetry import Account
 if TYPE_CHECKING:
     from cadtwist.kernels.active import table as tables
 
-__all__ = ["KINDS", "Calculation", "Closing", "StatsdWindow", "Summariser", "Teller"]
+__all__ = ["KINDS", "Calculation", "Closing", "StatsdWindow", "Summariser", "Teller", "WindowJournal"]
 
 KINDS = ("", "c", "ms", "g", "s", "kv")
 """The types of series; a kind's number is its place, 0 = unknown."""
@@ -46,7 +46,7 @@ class Teller(Protocol):
         """Pass values on; return how many datapoints that made."""
 
     def end(self, timestamp: float, counts: dict[str, float]) -> int:
-        """End a flush, with what the window tells of itself; return how many datapoints that made."""
+        """End a flush, with what the window tells of itself, if it does; return how many datapoints that made."""
 
     def forget(self, ids: Ids) -> None:
         """Series are gone; their ids may come back as others."""
@@ -100,13 +100,27 @@ class Calculation(Protocol):
         """Add to series of our own (`KEY|TYPE`, value) before the window closes."""
 
 
+class WindowJournal(Protocol):
+    """Hears what a log of the window must know of a flush."""
+
+    def closed(self, timestamp: float) -> None:
+        """The window closed: what comes now belongs to the next one."""
+
+    def levels(self, ids: Ids, levels: Floats, moved: Mask) -> None:
+        """Gauges that go on have these levels now; `moved`: since the window closed."""
+
+    def told(self) -> None:
+        """All that the flush tells has been passed on."""
+
+
 @implementer(ISink, IHolder)
 class StatsdWindow:
     """Takes Batches of the key space `table` (names `KEY|TYPE`); tells `teller` at each flush.  Reactor thread.
 
     `clock` gives monotonic seconds, by which `flush` keeps to its budget.  Values beyond `max_bytes` of memory are
-    dropped as `window_full`; of a timer, `kept` values are exact.  `summaries` hears of each series as well.  Ledger:
-    values of the open window are held, told ones merged, what was told of them made.
+    dropped as `window_full`; of a timer, `kept` values are exact.  `summaries` hears of each series as well, `journal`
+    (None: nobody) of flushes.  Ledger: values of the open window are held, told ones merged, what was told of them
+    made, as are values that come back from a log: `restore`, `restore_levels` and `retell`, before anything is taken.
 
     A gauge whose life ends in a flush and that is moved (`+1`) while that flush is under way moves from its old value.
     """
@@ -127,6 +141,7 @@ class StatsdWindow:
         self.account = account
         self.buckets = active.buckets.Buckets(kept, precision, max_bytes)
         self.calculation = calculation
+        self.journal: WindowJournal | None = None
         self._table = table
         self._teller = teller
         self._summaries = summaries
@@ -151,6 +166,23 @@ class StatsdWindow:
         if number != NO_ID:
             self.account.made += 1
             self._add(np.array([number], np.uint32), np.array([value], np.float64), None)
+
+    def restore(self, ids: Ids, values: Floats, weights: Floats | None) -> None:
+        """Put logged values into the open window."""
+        self.account.made += len(ids)
+        self._add(ids, values, weights)
+
+    def restore_levels(self, ids: Ids, levels: Floats, moved: Mask) -> None:
+        """Let gauges have logged levels: of the window before, or those that `moved` of the open one."""
+        for mask, window in ((~moved, self._window - 1), (moved, self._window)):
+            if mask.any():
+                self.account.made += int(np.count_nonzero(mask))
+                self._add(ids[mask], levels[mask], None, window)
+
+    def retell(self, timestamp: float) -> None:
+        """Close the window and tell it: a flush with that timestamp was told by a former process, maybe to nobody."""
+        for _ in self._steps(timestamp, own=False):
+            pass
 
     def next_flush(self, now: float) -> float | None:
         """Return when (epoch seconds) the next flush is due: at once while one is under way."""
@@ -238,10 +270,10 @@ class StatsdWindow:
         self.buckets.free(cells)
         self._live[ids] = False
 
-    def _add(self, ids: Ids, values: Floats, weights: Floats | None) -> None:
+    def _add(self, ids: Ids, values: Floats, weights: Floats | None, window: float | None = None) -> None:
         if not active.columns.all_set(self._kinds, ids):
             self._meet(ids)
-        late, refused = self.buckets.add(ids, self._window, values, weights)
+        late, refused = self.buckets.add(ids, self._window if window is None else window, values, weights)
         self._held += len(ids) - late - refused
         if late or refused:
             self.account.drop("window_full", late + refused)
@@ -276,25 +308,32 @@ class StatsdWindow:
     def _of_kind(self, kind: int) -> Ids:
         return np.flatnonzero(self._live & (self._kinds == kind)).astype(np.uint32)
 
-    def _steps(self, now: float) -> Iterator[None]:
-        """Flush; pauses after each slice."""
+    def _steps(self, now: float, own: bool = True) -> Iterator[None]:
+        """Flush; pauses after each slice.  Without `own` it is one of a former process: nothing of ours is told."""
         begun, timestamp = self._clock(), float(math.floor(now + 0.5))
-        self.calculation.begin(timestamp, self.add)
+        journal = self.journal if own else None
+        if own:
+            self.calculation.begin(timestamp, self.add)
+            self._due = self.calculation.due(now)
         window, self._window = self._window, self._window + 1
-        self._due = self.calculation.due(now)
+        if journal is not None:
+            journal.closed(timestamp)
         kinds = [(kind, self._of_kind(kind)) for kind in (5, 1, 2, 3, 4)]
         self._teller.begin({KINDS[kind]: len(ids) for kind, ids in kinds})
         told = {KINDS[kind]: 0.0 for kind, _ in kinds}
         for kind, ids in kinds:
             for at in range(0, len(ids), SLICE):
-                told[KINDS[kind]] += self._slice(kind, ids[at : at + SLICE], window, timestamp)
+                told[KINDS[kind]] += self._slice(kind, ids[at : at + SLICE], window, timestamp, journal)
                 yield
-        made = self._teller.end(timestamp, {**told, "calculation_ms": (self._clock() - begun) * 1000.0})
+        counts = {**told, "calculation_ms": (self._clock() - begun) * 1000.0} if own else {}
+        made = self._teller.end(timestamp, counts)
         self.account.made += made
         self.account.out += made
-        self.account.count("flushes")
+        self.account.count("flushes" if own else "flushes_again")
+        if journal is not None:
+            journal.told()
 
-    def _slice(self, kind: int, ids: Ids, window: float, timestamp: float) -> int:
+    def _slice(self, kind: int, ids: Ids, window: float, timestamp: float, journal: WindowJournal | None) -> int:
         """Tell some series of one kind; return how many of them were told."""
         buckets = self.buckets
         ids = ids[self._live[ids] & (self._kinds[ids] == kind)]
@@ -317,6 +356,10 @@ class StatsdWindow:
             self._summaries.tell(buckets, closing, timestamp)
         stays = self.calculation.stays(buckets, closing, groups)
         self._live[ids] = stays | newer
+        if lasting and journal is not None:
+            goes_on = self._live[closing.ids[closing.at]]
+            columns = buckets.read(closing.cells[goes_on])
+            journal.levels(columns[0], columns[8], columns[1] > window)
         self._end(closing.cells, "")
         buckets.free(closing.cells[~self._live[ids][closing.at]] if lasting else closing.cells)
         return series

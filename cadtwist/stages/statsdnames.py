@@ -132,8 +132,8 @@ class GraphiteTeller:
         return self._pass_on(ids[there], values[there], timestamp)
 
     def end(self, timestamp: float, counts: dict[str, float]) -> int:
-        """End a flush, with what the window tells of itself; return how many datapoints that made."""
-        if self._own is None:
+        """End a flush, with what the window tells of itself, if it does; return how many datapoints that made."""
+        if self._own is None or not counts:
             return 0
         status = self._status()
         fields = {

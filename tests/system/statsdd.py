@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,30 @@ __all__ = ["Statsdd"]
 class Statsdd(Process):
     """`twistd statsd` on loopback: lines over UDP and TCP at `line`, its values to `graphite`, HTTP `http`.
 
-    `more` are further options of config.js, as for `neighbours.NodeStatsd`.
+    `more` are further options of config.js, as for `neighbours.NodeStatsd`, `arguments` of the command.
     """
 
-    def __init__(self, folder: Path, graphite: int, more: str = "", name: str = "twistd-statsd") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        graphite: int,
+        more: str = "",
+        arguments: Sequence[str] = (),
+        name: str = "twistd-statsd",
+    ) -> None:
         self.line, self.management, self.http = free_ports(3)
         folder.mkdir(parents=True, exist_ok=True)
         conf = folder / "config.js"
         conf.write_text(config_js(self.line, self.management, graphite, more))
-        command = [*RUN_TWISTD, "-n", "--pidfile=", "statsd", f"--config={conf}", f"--http-port={self.http}"]
+        command: list[str | Path] = [
+            *RUN_TWISTD,
+            "-n",
+            "--pidfile=",
+            "statsd",
+            f"--config={conf}",
+            f"--http-port={self.http}",
+        ]
+        command += [f"--state-dir={folder / 'state'}", *arguments]
         super().__init__(name, command, folder, {}, (self.line, self.management, self.http), cwd=ROOT)
 
     def ledger(self) -> dict[str, dict[str, Any]]:

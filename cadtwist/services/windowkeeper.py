@@ -1,0 +1,201 @@
+"""What a daemon of windows keeps on the disk: the log of its open window, and the queue of its destination.
+
+A start replays the log: windows that had closed are told again, with their timestamps, what came after the last of
+them is in the open window again.  Segments go when all that a flush told has left our hands: a peer's kernel has it,
+the spool on the disk has it, or it was dropped and counted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from twisted.application.service import IService
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from cadtwist.errors import StorageError
+from cadtwist.interfaces import IHolder, ISink
+from cadtwist.journal.backlog import Backlog
+from cadtwist.journal.segments import SegmentLog
+from cadtwist.journal.windowlog import Closed, Levels, WindowLog, replay_window
+from cadtwist.model.batch import Batch, Ids
+from cadtwist.services.sequence import Every, Step
+from cadtwist.services.space import Space
+from cadtwist.services.syncer import Syncer
+from cadtwist.stages.statsd import Mask, StatsdWindow
+from cadtwist.telemetry import Telemetry
+
+__all__ = ["NOTHING", "Hands", "Keep", "LoggedSink", "WindowKeeper", "backlog_of", "keeper_of", "state_folder"]
+
+_log = Logger()
+_TEND_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What is kept, and where: `folder` empty = nothing.  `inputs`: which doors' values are logged.
+
+    `window_bytes` bounds the log of one window, `spool_bytes` the queue of the destination on the disk.
+    """
+
+    folder: str = ""
+    inputs: Literal["tcp", "all", "none"] = "tcp"
+    sync_s: float = 1.0
+    segment_bytes: int = 16 << 20
+    window_bytes: int = 1 << 30
+    spool_bytes: int = 1 << 30
+
+    def logs(self, transport: str) -> bool:
+        """Whether the values of doors of a transport are logged."""
+        return bool(self.folder) and (self.inputs == "all" or (self.inputs == "tcp" and transport != "udp"))
+
+
+NOTHING = Keep()
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """How much a flush's teller has been given since the start, and how much of it is out of our hands, in order."""
+
+    given: Callable[[], int]
+    safe: Callable[[], int]
+
+
+class _Mark(NamedTuple):
+    """A flush: where the window after it begins, what was given with it, the last frame that it wrote."""
+
+    opened_in: int
+    given: int
+    sequence: int
+
+
+@implementer(ISink)
+class LoggedSink:
+    """Logs what a door takes, then passes it on."""
+
+    def __init__(self, log: WindowLog, downstream: ISink) -> None:
+        self._log = log
+        self._downstream = downstream
+
+    def accept(self, batch: Batch) -> None:
+        """Log and pass on."""
+        self._log.append(batch.ids, batch.values, batch.weights)
+        self._downstream.accept(batch)
+
+
+@implementer(IHolder)
+class WindowKeeper:
+    """Keeps the log of one window; its journal.  Reactor thread."""
+
+    def __init__(self, log: WindowLog, window: StatsdWindow, space: Space, telemetry: Telemetry, hands: Hands) -> None:
+        self.log = log
+        self._window = window
+        self._space = space
+        self._account = telemetry.account("window log")
+        self._hands = hands
+        self._opened_in = log.log.serial
+        self._marks: deque[_Mark] = deque()
+        window.journal = self
+        space.keys.hold(self)
+
+    def services(self, reactor: Any, sync_s: float) -> list[IService]:
+        """Return what runs from before the first value comes until after the last is told."""
+        replay = Step("window log", lambda: self.replay(reactor.seconds()), self.close)
+        syncer = Syncer(reactor, self.log.sync, sync_s, self._account, "the log of the window")
+        return [replay, syncer, Every("release of the log", reactor, _TEND_S, lambda _: self.tend())]
+
+    def replay(self, now: float) -> None:
+        """Read what a former process left: tell its flushes again, and go on with its open window."""
+        for found in replay_window(self.log.log, self._space.table, self._account, int(now)):
+            if isinstance(found, Closed):
+                self._window.retell(found.timestamp)
+            elif isinstance(found, Levels):
+                self._window.restore_levels(found.ids, found.levels, found.moved)
+            else:
+                self._window.restore(found.ids, found.values, found.weights)
+        values = self._account.counters.get("replayed", 0)
+        if values:
+            _log.info("{values} values of a former process are in the window again", values=values)
+
+    def closed(self, timestamp: float) -> None:
+        """The window closed: the next one begins in a segment of its own."""
+        self._opened_in = self.log.closed(timestamp)
+
+    def levels(self, ids: Ids, levels: Any, moved: Mask) -> None:
+        """Log the levels of gauges."""
+        self.log.levels(ids, levels, moved)
+
+    def told(self) -> None:
+        """The flush is told: what its window logged may go as soon as that is safe."""
+        self.log.turn_ended()
+        self._marks.append(_Mark(self._opened_in, self._hands.given(), self.log.log.sequence))
+        self.tend()
+
+    def tend(self) -> None:
+        """Let go of the log of flushes that are out of our hands, once the levels that go on are synced."""
+        safe, synced = self._hands.safe(), self.log.log.synced_sequence
+        while self._marks and self._marks[0].given <= safe and (synced < 0 or self._marks[0].sequence <= synced):
+            self.log.release(self._marks.popleft().opened_in)
+
+    def close(self) -> None:
+        """Everything is told and the destination is closed: keep the log only if something could not be given away."""
+        self.tend()
+        self.log.close(keep=bool(self._marks))
+
+    def holds(self, ids: Ids) -> Mask:
+        """Claim nothing: a name that goes is logged anew when it comes back."""
+        none: Mask = ids < 0
+        return none
+
+    def forget(self, ids: Ids) -> None:
+        """The ids may come back with other names."""
+        self.log.forget(ids)
+
+
+def keeper_of(
+    keep: Keep, window: StatsdWindow, space: Space, telemetry: Telemetry, hands: Hands
+) -> WindowKeeper | None:
+    """Return the keeper of a window's log; None where none is wanted, or the folder cannot be had, which is logged.
+
+    Whoever runs it lets the log end each turn.
+    """
+    if not keep.folder or keep.inputs == "none":
+        return None
+    folder = os.path.join(keep.folder, "window")
+    try:
+        segments = SegmentLog(folder, keep.segment_bytes)
+    except (OSError, StorageError) as error:
+        _log.error("there is no log of the window, so kill -9 loses it: {folder}: {error}", folder=folder, error=error)
+        return None
+    log = WindowLog(segments, space.table, telemetry.account("window log"), keep.window_bytes)
+    return WindowKeeper(log, window, space, telemetry, hands)
+
+
+def backlog_of(keep: Keep, name: str) -> Backlog | None:
+    """Return the queue on the disk of the destination `name`; None where none is wanted, or can be had (logged)."""
+    if not keep.folder or not keep.spool_bytes:
+        return None
+    folder = os.path.join(keep.folder, "spool", name)
+    try:
+        return Backlog(folder, keep.segment_bytes)
+    except (OSError, StorageError) as error:
+        _log.error("what waits for {name} stays in memory: {folder}: {error}", name=name, folder=folder, error=error)
+        return None
+
+
+def state_folder(environ: Mapping[str, str], name: str, user: int) -> str:
+    """Return where a daemon called `name`, run by the user of that number, keeps its state unless told otherwise.
+
+    Below systemd's STATE_DIRECTORY, /var/lib/cadtwist for root, or else XDG_STATE_HOME or ~/.local/state.
+    """
+    managed = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if managed:
+        return os.path.join(managed, name)
+    if user == 0:
+        return os.path.join("/var/lib/cadtwist", name)
+    home = environ.get("XDG_STATE_HOME") or os.path.join(environ.get("HOME", "."), ".local", "state")
+    return os.path.join(home, "cadtwist", name)
