@@ -48,7 +48,7 @@ _GROUPS = (
       "allocation-strategy", "min-space", "rollup", "num-files")),
     ("Forwarding; what cannot be sent waits in memory, then in <store>.spool.",
      ("agent", "agentCount", "agent-interval", "replica-of", "compat")),
-    ("What the daemon tells of its machine, every five seconds.", ("local-stats",)),
+    ("What the daemon tells of its machine, every five seconds, and of itself.", ("local-stats", "no-self-counters")),
     ("What HTTP shows.  Relative folders are looked for beside the store.",
      ("files-dir", "settings", "disallow-compressed-responses")),
     ("Who is not let in: a file of host names, one a line.", ("blacklist-path", "blacklist-period")),

@@ -51,6 +51,7 @@ class IstatConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     settings: str = "var/istatd/settings"
     compress: bool = True
     local_stats: str = ""
+    self_counters: bool = True
     blacklist_path: str = ""
     blacklist_period_s: int = 60
     translate_metric_names: bool = True

@@ -112,6 +112,14 @@ ISTATD_OPTIONS: tuple[IstatdOption, ...] = (
     IstatdOption(
         "local-stats", "local_stats", "suffix of counters about this machine; empty = none", aliases=("localstat",)
     ),
+    IstatdOption(
+        "no-self-counters",
+        "self_counters",
+        "keep no counters about the daemon itself",
+        "flag",
+        sets=False,
+        native="keep counters about the daemon itself: istatd.*",
+    ),
     IstatdOption("blacklist-path", "blacklist_path", "file of host names whose connections are closed"),
     _number("blacklist-period", "blacklist_period_s", "how often it is looked at; 0 = never", -32768, 32767, "s"),
     IstatdOption(

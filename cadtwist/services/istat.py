@@ -51,9 +51,11 @@ from cadtwist.query.countertree import CounterTree
 from cadtwist.services.counterwriter import CounterWriter
 from cadtwist.services.descriptors import file_limit, files_to_keep
 from cadtwist.services.istatapi import CounterApi
+from cadtwist.services.istatexposition import CounterExposition
 from cadtwist.services.istatlog import IstatLog
 from cadtwist.services.istatparts import Answers, IstatClock, Orders
 from cadtwist.services.localcounters import LocalCounters
+from cadtwist.services.selfcounters import SelfCounters
 from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.settings import SettingsKeeper
 from cadtwist.services.syncer import Syncer
@@ -71,7 +73,7 @@ MOST_FORWARDED = 2_000_000
 MOST_FILES = 20_000
 SPOOL_BYTES = 1 << 30
 MIN_SPACE_BYTES, SPACE_S, FEW_INODES = 100 << 20, 30, 10
-PURGE_S, SYNC_S, LOCAL_S = 300, 1.0, 5
+PURGE_S, SYNC_S, LOCAL_S, OWN_S, FILES_S = 300, 1.0, 5, 0.5, 10
 ANYWHERE = "0.0.0.0"  # noqa: S104 (istatd listens everywhere unless told otherwise)
 
 
@@ -118,17 +120,21 @@ class IstatDaemon:
         self.settings_keeper = SettingsKeeper(reactor, config.settings)
         self.settings = self.settings_keeper.settings
         self.answers = Answers(self.clock, self.settings, self.peers.told, config.files_dir, config.compat)
-        self.api = CounterApi(
-            reactor, config, self.answers, self.clock,
-            reports or {"ledger": self.telemetry.ledger, "status": self.status, "waits": list}, catalog,
-            self.account("api"),
-        )  # fmt: skip
+        reports = reports or {"ledger": self.telemetry.ledger, "status": self.status, "waits": list}
+        self.api = CounterApi(reactor, config, self.answers, self.clock, reports, catalog, self.account("api"))
         self.agents: list[AgentDestination] = []
         self.writer: CounterWriter | None = None
         self._journal: CounterLog | None = None
         self._blacklisted_at = 0.0
         self._next_agent = 0
-        self.entry = NameSpread(carets, self.table, _Both(list(self._sinks())), self.account("carets"))
+        self.entry: ISummarySink = NameSpread(carets, self.table, _Both(list(self._sinks())), self.account("carets"))
+        self.exposition: CounterExposition | None = None
+        if config.prometheus_port:
+            self.exposition = CounterExposition(
+                reactor, config, self.table, self.account("Prometheus"), self.clock
+            )
+            self.entry = _Both([self.exposition.sink, self.entry])
+            reports["exposition"] = self.exposition.text
         self._build_doors()
         self.turn.add(self._write_log)  # behind the intakes, whose rows it writes
         self.service = self._sequence()
@@ -141,7 +147,8 @@ class IstatDaemon:
 
     def _sinks(self) -> Iterator[ISummarySink]:
         if self.config.store:
-            yield self._kept()
+            self._store_sink = self._kept()
+            yield self._store_sink
         if self.config.agent:
             account = self.account("forward")
             self.window = ForwardWindow(self.table, account, self.clock, MOST_FORWARDED)
@@ -171,6 +178,10 @@ class IstatDaemon:
         )  # fmt: skip
         answers = self.answers
         answers.tree, answers.store, answers.cache, answers.writer = self.tree, self.store, self.cache, self.writer
+        self.own = SelfCounters(
+            self.telemetry, self.account, self.store, retentions, lambda: self.peers.refused,
+            self.cache.samples.__len__, psutil.Process(),
+        )  # fmt: skip
         return NameSpread(levels_above(config.rollup), self.table, self.cache, self.account("rollup"))
 
     def _sequence(self) -> Sequence:
@@ -193,6 +204,7 @@ class IstatDaemon:
             if config.prune_interval_s:
                 yield Every("empty folders", reactor, config.prune_interval_s, self._prune)
             yield Every("free space", reactor, SPACE_S, self._look_for_space)
+            yield from self._own_counters()
         if config.agent:
             yield Step("agents", self._connect, self._disconnect)
             yield Every("forwarding", reactor, config.agent_interval_s, lambda _now: self.forward())
@@ -209,6 +221,17 @@ class IstatDaemon:
             yield Every("blacklist", reactor, config.blacklist_period_s, self._read_blacklist)
         yield Step("last lines", None, self.turn.end)
         yield from self._doors()
+
+    def _own_counters(self) -> Iterator[IService]:
+        own, tail, intake = self.own, StatTail(), self._own_intake
+        if intake is not None:
+            for every_s, read in ((OWN_S, own.changes), (LOCAL_S, own.state), (FILES_S, own.files)):
+                job = partial(self._tell, intake, tail, read)
+                yield Every(f"own {read.__name__}", self.reactor, every_s, job)
+
+    def _tell(self, intake: Intake, tail: StatTail, read: Callable[[], bytes], _now: float) -> None:
+        """Take in what the daemon says of itself."""
+        intake.feed(tail, read(), "own counters")
 
     def _build_doors(self) -> None:
         """Make what the doors lead to, be they open or not."""
@@ -228,13 +251,18 @@ class IstatDaemon:
             clock=self.reactor,
             limit=ConnectionLimit(),
         )
+        self._own_intake: Intake | None = None
+        if config.store and config.self_counters:
+            self._own_intake = self._intake(Intake, "own counters", lambda codec: codec, self._store_sink)
         self.datagrams = self._intake(DatagramIntake, "datagrams", lambda codec: StatDatagrams(codec, self.peers))
 
-    def _intake(self, kind: Any, name: str, wrap: Callable[[StatCodec], Any]) -> Any:
+    def _intake(
+        self, kind: Any, name: str, wrap: Callable[[StatCodec], Any], sink: ISummarySink | None = None
+    ) -> Any:
         made = kind(
             name,
             lambda emit: wrap(StatCodec(self.table, SummaryColumns(8192), emit, self._about)),
-            sink=self.entry,
+            sink=sink or self.entry,
             gate=self.gate,
             account=self.account(name),
             bad_log=self._bad_log,
@@ -251,6 +279,9 @@ class IstatDaemon:
         listen = partial(TCPListener, reactor=reactor, interface=where, backlog=config.listen_backlog)
         if config.http_port:
             yield listen("http", factory=self.api.site(self.http), port=config.http_port)
+        if self.exposition is not None:
+            yield from self.exposition.services()
+            yield listen("Prometheus", factory=self.exposition.site, port=config.prometheus_port)
         if config.admin_port:
             yield listen("admin", factory=AdminFactory(self.orders), port=config.admin_port)
         yield Step("clients", None, self.lines.disconnect)

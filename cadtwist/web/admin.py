@@ -112,10 +112,11 @@ def _info(name: str, schema: SchemaInfo) -> dict[str, object]:
 
 
 async def prometheus(context: WebContext, params: Params) -> Answer:  # noqa: ARG001
-    """`/metrics` without parameters: every account in Prometheus' text format."""
+    """`/metrics` without parameters: every account in Prometheus' text format, and counters where they are shown."""
     registry = CollectorRegistry()
     registry.register(_Accounts(await _accounts(context)))
-    return Answer(generate_latest(registry), CONTENT_TYPE_LATEST)
+    counters = await answered(context.owner.report("exposition")) or ""
+    return Answer(generate_latest(registry) + counters.encode("utf-8"), CONTENT_TYPE_LATEST)
 
 
 class _Accounts(Collector):

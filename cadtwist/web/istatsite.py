@@ -36,6 +36,9 @@ class IstatResource(Resource):
     def render(self, request: Request) -> int:
         """Answer a request of any method."""
         self._account.count("requests")
+        if request.args and b"s" in request.args:
+            what = "set" if request.method == b"POST" else "match" if b"sk" in request.args else "get"
+            self._account.count(f"settings_{what}")
         self._current += 1
         work: Deferred[Answer] = Deferred.fromCoroutine(respond(_request(request), self._backend))
         gone = request.notifyFinish()

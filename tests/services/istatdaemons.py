@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from cadtwist.config.istatmodel import IstatConfig
+from cadtwist.net.listeners import Listener
 from cadtwist.protocols.istat import StatConnection
 from cadtwist.protocols.istatadmin import answer
 from cadtwist.services.istat import IstatDaemon
@@ -27,7 +28,7 @@ from tests.web.wire import Client, Reply, request_bytes
 __all__ = ["FakeAgent", "IstatCase", "reactor"]
 
 reactor: Any = real_reactor
-SINGLE = {"retention": "10s:1h,5m:2h,1h:3h", "fake_time": 1325395000}
+SINGLE = {"retention": "10s:1h,5m:2h,1h:3h", "fake_time": 1325395000, "self_counters": False}
 
 
 class FakeAgent:
@@ -66,12 +67,16 @@ class IstatCase(TestCase):
         for daemon in list(self.daemons):
             await self.stop(daemon)
 
-    def start(self, name: str = "one", store: bool = True, **changes: Any) -> IstatDaemon:
+    def start(self, name: str = "one", store: bool = True, open_doors: bool = True, **changes: Any) -> IstatDaemon:
         base = IstatConfig(
             stat_port=0, http_port=0, settings=os.path.join(self.folder, f"{name}.settings"), allocation="sparse",
             store=os.path.join(self.folder, name) if store else "",
         )  # fmt: skip
         daemon = IstatDaemon(reactor, replace(base, **{**SINGLE, **changes}), lambda _daemon: FakeAgent())  # type: ignore[arg-type, return-value]
+        if not open_doors:
+            for part in list(daemon.service):
+                if isinstance(part, Listener):
+                    part.disownServiceParent()
         daemon.service.startService()
         self.daemons.append(daemon)
         return daemon
@@ -105,9 +110,11 @@ class IstatCase(TestCase):
         data = json.dumps(body).encode()
         return await respond(StatRequest("POST", target, {"host": "x"}, data), daemon.answers)
 
-    async def ask(self, daemon: IstatDaemon, method: str, target: str, body: bytes = b"") -> Reply:
-        """Ask at the HTTP door, where Graphite's paths are too."""
-        client = Client(daemon.api.site(daemon.http), reactor)  # type: ignore[arg-type]
+    async def ask(
+        self, daemon: IstatDaemon, method: str, target: str, body: bytes = b"", site: Any = None
+    ) -> Reply:
+        """Ask at the HTTP door, where Graphite's paths are too, or at another site."""
+        client = Client(site or daemon.api.site(daemon.http), reactor)  # type: ignore[arg-type]
         client.send(request_bytes(method, target, body=body))
         await until(client.transport.value)
         reply = client.reply()

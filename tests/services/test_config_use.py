@@ -38,11 +38,8 @@ IN_LOOPS = (
 COUNTERS = "istat"
 """The part of the Config that a counter daemon is given as its `config`."""
 
-AWAITED = (
-    "accumulators.api.", "istat.replica", "istat.prometheus_port", "istat.translate", "istat.tagnames_path",
-    "istat.max_metrics", "istat.metrics_cleanup_s",
-)  # fmt: skip
-"""The API of accumulators, replicas and Prometheus' door of counters: what no service runs yet."""
+AWAITED = ("accumulators.api.", "istat.replica")
+"""The API of accumulators, and replicas: what no service runs yet."""
 
 
 def sources() -> Iterator[ast.Module]:

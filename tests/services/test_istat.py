@@ -372,6 +372,68 @@ class GraphiteTests(IstatCase):
         self.assertEqual(again.account("counters").counters["closed"], 1)
 
 
+class TellingTests(IstatCase):
+    """What a daemon says of itself, and to Prometheus."""
+
+    def test_own_counters(self) -> Any:
+        return ensureDeferred(self.own_counters())
+
+    async def own_counters(self) -> None:
+        one = self.start(self_counters=True, agent="localhost:1")
+        self.send(one, "a 1", "bad line with words", "@x", f"b {NOW + 100} 1")
+        await self.admin(one, "flush")
+        await self.ask(one, "GET", "/nothing")
+        await self.ask(one, "GET", "/?s=x&sk=y")
+        told = dict(line.split(" ") for line in one.own.changes().decode().splitlines())
+        for name, amount in (
+            ("*istatd.counter.enqueue", "2"),
+            ("*istatd.counter.from_future", "1"),
+            ("*istatd.counter.created", "1"),
+            ("*istatd.statserver.connects", "1"),
+            ("*istatd.statserver.commands.bad", "1"),
+            ("*istatd.statserver.commands.reserved", "1"),
+            ("*istatd.http.requests", "2"),
+            ("*istatd.http.errors.http", "2"),
+            ("*istatd.settings.match", "1"),
+            ("*istatd.pagecache.misses.time_10s", "1"),
+        ):
+            self.assertEqual(told.get(name), amount, name)
+        self.assertEqual(one.own.changes(), b"")
+        self.assertIn(b"istatd.app.memory.vmrss ", one.own.state())
+        self.assertIn(b"istatd.mm.opens 3", one.own.files())
+        one.clock.fake += 10
+        await until(lambda: "istatd.counter.enqueue" in one.tree)  # kept, as time goes by
+        agent: Any = one.agents[0]
+        one.forward()
+        self.assertNotIn(b"istatd.", agent.sent)
+        self.assertEqual([a.name for a in one.telemetry.accounts.values() if a.balance()], [])
+
+    def test_prometheus(self) -> Any:
+        return ensureDeferred(self.prometheus())
+
+    async def prometheus(self) -> None:
+        with open(os.path.join(self.folder, "tags"), "w", encoding="utf-8") as file:
+            file.write("dc\n")
+        one = self.start(prometheus_port=1, tagnames_path=os.path.join(self.folder, "tags"), open_doors=False)
+        assert one.exposition is not None
+        self.send(one, f"cpu^dc.x^host.h {NOW} 2", "*hits^host.h 1")
+        self.send(one, "*hits^host.h 2")
+        door: Any = one.exposition.site
+        expected = (
+            f'# TYPE cpu gauge\ncpu{{dc="x",host="h"}} 2 {NOW}000\n'
+            f'# TYPE hits counter\nhits{{host="h",counter="1"}} 3 {NOW}000\n'
+        ).encode()
+        for method, path, status, body in (
+            ("GET", "/metrics", 200, expected),
+            ("GET", "/other", 400, b'{"error":"Malformed url"}\n'),
+            ("POST", "/metrics", 405, b'{"error":"Bad method"}\n'),
+        ):
+            reply = await self.ask(one, method, path, site=door)
+            self.assertEqual((reply.status, reply.body), (status, body))
+        self.assertTrue((await self.ask(one, "GET", "/metrics")).body.endswith(expected))
+        self.assertEqual([a.name for a in one.telemetry.accounts.values() if a.balance()], [])
+
+
 class CrashTests(IstatCase):
     """What the log keeps when a daemon dies."""
 
