@@ -14,7 +14,7 @@ import numpy.typing as npt
 from msgspec import Struct
 from zope.interface import Interface, implementer
 
-from cadtwist.model.batch import NO_ID
+from cadtwist.model.batch import NO_ID, Ids
 from cadtwist.query.catalog import Catalog
 from cadtwist.query.find import FindLimits, Found, Match, Slices, TooBroad, at_once, finding_leaves, matched, searching
 from cadtwist.query.index import MetricIndex
@@ -35,7 +35,7 @@ class SchemaInfo(Struct, frozen=True, array_like=True):
     xff: float
 
 
-class HotMetric(Struct, frozen=True, array_like=True):
+class HotMetric(Struct, frozen=True, array_like=True, gc=False):
     """One metric that a pattern means; its points in memory as native float64 columns; the number of its schema."""
 
     name: str
@@ -162,26 +162,38 @@ class LocalOwner:
 
     def _resolution(self, names: list[list[str]], start: int, end: int) -> Resolution:
         """Return the hot points and schemas of the metrics of each pattern."""
-        flat = [name for found in names for name in found]
+        flat = names[0] if len(names) == 1 else [name for found in names for name in found]
         if len(flat) > self.limits.series:
             raise TooBroad(f"The request means {len(flat)} series, the limit is {self.limits.series}")
-        ids = np.array([self.lookup(name.encode("utf-8", "replace")) for name in flat], np.uint32)
-        offsets, timestamps, values = self._hot_points(ids, len(flat))
-        if len(timestamps) > self.limits.points:
-            raise TooBroad(f"The request means {len(timestamps)} points in memory, too many")
         schemas: dict[SchemaInfo, int] = {}
         numbers = [schemas.setdefault(self.schema(name), len(schemas)) for name in flat]
+        ids = np.array([self.lookup(name.encode("utf-8", "replace")) for name in flat], np.uint32)
+        if (ids == NO_ID).all():
+            metrics = list(map(HotMetric, flat, numbers))
+        else:
+            metrics = self._with_points(flat, numbers, list(schemas), ids, start, end)
+        if len(names) == 1:
+            return Resolution([metrics], list(schemas))
+        grouped = iter(metrics)
+        return Resolution([[next(grouped) for _ in found] for found in names], list(schemas))
+
+    def _with_points(
+        self, names: list[str], numbers: list[int], schemas: list[SchemaInfo], ids: Ids, start: int, end: int
+    ) -> list[HotMetric]:
+        offsets, timestamps, values = self._hot_points(ids, len(names))
+        if len(timestamps) > self.limits.points:
+            raise TooBroad(f"The request means {len(timestamps)} points in memory, too many")
+        if not len(timestamps):
+            return list(map(HotMetric, names, numbers))
         slacks = np.array([schema.archives[-1][0] for schema in schemas], np.float64)
-        slack = np.repeat(slacks[numbers], np.diff(offsets)) if len(timestamps) else slacks[:0]
+        slack = np.repeat(slacks[numbers], np.diff(offsets))
         near = (timestamps >= start - slack) & (timestamps <= end + slack)
         bounds = (8 * np.concatenate(([0], np.cumsum(near)))[offsets]).tolist()
         times, what = timestamps[near].tobytes(), values[near].tobytes()
-        metrics = [
+        return [
             HotMetric(name, number, times[low:high], what[low:high])
-            for name, number, low, high in zip(flat, numbers, bounds, bounds[1:], strict=False)
+            for name, number, low, high in zip(names, numbers, bounds, bounds[1:], strict=False)
         ]
-        grouped = iter(metrics)
-        return Resolution([[next(grouped) for _ in found] for found in names], list(schemas))
 
     def _hot_points(self, ids: npt.NDArray[np.uint32], n: int) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
         """Return offsets of all rows, with nothing for rows without an id, and the columns."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from cadtwist.errors import CadtwistError
@@ -38,6 +39,8 @@ class TimeSpecError(CadtwistError):
 
 def zone_named(name: str, default: tzinfo = timezone.utc) -> tzinfo:
     """Return the time zone of that name, `default` for one that nobody knows."""
+    if not name:
+        return default
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
@@ -46,6 +49,8 @@ def zone_named(name: str, default: tzinfo = timezone.utc) -> tzinfo:
 
 def parse_time(text: str, zone: tzinfo, now: int) -> int:
     """Return epoch seconds for a text; `now` is what it is relative to.  Raises TimeSpecError."""
+    if text == "now":
+        return now
     if len(text) > _LONGEST_TEXT:
         raise TimeSpecError("Time is too long")
     text = "".join(ch for ch in text.strip().lower() if ch not in "_, ")
@@ -71,7 +76,13 @@ def _parse(text: str, zone: tzinfo, now: int) -> int:
         return int(text)
     sign = "+" if "+" in text else "-"
     reference, found, offset = text.partition(sign)
-    return _reference(reference, zone, now) + (_offset(found + offset) if found else 0)
+    return _reference(reference, zone, now) + (_known_offset(found + offset) if found else 0)
+
+
+@lru_cache(maxsize=256)
+def _known_offset(text: str) -> int:
+    """Return the seconds of a short offset: requests repeat a few."""
+    return _offset(text)
 
 
 def _is_date(text: str) -> bool:

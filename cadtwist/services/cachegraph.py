@@ -129,6 +129,7 @@ class CacheGraph:
         storage = self.config.storage
         files = self.telemetry.account("files")
         self.schemas = SchemaTable(self.config.schemas, self.config.aggregation)
+        self._schema_infos: list[SchemaInfo] = []
         if storage.kind == "memory":
             self.store: Any = MemoryStore(self.schemas)
             return
@@ -291,8 +292,12 @@ class CacheGraph:
         return int(self.store.writer(lane).counters()["late"]) if self.config.storage.kind == "whisper" else 0
 
     def _schema_info(self, name: str) -> SchemaInfo:
-        schema = self.schemas.schema(self.schemas.decide(name))
-        return SchemaInfo(tuple((one.step, one.points) for one in schema.archives), schema.method, schema.xff)
+        number = self.schemas.decide(name)
+        while len(self._schema_infos) <= number:
+            schema = self.schemas.schema(len(self._schema_infos))
+            archives = tuple((one.step, one.points) for one in schema.archives)
+            self._schema_infos.append(SchemaInfo(archives, schema.method, schema.xff))
+        return self._schema_infos[number]
 
     def ready_waits(self) -> list[str]:
         """Return what is still waited for."""

@@ -20,6 +20,9 @@ class FrameProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the socket."""
+        if not self._buffer and _LENGTH.size <= len(data) == _LENGTH.size + _LENGTH.unpack_from(data)[0]:
+            self.frameReceived(data[_LENGTH.size :])  # as it comes but for the large ones
+            return
         self._buffer += data
         start, available = 0, len(self._buffer)
         while available - start >= _LENGTH.size:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from cadtwist.errors import CadtwistError
+from cadtwist.net.directsocket import DirectSocket
 from cadtwist.query.find import Found, Match, QueryError, at_once, matched
 from cadtwist.query.owner import IOwner, Resolution
 from cadtwist.services.frames import FrameProtocol
@@ -25,6 +26,8 @@ from cadtwist.services.frames import FrameProtocol
 __all__ = ["OwnerSide", "RemoteOwner"]
 
 _REFUSED = "refused"
+_AT_ONCE_S = 0.001
+_MOST_SKIPPED = 64
 _METHODS = frozenset({"found", "resolve", "leaves", "catalog", "report"})
 
 
@@ -39,6 +42,15 @@ class _Reply(msgspec.Struct, array_like=True, frozen=True):
     fault: str
     text: str
     value: msgspec.Raw
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_question = msgspec.msgpack.Decoder(_Question).decode
+_reply = msgspec.msgpack.Decoder(_Reply).decode
+_DECODERS = {
+    kind: msgspec.msgpack.Decoder(kind).decode
+    for kind in (list[Found], Resolution, tuple[list[str], int], Any)
+}
 
 
 class OwnerSide(FrameProtocol):
@@ -57,15 +69,22 @@ class OwnerSide(FrameProtocol):
     def frameReceived(self, frame: bytes) -> None:
         """Answer a question; a peer that does not speak our language is left."""
         try:
-            question = msgspec.msgpack.decode(frame, type=_Question)
+            question = _question(frame)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             self._log.error("A web process asked in frames that are none")
             self._leave()
             return
-        answer: Deferred[Any] = maybeDeferred(self._ask, question)
-        answer.addCallback(lambda value: msgspec.msgpack.encode((question.number, "", "", value)))
-        answer.addErrback(self._fault, question)
-        answer.addCallback(self.send_frame)
+        try:
+            value = self._ask(question)
+        except Exception:  # noqa: BLE001 (whatever it is, it is told)
+            self.send_frame(self._fault(Failure(), question))
+            return
+        if isinstance(value, Deferred):
+            value.addCallback(lambda value: _encode((question.number, "", "", value)))
+            value.addErrback(self._fault, question)
+            value.addCallback(self.send_frame)
+        else:
+            self.send_frame(_encode((question.number, "", "", value)))
 
     def _ask(self, question: _Question) -> Any:
         if question.method not in _METHODS:
@@ -80,9 +99,35 @@ class OwnerSide(FrameProtocol):
         return msgspec.msgpack.encode((question.number, _REFUSED if refused else "failed", str(failure.value), None))
 
 
+class _Waiting:
+    """A question whose answer is waited for: by a Deferred, or by who asked as long as there is none."""
+
+    __slots__ = ("answer", "fault", "is_answered", "kind", "value")
+
+    def __init__(self, kind: Any) -> None:
+        self.kind = kind
+        self.answer: Deferred[Any] | None = None
+        self.is_answered = False
+        self.value: Any = None
+        self.fault: Exception | None = None
+
+    def take(self, value: Any, fault: Exception | None) -> None:
+        """Take the answer, or the fault in its place; one who cancelled is not told."""
+        self.is_answered, self.value, self.fault = True, value, fault
+        if self.answer is None or self.answer.called:
+            return
+        if fault is None:
+            self.answer.callback(value)
+        else:
+            self.answer.errback(fault)
+
+
 @implementer(IOwner)
 class RemoteOwner(FrameProtocol):
-    """The owner, seen from a web process: each method returns a Deferred.
+    """The owner, seen from a web process: each method returns its value, or a Deferred where that takes longer.
+
+    Over a `DirectSocket` an answer is waited for for up to a millisecond, as that is cheaper than to come back for it
+    in a later turn of the reactor; where the owner turned out to be busy, not for the next questions.
 
     `greeted` fires once with the greeting, `gone` once when the connection ends.  An answer that does not come within
     `patience_s` seconds of `clock` (None: endless) fails with ConnectionLost.
@@ -97,67 +142,91 @@ class RemoteOwner(FrameProtocol):
         self._is_greeted = False
         self._is_gone = False
         self._numbers = 0
-        self._waiting: dict[int, tuple[Deferred[Any], Any]] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._late = 0
+        self._skipped = 0
 
-    def find(self, queries: list[str]) -> Deferred[list[list[Match]]]:
+    def find(self, queries: list[str]) -> Any:
         """See IOwner."""
-        asked: Deferred[Any] = self._ask(list[Found], "found", queries)
-        return asked.addCallback(lambda results: [at_once(matched(found)) for found in results])
+        found = self._ask(list[Found], "found", queries)
+        if isinstance(found, Deferred):
+            return found.addCallback(_all_matched)
+        return _all_matched(found)
 
-    def resolve(self, patterns: list[str], start: int, end: int) -> Deferred[Resolution]:
+    def resolve(self, patterns: list[str], start: int, end: int) -> Any:
         """See IOwner."""
         return self._ask(Resolution, "resolve", patterns, start, end)
 
-    def leaves(self, cursor: int, budget: int) -> Deferred[tuple[list[str], int]]:
+    def leaves(self, cursor: int, budget: int) -> Any:
         """See IOwner."""
         return self._ask(tuple[list[str], int], "leaves", cursor, budget)
 
-    def catalog(self, question: str, arguments: list[Any]) -> Deferred[Any]:
+    def catalog(self, question: str, arguments: list[Any]) -> Any:
         """See IOwner."""
         return self._ask(Any, "catalog", question, arguments)
 
-    def report(self, topic: str) -> Deferred[Any]:
+    def report(self, topic: str) -> Any:
         """See IOwner."""
         return self._ask(Any, "report", topic)
 
-    def _ask(self, kind: Any, method: str, *arguments: object) -> Deferred[Any]:
+    def _ask(self, kind: Any, method: str, *arguments: object) -> Any:
         if self._is_gone:
             return fail(ConnectionLost("the owner is gone"))
         self._numbers += 1
         number = self._numbers
+        waiting = self._waiting[number] = _Waiting(kind)
+        self.send_frame(_encode((number, method, arguments)))
+        link: Any = self.transport
+        if isinstance(link, DirectSocket) and len(self._waiting) == 1:
+            self._wait(link, waiting)
+        if waiting.is_answered:
+            if waiting.fault is not None:
+                raise waiting.fault
+            return waiting.value
         answer: Deferred[Any] = Deferred()
+        waiting.answer = answer
         if self.patience_s is not None and self._clock is not None:
             late = ConnectionLost(f"no answer from the owner of the names within {self.patience_s:g} s")
             answer.addTimeout(self.patience_s, self._clock, lambda _failure, _s: self._give_up(number, late))
-        self._waiting[self._numbers] = (answer, kind)
-        self.send_frame(msgspec.msgpack.encode((self._numbers, method, arguments)))
         return answer
+
+    def _wait(self, link: DirectSocket, waiting: _Waiting) -> None:
+        """Wait a moment for the answer; after each time in vain, let twice as many questions go without that."""
+        if self._skipped < self._late:
+            self._skipped += 1
+            return
+        self._skipped = 0
+        while not waiting.is_answered and link.wait(_AT_ONCE_S):
+            pass
+        self._late = 0 if waiting.is_answered else min(2 * self._late + 1, _MOST_SKIPPED)
 
     def _give_up(self, number: int, late: ConnectionLost) -> Failure:
         self._waiting.pop(number, None)
         return Failure(late)
 
     def frameReceived(self, frame: bytes) -> None:
-        """Give an answer to who asked; one who cancelled is not told."""
+        """Give an answer to who asked."""
         if not self._is_greeted:
             self._is_greeted = True
             self.greeted.callback(frame)
             return
-        reply = msgspec.msgpack.decode(frame, type=_Reply)
+        reply = _reply(frame)
         waiting = self._waiting.pop(reply.number, None)
-        if waiting is None or waiting[0].called:
+        if waiting is None:
             return
-        answer, kind = waiting
         if reply.fault:
-            answer.errback(QueryError(reply.text) if reply.fault == _REFUSED else CadtwistError(reply.text))
+            waiting.take(None, QueryError(reply.text) if reply.fault == _REFUSED else CadtwistError(reply.text))
         else:
-            answer.callback(msgspec.msgpack.decode(reply.value, type=kind))
+            waiting.take(_DECODERS[waiting.kind](reply.value), None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail what is still waited for."""
         self._is_gone = True
         waiting, self._waiting = self._waiting, {}
-        for answer, _ in waiting.values():
-            if not answer.called:
-                answer.errback(ConnectionLost(str(reason.value)))
+        for one in waiting.values():
+            one.take(None, ConnectionLost(str(reason.value)))
         self.gone.callback(None)
+
+
+def _all_matched(results: list[Found]) -> list[list[Match]]:
+    return [at_once(matched(found)) for found in results]

@@ -24,11 +24,12 @@ from twisted.python.failure import Failure
 
 from cadtwist.config.model import StorageConfig, WebConfig
 from cadtwist.interfaces import IStore
+from cadtwist.net.directsocket import DirectSocket
 from cadtwist.query.find import FindLimits
 from cadtwist.query.owner import IOwner, NoMetrics, QueryLimits
 from cadtwist.services.descriptors import file_limit
 from cadtwist.services.resolve import OwnerSide, RemoteOwner
-from cadtwist.services.slots import ChildProcess, Slot, child_environment, one_protocol
+from cadtwist.services.slots import ChildProcess, Slot, child_environment
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.storage.whisper import WhisperOptions, WhisperStore
@@ -172,19 +173,17 @@ class WebWorkers(Service):
 
     def _spawn(self, worker: ChildProcess) -> Any:
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
         descriptors = [_FIRST_LISTENER_FD, *range(OWNER_FD + 1, OWNER_FD + len(self._doors))]
         listeners = tuple((fd, int(door.family)) for fd, door in zip(descriptors, self._doors, strict=False))
         config = WorkerConfig(listeners=listeners, storage=self._storage, web=self._web)
         children: dict[int, Any] = {0: "w", 1: "r", 2: "r", OWNER_FD: theirs.fileno()}
         children.update({fd: door.fileno() for (fd, _), door in zip(listeners, self._doors, strict=True)})
         side = OwnerSide(self._owner, msgspec.msgpack.encode(config))
-        self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, one_protocol(side))
+        DirectSocket(self._reactor, ours, side)
         worker.link = side
         process = self._reactor.spawnProcess(
             worker, self._command[0], self._command, env=child_environment(), childFDs=children
         )
-        ours.close()
         theirs.close()
         return process
 
@@ -204,8 +203,7 @@ def main(reactor: Any) -> None:
         signal.signal(ignored, signal.SIG_IGN)
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
     owner = RemoteOwner(reactor)
-    reactor.adoptStreamConnection(OWNER_FD, socket.AF_UNIX, one_protocol(owner))
-    os.close(OWNER_FD)
+    reactor.callWhenRunning(lambda: DirectSocket(reactor, socket.socket(fileno=OWNER_FD), owner))
     owner.greeted.addCallback(lambda greeting: _serve(reactor, owner, greeting))
     owner.greeted.addErrback(lambda failure: _fail(reactor, failure))
     owner.gone.addCallback(lambda _: reactor.callLater(0, reactor.stop))

@@ -5,14 +5,21 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
+from time import time
+from typing import Any
 
+from twisted.web.http import RESPONSES, HTTPChannel
 from twisted.web.server import Request
+from twisted.web.server import version as server_version
 
 from cadtwist.web.params import Params
 
-__all__ = ["Answer", "CrossOrigin", "header", "json_answer", "send"]
+__all__ = ["Answer", "CrossOrigin", "header", "http_date", "json_answer", "send"]
 
 _WORTH_ZIPPING = 200
+_SERVER = f"Server: {server_version.decode('ascii')}"
 _ALLOWED_HEADERS = "origin, authorization, accept, content-type, x-dashboard-id, x-panel-id, x-grafana-org-id"
 
 
@@ -62,6 +69,12 @@ def json_answer(params: Params, value: object, escaped: bool, headers: dict[str,
     return Answer(text.encode("utf-8", "replace"), kind, headers=headers or {})
 
 
+@lru_cache(maxsize=64)
+def http_date(second: int) -> str:
+    """Return epoch seconds as headers show them."""
+    return formatdate(second, usegmt=True)
+
+
 def header(request: Request, name: bytes) -> str | None:
     """Return a header of a request, None where it is missing; bytes that are no text are replaced."""
     value: bytes | None = request.getHeader(name)
@@ -80,9 +93,36 @@ def send(request: Request, answer: Answer, cross_origin: CrossOrigin) -> None:
             zipped = gzip.compress(body, 5, mtime=0)
             if len(zipped) < len(body):
                 body, headers["Content-Encoding"] = zipped, "gzip"
+    if type(request.channel) is HTTPChannel and not request.startedWriting:
+        _send_at_once(request, request.channel, answer.status, headers, body)
+        return
     request.setResponseCode(answer.status)
     for name, value in headers.items():
         request.setHeader(name, value)
     request.setHeader("Content-Length", str(len(body)))
     request.write(body)
     request.finish()
+
+
+def _send_at_once(request: Request, channel: Any, status: int, headers: dict[str, str], body: bytes) -> None:
+    """Send head and body as one piece, as twisted.web would send them one after the other."""
+    lines = [f"HTTP/1.1 {status} {RESPONSES.get(status, b'Unknown').decode('ascii')}", _SERVER, _date(int(time()))]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines.append(f"Content-Length: {len(body)}")
+    if not channel.persistent:
+        lines.append("Connection: close")
+    head = "\r\n".join(lines).encode("latin-1", "replace")
+    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
+        head = "\r\n".join([" ".join(line.splitlines()) for line in lines]).encode("latin-1", "replace")
+    request.startedWriting = 1
+    request.code, request.sentLength = status, len(body)
+    if request.method == b"HEAD":
+        channel.write(head + b"\r\n\r\n")
+    else:
+        channel.writeSequence((head, b"\r\n\r\n", body))
+    request.finish()
+
+
+@lru_cache(maxsize=4)
+def _date(second: int) -> str:
+    return f"Date: {http_date(second)}"

@@ -118,9 +118,10 @@ def _json(found: Sequence[TimeSeries], no_nulls: bool, pretty: bool) -> Iterator
         pieces: list[bytes] = []
         for series, points in zip(run, _json_points(run, no_nulls), strict=True):
             if points or not no_nulls:
-                label = series.label
-                name, tags = "null" if label is None else _quoted(label), _tags_text(series.tags)
-                head = f'{before}{{"target": {name}, "tags": {tags}, "datapoints": ['
+                label, tags = series.label, series.tags
+                name = "null" if label is None else _quoted(label)
+                shown = f'{{"name": {name}}}' if _names_only(tags, label) else _tags_text(tags)
+                head = f'{before}{{"target": {name}, "tags": {shown}, "datapoints": ['
                 pieces += (head.encode("ascii"), points)
                 before = "]}, "
         yield b"".join(pieces)
@@ -179,6 +180,11 @@ def _quoted(text: str) -> str:
     """Return a text as JSON, quickly where nothing in it needs an escape."""
     plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
     return f'"{text}"' if plain else json.dumps(text)
+
+
+def _names_only(tags: dict[str, str], label: str | None) -> bool:
+    """Tell whether the label is all that tags tell."""
+    return len(tags) == 1 and label is not None and tags.get("name") == label
 
 
 def _tags_text(tags: dict[str, str]) -> str:

@@ -28,7 +28,7 @@ from cadtwist.web.answers import Answer, CrossOrigin, header, send
 from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, PLAIN, RefusedError
 from cadtwist.web.params import Params, parse_params
-from cadtwist.web.site import BoundedRequest
+from cadtwist.web.requests import BoundedRequest
 
 __all__ = ["IOps", "OpsPages", "OpsSite", "ServerChange", "checked_server"]
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from email.utils import formatdate
 
 from cadtwist.query.consolidate import ConsolidationError, consolidated
 from cadtwist.query.evaluate import EvaluationError, Query, evaluate
 from cadtwist.query.timeseries import TimeSeries, Window
 from cadtwist.query.timespec import TimeSpecError, parse_time, zone_named
-from cadtwist.web.answers import Answer
+from cadtwist.web.answers import Answer, http_date
 from cadtwist.web.carbonapi import TYPE_V2, TYPE_V3, VERSION_2, VERSION_3, encoded, is_message, multi_render
 from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, RefusedError, invalid
@@ -158,8 +157,14 @@ def parse_render(params: Params, clock: int, zone: tzinfo) -> RenderRequest:
         callback=params.last("jsonp") if params.last("format") in _CALLBACK_FORMATS else "",
         pretty=bool(params.last("pretty")),
         pie=params.last("graphType") == "pie",
-        bindings={found[1]: params.last(key) for key in params if (found := _TEMPLATE.match(key))},
+        bindings=_bindings(params),
     )
+
+
+def _bindings(params: Params) -> dict[str, str]:
+    """Return the values of template variables that win over the targets' own."""
+    named = [key for key in params if key.startswith("template[")]
+    return {found[1]: params.last(key) for key in named if (found := _TEMPLATE.match(key))}
 
 
 def _max_points(text: str) -> int:
@@ -210,4 +215,4 @@ def _number(params: Params, key: str, kind: type[int | float], default: float) -
 
 def _cache_headers(cached_s: int, now: float) -> dict[str, str]:
     control = f"max-age={cached_s}" if cached_s else _NEVER_CACHED
-    return {"Expires": formatdate(now + (cached_s or -1), usegmt=True), "Cache-Control": control}
+    return {"Expires": http_date(int(now + (cached_s or -1))), "Cache-Control": control}

@@ -20,20 +20,19 @@ from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, PLAIN, RefusedError
 from cadtwist.web.params import Params, parse_params
 from cadtwist.web.render import render
+from cadtwist.web.requests import BoundedRequest, DirectRequest
 
-__all__ = ["ApiSite", "BoundedRequest", "BoundedSite", "Doors"]
+__all__ = ["ApiSite", "BoundedSite", "Doors"]
 
 Door = Callable[[WebContext, Params], Coroutine[Any, Any, Answer]]
 
 _IDLE_S = 60
-_LINGER_S = 1.0
 _SOURCES = (
     (b"x-grafana-org-id", "grafana-org-id"),
     (b"x-dashboard-id", "dashboard-id"),
     (b"x-panel-id", "panel-id"),
 )
 _NOT_FOUND = Answer(b"<html><body><h1>Not Found</h1></body></html>", "text/html", 404)
-_CLOSED = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 async def _metrics(context: WebContext, params: Params) -> Answer:
@@ -98,8 +97,9 @@ class Doors(Resource):
             send(request, _NOT_FOUND, self._context.cross_origin)
             return NOT_DONE_YET
         work: Deferred[Answer] = Deferred.fromCoroutine(self._enter(door, request, tail))
-        gone = request.notifyFinish()
-        gone.addErrback(lambda _: work.cancel())
+        if not work.called:
+            gone = request.notifyFinish()
+            gone.addErrback(lambda _: work.cancel())
         work.addErrback(self._refuse, request)
         work.addCallback(self._send, request)
         work.addErrback(self._drop)
@@ -152,44 +152,14 @@ class Doors(Resource):
             self._log.failure("Sending an answer", failure)
 
 
-class BoundedRequest(Request):
-    """A request whose body may have `site.max_body` bytes; a longer one closes its connection."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._taken = 0
-        self._too_long = False
-
-    def gotLength(self, length: int | None) -> None:
-        """Refuse by the announced length."""
-        super().gotLength(0 if self._exceeds(length or 0) else length)
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Refuse by what came, for bodies that announce no length."""
-        self._taken += len(data)
-        if not self._exceeds(self._taken):
-            super().handleContentChunk(data)
-
-    def process(self) -> None:
-        """Answer, if the body was short enough."""
-        if not self._too_long:
-            super().process()
-
-    def _exceeds(self, length: int) -> bool:
-        channel: Any = self.channel
-        if not self._too_long and length > channel.site.max_body:
-            self._too_long = True
-            channel.transport.write(_CLOSED)
-            # who is still sending would meet a reset before the answer, were the connection closed at once
-            channel.site.reactor.callLater(_LINGER_S, channel.loseConnection)
-        return self._too_long
-
-
 class BoundedSite(Site):
     """A site whose requests have bodies of at most `max_body` bytes; an idle connection is closed after a minute."""
 
-    def __init__(self, resource: Resource, max_body: int = 1 << 20, reactor: Any = None) -> None:
-        super().__init__(resource, requestFactory=BoundedRequest, timeout=_IDLE_S, reactor=reactor)
+    def __init__(
+        self, resource: Resource, max_body: int = 1 << 20, reactor: Any = None,
+        request: type[BoundedRequest] = BoundedRequest,
+    ) -> None:  # fmt: skip
+        super().__init__(resource, requestFactory=request, timeout=_IDLE_S, reactor=reactor)
         self.max_body = max_body
         self.displayTracebacks = False
         self.noisy = False
@@ -202,4 +172,4 @@ class ApiSite(BoundedSite):
     """The site over `Doors`."""
 
     def __init__(self, context: WebContext, max_body: int = 1 << 20, reactor: Any = None) -> None:
-        super().__init__(Doors(context), max_body, reactor)
+        super().__init__(Doors(context), max_body, reactor, DirectRequest)

@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from cadtwist.errors import CadtwistError
+from cadtwist.net.directsocket import DirectSocket
 from cadtwist.query.find import FindLimits, Found, QueryError
 from cadtwist.query.owner import IOwner, QueryLimits
 from cadtwist.services.frames import MAX_FRAME_BYTES
@@ -131,3 +133,83 @@ class ResolveTests(SynchronousTestCase):
             pair.there.dataReceived(stream[at : at + step])
             at += step
         self.flushLoggedErrors()
+
+
+class Line(DirectSocket):
+    """A link over which the answers of `there` come when `here` waits, or never while it is `cut`."""
+
+    def __init__(self, here, there):
+        self.here, self.there, self.connected, self.cut, self.waited = here, there, True, False, 0
+        self.unread = []
+
+    def write(self, data):
+        self.unread.append(data)
+
+    def writeSequence(self, iovec):
+        self.write(b"".join(iovec))
+
+    def wait(self, seconds):
+        self.waited += 1
+        if self.cut:
+            return False
+        self.deliver()
+        return True
+
+    def deliver(self):
+        """Carry what was written there, and the answers back."""
+        unread, self.unread = self.unread, []
+        for data in unread:
+            self.there.dataReceived(data)
+        answers = self.there.transport.value()
+        self.there.transport.clear()
+        self.here.dataReceived(answers)
+
+
+class DirectTests(SynchronousTestCase):
+    """Answers that are waited for."""
+
+    def setUp(self):
+        self.local = owner([b"a.b", b"a.c"], {b"hot": [(60.0, 1.5)]}, QueryLimits(find=FindLimits(matches=6)))
+        self.here, there = RemoteOwner(Clock()), OwnerSide(self.local, GREETING)
+        there.makeConnection(StringTransport())
+        self.line = Line(self.here, there)
+        self.here.makeConnection(self.line)
+        self.line.deliver()
+
+    def test_answers_come_at_once(self):
+        self.assertEqual(self.here.find(["*", "a.*"]), self.local.find(["*", "a.*"]))
+        self.assertEqual(self.here.resolve(["a.*", "hot"], 0, 99), self.local.resolve(["a.*", "hot"], 0, 99))
+        self.assertEqual(self.line.waited, 2)
+
+    def test_faults_come_at_once(self):
+        self.assertRaises(QueryError, self.here.find, ["**", "**"])
+        self.assertRaises(CadtwistError, self.here.resolve, None, 0, 1)
+        self.flushLoggedErrors(TypeError)
+
+    def test_a_busy_owner_is_not_waited_for_again_at_once(self):
+        self.line.cut = True
+        waits = []
+        for _ in range(12):
+            before = self.line.waited
+            answer = self.here.find(["a.*"])
+            waits.append(self.line.waited - before)
+            self.assertNoResult(answer)
+            self.line.deliver()
+            self.assertEqual(self.successResultOf(answer), self.local.find(["a.*"]))
+        self.assertEqual(waits, [1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0])
+        for _ in range(2):
+            self.assertNoResult(self.here.find(["a.*"]))
+            self.line.deliver()
+        self.line.cut = False
+        for _ in range(3):
+            self.assertEqual(self.here.find(["a.*"]), self.local.find(["a.*"]), "waited for again from now on")
+
+    def test_who_waits_already_is_not_kept_waiting(self):
+        self.line.cut = True
+        first = self.here.find(["a.*"])
+        self.line.cut = False
+        second = self.here.find(["*"])
+        self.assertEqual(self.line.waited, 1)
+        self.line.deliver()
+        self.assertEqual(self.successResultOf(first), self.local.find(["a.*"]))
+        self.assertEqual(self.successResultOf(second), self.local.find(["*"]))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import msgspec
-from twisted.internet.error import ProcessTerminated
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
+from twisted.internet.error import ConnectionDone, ProcessTerminated
+from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.model import StorageConfig, WebConfig
-from cadtwist.services.webworker import WebWorkers, WorkerConfig, reading_store
+from cadtwist.services.webworker import OWNER_FD, WebWorkers, WorkerConfig, reading_store
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.whisper import WhisperStore
 from tests.query.test_owner import owner
@@ -26,20 +26,16 @@ class FakeProcess:
         self.signals.append(signal)
 
 
-class FakeReactor(Clock):
-    """Spawns nothing and adopts into memory."""
+class FakeReactor(MemoryReactorClock):
+    """Spawns nothing; `sides` are the ends that the processes would have."""
 
     def __init__(self):
         super().__init__()
         self.processes, self.sides, self.children = [], [], []
 
-    def adoptStreamConnection(self, fd, family, factory):
-        side = factory.buildProtocol(None)
-        side.makeConnection(StringTransport())
-        self.sides.append(side)
-
     def spawnProcess(self, protocol, executable, args, env, childFDs):
         self.children.append(childFDs)
+        self.sides.append(socket.socket(fileno=os.dup(childFDs[OWNER_FD])))
         self.processes.append(FakeProcess(100 + len(self.processes), protocol))
         return self.processes[-1]
 
@@ -67,12 +63,19 @@ class WorkersTests(SynchronousTestCase):
         web, storage = WebConfig(workers=2, cors_origins=("*",)), StorageConfig(root="x")
         self.workers = WebWorkers(self.reactor, self.doors, owner([], {}), web, storage)
         self.workers.startService()
+        self.addCleanup(self.close)
+
+    def close(self):
+        for link in self.reactor.sides:
+            link.close()
+        for link in self.reactor.getReaders() + self.reactor.getWriters():
+            link.connectionLost(Failure(ConnectionDone()))
 
     def test_start(self):
         self.assertEqual(self.workers.processes, [100, 101])
         children = self.reactor.children[0]
         self.assertEqual((children[3], children[5]), (50, 51))
-        greeting = self.reactor.sides[0].transport.value()[4:]
+        greeting = self.reactor.sides[0].recv(1 << 16)[4:]
         config = msgspec.msgpack.decode(greeting, type=WorkerConfig)
         self.assertEqual(config.listeners, ((3, socket.AF_INET), (5, socket.AF_INET)))
         self.assertEqual((config.storage.root, config.web.cors_origins), ("x", ("*",)))
@@ -94,7 +97,11 @@ class WorkersTests(SynchronousTestCase):
 
     def test_stop(self):
         ended = self.workers.stopService()
-        self.assertTrue(all(side.transport.disconnecting for side in self.reactor.sides))
+        for link in list(self.reactor.getWriters()):
+            link.connectionLost(Failure(link.doWrite()))
+        for side in self.reactor.sides:
+            self.assertNotEqual(side.recv(1 << 16), b"")
+            self.assertEqual(side.recv(1), b"")
         self.assertTrue(all(door.closed for door in self.doors))
         self.reactor.end(0)
         self.assertNoResult(ended)

@@ -1,0 +1,113 @@
+"""A connected socket that writes at once what the kernel takes, and can be waited for.
+
+Twisted's own transports write in the next turn of the reactor: two more calls of epoll and a turn for each message.
+Between processes of ours, where a message is small and answered at once, that is most of what it costs.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+from typing import Any
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import IAddress, ITransport
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+__all__ = ["DirectSocket"]
+
+_READ_BYTES = 1 << 18
+_LATER = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
+
+
+@implementer(IAddress)
+class _Nameless:
+    """The address of a socket pair's end."""
+
+
+@implementer(ITransport)
+class DirectSocket(FileDescriptor):
+    """The transport of `protocol` over `connection`, which is its own from now on.  Reactor thread."""
+
+    def __init__(self, reactor: Any, connection: socket.socket, protocol: Protocol) -> None:
+        super().__init__(reactor)
+        connection.setblocking(False)
+        self._socket = connection
+        self._protocol = protocol
+        self._buffered = False
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
+        self.connected = True
+        self.startReading()
+        protocol.makeConnection(self)
+
+    def fileno(self) -> int:
+        """Return the descriptor, -1 when closed."""
+        return self._socket.fileno()
+
+    def getHost(self) -> IAddress:
+        """Return an address that says nothing."""
+        return _Nameless()
+
+    getPeer = getHost
+
+    def doRead(self) -> Exception | None:
+        """Give the protocol what has come."""
+        try:
+            data = self._socket.recv(_READ_BYTES)
+        except OSError as error:
+            return None if error.errno in _LATER else CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        self._protocol.dataReceived(data)
+        return None
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, what the kernel does not take now as soon as it does."""
+        if not self._buffered and self.connected and not self.disconnecting:
+            sent = self.writeSomeData(data)
+            if isinstance(sent, int):
+                if sent == len(data):
+                    return
+                data = data[sent:]
+        super().write(data)
+
+    def writeSequence(self, iovec: Any) -> None:
+        """Send several pieces as one."""
+        self.write(b"".join(iovec))
+
+    def writeSomeData(self, data: bytes) -> int | Exception:
+        """Return how many bytes the kernel took, or why the connection is over."""
+        try:
+            return self._socket.send(data)
+        except OSError as error:
+            return 0 if error.errno in _LATER else CONNECTION_LOST
+
+    def startWriting(self) -> None:
+        """Something waits to be sent."""
+        self._buffered = True
+        super().startWriting()
+
+    def stopWriting(self) -> None:
+        """Nothing waits any more."""
+        self._buffered = False
+        super().stopWriting()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for something to come for at most `seconds`, and take it; False where nothing came.
+
+        An end of the connection is left to the reactor.
+        """
+        if not self.connected or not self._poll.poll(seconds * 1000):
+            return False
+        return self.doRead() is None
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close the socket, and tell the protocol."""
+        super().connectionLost(reason)
+        self._socket.close()
+        self._protocol.connectionLost(reason)

@@ -1,0 +1,73 @@
+"""Requests as twisted.web's site makes them: with bounded bodies, and answered without what we have no use for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+
+__all__ = ["BoundedRequest", "DirectRequest"]
+
+_LINGER_S = 1.0
+_CLOSED = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class BoundedRequest(Request):
+    """A request whose body may have `site.max_body` bytes; a longer one closes its connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._taken = 0
+        self._too_long = False
+
+    def gotLength(self, length: int | None) -> None:
+        """Refuse by the announced length."""
+        super().gotLength(0 if self._exceeds(length or 0) else length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Refuse by what came, for bodies that announce no length."""
+        self._taken += len(data)
+        if not self._exceeds(self._taken):
+            super().handleContentChunk(data)
+
+    def process(self) -> None:
+        """Answer, if the body was short enough."""
+        if not self._too_long:
+            super().process()
+
+    def _exceeds(self, length: int) -> bool:
+        channel: Any = self.channel
+        if not self._too_long and length > channel.site.max_body:
+            self._too_long = True
+            channel.transport.write(_CLOSED)
+            # who is still sending would meet a reset before the answer, were the connection closed at once
+            channel.site.reactor.callLater(_LINGER_S, channel.loseConnection)
+        return self._too_long
+
+
+class DirectRequest(BoundedRequest):
+    """A request that goes to the site's resource at once.
+
+    Twisted's own would read query and form into `args`, and look for the resource part by part: the doors do both in
+    their own way.
+    """
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Go to `process` with what came."""
+        if self.content is not None:
+            self.content.seek(0)
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
+        self.process()
+
+    def process(self) -> None:
+        """Answer, if the body was short enough."""
+        if self._too_long:
+            return
+        channel: Any = self.channel
+        self.site = channel.site
+        try:
+            self.site.resource.render(self)
+        except Exception:  # noqa: BLE001 (a fault of ours costs this request only)
+            self.processingFailed(Failure())
