@@ -8,6 +8,8 @@ import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from cadtwist.config.accumulatorwriting import FileWriting, WhisperWriting, file_writing, whisper_writing
+from cadtwist.config.cadent import load_cadent
 from cadtwist.config.cadentsection import IDLE_KEYS, SECTION_KEYS
 from cadtwist.config.carbonoptions import CARBON_OPTIONS
 from cadtwist.config.errors import Problems
@@ -18,6 +20,7 @@ from cadtwist.config.native import load_native
 from cadtwist.config.rules import read_patterns
 from cadtwist.config.toml import to_toml
 from cadtwist.config.tomllines import read_toml
+from cadtwist.model.cadentstyle import cadent_style
 
 _CONF = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conf")
 _ENVIRON = {"GRAPHITE_ROOT": "/opt/graphite"}
@@ -75,13 +78,28 @@ class SampleTests(SynchronousTestCase):
         loaded = load(os.path.join(_CONF, "cadent.toml"), overrides={"prereg": prereg})
         self.assertEqual((loaded.warnings, loaded.notices), ((), ()))
         config = loaded.config
-        self.assertEqual(
-            [relay.name for relay in config.relays], ["statsd-proxy", "graphite-proxy", "log-proxy", "archive"]
-        )
-        self.assertEqual([len(relay.filters) for relay in config.relays], [0, 4, 0, 0])
+        names = ["statsd-proxy", "statsd", "graphite-proxy", "log-proxy", "archive", "graphite-bins"]
+        self.assertEqual([relay.name for relay in config.relays], names)
+        self.assertEqual([len(relay.filters) for relay in config.relays], [0, 0, 4, 0, 0, 0])
+        found = [(each.relay, each.backend) for each in config.accumulators]
+        self.assertEqual(found, [("statsd", "graphite-proxy"), ("graphite-bins", "")])
+        self.assertEqual(cadent_style(dict(config.accumulators[0].options), 10.0, False, False),
+                         cadent_style({}, 10.0, False, False))  # fmt: skip
         problems = Problems()
         again = load_native(to_toml(config), "x.toml", read_file, problems)
         self.assertEqual((again, problems.reports), (config, []))
+
+    def test_the_writers_of_the_cadent_samples(self) -> None:
+        text = read_file(os.path.join(_CONF, "cadent-prereg.toml"))
+        whole = re.sub(r"^    # (\s*(?:\[|\w+ = ).*)$", r"\1", text, flags=re.MULTILINE)
+        problems = Problems()
+        main = read_file(os.path.join(_CONF, "cadent.toml"))
+        config = load_cadent(main, "c", problems, ("p", whole))
+        self.assertEqual(problems.reports, [])
+        writers = [each.writer for each in config.accumulators if each.writer is not None]
+        self.assertEqual([each.metrics.driver for each in writers], ["file", "whisper"])
+        self.assertEqual(file_writing(writers[0].metrics.options), FileWriting())
+        self.assertEqual(whisper_writing(writers[1].metrics.options), WhisperWriting())
 
     def test_the_documents_name_every_key_of_other_dialects(self) -> None:
         text = read_file(os.path.join(os.path.dirname(_CONF), "docs", "dialects.md"))

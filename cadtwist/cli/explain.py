@@ -13,17 +13,20 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple, TextIO
 
 from cadtwist.cli.storecheck import file_archives, shown_archives
+from cadtwist.config.accumulatormodel import AccumulatorConfig, DriverConfig
 from cadtwist.config.load import load
 from cadtwist.config.model import Config, IstatConfig
 from cadtwist.config.relaymodel import RelayConfig
 from cadtwist.errors import ConfigError
 from cadtwist.kernels.statformat import counter_path, munge
 from cadtwist.kernels.whisperformat import CorruptFileError, relative_path
+from cadtwist.model.cadentstyle import cadent_style, reduce_method, statsd_name, told_names
 from cadtwist.model.prereg import Verdict
 from cadtwist.model.retention import Archive
 from cadtwist.model.statretention import parse_stat_retentions
 from cadtwist.routing.routers import Router
 from cadtwist.routing.routes import targets
+from cadtwist.services.accumulatorwriters import kept_config
 from cadtwist.services.chains import GRAPHITE, group_label, name_rules, space_of, targets_of
 from cadtwist.services.routers import Sections, ingress, preregs_of, router_of
 from cadtwist.stages.names import Outcome
@@ -32,6 +35,8 @@ from cadtwist.storage.schemas import SchemaTable
 
 __all__ = ["Step", "explain", "run"]
 
+
+_KINDS = {"c": "counter", "g": "gauge", "ms": "timer", "s": "set"}
 
 Routers = dict[tuple[str, int], Router]
 """By relay and number of the group."""
@@ -83,8 +88,10 @@ def explain(config: Config, name: str, routers: Routers | None = None) -> Iterat
     if config.cache is not None or any(space_of(relay.lines) == GRAPHITE for relay in config.relays):
         names = yield from _renamed(config, names)
     for relay in _entered(config):
-        for each in names if space_of(relay.lines) == GRAPHITE else (name,):
-            yield from _relayed(config, relay, each, routers)
+        key, _, kind = name.partition("|")
+        keyed = space_of(relay.lines) != GRAPHITE
+        for each in (key,) if keyed else names:
+            yield from _relayed(config, relay, each, routers, kind if keyed else "")
     if config.cache is not None:
         yield from _stored(config, names)
     if config.istat is not None:
@@ -109,15 +116,24 @@ def _entered(config: Config) -> list[RelayConfig]:
     return found or list(config.relays[:1] if config.cache is None else ())
 
 
-def _relayed(config: Config, relay: RelayConfig, name: str, routers: Routers) -> Iterator[Step]:
-    """Yield what the filters of relays say about a name that comes in at `relay`, and who gets it from each group."""
+def _relayed(
+    config: Config, relay: RelayConfig, name: str, routers: Routers, kind: str = "", *, raw: bool = True
+) -> Iterator[Step]:
+    """Yield what the filters of relays say about a name that comes in at `relay`, and who gets it from each group.
+
+    `kind`: the type of a statsd line.  What is not `raw` was made by an accumulator, and passes no other.
+    """
     station = "relay" if len(config.relays) == 1 else f"relay {relay.name}"
-    preregs = preregs_of(config, True)
+    preregs = preregs_of(config, raw)
     verdict = Sections(preregs, relay.name).decide(name) if relay.name in preregs else Verdict(relay.name)
     if relay.name in preregs:
         matched = verdict.filter or "no filter"
         decided = "rejected" if verdict.rejected else f"goes to {verdict.backend}"
         yield Step(station, name, f"{matched}: {decided}")
+    accumulator = next((each for each in config.accumulators if raw and each.relay == verdict.backend), None)
+    if accumulator is not None:
+        yield from _accumulated(config, accumulator, name, routers, kind)
+        return
     destinations = {each.name: each for each in config.destinations}
     for target in config.relays:
         for number, group in enumerate(target.groups if target.name == verdict.backend else ()):
@@ -133,6 +149,42 @@ def _relayed(config: Config, relay: RelayConfig, name: str, routers: Routers) ->
             yield Step(label, name, router.explain(name))
             reached = [destinations[key].address for key in targets(router.route(name), None, None, True)]
             yield Step("sent to", name, ", ".join(reached) or "nobody")
+
+
+def _accumulated(
+    config: Config, accumulator: AccumulatorConfig, name: str, routers: Routers, kind: str
+) -> Iterator[Step]:
+    """Yield what an accumulator makes of a name, where that goes, and how it is written."""
+    station = f"accumulator {accumulator.name}"
+    yield Step(station, name, f"added up every {accumulator.flush_s:g} s as {accumulator.input_format}")
+    told: dict[str, tuple[str, ...]] = {}
+    if accumulator.input_format == "graphite":
+        made = statsd_name(name) if accumulator.output_format == "statsd" else name
+        told = {reduce_method(name): (made,)}
+    else:
+        as_statsd = accumulator.output_format == "statsd"
+        style, naming = cadent_style(dict(accumulator.options), accumulator.flush_s, accumulator.keep_keys, as_statsd)
+        kinds = [kind] if kind in _KINDS else list(_KINDS)
+        told = {_KINDS[each]: told_names(name, each, style, naming) for each in kinds}
+    for what, names in told.items() if accumulator.backend else ():
+        yield Step(station, name, f"{what}: {', '.join(names)}")
+    backend = next((each for each in config.relays if each.name == accumulator.backend), None)
+    if backend is not None and len(told) == 1:
+        for each in next(iter(told.values())):
+            yield from _relayed(config, backend, each.rpartition("|")[0] or each, routers, raw=False)
+    elif accumulator.backend:
+        yield Step(station, name, f"goes to {accumulator.backend}; add |c, |g, |ms or |s to the name to see how")
+    if accumulator.writer is not None:
+        yield from _written(config, accumulator, accumulator.writer.metrics, name)
+
+
+def _written(config: Config, accumulator: AccumulatorConfig, driver: DriverConfig, name: str) -> Iterator[Step]:
+    """Yield where the bins of a name are written."""
+    if driver.driver == "whisper":
+        yield from _stored(kept_config(config, driver, accumulator.bins), [name])
+    else:
+        files = (f"{driver.dsn}_{each.resolution_s:g}s" for each in accumulator.bins)
+        yield Step("lines", name, ", ".join(files))
 
 
 def _stored(config: Config, names: Sequence[str]) -> Iterator[Step]:
@@ -199,7 +251,7 @@ def _file(config: Config, name: str, archives: Sequence[Archive]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cadtwist explain", description="Show what happens to a metric.")
-    parser.add_argument("name", nargs="+", help="metric name")
+    parser.add_argument("name", nargs="+", help="metric name, or key|type of a statsd line")
     parser.add_argument("-c", "--config", metavar="FILE", help="configuration (default: carbon's, from GRAPHITE_ROOT)")
     parser.add_argument("--instance", default="a", help="instance of carbon.conf (default: a)")
     parser.add_argument("--program", default="", help="section of carbon.conf, such as carbon-relay")

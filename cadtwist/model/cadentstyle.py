@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from cadtwist.model.statsdstyle import StatsdStyle
+from cadtwist.model.statsdstyle import StatsdStyle, timer_fields
 
 __all__ = [
     "STORED_PATTERNS",
@@ -21,6 +21,7 @@ __all__ = [
     "reduce_method",
     "statsd_name",
     "stored_method",
+    "told_names",
 ]
 
 _THRESHOLDS = "0.90,0.95,0.99"
@@ -161,3 +162,10 @@ def _percent(text: str) -> float:
     except InvalidOperation:
         raise ValueError(f"{text!r} is not a threshold") from None
     return float(found * 100 if abs(found) < 1 else found)
+
+
+def told_names(key: str, kind: str, style: StatsdStyle, naming: CadentNaming) -> tuple[str, ...]:
+    """Return all names under which a statsd accumulator tells of a series of a `kind` (c, ms, g or s)."""
+    fields = {"c": ("rate", "count"), "g": ("",), "s": ("count",), "ms": timer_fields(style, 0)}[kind]
+    found = (naming.affixes(kind, field) for field in fields)
+    return tuple(dict.fromkeys(f"{affixes[0]}{key}{affixes[1]}" for affixes in found if affixes is not None))

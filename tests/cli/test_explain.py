@@ -104,7 +104,23 @@ class ExplainTests(_Site):
         self.assertIn("LINE_RECEIVER_PORT", stderr.getvalue())
 
 
-class RelayTests(SynchronousTestCase):
+class _Text(SynchronousTestCase):
+    """Explains by the native TOML of `TEXT`."""
+
+    TEXT = ""
+
+    def steps(self, name: str) -> list[tuple[str, str, str]]:
+        path = f"{self.mktemp()}.toml"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(self.TEXT)
+        stdout = io.StringIO()
+        self.assertEqual(explain.run(["-c", path, "--json", name], stdout, {}), 0)
+        return [tuple(step.values()) for step in json.loads(stdout.getvalue())[name]]
+
+
+class RelayTests(_Text):
+    """Filters, groups, routes and destinations."""
+
     """Relays: filters, groups, routes and destinations."""
 
     TEXT = """
@@ -151,14 +167,6 @@ host = "10.0.0.2"
 port = 2004
 """
 
-    def steps(self, name: str) -> list[tuple[str, str, str]]:
-        path = f"{self.mktemp()}.toml"
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(self.TEXT)
-        stdout = io.StringIO()
-        self.assertEqual(explain.run(["-c", path, "--json", name], stdout, {}), 0)
-        return [tuple(step.values()) for step in json.loads(stdout.getvalue())[name]]
-
     def test_filters_groups_and_destinations(self) -> None:
         told = self.steps("old.x")
         self.assertEqual([step[0] for step in told[:3]], ["blacklist", "tags", "rewrite"])
@@ -179,6 +187,90 @@ port = 2004
         self.assertEqual(told[-3], ("relay front", "go.away", "substring away: goes to other"))
         self.assertEqual(told[-1], ("sent to", "go.away", "tcp://10.0.0.2:2004"))
         self.assertEqual(self.steps("my.secret"), [("blacklist", "my.secret", "dropped (blacklist)")])
+
+
+class AccumulatorTests(_Text):
+    """What is added up, sent on, and written."""
+
+    TEXT = """
+[[listeners]]
+protocol = "line"
+port = 8125
+to = ["stats"]
+[[listeners]]
+protocol = "line"
+port = 2003
+to = ["bins"]
+
+[[relays]]
+name = "stats"
+lines = {format = "statsd"}
+[[relays.filters]]
+kind = "prefix"
+pattern = "bad."
+action = "reject"
+[[relays]]
+name = "bins"
+[[relays]]
+name = "out"
+[[relays.filters]]
+kind = "substring"
+pattern = "stats_counts"
+action = "reject"
+[[relays.groups]]
+method = "constant"
+members = ["a"]
+
+[[accumulators]]
+name = "sums"
+relay = "stats"
+backend = "out"
+flush_s = 10
+options = [["percentThreshold", "0.5"]]
+[accumulators.writer]
+metrics = {driver = "file", dsn = "/x/bins"}
+indexer = {driver = "noop"}
+[[accumulators]]
+name = "g"
+relay = "bins"
+input_format = "graphite"
+bins = [{resolution_s = 10, ttl_s = 3600}, {resolution_s = 60, ttl_s = 7200}]
+[accumulators.writer]
+metrics = {driver = "whisper", dsn = "/x/whisper"}
+indexer = {driver = "noop"}
+
+[[destinations]]
+name = "a"
+host = "10.0.0.1"
+port = 2004
+"""
+
+    def test_the_way_of_a_series(self) -> None:
+        self.assertEqual(self.steps("my.c|c"), [
+            ("tags", "my.c|c", "passes"),
+            ("relay stats", "my.c", "no filter: goes to stats"),
+            ("accumulator sums", "my.c", "added up every 10 s as statsd"),
+            ("accumulator sums", "my.c", "counter: stats.counters.my.c, stats_counts.my.c"),
+            ("relay out", "stats.counters.my.c", "no filter: goes to out"),
+            ("group out", "stats.counters.my.c", "all: a"),
+            ("sent to", "stats.counters.my.c", "tcp://10.0.0.1:2004"),
+            ("relay out", "stats_counts.my.c", "substring stats_counts: rejected"),
+            ("lines", "my.c", "/x/bins_5s"),
+            ("accumulator g", "my.c|c", "added up every 5 s as graphite"),
+            ("schema", "my.c|c", "[times] 10s:1h,60s:2h"),
+            ("aggregation", "my.c|c", "[average] average, xFilesFactor 0.3"),
+            ("file", "my.c|c", "/x/whisper/my/c|c.wsp (does not exist yet)"),
+            ("owner", "my.c|c", "cadtwist, instance a"),
+        ])  # fmt: skip
+
+    def test_what_a_key_may_become(self) -> None:
+        told = [step[2] for step in self.steps("t") if step[0] == "accumulator sums"]
+        self.assertEqual(told[1:3], ["counter: stats.counters.t, stats_counts.t", "gauge: stats.gauges.t"])
+        self.assertTrue(told[3].startswith("timer: stats.timers.t.count_50, stats.timers.t.mean_50, "))
+        self.assertEqual(told[-1], "goes to out; add |c, |g, |ms or |s to the name to see how")
+
+    def test_what_is_rejected(self) -> None:
+        self.assertIn(("relay stats", "bad.x", "prefix bad.: rejected"), self.steps("bad.x"))
 
 
 class StoreCheckTests(_Site):

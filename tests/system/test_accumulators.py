@@ -1,0 +1,177 @@
+"""`twistd cadent` with accumulators: what it sends on and writes; nothing is lost at a reload or a stop."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cadtwist.storage.schemas import SchemaTable
+from cadtwist.storage.whisper import WhisperStore
+from tests.system.cadtwistd import RUN_TWISTD, get
+from tests.system.case import SystemTestCase
+from tests.system.linesink import LineSink
+from tests.system.process import Process, free_ports, until
+
+MAIN = """
+[default]
+internal_health_server_listen = "127.0.0.1:{ops}"
+[stats]
+listen = "tcp://127.0.0.1:{stats}"
+msg_type = "statsd"
+[[stats.servers]]
+servers = ["tcp://127.0.0.1:{sink}"]
+[metrics]
+listen = "tcp://127.0.0.1:{metrics}"
+msg_type = "graphite"
+[[metrics.servers]]
+servers = ["tcp://127.0.0.1:{sink}"]
+[out]
+listen = "backend_only"
+msg_type = "graphite"
+[[out.servers]]
+servers = ["tcp://127.0.0.1:{sink}"]
+"""
+
+PREREG = """
+[sums]
+listen_server = "stats"
+default_backend = "stats"
+{filters}
+[sums.accumulator]
+backend = "out"
+input_format = "statsd"
+output_format = "graphite"
+accumulate_flush = "{flush}"
+times = ["1s:1h", "4s:4h"]
+[sums.accumulator.writer.metrics]
+driver = "whisper"
+dsn = "{folder}/whisper"
+xFilesFactor = "0.2"
+[sums.accumulator.writer.metrics.options]
+write_workers = 2
+[sums.accumulator.writer.indexer]
+driver = "whisper"
+dsn = "{folder}/whisper"
+[bins]
+listen_server = "metrics"
+default_backend = "metrics"
+[bins.accumulator]
+backend = "BLACKHOLE"
+input_format = "graphite"
+output_format = "graphite"
+times = ["1s", "2s:1h"]
+[bins.accumulator.writer]
+driver = "file"
+dsn = "{folder}/lines"
+[bins.accumulator.writer.options]
+max_file_size = "1000000"
+"""
+
+REJECT = '[[sums.map]]\nprefix = "no."\nreject = true'
+
+
+class AccumulatorTests(SystemTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.sink = LineSink()
+        self.addCleanup(self.sink.close)
+        self.stats, self.metrics, self.ops = free_ports(3)
+        ports = {"stats": self.stats, "metrics": self.metrics, "ops": self.ops, "sink": self.sink.port}
+        self.conf = self.folder / "cadent.toml"
+        self.conf.write_text(MAIN.format(**ports))
+        self.prereg = self.folder / "prereg.toml"
+        (self.folder / "whisper").mkdir()
+
+    def begin(self, flush: str, filters: str = REJECT) -> Process:
+        self.write_prereg(flush, filters)
+        words: list[str | Path] = [*RUN_TWISTD, "-n", "--pidfile=", "cadent", f"--config={self.conf}"]
+        words.append(f"--prereg={self.prereg}")
+        ports = (self.stats, self.metrics, self.ops)
+        return self.started(Process("cadent", words, self.folder, ports=ports))
+
+    def write_prereg(self, flush: str, filters: str) -> None:
+        self.prereg.write_text(PREREG.format(folder=self.folder, flush=flush, filters=filters))
+
+    def send(self, port: int, data: bytes) -> None:
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            connection.sendall(data)
+
+    def values(self) -> dict[str, float]:
+        """Return the sum of what the sink was told of each name."""
+        found: dict[str, float] = {}
+        for line in list(self.sink.order):
+            name, value, _ = line.decode().split()
+            found[name] = found.get(name, 0.0) + float(value)
+        return found
+
+    def counted(self, what: str) -> int:
+        """Return how many datapoints an accumulator has taken."""
+        ledger = json.loads(get(f"http://127.0.0.1:{self.ops}/ledger"))
+        accounts = {each["name"]: each for each in ledger.get("accounts", ledger)}
+        self.assertEqual([each for each in accounts.values() if each["balance"]], [])
+        return int(accounts[f"accumulator {what}"]["received"])
+
+    def lines(self, step: int) -> list[list[str]]:
+        path = self.folder / f"lines_{step}s"
+        return [line.split("\t") for line in path.read_text().splitlines()] if path.exists() else []
+
+    def test_what_is_added_up_is_sent_and_written(self) -> None:
+        process = self.begin("1s")
+        now = int(time.time())
+        self.send(self.stats, b"c.count:3|c\nc.count:2|c|@0.5\nt:10|ms\nt:20|ms\nno.way:1|c\n")
+        self.send(self.metrics, b"".join(b"m.max %d %d\n" % (value, now) for value in (1, 9, 4)))
+        process.until("the sums arrive", lambda: "stats_counts.c.count" in self.values())
+        values = self.values()
+        self.assertEqual((values["stats_counts.c.count"], values["stats.counters.c.count"]), (7.0, 7.0))
+        self.assertEqual((values["stats.timers.t.count"], values["stats.timers.t.mean"]), (2.0, 15.0))
+        self.assertFalse([name for name in values if "no.way" in name or name.startswith("m.")])
+        store = WhisperStore(str(self.folder / "whisper"), SchemaTable())
+
+        def stored(name: str, since_s: int) -> float:
+            at = int(time.time())
+            series = store.fetch(name, at - since_s, at, at)
+            return 0.0 if series is None else float(np.nansum(series.values))
+
+        process.until("a file has the sum", lambda: stored("c.count", 60) == 7.0)
+        info = store.info("c.count")
+        self.assertEqual((info.archives, round(info.xff, 6), info.method), (((1, 3600), (4, 3600)), 0.2, "sum"))
+        process.until("the coarse archive has it", lambda: stored("c.count", 5000) == 7.0)
+        process.until("a file has the mean", lambda: stored("t", 60) == 15.0)
+        process.until("the files of lines are there", lambda: self.lines(1) and self.lines(2))
+        for step, ttl in ((1, "315360000"), (2, "3600")):
+            start = str((now - now % step) * 10**9)
+            wanted = ["m.max", "14.000000", "4.666667", "1.000000", "9.000000", "3", f"{step}.00", start, ttl]
+            self.assertEqual(self.lines(step), [wanted])
+        self.assertEqual((self.counted("sums"), self.counted("bins")), (4, 3))
+
+    def test_nothing_is_lost_at_a_reload_and_at_the_end(self) -> None:
+        process = self.begin("1h", filters="")
+        self.send(self.stats, b"c:3|c\nno.way:1|c\n")
+        process.until("they are taken", lambda: self.counted("sums") == 2)
+        self.write_prereg("1h", REJECT)
+        process.signal(signal.SIGHUP)
+
+        def rejected() -> bool:
+            self.send(self.stats, b"no.way:1|c\n")
+            stats = json.loads(get(f"http://127.0.0.1:{self.ops}/stats/stats"))
+            return bool(stats["rejected_lines_count"])
+
+        process.until("the new filter is in force", rejected)
+        before = self.counted("sums")
+        self.send(self.stats, b"c:4|c\n")
+        process.until("it is taken", lambda: self.counted("sums") == before + 1)
+        self.assertEqual(self.sink.total, 0)
+        process.signal(signal.SIGTERM)
+        until("it ends", lambda: not process.alive())
+        self.assertEqual(process.exit_code(), 0, process.tail())
+        self.assertEqual(self.values()["stats_counts.c"], 7.0)
+        store = WhisperStore(str(self.folder / "whisper"), SchemaTable())
+        at = int(time.time())
+        series = store.fetch("c", at - 60, at, at)
+        assert series is not None
+        self.assertEqual(np.nansum(series.values), 3.5)  # no word of the name asks for the sum: it is the mean
