@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import msgspec
 
 from cadtwist.config.accumulatorchecks import accumulator_faults
+from cadtwist.config.clustermodel import ClusterConfig
 from cadtwist.config.istatchecks import istat_faults, ports_of
 from cadtwist.config.model import Config, Listener
 from cadtwist.config.relaychecks import Place, pattern_fault, relay_faults
 from cadtwist.config.relayforms import form_faults
+from cadtwist.model.clusterserver import parse_server
 
 __all__ = ["faults"]
 
 _NEEDED = {"tcp": "port", "udp": "port", "unix": "path", "endpoint": "endpoint", "http": "port"}
+_HEADER = re.compile(r"[A-Za-z0-9-]+")
 _METRICS = ("line", "pickle", "protobuf")
 
 
@@ -36,6 +40,7 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
                 yield ("stages", name), fault
     if config.tags.enabled and not config.tags.url.startswith(("http://", "https://")):
         yield ("tags", "url"), f"{config.tags.url!r} begins neither with http:// nor with https://"
+    yield from _cluster_faults(config.cluster)
     wal = config.wal
     if wal.enabled and wal.max_bytes < 2 * wal.segment_bytes:
         yield ("wal", "max_bytes"), f"{wal.max_bytes} is less than two segments of {wal.segment_bytes}"
@@ -62,6 +67,17 @@ def _istat(config: Config) -> Iterator[tuple[Place, str]]:
                 yield ("istat", field), f"port {port} is also that of {doors[datagrams, port].address}"
     if config.processes.workers > 1:
         yield ("processes", "workers"), "more than one only without [istat]: a store has its files for itself"
+
+
+def _cluster_faults(cluster: ClusterConfig) -> Iterator[tuple[Place, str]]:
+    for server in cluster.servers:
+        try:
+            parse_server(server, cluster.https)
+        except ValueError as error:
+            yield ("cluster", "servers"), str(error)
+    for name in cluster.forward_headers:
+        if not _HEADER.fullmatch(name):
+            yield ("cluster", "forward_headers"), f"{name!r} is no name of a header"
 
 
 def _socket(listener: Listener) -> str:

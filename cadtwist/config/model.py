@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from cadtwist.config.accumulatormodel import AccumulatorConfig
 from cadtwist.config.aggregatormodel import AggregatorConfig
+from cadtwist.config.clustermodel import ClusterConfig
 from cadtwist.config.istatmodel import IstatConfig
 from cadtwist.config.relaymodel import (
     DestinationConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "AggregateRule",
     "AggregationRule",
     "CacheConfig",
+    "ClusterConfig",
     "Config",
     "IstatConfig",
     "LimitsConfig",
@@ -304,6 +306,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     aggregation: tuple[AggregationRule, ...] = ()
     tags: TagsConfig = TagsConfig()
     web: WebConfig = WebConfig()
+    cluster: ClusterConfig = ClusterConfig()
     self_metrics: SelfMetricsConfig = SelfMetricsConfig()
     local_stats: LocalStatsConfig = LocalStatsConfig()
     log: LogConfig = LogConfig()

@@ -77,8 +77,15 @@ class IOwner(Interface):
     def catalog(question, arguments):  # type: ignore[no-untyped-def]  # noqa: N805
         """Return what a `Catalog` answers to a question (str) with its arguments (a list)."""
 
+    def tell(counts):  # type: ignore[no-untyped-def]  # noqa: N805
+        """Take what a reader has counted: numbers (int) by name (str)."""
+
     def report(topic):  # type: ignore[no-untyped-def]  # noqa: N805
         """Return the plain values of a topic: "status", "ledger" or "waits" (why we are not ready, a list)."""
+
+
+def _uncounted(what: str, amount: int) -> None:
+    """Nobody counts."""
 
 
 @implementer(IOwner)
@@ -88,7 +95,7 @@ class LocalOwner:
 
     What does not end in its first slice goes on by `cooperate(slices)`, which returns a Deferred of their result; with
     None it is done at once.  `lookup` and `hot` are MetricTable's and PointStore's; `schema(name)` how a name is (to
-    be) kept; `reports` gives the values of each topic.
+    be) kept; `reports` gives the values of each topic; `count(what, amount)` adds to a counter.
     """
 
     index: MetricIndex
@@ -99,6 +106,7 @@ class LocalOwner:
     limits: QueryLimits = field(default_factory=QueryLimits)
     cooperate: Callable[[Slices[Any]], Any] | None = None
     known: Catalog = field(default_factory=Catalog)
+    count: Callable[[str, int], object] = _uncounted
 
     def find(self, queries: list[str]) -> Any:
         """See IOwner."""
@@ -139,6 +147,11 @@ class LocalOwner:
     def catalog(self, question: str, arguments: list[Any]) -> Any:
         """See IOwner."""
         return self.known.answer(question, arguments)
+
+    def tell(self, counts: dict[str, int]) -> None:
+        """See IOwner."""
+        for what, amount in counts.items():
+            self.count(what, amount)
 
     def report(self, topic: str) -> object:
         """See IOwner."""
@@ -222,6 +235,9 @@ class NoMetrics:
     def catalog(self, question: str, arguments: list[Any]) -> Any:
         """See IOwner."""
         return Catalog().answer(question, arguments)
+
+    def tell(self, counts: dict[str, int]) -> None:
+        """See IOwner."""
 
     def report(self, topic: str) -> object:
         """See IOwner."""

@@ -238,6 +238,7 @@ class Daemon:
         if not doors:
             return self._ops_services()
         from cadtwist.services import webworker  # noqa: PLC0415 (only where HTTP is spoken)
+        from cadtwist.services.clusterparts import cluster_of, others_only  # noqa: PLC0415
 
         shared = [door for door in doors if kept is not None and config.web.workers and _is_plain(door)]
         services: list[IService] = []
@@ -246,14 +247,17 @@ class Daemon:
                 name: self.inherited.socket("listener", name) or webworker.listening_socket(door.interface, door.port)
                 for name, door in ((door_name(door), door) for door in shared)
             }
-            sockets = list(self._web_sockets.values())
-            services.append(webworker.WebWorkers(self.reactor, sockets, kept.owner, config.web, config.storage))
+            sockets, others = list(self._web_sockets.values()), others_only(config.cluster, doors)
+            services.append(webworker.WebWorkers(self.reactor, sockets, kept.owner, config.web, config.storage, others))
         inline = [door for door in doors if door not in shared]
         if inline:
             if kept is None:
                 site = webworker.reporting_site(self.reactor, self.reports, config.web)
             else:
-                site = webworker.web_site(self.reactor, kept.owner, kept.store, config.web, inline=True)
+                count, others = self.telemetry.account("cluster").count, others_only(config.cluster, doors)
+                cluster = cluster_of(self.reactor, others, time.time, count)
+                site = webworker.web_site(self.reactor, kept.owner, kept.store, config.web, True, cluster)
+                services += [] if cluster is None else [cluster]
             services += [self.doors.open(door, site) for door in inline]
         return services + self._ops_services()
 

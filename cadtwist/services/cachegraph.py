@@ -107,7 +107,7 @@ class CacheGraph:
         self._build_cache(gate, turn)
         self.owner: Any = LocalOwner(
             self.index, self.table.lookup, self.points.peek_many, self._schema_info, reports, query_limits(config.web),
-            OneByOne(self.reactor), self.catalog,
+            OneByOne(self.reactor), self.catalog, self._count_for_cluster,
         )  # fmt: skip
         self._build_services()
 
@@ -290,6 +290,9 @@ class CacheGraph:
     def _late_points(self, lane: int) -> int:
         """Return how many points the store found too old in a lane; in that lane's thread."""
         return int(self.store.writer(lane).counters()["late"]) if self.config.storage.kind == "whisper" else 0
+
+    def _count_for_cluster(self, what: str, amount: int) -> None:
+        self.telemetry.account("cluster").count(what, amount)
 
     def _schema_info(self, name: str) -> SchemaInfo:
         number = self.schemas.decide(name)

@@ -98,6 +98,10 @@ class CounterOwner:
         """See IOwner."""
         return self._local.catalog(question, arguments)
 
+    def tell(self, counts: dict[str, int]) -> None:
+        """See IOwner."""
+        self._local.tell(counts)
+
     def report(self, topic: str) -> object:
         """See IOwner."""
         return self._local.report(topic)
@@ -199,6 +203,10 @@ class JoinedOwner:
     def catalog(self, question: str, arguments: list[Any]) -> Any:
         """See IOwner."""
         return self._first.catalog(question, arguments)
+
+    def tell(self, counts: dict[str, int]) -> None:
+        """See IOwner."""
+        self._first.tell(counts)
 
     def report(self, topic: str) -> object:
         """See IOwner."""

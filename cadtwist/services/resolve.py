@@ -28,7 +28,7 @@ __all__ = ["OwnerSide", "RemoteOwner"]
 _REFUSED = "refused"
 _AT_ONCE_S = 0.001
 _MOST_SKIPPED = 64
-_METHODS = frozenset({"found", "resolve", "leaves", "catalog", "report"})
+_METHODS = frozenset({"found", "resolve", "leaves", "catalog", "report", "tell"})
 
 
 class _Question(msgspec.Struct, array_like=True, frozen=True):
@@ -164,6 +164,10 @@ class RemoteOwner(FrameProtocol):
     def catalog(self, question: str, arguments: list[Any]) -> Any:
         """See IOwner."""
         return self._ask(Any, "catalog", question, arguments)
+
+    def tell(self, counts: dict[str, int]) -> Any:
+        """See IOwner."""
+        return self._ask(Any, "tell", counts)
 
     def report(self, topic: str) -> Any:
         """See IOwner."""

@@ -13,20 +13,23 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IReactorProcess
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
-from cadtwist.config.model import StorageConfig, WebConfig
+from cadtwist.config.model import ClusterConfig, StorageConfig, WebConfig
 from cadtwist.interfaces import IStore
 from cadtwist.net.directsocket import DirectSocket
 from cadtwist.query.find import FindLimits
 from cadtwist.query.owner import IOwner, NoMetrics, QueryLimits
+from cadtwist.services.clusterparts import ClusterService, Tally, cluster_of
 from cadtwist.services.descriptors import file_limit
 from cadtwist.services.resolve import OwnerSide, RemoteOwner
 from cadtwist.services.slots import ChildProcess, Slot, child_environment
@@ -61,6 +64,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     listeners: tuple[tuple[int, int], ...]
     storage: StorageConfig
     web: WebConfig
+    cluster: ClusterConfig = ClusterConfig()
 
 
 def listening_socket(interface: str, port: int) -> socket.socket:
@@ -95,9 +99,14 @@ def reading_store(storage: StorageConfig) -> IStore:
     return WhisperStore(storage.root, schemas, options)
 
 
-def web_site(reactor: Any, owner: IOwner, store: IStore, web: WebConfig, inline: bool) -> ApiSite:
+def web_site(
+    reactor: Any, owner: IOwner, store: IStore, web: WebConfig, inline: bool, cluster: ClusterService | None = None
+) -> ApiSite:
     """Return the HTTP interface; `inline` in the owner's process, where a long render must let others run."""
-    return ApiSite(web_context(reactor, owner, store, web, inline), web.max_request_bytes, reactor=reactor)
+    context = web_context(reactor, owner, store, web, inline)
+    if cluster is not None:
+        context = replace(context, cluster=cluster.cluster)
+    return ApiSite(context, web.max_request_bytes, reactor=reactor)
 
 
 def web_context(
@@ -141,6 +150,7 @@ class WebWorkers(Service):
         owner: Any,
         web: WebConfig,
         storage: StorageConfig,
+        cluster: ClusterConfig | None = None,
         command: Sequence[str] = (sys.executable, "-m", "cadtwist.services.webworker"),
     ) -> None:
         self._reactor: Any = reactor
@@ -148,6 +158,7 @@ class WebWorkers(Service):
         self._owner = owner
         self._web = web
         self._storage = storage
+        self._cluster = cluster or ClusterConfig()
         self._command = list(command)
         self._slots: list[Slot] = []
 
@@ -175,7 +186,7 @@ class WebWorkers(Service):
         ours, theirs = socket.socketpair()
         descriptors = [_FIRST_LISTENER_FD, *range(OWNER_FD + 1, OWNER_FD + len(self._doors))]
         listeners = tuple((fd, int(door.family)) for fd, door in zip(descriptors, self._doors, strict=False))
-        config = WorkerConfig(listeners=listeners, storage=self._storage, web=self._web)
+        config = WorkerConfig(listeners=listeners, storage=self._storage, web=self._web, cluster=self._cluster)
         children: dict[int, Any] = {0: "w", 1: "r", 2: "r", OWNER_FD: theirs.fileno()}
         children.update({fd: door.fileno() for (fd, _), door in zip(listeners, self._doors, strict=True)})
         side = OwnerSide(self._owner, msgspec.msgpack.encode(config))
@@ -191,10 +202,17 @@ class WebWorkers(Service):
 def _serve(reactor: Any, owner: RemoteOwner, greeting: bytes) -> None:
     config = msgspec.msgpack.decode(greeting, type=WorkerConfig)
     owner.patience_s = config.web.find_timeout_s
-    site = web_site(reactor, owner, reading_store(config.storage), config.web, inline=False)
+    cluster = cluster_of(reactor, config.cluster, time.time, Tally(reactor, partial(_tell, owner)).count)
+    if cluster is not None:
+        cluster.startService()
+    site = web_site(reactor, owner, reading_store(config.storage), config.web, inline=False, cluster=cluster)
     for fd, family in config.listeners:
         reactor.adoptStreamPort(fd, family, site)
         os.close(fd)
+
+
+def _tell(owner: RemoteOwner, counts: dict[str, int]) -> None:
+    maybeDeferred(owner.tell, counts).addErrback(lambda _: None)  # an owner that is gone counts no more
 
 
 def main(reactor: Any) -> None:

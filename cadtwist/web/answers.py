@@ -16,8 +16,9 @@ from twisted.web.server import version as server_version
 
 from cadtwist.web.params import Params
 
-__all__ = ["Answer", "CrossOrigin", "header", "http_date", "json_answer", "send"]
+__all__ = ["NEVER_CACHED", "Answer", "CrossOrigin", "header", "http_date", "json_answer", "send"]
 
+NEVER_CACHED = "max-age=0, no-cache, no-store, must-revalidate, private"
 _WORTH_ZIPPING = 200
 _SERVER = f"Server: {server_version.decode('ascii')}"
 _ALLOWED_HEADERS = "origin, authorization, accept, content-type, x-dashboard-id, x-panel-id, x-grafana-org-id"

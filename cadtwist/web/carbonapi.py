@@ -78,7 +78,7 @@ async def multi_render(context: WebContext, params: Params) -> Answer:
         ranges.setdefault(Window(wish.start, wish.stop), {})[wish.name] = None
     if len(ranges) > _MOST_RANGES:
         raise RefusedError(400, f"Bad request (more than {_MOST_RANGES} ranges of time)")
-    sources = Sources(context, int(context.clock()))
+    sources = Sources(context, params.integer("now", int(context.clock())))
     found = {window: await sources.fetch(list(patterns), window) for window, patterns in ranges.items()}
     body = [
         encoded(VERSION_3, found[Window(wish.start, wish.stop)].get(wish.name, []),
@@ -143,5 +143,7 @@ async def capabilities(context: WebContext, params: Params) -> Answer:
     """`/_internal/capabilities`: which protocols we speak."""
     if asks_in_v3(params):
         return Answer(capabilities_v3(_PROTOCOLS, context.host), TYPE_V3)
-    told = {"supportedProtocols": _PROTOCOLS, "name": context.host, "likeSplittedRequests": True}
+    told = {
+        "supportedProtocols": _PROTOCOLS, "name": context.host, "likeSplittedRequests": True, "program": "cadtwist",
+    }  # fmt: skip
     return Answer(json.dumps(told).encode("ascii"), "application/json")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timezone, tzinfo
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -13,15 +13,47 @@ from cadtwist.interfaces import IStore
 from cadtwist.query.functions.registry import render_functions
 from cadtwist.query.functions.spec import Function
 from cadtwist.query.owner import IOwner, QueryLimits
-from cadtwist.web.answers import CrossOrigin
+from cadtwist.query.timeseries import TimeSeries, Window
+from cadtwist.web.answers import Answer, CrossOrigin
 
-__all__ = ["Slices", "WebContext", "answered"]
+__all__ = ["ICluster", "IScope", "Slices", "WebContext", "answered"]
 
 _SLICE_S = 0.05
 
 
 def _no_pause() -> None:
     return None
+
+
+class IScope(Protocol):
+    """The servers beside us, for one request."""
+
+    @property
+    def context(self) -> WebContext:
+        """What the doors need for this request: the cluster's names in place of ours."""
+
+    async def fetch(
+        self,
+        patterns: Sequence[str],
+        window: Window,
+        now: int,
+        local: Callable[[], Awaitable[dict[str, list[TimeSeries]]]],
+        breathe: Callable[[], Awaitable[None]],
+    ) -> dict[str, list[TimeSeries]]:
+        """Return the series of each pattern, sorted by name: ours, as `local` reads them, and all others'.
+
+        `breathe` lets others run in between.
+        """
+
+    def told(self, answer: Answer) -> Answer:
+        """Return the answer, marked if something is missing."""
+
+
+class ICluster(Protocol):
+    """The servers beside us."""
+
+    def scope(self, context: WebContext, header: Callable[[bytes], str | None]) -> IScope:
+        """Return them for one request; `header` gives its headers."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +63,7 @@ class WebContext:
     `pause` returns a Deferred that fires in a later turn of the reactor: an owner that renders inline gives it, so
     that no render holds the reactor longer than a twentieth of a second; a web process needs none.
     `graphite_version` is what clients adapt their requests to.  `host` is our name; `functions` are the render
-    functions by name.
+    functions by name.  `cluster` are the servers beside us, if any, `remote` the same for the request that is answered.
     """
 
     owner: IOwner
@@ -45,6 +77,8 @@ class WebContext:
     slice_s: float = _SLICE_S
     host: str = "localhost"
     functions: Mapping[str, Function] = field(default_factory=render_functions)
+    cluster: ICluster | None = None
+    remote: IScope | None = None
 
 
 async def answered(value: object) -> Any:

@@ -10,7 +10,7 @@ from cadtwist.query.consolidate import ConsolidationError, consolidated
 from cadtwist.query.evaluate import EvaluationError, Query, evaluate
 from cadtwist.query.timeseries import TimeSeries, Window
 from cadtwist.query.timespec import TimeSpecError, parse_time, zone_named
-from cadtwist.web.answers import Answer, http_date
+from cadtwist.web.answers import NEVER_CACHED, Answer, http_date
 from cadtwist.web.carbonapi import TYPE_V2, TYPE_V3, VERSION_2, VERSION_3, encoded, is_message, multi_render
 from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, RefusedError, invalid
@@ -30,7 +30,6 @@ _LONGEST_CACHED_S = 365 * 86400
 _LATEST = 0xFFFFFFFF  # the last second that files can tell
 _MAX_DIGITS = 12
 _CALLBACK_FORMATS = ("json", "dygraph", "rickshaw", "svg")
-_NEVER_CACHED = "max-age=0, no-cache, no-store, must-revalidate, private"
 
 
 @dataclass(frozen=True)
@@ -214,5 +213,5 @@ def _number(params: Params, key: str, kind: type[int | float], default: float) -
 
 
 def _cache_headers(cached_s: int, now: float) -> dict[str, str]:
-    control = f"max-age={cached_s}" if cached_s else _NEVER_CACHED
+    control = f"max-age={cached_s}" if cached_s else NEVER_CACHED
     return {"Expires": http_date(int(now + (cached_s or -1))), "Cache-Control": control}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -127,7 +128,11 @@ class Doors(Resource):
         params = parse_params(query, body, kind, header(request, b"accept"))
         params.method, params.tail, params.body = request.method.decode("ascii", "replace"), tail, body
         params.source = [(name, found) for key, name in _SOURCES if (found := header(request, key))]
-        return await door(self._context, params)
+        context = self._context
+        if context.cluster is None or params.last("local", "0") not in ("0", ""):
+            return await door(context, params)
+        scope = context.cluster.scope(context, partial(header, request))
+        return scope.told(await door(scope.context, params))
 
     def _refuse(self, failure: Failure, request: Request) -> Answer | Failure:
         """Turn an error into the answer that tells it."""

@@ -39,9 +39,15 @@ class Sources:
         self._at_once = _FILES_AT_FIRST
 
     async def fetch(self, patterns: Sequence[str], window: Window) -> dict[str, list[TimeSeries]]:
-        """Return the series of each pattern, sorted by name."""
-        context = self._context
+        """Return the series of each pattern, sorted by name: ours, and those of the cluster."""
+        remote = self._context.remote
         window = Window(*(min(max(moment, 0), _LATEST) for moment in window))
+        if remote is None:
+            return await self._ours(patterns, window)
+        return await remote.fetch(patterns, window, self._now, lambda: self._ours(patterns, window), self.breathe)
+
+    async def _ours(self, patterns: Sequence[str], window: Window) -> dict[str, list[TimeSeries]]:
+        context = self._context
         resolution: Resolution = await answered(context.owner.resolve(list(patterns), window.start, window.end))
         waiting = self._new(patterns, resolution, window)
         low = 0

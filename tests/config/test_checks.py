@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.checks import faults
+from cadtwist.config.clustermodel import ClusterConfig
 from cadtwist.config.model import Config, Listener, StagesConfig, TagsConfig, TlsConfig, WalConfig
 
 
@@ -36,6 +37,14 @@ class FaultsTests(SynchronousTestCase):
             [place for place, _ in found], [("stages", "blacklist"), ("stages", "whitelist"), ("tags", "url")]
         )
         self.assertEqual(list(faults(Config(tags=TagsConfig(enabled=False, url="")))), [])
+
+    def test_servers_of_a_cluster(self) -> None:
+        good = ("h:80", "http://h/prefix/?format=pickle&local=0&noTags=1", "[::1]:8080?format=carbonapi_v3_pb", "h")
+        self.assertEqual(list(faults(Config(cluster=ClusterConfig(servers=good, forward_headers=("X-Token",))))), [])
+        bad = ("", ":80", "h:x", "http://u:p@h", "h?format=json", "h?color=red", "h#x", "h:99999")
+        found = list(faults(Config(cluster=ClusterConfig(servers=bad, forward_headers=("a b", "X:y")))))
+        places = [("cluster", "servers")] * 8 + [("cluster", "forward_headers")] * 2
+        self.assertEqual([place for place, _ in found], places)
 
     def test_the_log_holds_two_segments(self) -> None:
         small = WalConfig(segment_bytes=1 << 20, max_bytes=1 << 20)

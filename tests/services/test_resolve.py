@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import msgspec
 from hypothesis import given, settings
@@ -67,6 +68,15 @@ class ResolveTests(SynchronousTestCase):
             self.pair.pump(cut)
             for answer, expected in asked:
                 self.assertEqual(self.successResultOf(answer), expected)
+
+    def test_what_readers_count_is_told(self):
+        counted = []
+        pair = Pair(replace(self.local, count=lambda what, amount: counted.append((what, amount))))
+        told = pair.here.tell({"partial_answers": 2, "other": 1})
+        pair.pump()
+        self.assertIsNone(self.successResultOf(told))
+        self.assertEqual(counted, [("partial_answers", 2), ("other", 1)])
+        self.local.tell({"nobody": 1})
 
     def test_faults(self):
         broad, wrong = self.pair.here.find(["**", "**"]), self.pair.here.resolve(None, 0, 1)
