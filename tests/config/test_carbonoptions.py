@@ -28,6 +28,7 @@ class TableTests(SynchronousTestCase):
     def test_the_model_is_in_reach_of_carbon_conf(self) -> None:
         targets = {row.target for row in CARBON_OPTIONS.values()}
         own = {"program", "instance", "schemas", "aggregation", "storage.kind", "stages.normalise_tags"}
+        own |= {"writer.low_fruit_rate"}
         effects = {"stages.blacklist", "stages.whitelist", "wal.directory", "log.directory"}
         others = {row.path for row in (*RELAY_OPTIONS, *ISTAT_OPTIONS)} | {"stages.rewrite", "stages.post_rewrite"}
         missing = {
