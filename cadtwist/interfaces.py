@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from cadtwist.errors import StorageError
     from cadtwist.model.series import Series
     from cadtwist.model.summary import SummaryBatch
+    from cadtwist.model.summaryjob import StatisticKey, SummaryJob
     from cadtwist.model.writejob import WriteJob
 
-__all__ = ["IBulkReader", "IDestination", "IHolder", "ISink", "IStage", "IStore", "ISummarySink"]
+__all__ = ["IBulkReader", "IDestination", "IHolder", "ISink", "IStage", "IStore", "ISummarySink", "ISummaryStore"]
 
 
 class ISink(Interface):
@@ -103,3 +104,13 @@ class IBulkReader(IStore):
         names: Sequence[str], start: int, end: int, now: int, most: int
     ) -> list[Series | StorageError | None]:
         """Return for each name what `fetch` returns or raises; TooManyPointsError beyond `most` values altogether."""
+
+
+class ISummaryStore(Interface):
+    """Keeps summaries of minutes for some days.  Both methods block on files; one thread at a time."""
+
+    def write(job: SummaryJob) -> None:
+        """Store a `SummaryJob`, all of it or (StorageError) nothing; a minute that is there already is added to."""
+
+    def fetch(key: StatisticKey, start: int, end: int) -> SummaryBatch:
+        """Return the minutes of a statistic that begin within [start, end), in order; the ids mean nothing."""

@@ -6,12 +6,13 @@ import hashlib
 import hmac
 import math
 import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
 
 from cadtwist.model.badinput import EXCERPT_BYTES, BadInput
-from cadtwist.model.partial import KINDS, Partial, PartialPath, read_value
+from cadtwist.model.partial import KINDS, MAX_PATH, Partial, is_path, read_value
 
 __all__ = [
     "MAX_PARTIALS",
@@ -21,6 +22,7 @@ __all__ = [
     "MalformedError",
     "Put",
     "error_body",
+    "put_body",
     "read_datagrams",
     "read_put",
 ]
@@ -28,7 +30,8 @@ __all__ = [
 MAX_PARTIALS = 100_000
 """More in one PUT are refused."""
 
-MAX_PATH = 1024
+_MOST_CHECKED = 10_000
+_MOST_WHOLE = 1 << 53
 _KEY = re.compile(r"([^.]+)\.([0-9a-f]{40})|([^_]+)_([0-9a-f]{40})")
 _NUMBERS = ("sum", "cnt", "max", "min", "fst", "lst", "top", "bot")
 
@@ -61,15 +64,28 @@ class Datagram(NamedTuple):
 
 
 class DattssKeys:
-    """Signs and checks keys: `UID.SIGNATURE`, or `ID_SIGNATURE` as v1 has them; `secret` is DATTSS_HMAC."""
+    """Signs and checks keys: `UID.SIGNATURE`, or `ID_SIGNATURE` as v1 has them.
 
-    def __init__(self, secret: str, salt_space: int = 604_800) -> None:
+    `secret` is DATTSS_HMAC, `first_secret` DATTSS_SECRET, which signs those of v1; empty = the same.
+    """
+
+    def __init__(self, secret: str, first_secret: str = "", salt_space: int = 604_800) -> None:
         self._secret = secret.encode()
+        self._first_secret = (first_secret or secret).encode()
         self._salt_space = salt_space
+        self._checked: dict[str, str] = {}
 
     def hash(self, *texts: str) -> str:
         """Return the hexadecimal HMAC-SHA1 of texts put together."""
-        return hmac.new(self._secret, "".join(texts).encode(), hashlib.sha1).hexdigest()
+        return self._signature(self._secret, "".join(texts))
+
+    @staticmethod
+    def _signature(secret: bytes, text: str) -> str:
+        return hmac.new(secret, text.encode("utf-8", "surrogatepass"), hashlib.sha1).hexdigest()
+
+    def is_signed(self, signature: str, *texts: str) -> bool:
+        """Tell whether a signature is the hash of texts; in the same time for all."""
+        return hmac.compare_digest(self.hash(*texts).encode(), signature.encode("utf-8", "surrogatepass"))
 
     def salt(self, text: str) -> int:
         """Return the number by which a document is placed."""
@@ -81,17 +97,30 @@ class DattssKeys:
 
     def user(self, key: object) -> str:
         """Return whose key this is; AuthError where it is nobody's."""
-        match = _KEY.fullmatch(key) if isinstance(key, str) and len(key) <= MAX_PATH else None
+        if not isinstance(key, str):
+            raise AuthError("Authentication Error")
+        user = self._checked.get(key)
+        if user is not None:
+            return user
+        match = _KEY.fullmatch(key) if len(key) <= MAX_PATH else None
         if match is None:
             raise AuthError("Authentication Error")
         user, signature = (match[1], match[2]) if match[1] else (match[3], match[4])
-        if not hmac.compare_digest(self.hash(user), signature):
+        secret = self._secret if match[1] else self._first_secret
+        if not hmac.compare_digest(self._signature(secret, user), signature):
             raise AuthError("Authentication Error")
+        if len(self._checked) >= _MOST_CHECKED:
+            self._checked.clear()
+        self._checked[key] = user
         return user
 
+    def is_first(self, key: object) -> bool:
+        """Tell whether a key has the form of v1, be it good or not."""
+        return isinstance(key, str) and "." not in key and "_" in key
 
-def read_put(body: bytes, strict: bool = False) -> Put:
-    """Return what the body of a PUT /agg says.
+
+def read_put(body: bytes, strict: bool = False, prefix: bool = True) -> Put:
+    """Return what the body of a PUT /agg says; `prefix`: the process of v1 is the first part of its paths.
 
     A partial that cannot be one is left out and noted; `strict`: it makes the whole malformed, as the original has
     it.  MalformedError where the body is no JSON, or an array is missing.
@@ -111,7 +140,7 @@ def read_put(body: bytes, strict: bool = False) -> Put:
     for kind in KINDS:
         found[kind] = []
         for each in parts[kind]:
-            partial = _partial(kind, each, "nam" if process else "pth", process)
+            partial = _partial(kind, each, "nam" if process else "pth", process if prefix else "")
             if isinstance(partial, Partial):
                 found[kind].append(partial)
             elif strict:
@@ -126,7 +155,7 @@ def _process(document: dict[str, Any]) -> tuple[str, float | None]:
     if "nam" not in document:
         return "", None
     name, uptime = document["nam"], document.get("upt")
-    if not isinstance(name, str) or not _is_path(name) or uptime is None or not _is_number(uptime):
+    if not isinstance(name, str) or not is_path(name) or uptime is None or not _is_number(uptime):
         raise MalformedError("Malformed request")
     return name, float(uptime)
 
@@ -135,20 +164,16 @@ def _partial(kind: str, given: Any, path_key: str, process: str) -> Partial | Ba
     if not isinstance(given, dict):
         return _bad("fields", given)
     path = given.get(path_key)
-    if not isinstance(path, str) or not _is_path(path):
+    if not isinstance(path, str) or not is_path(path):
         return _bad("name", path)
     if not all(_is_number(given.get(name)) for name in _NUMBERS) or given["cnt"] < 0:
         return _bad("value", path)
     percentile = given.get("pct", 0.1)
     if not _is_number(percentile) or not 0.0 <= percentile <= 1.0:
         return _bad("value", path)
-    numbers = {name: given[name] for name in _NUMBERS}
+    numbers = {name: _within(given[name]) for name in _NUMBERS}
     name = f"{process}.{path}" if process else path
     return Partial(typ=kind, pth=name, pct=percentile, emp=given.get("emp") is True, **numbers)
-
-
-def _is_path(text: str) -> bool:
-    return len(text) <= MAX_PATH and PartialPath.fullmatch(text) is not None
 
 
 def _is_number(value: object) -> bool:
@@ -160,15 +185,29 @@ def _is_number(value: object) -> bool:
         return False
 
 
+def _within(value: float) -> float:
+    """Return a number as one that logs and stores can hold."""
+    return float(value) if isinstance(value, int) and abs(value) > _MOST_WHOLE else value
+
+
 def _bad(kind: str, shown: object) -> BadInput:
     return BadInput(kind, str(shown).encode("utf-8", "replace")[:EXCERPT_BYTES])
 
 
-def read_datagrams(data: bytes, keys: DattssKeys) -> tuple[list[Datagram], list[BadInput]]:
+def put_body(partials: Iterable[Partial]) -> bytes:
+    """Return the body of a PUT /agg, as v2 has it."""
+    parts: dict[str, list[Partial]] = {kind: [] for kind in KINDS}
+    for partial in partials:
+        parts[partial.typ].append(partial)
+    return msgspec.json.encode({"prt": parts})
+
+
+def read_datagrams(
+    data: bytes, keys: DattssKeys, prefix: bool = True
+) -> tuple[list[Datagram], list[BadInput]]:
     """Return the values of datagrams, one a line: `KEY:PROCESS:STAT:VALUE`; and what was wrong."""
     found: list[Datagram] = []
     bad: list[BadInput] = []
-    users: dict[str, str] = {}
     for line in data.split(b"\n"):
         if not line.strip():
             continue
@@ -179,12 +218,12 @@ def read_datagrams(data: bytes, keys: DattssKeys) -> tuple[list[Datagram], list[
             continue
         key, process, stat, text = fields
         value = read_value(text)
-        path = f"{process}.{stat}"
-        if value is None or not _is_path(path) or not process or not stat:
+        path = f"{process}.{stat}" if prefix else stat
+        if value is None or not is_path(path) or not process or not stat:
             bad.append(BadInput("value" if value is None else "name", excerpt))
             continue
         try:
-            user = users.get(key) or users.setdefault(key, keys.user(key))
+            user = keys.user(key)
         except AuthError:
             bad.append(BadInput("auth", excerpt))
             continue

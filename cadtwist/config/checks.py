@@ -50,6 +50,7 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
             if fault is not None:
                 yield ("stages", name, number), f"{rule.pattern!r} to {rule.replacement!r} is not usable: {fault}"
     yield from _istat(config)
+    yield from _dattss_faults(config)
     yield from relay_faults(config)
     yield from accumulator_faults(config)
     yield from form_faults(config)
@@ -80,6 +81,26 @@ def _cluster_faults(cluster: ClusterConfig) -> Iterator[tuple[Place, str]]:
             yield ("cluster", "forward_headers"), f"{name!r} is no name of a header"
 
 
+def _dattss_faults(config: Config) -> Iterator[tuple[Place, str]]:
+    dattss = config.dattss
+    if dattss is None:
+        for number, listener in enumerate(config.listeners):
+            if listener.protocol == "dattss":
+                yield ("listeners", number), "a listener of protocol dattss needs [dattss]"
+        return
+    if not dattss.secret:
+        yield ("dattss", "secret"), "must be given: it signs the keys of users"
+    if not config.listeners_of("dattss"):
+        yield ("dattss",), "there is no listener of protocol dattss"
+    if config.processes.workers > 1:
+        yield ("processes", "workers"), "more than one only without [dattss]: all of a user is in one process"
+    names = [node.name for node in dattss.nodes]
+    if names and dattss.node not in names:
+        yield ("dattss", "node"), f"{dattss.node!r} is none of the nodes {', '.join(names)}"
+    if len(set(names)) < len(names):
+        yield ("dattss", "nodes"), "a node is there twice"
+
+
 def _socket(listener: Listener) -> str:
     """Return what two listeners cannot share."""
     if listener.transport != "http":
@@ -97,7 +118,7 @@ def _listener_fault(listener: Listener) -> str | None:
         return f"{listener.protocol} is not spoken over http"
     if listener.transport != "udp":
         return None
-    if listener.protocol != "line":
+    if listener.protocol not in ("line", "dattss"):
         return f"{listener.protocol} is not spoken over udp"
     if listener.tls is not None or listener.proxy_protocol:
         return "tls and proxy_protocol are for streams, not for udp"

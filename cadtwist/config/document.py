@@ -23,9 +23,8 @@ __all__ = ["carbon_sample", "main", "native_sample", "options_document"]
 
 _WIDTH = 110
 _LISTS = ("listeners", "schemas", "aggregation", "relays", "destinations", "accumulators")
-_UNSHOWN = (
-    *_LISTS, "istat.", "health_metrics", "aggregator", "aggregate_rules", "stages.rewrite", "stages.post_rewrite"
-)  # fmt: skip
+_OPTIONAL = ("istat.", "health_metrics", "aggregator", "dattss")
+_UNSHOWN = (*_LISTS, *_OPTIONAL, "aggregate_rules", "stages.rewrite", "stages.post_rewrite")
 _SHARED = {
     "relay": "the options of folders, process, listeners and receiving that [cache] shows",
     "aggregator": "those options of [cache], and how [relay] sends,",

@@ -19,6 +19,7 @@ from msgspec import Struct
 from cadtwist.config.accumulatormodel import AccumulatorConfig
 from cadtwist.config.aggregatormodel import AggregatorConfig
 from cadtwist.config.clustermodel import ClusterConfig
+from cadtwist.config.dattssmodel import DattssConfig
 from cadtwist.config.istatmodel import IstatConfig
 from cadtwist.config.relaymodel import (
     DestinationConfig,
@@ -63,7 +64,7 @@ __all__ = [
     "WriterConfig",
 ]
 
-Protocol = Literal["line", "pickle", "protobuf", "cachequery", "http", "ops", "proxyadmin"]
+Protocol = Literal["line", "pickle", "protobuf", "cachequery", "http", "ops", "proxyadmin", "dattss"]
 Transport = Literal["tcp", "udp", "unix", "endpoint", "http"]
 Strategy = Literal["sorted", "timesorted", "max", "bucketmax", "naive", "random"]
 
@@ -286,7 +287,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     None = datapoints are not kept here (then wal, writer, storage, schemas and aggregation are not read).  `relays`
     send datapoints on to `destinations`.  `health_metrics` None = off.  `aggregator` None = nothing is aggregated
     (then `aggregate_rules` only matter to groups that are `aggregated`).  `accumulators` are Cadent's.  `istat` None =
-    no counter daemon is part of it.
+    no counter daemon is part of it, `dattss` None = no DaTtSs server.
     """
 
     program: str = "cadtwist"
@@ -323,6 +324,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ops: OpsConfig = OpsConfig()
     processes: ProcessesConfig = ProcessesConfig()
     istat: IstatConfig | None = None
+    dattss: DattssConfig | None = None
 
     def listeners_of(self, protocol: Protocol) -> tuple[Listener, ...]:
         """Return the doors that speak `protocol`, in their order."""

@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
+from cadtwist.config.dattssoptions import DATTSS_OPTIONS
 from cadtwist.config.istatoptions import ISTAT_OPTIONS
 from cadtwist.config.model import Config
 from cadtwist.config.optionrow import GIB, PORT_MAX, Option
@@ -28,7 +29,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("user", "user to become after the listeners are open; empty = stay"),
     Option("pid_directory", "folder of the pid file of the legacy commands; empty = none"),
     Option("listeners.protocol", "what is spoken"),
-    Option("listeners.transport", "tcp, udp (line only), unix, endpoint, or http (line only: POST)"),
+    Option("listeners.transport", "tcp, udp (line and dattss), unix, endpoint, or http (line only: POST)"),
     Option("listeners.interface", "IPv4 or IPv6 address to listen on (tcp, udp, http); of `ops` 127.0.0.1 by default"),
     Option("listeners.port", "port to listen on (tcp, udp, http)", "port", 0, PORT_MAX),
     Option("listeners.path", "path of the unix socket (unix) or of the URL (http)"),
@@ -164,6 +165,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     *RELAY_OPTIONS,
     *ISTAT_OPTIONS,
+    *DATTSS_OPTIONS,
 )
 
 

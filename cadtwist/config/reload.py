@@ -22,7 +22,7 @@ LISTS = ("stages.blacklist", "stages.whitelist", "stages.rewrite", "stages.post_
 """What the files of lists and rules about names hold."""
 
 
-_WHOLE = ("listeners", "relays", "destinations", "health_metrics", "accumulators")
+_WHOLE = ("listeners", "relays", "destinations", "health_metrics", "accumulators", "dattss")
 
 
 class Change(Struct, frozen=True):

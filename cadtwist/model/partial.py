@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-__all__ = ["DEFAULT_PERCENTILE", "KINDS", "Partial", "PartialPath", "merged", "minute", "partial_of", "read_value"]
+__all__ = [
+    "DEFAULT_PERCENTILE", "KINDS", "MAX_PATH", "Partial", "PartialPath", "is_path", "merged", "minute", "partial_of",
+    "read_value",
+]  # fmt: skip
 
 KINDS = ("c", "g", "ms")
 """Counter, gauge, timer."""
@@ -16,6 +19,9 @@ KINDS = ("c", "g", "ms")
 DEFAULT_PERCENTILE = 0.1
 PartialPath = re.compile(r"[A-Za-z0-9\-_.:]+")
 """What a path consists of."""
+
+MAX_PATH = 1024
+"""A longer one is none."""
 
 _VALUE = re.compile(r"(-?[0-9]{1,18})(c|ms|g)(!?)", re.ASCII)
 
@@ -38,6 +44,11 @@ class Partial(Struct, frozen=True, kw_only=True):
     top: float
     bot: float
     emp: bool = False
+
+
+def is_path(text: str) -> bool:
+    """Tell whether a text is a path."""
+    return len(text) <= MAX_PATH and PartialPath.fullmatch(text) is not None
 
 
 def read_value(text: str) -> tuple[int, str, bool] | None:

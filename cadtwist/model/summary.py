@@ -18,8 +18,9 @@ class SummaryBatch:
 
     Row i says of the metric `ids[i]`: since `timestamps[i]` (epoch seconds) there were `counts[i]` values; `sums` and
     `sumsqs` are the sums of them and of their squares, `minima` and `maxima` the smallest and greatest.  `firsts` and
-    `lasts` are the earliest and the latest value, only where the maker knows them.  A count is a whole number in a
-    float64, or not whole where values carried weights.
+    `lasts` are the earliest and the latest value, only where the maker knows them.  `tops` and `bottoms` are the values
+    that a share `shares` (0 to 1) of all exceed, or stay below; only partial aggregates have them.  A count is a whole
+    number in a float64, or not whole where values carried weights.
     """
 
     ids: Ids
@@ -31,6 +32,9 @@ class SummaryBatch:
     maxima: Floats
     firsts: Floats | None = None
     lasts: Floats | None = None
+    tops: Floats | None = None
+    bottoms: Floats | None = None
+    shares: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -45,9 +49,11 @@ class SummaryBatch:
             self.sumsqs[rows],
             self.minima[rows],
             self.maxima[rows],
-            None if self.firsts is None else self.firsts[rows],
-            None if self.lasts is None else self.lasts[rows],
+            *(None if ends is None else ends[rows] for ends in self._optional()),
         )
+
+    def _optional(self) -> tuple[Floats | None, ...]:
+        return self.firsts, self.lasts, self.tops, self.bottoms, self.shares
 
     def means(self) -> Floats:
         """Return sum / count of each row, 0 where nothing was counted."""

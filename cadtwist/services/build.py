@@ -57,6 +57,7 @@ from cadtwist.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from cadtwist.services.cachegraph import CacheGraph
+    from cadtwist.services.dattss import DattssGraph
     from cadtwist.services.istat import IstatDaemon
     from cadtwist.services.ops import RelayOps
 
@@ -86,7 +87,7 @@ class Daemon:
         served: bool = False,
         orphans: TextSequence[str] = (),
     ) -> None:
-        if config.cache is None and not config.relays and config.istat is None:
+        if not (config.cache or config.relays or config.istat or config.dattss):
             text = "there is neither a cache nor a relay nor a counter daemon in this configuration"
             raise ConfigError([f"{config.program}: {text}"])
         self.reactor = reactor
@@ -105,6 +106,7 @@ class Daemon:
         self._web_sockets: dict[str, socket.socket] = {}
         self._priming: CooperativeTask[Any] | None = None
         self.ops: RelayOps | None = None
+        self.dattss: DattssGraph | None = None
         self._build_graph(orphans, served)
         self._build_doors(served)
         self.service = self._sequence()
@@ -132,6 +134,10 @@ class Daemon:
                 self.ops = RelayOps(self, self.relayed)
         self.writers = Writers(self._writer)
         self.writers.prepare(config)
+        if config.dattss is not None:
+            from cadtwist.services.dattss import DattssGraph  # noqa: PLC0415 (only where it is wanted)
+
+            self.dattss = DattssGraph(self.reactor, config.dattss, telemetry)
         self.chains = self._made_chains(config)
         self.chains.hold()
 
@@ -201,6 +207,7 @@ class Daemon:
             self.writers.service,
             *([] if self.relayed is None else self.relayed.services()),
             *([] if self.istat is None else [self.istat.service]),
+            *self._dattss_services(),
             Every("sweep", self.reactor, SWEEP_S, self._sweep),
             Step("floods", None, self._finish_floods),
             self.flusher,
@@ -275,6 +282,18 @@ class Daemon:
         return ops.services() + [
             self.doors.open(door, factories[door.protocol]) for door in config.listeners if door.protocol in factories
         ]
+
+    def _dattss_services(self) -> list[IService]:
+        """Return the parts of a DaTtSs server, its doors behind them."""
+        if self.dattss is None:
+            return []
+        parts = self.dattss.services()
+        for door in self.config.listeners_of("dattss"):
+            if door.transport == "udp":
+                parts += self.doors.datagrams(door, self.dattss.datagrams(door_name(door)))
+            else:
+                parts.append(self.doors.open(door, self.dattss.site))
+        return parts
 
     def _timers(self) -> list[IService]:
         own, local = self.config.self_metrics, self.config.local_stats

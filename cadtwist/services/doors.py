@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SHARED", "CacheAnswers", "Doors", "listener_for"]
 
-SHARED = ("http", "ops", "proxyadmin")
+SHARED = ("http", "ops", "proxyadmin", "dattss")
 """Protocols of doors at which people and programs ask: the composition root opens them."""
 
 LAST_READS_S = 0.1
@@ -232,9 +232,11 @@ class Doors:
         return factory
 
     def _datagrams(self, door: Listener) -> list[IService]:
+        return self.datagrams(door, self.receivers.datagrams(door))
+
+    def datagrams(self, door: Listener, intake: Any) -> list[IService]:
         """Return a reader for each socket that was passed to us, else one for a socket of our own."""
         limits = self.config.limits
-        intake = self.receivers.datagrams(door)
 
         def reader(bound: Any) -> DatagramReader:
             return DatagramReader(self.reactor, bound, intake, limits.udp_ring_bytes)

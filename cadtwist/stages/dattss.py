@@ -8,30 +8,42 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
+from cadtwist.model.partial import KINDS, Partial, merged, minute
+from cadtwist.model.summaryjob import Kept
 
-from cadtwist.model.batch import NO_ID, Ids
-from cadtwist.model.partial import KINDS, Partial, minute
-from cadtwist.model.summary import SummaryBatch
-
-__all__ = ["WINDOW_S", "Environment", "Statistic", "summaries_of"]
+__all__ = ["WINDOW_S", "Environment", "MinuteRow", "Statistic", "plain"]
 
 WINDOW_S = 60.0
 """The minute over which averages go, and after which clean partials leave."""
 
+_MOST_APART = 60
+_TOGETHER_S = 1.0
+"""Of one statistic, so many partials stand alone; beyond, those that come within a second are put together."""
+
+_MOST_PROCESSES = 10_000
+_DIRTY, _UNDER_WAY, _CLEAN = range(3)
+_EXACT = 2.0**53
+
 Entry = dict[str, Any]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Received:
     partial: Partial
     at: float
-    dirty: bool = True
+    state: int = _DIRTY
 
 
-@dataclass
+class MinuteRow(NamedTuple):
+    """What is to be stored of one statistic."""
+
+    minute: Partial
+    kept: Kept
+
+
+@dataclass(slots=True)
 class Statistic:
     """One statistic of one type: its partials of the last minute, oldest first, and what is known of it."""
 
@@ -41,11 +53,26 @@ class Statistic:
     total: float = 0.0
     last: float | None = None
     emphasis: bool = False
+    seen: float = 0.0
+
+    def take(self, partial: Partial, now: float, state: int) -> bool:
+        """Take a partial; False when it became part of the one before."""
+        self.slide(now)
+        rolling = self.rolling
+        self.last, self.seen = partial.lst, now
+        if state == _DIRTY:
+            self.total += partial.sum
+        newest = rolling[-1] if len(rolling) >= _MOST_APART else None
+        if newest is not None and newest.state == state and now - newest.at < _TOGETHER_S:
+            newest.partial = merged(newest.partial, partial)
+            return False
+        rolling.append(_Received(partial, now, state))
+        return True
 
     def slide(self, now: float) -> None:
         """Let go of what is older than a minute and already part of a stored one."""
         rolling = self.rolling
-        while rolling and not rolling[0].dirty and now - rolling[0].at >= WINDOW_S:
+        while rolling and rolling[0].state == _CLEAN and now - rolling[0].at >= WINDOW_S:
             rolling.popleft()
 
     def entry(self) -> Entry:
@@ -56,86 +83,142 @@ class Statistic:
         shown: Entry = {"typ": self.kind, "pth": self.path, "emp": self.emphasis}
         total = sum(each.sum for each in partials)
         if self.kind == "c":
-            return {**shown, "sum": self.total, "avg": f"{total / WINDOW_S:.2f}"}
+            return {**shown, "sum": plain(self.total), "avg": f"{total / WINDOW_S:.2f}"}
         count = sum(each.cnt for each in partials)
         if self.kind == "g":
-            shown["lst"] = self.last
+            shown["lst"] = plain(self.last)
         shown["avg"] = f"{total / count:.2f}" if count else None
-        shown["max"] = max(each.max for each in partials) if partials else None
-        shown["min"] = min(each.min for each in partials) if partials else None
+        shown["max"] = plain(max(each.max for each in partials)) if partials else None
+        shown["min"] = plain(min(each.min for each in partials)) if partials else None
         return shown
+
+    def commit(self, now: float) -> MinuteRow | None:
+        """Return the minute of what is in none yet; it is under way after that."""
+        self.slide(now)
+        fresh = [each for each in self.rolling if each.state == _DIRTY]
+        if not fresh:
+            return None
+        for each in fresh:
+            each.state = _UNDER_WAY
+        found = minute([each.partial for each in fresh])
+        self.emphasis = any(each.partial.emp for each in self.rolling)
+        return MinuteRow(found, Kept(self.total, self.last, self.emphasis, int(self.seen)))
+
+    def settle(self, state: int) -> None:
+        """End what is under way: it is stored (clean), or is to be stored another time (dirty)."""
+        for each in self.rolling:
+            if each.state == _UNDER_WAY:
+                each.state = state
 
 
 class Environment:
     """All statistics of one user.  Reactor thread; times are epoch seconds.
 
-    `most` bounds the statistics; partials of further ones are counted in `refused`.
+    `most` bounds the statistics; partials of further ones are counted in `refused`.  `waiting` is the number of
+    partials that are in no stored minute yet.
     """
 
     def __init__(self, most: int = 1_000_000) -> None:
         self.statistics: dict[tuple[str, str], Statistic] = {}
-        self.last = 0.0
-        self.dirty = False
         self.refused = 0
+        self.waiting = 0
         self._most = most
+        self._dirty: dict[int, Statistic] = {}
+        self._under_way: list[Statistic] = []
+        self._under_way_partials = 0
         self._uptimes: dict[str, float] = {}
 
-    def take(self, partials: Iterable[Partial], now: float) -> None:
-        """Take the partials of one PUT."""
-        self.last, self.dirty = now, True
-        self.tick(now)
+    @property
+    def dirty(self) -> bool:
+        """Whether something is to be stored."""
+        return bool(self._dirty)
+
+    def take(self, partials: Iterable[Partial], now: float, stored: bool = False) -> int:
+        """Take the partials of one PUT; return how many found no room.
+
+        `stored`: an earlier life has stored them, they only matter to averages.
+        """
+        refused = 0
         for partial in partials:
             found = self._statistic(partial.typ, partial.pth)
             if found is None:
-                self.refused += 1
+                refused += 1
                 continue
-            found.rolling.append(_Received(partial, now))
-            found.total += partial.sum
-            found.last = partial.lst
+            found.take(partial, now, _CLEAN if stored else _DIRTY)
+            if not stored:
+                self._dirty[id(found)] = found
+                self.waiting += 1
+        self.refused += refused
+        return refused
 
     def restarted(self, process: str, uptime_s: float) -> bool:
-        """Take note of a process' uptime; if it is less than before, forget the state of the process."""
-        before, self._uptimes[process] = self._uptimes.get(process, 0.0), uptime_s
+        """Take note of a process' uptime; if it is less than before, forget the state of the process.
+
+        What is in no stored minute yet is stored nevertheless.
+        """
+        before = self._uptimes.get(process, 0.0)
+        self.note_uptime(process, uptime_s)
         if uptime_s >= before:
             return False
         for key in [key for key in self.statistics if key[1].startswith(f"{process}.")]:
-            del self.statistics[key]
+            self.statistics.pop(key).total = 0.0
         return True
 
-    def tick(self, now: float) -> None:
-        """Let averages decay while nothing comes."""
-        for statistic in self.statistics.values():
-            statistic.slide(now)
+    def note_uptime(self, process: str, uptime_s: float) -> None:
+        """Take note of it, whatever it was before; those heard of last are remembered."""
+        self._uptimes.pop(process, None)
+        self._uptimes[process] = uptime_s
+        if len(self._uptimes) > _MOST_PROCESSES:
+            del self._uptimes[next(iter(self._uptimes))]
 
-    def status(self) -> dict[str, list[Entry]]:
-        """Return the current state by type, each sorted by path."""
+    def status(self, now: float) -> dict[str, list[Entry]]:
+        """Return the current state by type, each sorted by path; averages decay while nothing comes."""
         found: dict[str, list[Entry]] = {kind: [] for kind in KINDS}
         for statistic in sorted(self.statistics.values(), key=lambda each: each.path):
+            statistic.slide(now)
             found[statistic.kind].append(statistic.entry())
         return found
 
-    def restore(self, status: dict[str, list[Entry]]) -> None:
-        """Begin with the state that was stored before a restart."""
-        for kind in KINDS:
-            for entry in status.get(kind, ()):
-                found = self._statistic(kind, str(entry["pth"]))
-                if found is not None:
-                    found.total = float(entry.get("sum") or 0.0)
-                    found.last = entry.get("lst")
-                    found.emphasis = bool(entry.get("emp"))
+    def restore(self, kind: str, path: str, kept: Kept) -> None:
+        """Begin with what was stored of a statistic before a restart."""
+        found = self._statistic(kind, path)
+        if found is not None:
+            found.total, found.last, found.emphasis, found.seen = kept.total, kept.last, kept.emphasis, kept.seen
 
-    def commit(self, now: float) -> list[Partial]:
-        """Return the minute of each statistic that has partials in none yet; they are clean after that."""
+    def commit(self, now: float) -> list[MinuteRow]:
+        """Return the minute of each statistic that has partials in none yet; `settle` says what became of it."""
         found = []
-        for statistic in self.statistics.values():
-            statistic.slide(now)
-            fresh = [each for each in statistic.rolling if each.dirty]
-            if fresh:
-                found.append(minute([each.partial for each in fresh]))
-            for each in fresh:
-                each.dirty = False
-        self.dirty = False
+        self._under_way, self._dirty = list(self._dirty.values()), {}
+        self._under_way_partials, self.waiting = self.waiting, 0
+        for statistic in self._under_way:
+            row = statistic.commit(now)
+            if row is not None:
+                found.append(row)
         return found
+
+    def settle(self, stored: bool) -> int:
+        """End the last commit: its minutes are `stored`, or have to be another time.  Return their partials."""
+        for statistic in self._under_way:
+            statistic.settle(_CLEAN if stored else _DIRTY)
+            if not stored:
+                self._dirty[id(statistic)] = statistic
+        partials, self._under_way, self._under_way_partials = self._under_way_partials, [], 0
+        if stored:
+            return partials
+        self.waiting += partials
+        return 0
+
+    @property
+    def held(self) -> int:
+        """The partials that are in no stored minute yet, those of a commit under way included."""
+        return self.waiting + self._under_way_partials
+
+    def forget(self, before: float) -> int:
+        """Forget the statistics that were seen last before a time; return how many."""
+        old = [key for key, each in self.statistics.items() if each.seen < before and not each.rolling]
+        for key in old:
+            del self.statistics[key]
+        return len(old)
 
     def _statistic(self, kind: str, path: str) -> Statistic | None:
         found = self.statistics.get((kind, path))
@@ -144,19 +227,8 @@ class Environment:
         return found
 
 
-def summaries_of(minutes: list[Partial], ids: Ids, start: float) -> SummaryBatch:
-    """Return minutes as summaries of the metrics `ids` (NO_ID: left out) that begin at `start`, epoch seconds.
-
-    Sums of squares are not sent: they are those of values that are all the mean.
-    """
-    chosen = [each for each, number in zip(minutes, ids.tolist(), strict=True) if number != NO_ID]
-
-    def column(name: str) -> Any:
-        return np.array([getattr(each, name) for each in chosen], np.float64)
-
-    counts, sums = column("cnt"), column("sum")
-    squares = np.divide(sums * sums, counts, out=np.zeros(len(chosen)), where=counts > 0)
-    return SummaryBatch(
-        ids[ids != NO_ID], np.full(len(chosen), start), counts, sums, squares, column("min"), column("max"),
-        column("fst"), column("lst"),
-    )  # fmt: skip
+def plain(value: float | None) -> float | int | None:
+    """Return a whole number as one, so that it is written without a fraction."""
+    if value is None or isinstance(value, int):
+        return value
+    return int(value) if value.is_integer() and abs(value) <= _EXACT else value

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import fields, replace
 
 from cadtwist.config.accumulatormodel import AccumulatorConfig, BinConfig, Pairs
+from cadtwist.config.dattssmodel import DattssNode
 from cadtwist.config.istatmodel import DEBUG_OPTIONS
 from cadtwist.config.model import (
     AggregateRule,
@@ -318,7 +319,8 @@ def configs(draw: st.DrawFn) -> Config:
     if accumulators:
         config = replace(config, processes=replace(config.processes, workers=1))
     config = replace(config, accumulators=tuple(accumulators))
-    return replace(config, destinations=destinations, relays=relays, health_metrics=metrics, listeners=listeners)
+    config = replace(config, destinations=destinations, relays=relays, health_metrics=metrics, listeners=listeners)
+    return _with_dattss(draw, config)
 
 
 def _usable_counters(istat: IstatConfig) -> IstatConfig:
@@ -337,3 +339,15 @@ def _usable_counters(istat: IstatConfig) -> IstatConfig:
         prometheus_port=0,
         debug=DEBUG_OPTIONS[: len(istat.debug)],
     )
+
+
+def _with_dattss(draw: st.DrawFn, config: Config) -> Config:
+    """Return a Config whose DaTtSs, if it has one, is usable."""
+    if config.dattss is None:
+        return config
+    nodes = tuple(DattssNode(host=f"h{number}", port=number + 1) for number in range(draw(st.integers(0, 3))))
+    node = draw(st.sampled_from([each.name for each in nodes])) if nodes else ""
+    door = Listener(protocol="dattss", transport=draw(st.sampled_from(["tcp", "udp"])), interface="dattss", port=1)
+    dattss = replace(config.dattss, secret=config.dattss.secret or "secret", nodes=nodes, node=node)
+    processes = replace(config.processes, workers=1)
+    return replace(config, dattss=dattss, processes=processes, listeners=(*config.listeners, door))

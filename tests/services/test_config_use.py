@@ -32,6 +32,7 @@ IN_LOOPS = (
     "destinations.instance",
     "health.",
     "health_metrics.",
+    "dattss.nodes.",
 )
 """What is read of entries that loops and functions hand on: the search only sees that the name is read somewhere."""
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.model.batch import NO_ID
 from cadtwist.model.partial import KINDS, Partial, partial_of
-from cadtwist.stages.dattss import Environment, summaries_of
+from cadtwist.model.summaryjob import Kept
+from cadtwist.stages.dattss import Environment, plain
 from tests.model.test_partial import recording
 
 START = 1_767_323_045.0
@@ -29,9 +28,10 @@ class RecordedTests(SynchronousTestCase):
             now += step["advance_s"]
             if "agg" in step:
                 environment.take([Partial(**each) for kind in KINDS for each in step["agg"][kind]], now)
-                self.compare(environment.status(), step["status"], seen)
+                self.compare(environment.status(now), step["status"], seen)
             else:
-                minutes = [msgspec.structs.asdict(each) for each in environment.commit(now)]
+                minutes = [msgspec.structs.asdict(each.minute) for each in environment.commit(now)]
+                environment.settle(True)
                 wanted = [write[-1] | write[1] for write in step["writes"] if write[0] == "dts_aggregates"]
                 self.assertEqual(
                     sorted(({name: each[name] for name in MINUTE} for each in minutes), key=str),
@@ -55,8 +55,13 @@ class EnvironmentTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.environment = Environment()
 
-    def entry(self, path: str) -> Any:
-        return next(each for each in self.environment.status()["c"] if each["pth"] == path)
+    def entry(self, path: str, now: float = START) -> Any:
+        return next(each for each in self.environment.status(now)["c"] if each["pth"] == path)
+
+    def committed(self, now: float) -> list[float]:
+        found = [each.minute.sum for each in self.environment.commit(now)]
+        self.environment.settle(True)
+        return found
 
     def test_two_partials_of_one_path_count_both(self) -> None:
         self.environment.take([counter("a", 1), counter("a", 2)], START)
@@ -64,42 +69,81 @@ class EnvironmentTests(SynchronousTestCase):
 
     def test_averages_decay_without_traffic(self) -> None:
         self.environment.take([counter("a", 60)], START)
-        self.environment.commit(START + 30.0)
-        self.environment.tick(START + 59.0)
-        self.assertEqual(self.entry("a")["avg"], "1.00")
-        self.environment.tick(START + 60.0)
-        self.assertEqual((self.entry("a")["avg"], self.entry("a")["sum"]), ("0.00", 60))
+        self.committed(START + 30.0)
+        self.assertEqual(self.entry("a", START + 59.0)["avg"], "1.00")
+        found = self.entry("a", START + 60.0)
+        self.assertEqual((found["avg"], found["sum"]), ("0.00", 60))
 
     def test_what_is_not_stored_yet_stays(self) -> None:
         self.environment.take([counter("a", 60)], START)
-        self.environment.tick(START + 600.0)
-        self.assertEqual([each.sum for each in self.environment.commit(START + 601.0)], [60])
-        self.assertEqual(self.environment.commit(START + 602.0), [])
+        self.environment.status(START + 600.0)
+        self.assertEqual((self.committed(START + 601.0), self.committed(START + 602.0)), ([60], []))
+
+    def test_what_could_not_be_stored_is_stored_with_the_next(self) -> None:
+        self.environment.take([counter("a", 60), counter("b", 1)], START)
+        self.assertEqual(len(self.environment.commit(START + 60)), 2)
+        self.environment.take([counter("a", 1)], START + 61)
+        self.assertEqual((self.environment.held, self.environment.waiting), (3, 1))
+        self.assertEqual((self.environment.settle(False), self.environment.held), (0, 3))
+        self.assertEqual(sorted(self.committed(START + 200)), [1, 61])
+        self.assertEqual((self.environment.held, self.environment.dirty), (0, False))
+
+    def test_what_comes_while_a_minute_is_stored_is_of_the_next(self) -> None:
+        self.environment.take([counter("a", 60)], START)
+        self.environment.commit(START + 60)
+        self.environment.take([counter("a", 1)], START + 61)
+        self.assertEqual(self.environment.settle(True), 1)
+        self.assertEqual(self.committed(START + 120), [1])
 
     def test_a_restarted_process_begins_anew(self) -> None:
         self.assertFalse(self.environment.restarted("p", 100.0))
         self.environment.take([counter("p.a", 5), counter("q.a", 5)], START)
         self.assertFalse(self.environment.restarted("p", 105.0))
         self.assertTrue(self.environment.restarted("p", 2.0))
-        self.assertEqual([each["pth"] for each in self.environment.status()["c"]], ["q.a"])
+        self.assertEqual([each["pth"] for each in self.environment.status(START)["c"]], ["q.a"])
+        self.environment.take([counter("p.a", 7)], START)
+        self.assertEqual(self.entry("p.a")["sum"], 7)
+        self.assertEqual(sorted(self.committed(START + 1)), [5, 5, 7], "nothing is lost")
 
     def test_totals_survive_a_restart(self) -> None:
         gauge = partial_of("g", "g", [4], True)
         self.environment.take([counter("a", 5), gauge], START)
         again = Environment()
-        again.restore(msgspec.json.decode(msgspec.json.encode(self.environment.status())))
+        for row in self.environment.commit(START):
+            again.restore(row.minute.typ, row.minute.pth, row.kept)
         again.take([counter("a", 2)], START + 100.0)
-        found = again.status()
+        found = again.status(START + 100.0)
         self.assertEqual((found["c"][0]["sum"], found["g"][0]["lst"], found["g"][0]["emp"]), (7, 4, True))
+
+    def test_what_was_stored_before_only_matters_to_averages(self) -> None:
+        self.environment.restore("c", "a", Kept(60.0, 60, False, int(START)))
+        self.environment.take([counter("a", 60)], START, stored=True)
+        self.assertEqual((self.entry("a")["sum"], self.entry("a")["avg"]), (60, "1.00"))
+        self.assertEqual(self.committed(START + 1), [])
 
     def test_statistics_are_bounded(self) -> None:
         environment = Environment(most=2)
-        environment.take([counter(f"m{i}", 1) for i in range(5)], START)
+        self.assertEqual(environment.take([counter(f"m{i}", 1) for i in range(5)], START), 3)
         self.assertEqual((len(environment.statistics), environment.refused), (2, 3))
 
-    def test_minutes_as_summaries(self) -> None:
-        batch = summaries_of([counter("a", 1, 3), counter("b", 5), counter("c", 9)], np.array([7, NO_ID, 8]), START)
-        self.assertEqual(batch.ids.tolist(), [7, 8])
-        assert batch.firsts is not None
-        self.assertEqual((batch.sums.tolist(), batch.counts.tolist(), batch.firsts.tolist()), ([4, 9], [2, 1], [1, 9]))
-        self.assertEqual((batch.sumsqs.tolist(), batch.timestamps.tolist()), ([8, 81], [START, START]))
+    def test_a_flood_of_partials_takes_bounded_memory_and_loses_nothing(self) -> None:
+        for number in range(10_000):
+            self.environment.take([counter("a", 1)], START + number / 200)
+        (statistic,) = self.environment.statistics.values()
+        self.assertLess(len(statistic.rolling), 200)
+        self.assertEqual(self.entry("a", START + 50)["sum"], 10_000)
+        self.assertEqual((self.environment.held, self.committed(START + 50)), (10_000, [10_000]))
+
+    def test_old_statistics_are_forgotten(self) -> None:
+        self.environment.take([counter("a", 1)], START)
+        self.environment.take([counter("b", 1)], START + 100)
+        self.assertEqual(self.environment.forget(START + 50), 0, "not before they are stored")
+        self.committed(START + 100)
+        self.environment.status(START + 200)
+        self.assertEqual((self.environment.forget(START + 50), len(self.environment.statistics)), (1, 1))
+
+
+class NumberTests(SynchronousTestCase):
+    def test_whole_numbers_stay_whole(self) -> None:
+        self.assertEqual([repr(plain(value)) for value in (None, 3, 3.0, 2.5, 1e300, -0.0)],
+                         ["None", "3", "3", "2.5", "1e+300", "0"])  # fmt: skip
