@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.carbonoptions import CARBON_OPTIONS, DOORS, GROUPS
 from cadtwist.config.carbonrow import parse_value
+from cadtwist.config.dattssoptions import DATTSS_OPTIONS
 from cadtwist.config.istatoptions import ISTAT_OPTIONS
 from cadtwist.config.options import OPTIONS
 from cadtwist.config.relayoptions import RELAY_OPTIONS
@@ -30,7 +31,8 @@ class TableTests(SynchronousTestCase):
         own = {"program", "instance", "schemas", "aggregation", "storage.kind", "stages.normalise_tags"}
         own |= {"writer.low_fruit_rate"}
         effects = {"stages.blacklist", "stages.whitelist", "wal.directory", "log.directory"}
-        others = {row.path for row in (*RELAY_OPTIONS, *ISTAT_OPTIONS)} | {"stages.rewrite", "stages.post_rewrite"}
+        others = {row.path for row in (*RELAY_OPTIONS, *ISTAT_OPTIONS, *DATTSS_OPTIONS)}
+        others |= {"stages.rewrite", "stages.post_rewrite", "writer.low_fruit_rate"}
         missing = {
             row.path
             for row in OPTIONS
