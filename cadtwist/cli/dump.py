@@ -1,6 +1,6 @@
 """`cadtwist dump FILE`: everything that a file of the store holds, as CSV or JSON.
 
-Formats are recognised by their content; today that is whisper.
+It is a whisper file, or the folder of a ceres node, whose slices are shown as archives.
 """
 
 from __future__ import annotations
@@ -17,16 +17,21 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 import numpy.typing as npt
 
+from cadtwist.kernels.ceresformat import CorruptNodeError
 from cadtwist.kernels.whisperformat import CorruptFileError, Header, parse_header
 from cadtwist.model.consolidation import method_name
+from cadtwist.storage.ceresread import Slice, read_node, read_slice, slices_in
 
-__all__ = ["Dumped", "DumpedArchive", "read_whisper", "run"]
+__all__ = ["Dumped", "DumpedArchive", "read_ceres", "read_whisper", "run"]
 
 _SLOT = np.dtype([("time", ">u4"), ("value", ">f8")])
 
 
 class DumpedArchive(NamedTuple):
-    """One archive: seconds per point, number of slots, and the filled slots' numbers, epoch seconds and values."""
+    """One archive: seconds per point, number of slots, and the filled slots' numbers, epoch seconds and values.
+
+    `offset` is its place in a whisper file, the time at which it begins if it is a slice.
+    """
 
     step: int
     points: int
@@ -46,7 +51,7 @@ class Dumped(NamedTuple):
 
     kind: str
     method: str
-    xff: float
+    xff: float | None
     max_retention_s: int
     archives: tuple[DumpedArchive, ...]
 
@@ -56,10 +61,16 @@ def run(argv: Sequence[str], stdout: TextIO = sys.stdout, environ: Mapping[str, 
     del environ
     asked = _parser().parse_args(list(argv))
     try:
-        with open(asked.file, "rb") as file:
-            dumped = read_whisper(file.read())
+        if os.path.isdir(asked.file):
+            dumped = read_ceres(asked.file)
+        else:
+            with open(asked.file, "rb") as file:
+                dumped = read_whisper(file.read())
     except OSError as error:
         print(f"{asked.file}: {error.strerror}", file=sys.stderr)
+        return 1
+    except CorruptNodeError as error:
+        print(f"{asked.file}: no ceres node: {error}", file=sys.stderr)
         return 1
     except CorruptFileError as error:
         print(f"{asked.file}: no whisper file: {error}", file=sys.stderr)
@@ -84,6 +95,21 @@ def read_whisper(data: bytes) -> Dumped:
     header = parse_header(data, len(data))
     archives = tuple(_read_archive(data, *archive) for archive in header.archives)
     return Dumped("whisper", _method(header), header.xff, header.max_retention, archives)
+
+
+def read_ceres(path: str) -> Dumped:
+    """Return what a ceres node says and holds, newest slice first; OSError or CorruptNodeError where there is none."""
+    folder = os.fsencode(path)
+    node = read_node(folder)
+    slices = tuple(_read_slice(folder, one) for one in slices_in(folder))
+    longest = max((step * points for step, points in node.archives), default=0)
+    return Dumped("ceres", node.method, node.xff, longest, slices)
+
+
+def _read_slice(folder: bytes, one: Slice) -> DumpedArchive:
+    values = read_slice(folder, one, one.start, one.end)
+    filled = np.flatnonzero(~np.isnan(values))
+    return DumpedArchive(one.step, one.points, one.start, filled, one.start + filled * one.step, values[filled])
 
 
 def _method(header: Header) -> str:
@@ -117,21 +143,22 @@ def _show_csv(dumped: Dumped, archives: dict[int, DumpedArchive], header_only: b
 
 
 def _show_json(dumped: Dumped, archives: dict[int, DumpedArchive], header_only: bool, stdout: TextIO) -> None:
+    place = "start" if dumped.kind == "ceres" else "offset"
     shown: dict[str, Any] = {
         "format": dumped.kind,
         "aggregationMethod": dumped.method,
         "xFilesFactor": dumped.xff,
         "maxRetention": dumped.max_retention_s,
-        "archives": [_archive_json(number, archive, header_only) for number, archive in archives.items()],
+        "archives": [_archive_json(place, number, archive, header_only) for number, archive in archives.items()],
     }
     json.dump(shown, stdout, allow_nan=False)
     stdout.write("\n")
 
 
-def _archive_json(number: int, archive: DumpedArchive, header_only: bool) -> dict[str, Any]:
+def _archive_json(place: str, number: int, archive: DumpedArchive, header_only: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "archive": number,
-        "offset": archive.offset,
+        place: archive.offset,
         "secondsPerPoint": archive.step,
         "points": archive.points,
         "retention": archive.step * archive.points,
@@ -145,7 +172,7 @@ def _archive_json(number: int, archive: DumpedArchive, header_only: bool) -> dic
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cadtwist dump", description="Print all points of a file of the store.")
-    parser.add_argument("file", help="a whisper file")
+    parser.add_argument("file", help="a whisper file, or the folder of a ceres node")
     parser.add_argument("--format", choices=("csv", "json"), default="csv", help="default: csv")
     parser.add_argument("--header", action="store_true", help="metadata and archives only, no points")
     parser.add_argument("--archive", type=int, metavar="N", help="only archive N (0 is the finest)")

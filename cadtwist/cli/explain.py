@@ -12,12 +12,13 @@ import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple, TextIO
 
-from cadtwist.cli.storecheck import file_archives, shown_archives
+from cadtwist.cli.storecheck import file_archives, node_archives, shown_archives
 from cadtwist.config.accumulatormodel import AccumulatorConfig, DriverConfig
 from cadtwist.config.load import load
 from cadtwist.config.model import Config, IstatConfig
 from cadtwist.config.relaymodel import RelayConfig
 from cadtwist.errors import ConfigError
+from cadtwist.kernels.ceresformat import CorruptNodeError, relative_folder
 from cadtwist.kernels.statformat import counter_path, munge
 from cadtwist.kernels.whisperformat import CorruptFileError, relative_path
 from cadtwist.model.cadentstyle import cadent_style, reduce_method, statsd_name, told_names
@@ -195,7 +196,7 @@ def _stored(config: Config, names: Sequence[str]) -> Iterator[Step]:
         archives, xff, method = decision.schema
         yield Step("schema", each, f"[{decision.schema_rule}] {shown_archives(archives)}")
         yield Step("aggregation", each, f"[{decision.aggregation_rule}] {method}, xFilesFactor {xff:g}")
-        if config.storage.kind == "whisper":
+        if config.storage.kind != "memory":
             yield Step("file", each, _file(config, each, archives))
         yield Step("owner", each, f"{config.program}, instance {config.instance}")
 
@@ -233,16 +234,17 @@ def _shown_outcome(name: str, names: tuple[str, ...], reason: str) -> str:
 
 
 def _file(config: Config, name: str, archives: Sequence[Archive]) -> str:
+    is_ceres = config.storage.kind == "ceres"
     try:
-        below = relative_path(name.encode("utf-8"), config.storage.hash_tagged_names)
+        below = (relative_folder if is_ceres else relative_path)(name.encode("utf-8"), config.storage.hash_tagged_names)
     except ValueError as error:
         return f"none: {error}"
     path = os.path.join(config.storage.root, os.fsdecode(below))
     try:
-        found = file_archives(path)
+        found = (node_archives if is_ceres else file_archives)(path)
     except FileNotFoundError:
         return f"{path} (does not exist yet)"
-    except (OSError, CorruptFileError) as error:
+    except (OSError, CorruptFileError, CorruptNodeError) as error:
         return f"{path} (cannot be used: {error})"
     if found == tuple(archives):
         return f"{path} (exists)"

@@ -1,4 +1,4 @@
-"""`cadtwist fetch NAME...`: a metric's values over a time range, from whisper files or from a running server."""
+"""`cadtwist fetch NAME...`: a metric's values over a time range, from files or from a running server."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from math import isnan
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from cadtwist.config.load import load
+from cadtwist.config.model import StorageConfig
 from cadtwist.errors import CadtwistError, StorageError
 from cadtwist.kernels import active
-from cadtwist.kernels.whisperformat import CorruptFileError, relative_path
+from cadtwist.kernels.ceresformat import CorruptNodeError
+from cadtwist.kernels.whisperformat import CorruptFileError
+from cadtwist.model.series import Series
 from cadtwist.query.timespec import parse_time
+from cadtwist.services.stores import reading_store
+from cadtwist.storage.ceres import fetch_node, is_ceres_tree
 
 __all__ = ["Fetched", "from_answer", "from_file", "run"]
 
 TIMEOUT_S = 60.0
 MAX_ANSWER_BYTES = 256 << 20
 _EXAMPLES = """examples:
-  cadtwist fetch servers/web1/load.wsp                         a file
+  cadtwist fetch servers/web1/load.wsp                         a file, or a ceres node's folder
   cadtwist fetch --root /opt/graphite/storage/whisper a.b.c    a metric of a store
   cadtwist fetch -c carbon.conf a.b.c                          the same, the store being in the configuration
   cadtwist fetch --url http://127.0.0.1:18011 'a.*.c'          what a server knows, points in memory too"""
@@ -49,14 +54,17 @@ def run(argv: Sequence[str], stdout: TextIO = sys.stdout, environ: Mapping[str, 
     zone = datetime.now().astimezone().tzinfo or timezone.utc
     try:
         start, end = parse_time(asked.start, zone, now), parse_time(asked.until, zone, now)
-        root = asked.root
-        if asked.config:
-            root = load(asked.config, instance=asked.instance, environ=environ).config.storage.root
         if asked.url:
             found = _from_server(asked.url, asked.name, start, end)
         else:
-            found = [from_file(name, _path(name, root), start, end, now) for name in asked.name]
-    except (CadtwistError, CorruptFileError, OSError, ValueError) as error:
+            store = _store(asked.root, asked.config, asked.instance, environ)
+            found = [
+                from_file(name, name, start, end, now)
+                if store is None or name.endswith(".wsp")
+                else _from_store(name, store, start, end, now)
+                for name in asked.name
+            ]
+    except (CadtwistError, CorruptFileError, CorruptNodeError, OSError, ValueError) as error:
         print(f"cadtwist fetch: {error}", file=sys.stderr)
         return 1
     if not found:
@@ -67,13 +75,17 @@ def run(argv: Sequence[str], stdout: TextIO = sys.stdout, environ: Mapping[str, 
 
 
 def from_file(name: str, path: str, start: int, end: int, now: int) -> Fetched:
-    """Return the points of a whisper file in start < time <= end, from the finest archive that reaches back."""
+    """Return the points of a whisper file in start < time <= end, from the finest archive that reaches back.
+
+    `path` may be the folder of a ceres node: then those of start <= time < end.
+    """
+    if os.path.isdir(path):
+        return _fetched(name, fetch_node(name, os.fsencode(path), start, end, now))
     answer = active.whisperfile.fetch(os.fsencode(path), start, end, now)
     if answer is None:
         return Fetched(name, [], [])
     first, past, step, values = answer[:4]
-    plain = [None if isnan(value) else value for value in values.tolist()]
-    return Fetched(name, list(range(first, past, step)), plain)
+    return _fetched(name, Series(name, first, past, step, values))
 
 
 def from_answer(body: bytes) -> list[Fetched]:
@@ -85,10 +97,25 @@ def from_answer(body: bytes) -> list[Fetched]:
     return found
 
 
-def _path(name: str, root: str) -> str:
-    if not root or name.endswith(".wsp"):
-        return name
-    return os.path.join(root, os.fsdecode(relative_path(name.encode("utf-8"))))
+def _store(root: str, config: str | None, instance: str, environ: Mapping[str, str]) -> Any:
+    """Return the store of a folder or of a configuration, None where neither is given."""
+    if config:
+        return reading_store(load(config, instance=instance, environ=environ).config.storage)
+    kind: Any = "ceres" if is_ceres_tree(root) else "whisper"
+    return reading_store(StorageConfig(kind=kind, root=root)) if root else None
+
+
+def _from_store(name: str, store: Any, start: int, end: int, now: int) -> Fetched:
+    if not store.exists(name):
+        raise StorageError(f"{name}: no such metric")
+    return _fetched(name, store.fetch(name, start, end, now))
+
+
+def _fetched(name: str, series: Series | None) -> Fetched:
+    if series is None:
+        return Fetched(name, [], [])
+    plain = [None if isnan(value) else value for value in series.values.tolist()]
+    return Fetched(name, list(range(series.start, series.end, series.step)), plain)
 
 
 def _from_server(url: str, targets: Sequence[str], start: int, end: int) -> list[Fetched]:
@@ -140,7 +167,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", nargs="+", help="a whisper file, a metric (--root, -c) or a target (--url)")
+    parser.add_argument(
+        "name", nargs="+", help="a whisper file or ceres node, a metric (--root, -c) or a target (--url)"
+    )
     parser.add_argument("--url", help="a running server, for example http://127.0.0.1:18011")
     parser.add_argument("--root", default="", help="folder of the store")
     parser.add_argument("-c", "--config", metavar="FILE", help="configuration that names the store")

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from cadtwist.cli import check
 from cadtwist.config.model import Config
+from cadtwist.kernels.ceresformat import CorruptNodeError, relative_folder
 from cadtwist.kernels.whisperformat import (
     ARCHIVE_INFO,
     MAX_ARCHIVES,
@@ -18,10 +19,11 @@ from cadtwist.kernels.whisperformat import (
     relative_path,
 )
 from cadtwist.model.retention import Archive
+from cadtwist.storage.ceresread import read_node
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.storage.tree import walk_tree
 
-__all__ = ["differing_files", "file_archives", "run", "shown_archives"]
+__all__ = ["differing_files", "file_archives", "node_archives", "run", "shown_archives"]
 
 _HEAD_BYTES = METADATA.size + ARCHIVE_INFO.size * MAX_ARCHIVES
 
@@ -36,10 +38,12 @@ def differing_files(config: Config) -> Iterator[str]:
 
     Files of tagged metrics are passed over when their names are hashes: the metric cannot be told from them.
     """
+    if config.storage.kind == "ceres":
+        yield from _differing_nodes(config)
     if config.storage.kind != "whisper":
         return
     table = SchemaTable(config.schemas, config.aggregation)
-    for names in walk_tree(config.storage.root):
+    for names in walk_tree(config.storage.root, nodes=False):
         for name in names:
             if name.startswith("_tagged."):
                 continue  # a hash
@@ -58,11 +62,44 @@ def differing_files(config: Config) -> Iterator[str]:
                 yield f"{path}: keeps {shown_archives(found)}, schema [{decision.schema_rule}] says {wanted}"
 
 
+def _differing_nodes(config: Config) -> Iterator[str]:
+    table = SchemaTable(config.schemas, config.aggregation)
+    for names in walk_tree(config.storage.root, files=False):
+        for name in names:
+            if name.startswith("_tagged."):
+                continue  # a hash
+            below = relative_folder(name.encode("utf-8"), config.storage.hash_tagged_names)
+            path = os.path.join(config.storage.root, os.fsdecode(below))
+            try:
+                found = node_archives(path)
+            except FileNotFoundError:
+                continue  # gone since it was listed
+            except (OSError, CorruptNodeError) as error:
+                yield f"{path}: cannot be used: {error}"
+                continue
+            decision = table.explain(name)
+            if found != decision.schema.archives:
+                wanted = shown_archives(decision.schema.archives)
+                yield f"{path}: keeps {shown_archives(found)}, schema [{decision.schema_rule}] says {wanted}"
+
+
 def file_archives(path: str) -> tuple[Archive, ...]:
     """Return the archives of a whisper file; OSError or CorruptFileError where there are none."""
     with open(path, "rb") as file:
         header = parse_header(file.read(_HEAD_BYTES), os.fstat(file.fileno()).st_size)
     return tuple(Archive(step, points) for _, step, points in header.archives)
+
+
+def node_archives(path: str) -> tuple[Archive, ...]:
+    """Return the archives that a ceres node names, the first with the node's own step, of no points if it names none.
+
+    OSError or CorruptNodeError where there is no node.
+    """
+    node = read_node(os.fsencode(path))
+    found = tuple(Archive(*pair) for pair in node.archives)
+    if found and found[0].step == node.step:
+        return found
+    return Archive(node.step, 0), *found
 
 
 def shown_archives(archives: Sequence[Archive]) -> str:

@@ -21,7 +21,6 @@ DOORS = (
     Door("HTTP", "http", 0),
 )
 
-_CERES = "only concerns the ceres database"
 _AMQP = "AMQP is not supported"
 _MANHOLE = "there is no manhole"
 _OWN_METRICS_RELAY = "own metrics go into the own cache"
@@ -82,7 +81,7 @@ _DIRECTORIES = (
 
 _PROCESS = (
     CarbonOption("USER", "text", target="user"),
-    CarbonOption("DATABASE", "text", effect="whisper is the only database", sample="whisper", users="CB"),
+    CarbonOption("DATABASE", "text", target="storage.kind", users="CB"),
     CarbonOption("ENABLE_LOGROTATION", "bool", target="log.rotate"),
     CarbonOption("LOG_LISTENER_CONN_SUCCESS", "bool", target="log.connections"),
     CarbonOption("LOG_LISTENER_CONN_LOST", "bool", target="log.lost_connections"),
@@ -130,10 +129,10 @@ _CACHE = (
     CarbonOption("WHISPER_FALLOCATE_CREATE", "bool", target="storage.fallocate_create", users="CB"),
     CarbonOption("WHISPER_LOCK_WRITES", "bool", target="storage.lock_writes", users="CB"),
     CarbonOption("WHISPER_FADVISE_RANDOM", "bool", target="storage.fadvise_random", users="CB"),
-    CarbonOption("CERES_MAX_SLICE_GAP", "int", reason=_CERES),
-    CarbonOption("CERES_NODE_CACHING_BEHAVIOR", "text", reason=_CERES),
-    CarbonOption("CERES_SLICE_CACHING_BEHAVIOR", "text", reason=_CERES),
-    CarbonOption("CERES_LOCK_WRITES", "bool", reason=_CERES),
+    CarbonOption("CERES_MAX_SLICE_GAP", "int", target="storage.ceres_max_slice_gap", users="CB"),
+    CarbonOption("CERES_NODE_CACHING_BEHAVIOR", "text", target="storage.ceres_node_caching", users="CB"),
+    CarbonOption("CERES_SLICE_CACHING_BEHAVIOR", "text", target="storage.ceres_slice_caching", users="CB"),
+    CarbonOption("CERES_LOCK_WRITES", "bool", target="storage.ceres_lock_writes", users="CB"),
     CarbonOption("GRAPHITE_URL", "text", target="tags.url", users="CB"),
     CarbonOption("ENABLE_TAGS", "bool", target="tags.enabled", users="CB"),
     CarbonOption("SKIP_TAGS_FOR_NONTAGGED", "bool", target="tags.skip_untagged", users="CB"),
@@ -195,6 +194,7 @@ _OURS = (
     ours("WRITER_THREADS", "int", "writer.threads", users="CB"),
     ours("MAX_OPEN_FILES", "int", "storage.max_open_files", users="CB"),
     ours("FILES_RESCAN_INTERVAL", "float", "storage.rescan_s", users="CB"),
+    ours("READ_ALSO_DIRS", "list", "storage.read_also", users="CB"),
     ours("TAG_TIMEOUT", "float", "tags.timeout_s", users="CB"),
     ours("CARBON_METRIC_HOST", "text", "self_metrics.host"),
     ours("LOCAL_STATS_INTERVAL", "float", "local_stats.interval_s"),

@@ -28,6 +28,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "DESTINATION_PROTOCOL": get_args(DestinationProtocol),
     "DESTINATION_TRANSPORT": ("none", "ssl"),
     "QUEUE_POLICY": get_args(QueuePolicy),
+    "DATABASE": ("whisper", "ceres"),
+    "CERES_NODE_CACHING_BEHAVIOR": ("all", "none"),
+    "CERES_SLICE_CACHING_BEHAVIOR": ("latest", "all", "none"),
 }
 _LISTS = ("destinations.", "relays.")
 
@@ -146,6 +149,8 @@ class Settings:
             return
         if row.kind == "path":
             value = expanded(value, self._source.environ)
+        if row.name.endswith("_CACHING_BEHAVIOR"):
+            value = value.lower()
         fault = self._fault(row, value)
         if fault is not None:
             self.error(row.name, fault)
@@ -158,8 +163,6 @@ class Settings:
             return f"{value!r} is not a strategy; known are {', '.join(get_args(Strategy))}"
         if row.name in _CHOICES and value not in _CHOICES[row.name]:
             return f"{value!r} is unknown; known are {', '.join(_CHOICES[row.name])}"
-        if row.name == "DATABASE" and value != "whisper":
-            return f"{value!r} is not supported; whisper is the only database"
         if row.name.endswith("_PORT") and not 0 <= value <= _PORT_MAX:
             return f"{value} is out of range, 0 to {_PORT_MAX}"
         return fault_of(row.target, value) if row.target else None

@@ -14,6 +14,7 @@ from cadtwist.config.model import Config, Listener
 from cadtwist.config.relaychecks import Place, pattern_fault, relay_faults
 from cadtwist.config.relayforms import form_faults
 from cadtwist.model.clusterserver import parse_server
+from cadtwist.model.consolidation import CERES_METHODS
 
 __all__ = ["faults"]
 
@@ -49,11 +50,21 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
             fault = rule.fault()
             if fault is not None:
                 yield ("stages", name, number), f"{rule.pattern!r} to {rule.replacement!r} is not usable: {fault}"
+    yield from _aggregations(config)
     yield from _istat(config)
     yield from _dattss_faults(config)
     yield from relay_faults(config)
     yield from accumulator_faults(config)
     yield from form_faults(config)
+
+
+def _aggregations(config: Config) -> Iterator[tuple[Place, str]]:
+    if config.storage.kind != "ceres":
+        return
+    for number, rule in enumerate(config.aggregation):
+        if rule.method is not None and rule.method not in CERES_METHODS:
+            known = ", ".join(CERES_METHODS)
+            yield ("aggregation", number), f"[{rule.name}]: ceres has no method {rule.method!r}; known are {known}"
 
 
 def _istat(config: Config) -> Iterator[tuple[Place, str]]:

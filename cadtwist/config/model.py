@@ -198,12 +198,18 @@ class WriterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where series live.  All but `kind` and `root` concern whisper files.
+    """Where series live: whisper files, ceres nodes, or memory for trying things out.
 
-    Every `rescan_s` (0 = never) the folders are looked through for files that others made or removed.
+    `sparse_create`, `fallocate_create`, `lock_writes`, `fadvise_random` and `max_open_files` concern whisper files.
+    The folders of `read_also` are only read.  Every `rescan_s` (0 = never) all folders are looked through for files
+    that others made or removed.
+
+    A write into a ceres node that begins at most `ceres_max_slice_gap` points behind the end of a slice fills the
+    gap, any other begins a new slice.  What is known of nodes, and of their slices, is kept in mind (`latest` and
+    `all` are the same here) and counts as long as their folder does not change.
     """
 
-    kind: Literal["whisper", "memory"] = "whisper"
+    kind: Literal["whisper", "ceres", "memory"] = "whisper"
     root: str = "var/whisper"
     autoflush: bool = False
     sparse_create: bool = False
@@ -213,6 +219,11 @@ class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     hash_tagged_names: bool = True
     max_open_files: int = 20_000
     rescan_s: float = 3600.0
+    read_also: tuple[str, ...] = ()
+    ceres_max_slice_gap: int = 80
+    ceres_node_caching: Literal["all", "none"] = "all"
+    ceres_slice_caching: Literal["latest", "all", "none"] = "latest"
+    ceres_lock_writes: bool = False
 
 
 class TagsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,6 +15,7 @@ __all__ = [
     "KERNELS",
     "NATIVE",
     "buckets",
+    "ceresfile",
     "columns",
     "encode",
     "flood",
@@ -45,6 +46,7 @@ KERNELS = (
     "index",
     "whisperfile",
     "whisperread",
+    "ceresfile",
     "udpread",
     "udpsend",
     "statfile",
@@ -73,6 +75,7 @@ NATIVE: bool = _native_is_complete()
 
 if TYPE_CHECKING:
     from cadtwist.kernels import buckets_py as buckets
+    from cadtwist.kernels import ceresfile_py as ceresfile
     from cadtwist.kernels import columns_py as columns
     from cadtwist.kernels import encode_py as encode
     from cadtwist.kernels import flood_py as flood

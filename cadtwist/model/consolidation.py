@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT_METHOD", "DEFAULT_XFF", "METHODS", "method_name", "method_number"]
+__all__ = ["CERES_METHODS", "DEFAULT_METHOD", "DEFAULT_XFF", "METHODS", "method_name", "method_number"]
 
 METHODS = ("average", "sum", "last", "max", "min", "avg_zero", "absmax", "absmin")
 """Names in the order of their numbers, which begin at 1 (spelled as in storage-aggregation.conf)."""
+
+CERES_METHODS = ("average", "sum", "last", "max", "min")
+"""Those that ceres knows as well."""
 
 DEFAULT_METHOD = "average"
 DEFAULT_XFF = 0.5

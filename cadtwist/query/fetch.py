@@ -20,16 +20,23 @@ Floats = npt.NDArray[np.float64]
 _ENDLESS = 1 << 62
 
 
-def window(archives: Sequence[tuple[int, int]], start: int, end: int, now: int) -> tuple[int, int, int] | None:
+def window(
+    archives: Sequence[tuple[int, int]], start: int, end: int, now: int, from_start: bool = False
+) -> tuple[int, int, int] | None:
     """Return (first, end, step) of what is kept for [start, end], or None for nothing, as whisper aligns it.
 
     `archives` are (step, points) from fine to coarse.  The finest one that reaches back to `start` answers; the first
-    value is the one behind `start`, the last one that of `end`.
+    value is the one behind `start`, the last one that of `end`.  With `from_start` they are that of `start` and the
+    one before `end`, in the finest steps, as ceres aligns them.
     """
     oldest = now - max(step * points for step, points in archives)
     if start > now or end < oldest:
         return None
     start, end = max(start, oldest), min(end, now)
+    if from_start:
+        step = archives[0][0]
+        first, behind = start - start % step, end - end % step
+        return (first, behind, step) if first < behind else None
     step = next(step for step, points in archives if step * points >= now - start)
     first, behind = start - start % step + step, end - end % step + step
     return first, behind + step if first == behind else behind, step
@@ -115,7 +122,7 @@ def _with_hot(
     if not metric.timestamps:
         return series, fault
     if series is None:
-        kept = window(schema.archives, start, end, now)
+        kept = window(schema.archives, start, end, now, schema.from_start)
         if kept is None:
             return None, fault
         first, behind, step = kept

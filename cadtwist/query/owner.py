@@ -28,11 +28,15 @@ HotPoints = Callable[[npt.NDArray[np.uint32]], tuple[npt.NDArray[np.uint32], Flo
 
 
 class SchemaInfo(Struct, frozen=True, array_like=True):
-    """How a metric is kept: (step, points) from fine to coarse, aggregation method and xFilesFactor."""
+    """How a metric is kept: (step, points) from fine to coarse, aggregation method and xFilesFactor.
+
+    Of a range its store gives the steps of [start, end) with `from_start`, as ceres does, else those of (start, end].
+    """
 
     archives: tuple[tuple[int, int], ...]
     method: str
     xff: float
+    from_start: bool = False
 
 
 class HotMetric(Struct, frozen=True, array_like=True, gc=False):

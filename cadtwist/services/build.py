@@ -168,7 +168,7 @@ class Daemon:
 
     def _build_doors(self, served: bool) -> None:
         kept = self.kept
-        answers = None if kept is None else CacheAnswers(kept.table, kept.cache, kept.store)
+        answers = None if kept is None else CacheAnswers(kept.table, kept.cache, kept.read_store)
         statsrelay = None if self.relayed is None else self.relayed.answer
         self.receivers = Receivers(
             self.reactor, self.config, self.telemetry, self.chains, self.gate, self.turn, statsrelay
@@ -263,7 +263,7 @@ class Daemon:
             else:
                 count, others = self.telemetry.account("cluster").count, others_only(config.cluster, doors)
                 cluster = cluster_of(self.reactor, others, time.time, count)
-                site = webworker.web_site(self.reactor, kept.owner, kept.store, config.web, True, cluster)
+                site = webworker.web_site(self.reactor, kept.owner, kept.read_store, config.web, True, cluster)
                 services += [] if cluster is None else [cluster]
             services += [self.doors.open(door, site) for door in inline]
         return services + self._ops_services()

@@ -41,6 +41,7 @@ from cadtwist.services.scan import FileScan
 from cadtwist.services.sequence import Step
 from cadtwist.services.slices import OneByOne
 from cadtwist.services.space import Space
+from cadtwist.services.stores import stored_roots, with_others, writing_store
 from cadtwist.services.syncer import Syncer
 from cadtwist.services.turn import Turn
 from cadtwist.services.webworker import query_limits
@@ -48,9 +49,7 @@ from cadtwist.services.writer import WriterService
 from cadtwist.services.written import AfterWrite
 from cadtwist.stages.numbers import NameNumbers
 from cadtwist.storage.catalogfile import CatalogFile
-from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
-from cadtwist.storage.whisper import WhisperOptions, WhisperStore
 from cadtwist.telemetry import Telemetry
 
 __all__ = ["CacheGraph", "cache_limits", "writer_rates"]
@@ -130,21 +129,13 @@ class CacheGraph:
         files = self.telemetry.account("files")
         self.schemas = SchemaTable(self.config.schemas, self.config.aggregation)
         self._schema_infos: list[SchemaInfo] = []
-        if storage.kind == "memory":
-            self.store: Any = MemoryStore(self.schemas)
-            return
-        allocation = "reserved" if storage.fallocate_create else "sparse" if storage.sparse_create else "zeros"
-        options = WhisperOptions(
-            max_open_files=max(self.config.writer.threads, self._files_to_keep()),
-            allocation=allocation,
-            lock=storage.lock_writes,
-            flush=storage.autoflush,
-            random_access=storage.fadvise_random,
-            hash_tagged=storage.hash_tagged_names,
-        )
-        self.store = WhisperStore(storage.root, self.schemas, options, self.config.writer.threads)
-        for what in self.store.counters():
-            files.gauge(what, partial(_counted, self.store, what))
+        lanes = self.config.writer.threads
+        most = max(lanes, self._files_to_keep()) if storage.kind == "whisper" else 1
+        self.store = writing_store(storage, self.schemas, lanes, most)
+        self.read_store = with_others(storage, self.store)
+        if storage.kind != "memory":
+            for what in self.store.counters():
+                files.gauge(what, partial(_counted, self.store, what))
 
     def _files_to_keep(self) -> int:
         wanted, limit = self.config.storage.max_open_files, file_limit()
@@ -238,11 +229,10 @@ class CacheGraph:
 
     def _file_scan(self) -> FileScan | None:
         storage = self.config.storage
-        if storage.kind != "whisper":
+        roots = stored_roots(storage)
+        if not roots:
             return None
-        return FileScan(
-            self.reactor, storage.root, ScannedNames(self.reactor, self.known, self.cache), storage.rescan_s
-        )
+        return FileScan(self.reactor, roots, ScannedNames(self.reactor, self.known, self.cache), storage.rescan_s)
 
     # while it runs
 
@@ -289,17 +279,18 @@ class CacheGraph:
 
     def _late_points(self, lane: int) -> int:
         """Return how many points the store found too old in a lane; in that lane's thread."""
-        return int(self.store.writer(lane).counters()["late"]) if self.config.storage.kind == "whisper" else 0
+        return 0 if self.config.storage.kind == "memory" else int(self.store.writer(lane).counters()["late"])
 
     def _count_for_cluster(self, what: str, amount: int) -> None:
         self.telemetry.account("cluster").count(what, amount)
 
     def _schema_info(self, name: str) -> SchemaInfo:
         number = self.schemas.decide(name)
+        from_start = self.config.storage.kind == "ceres"
         while len(self._schema_infos) <= number:
             schema = self.schemas.schema(len(self._schema_infos))
             archives = tuple((one.step, one.points) for one in schema.archives)
-            self._schema_infos.append(SchemaInfo(archives, schema.method, schema.xff))
+            self._schema_infos.append(SchemaInfo(archives, schema.method, schema.xff, from_start))
         return self._schema_infos[number]
 
     def ready_waits(self) -> list[str]:
@@ -315,12 +306,12 @@ class CacheGraph:
             "index_names": len(self.index),
             "pending_points": self.points.points,
             "pending_metrics": self.points.metrics,
-            "files_of_other_schema": self.store.mismatched()[:_NAMED] if self.config.storage.kind == "whisper" else [],
+            "files_of_other_schema": [] if self.config.storage.kind == "memory" else self.store.mismatched()[:_NAMED],
         }
 
 
-def _counted(store: WhisperStore, what: str) -> float:
-    return store.counters()[what]
+def _counted(store: Any, what: str) -> float:
+    return float(store.counters()[what])
 
 
 class _TurnJournal:

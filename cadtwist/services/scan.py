@@ -1,7 +1,7 @@
 """Lists the metrics that have files, in a process of its own: the ingesting one has no time for folders.
 
-`python -m cadtwist.services.scan ROOT` writes frames to its standard output, each a number of names n (u32), the bytes
-of all names (u32), n + 1 offsets (u32, little-endian as numbers in memory) and the names one after the other.
+`python -m cadtwist.services.scan ROOT...` writes frames to its standard output, each a number of names n (u32), the
+bytes of all names (u32), n + 1 offsets (u32, little-endian as numbers in memory) and the names one after the other.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -97,7 +97,7 @@ class _Frames(ProcessProtocol):
 
 
 class FileScan(Service):
-    """Scans `root` when it starts, and again `rescan_s` seconds (0: never) after each scan's end.
+    """Scans `roots` when it starts, and again `rescan_s` seconds (0: never) after each scan's end.
 
     The first scan gives its names to `names.on_disk` as they are found.  Each later one is put between
     `names.begin_scan()` and, at its end, `names.end_scan(whole)`, with `whole` false for a scan that failed; what it
@@ -108,11 +108,12 @@ class FileScan(Service):
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, root: str, names: Any, rescan_s: float = 0.0, command: tuple[str, ...] = ()
+        self, reactor: Any, roots: Sequence[str], names: Any, rescan_s: float = 0.0, command: tuple[str, ...] = ()
     ) -> None:
         self._reactor = reactor
-        self._root = root
-        self._command = [*(command or (sys.executable, "-m", "cadtwist.services.scan")), root]
+        self._roots = roots
+        self._seen: set[str] = set()
+        self._command = command or (sys.executable, "-m", "cadtwist.services.scan")
         self._names = names
         self._rescan_s = rescan_s
         self._process: Any = None
@@ -133,7 +134,7 @@ class FileScan(Service):
     def startService(self) -> None:
         """Begin the first scan; where there is no folder yet, there is nothing to wait for."""
         super().startService()
-        if os.path.isdir(self._root):
+        if self._existing():
             self._spawn()
         else:
             self.done = True
@@ -153,13 +154,17 @@ class FileScan(Service):
             self._names.begin_scan()
             self._spawn()
 
+    def _existing(self) -> list[str]:
+        """Return the roots that are there, or were: one that has gone is no folder without files, but a fault."""
+        self._seen.update(root for root in self._roots if os.path.isdir(root))
+        return [root for root in self._roots if root in self._seen]
+
     def _spawn(self) -> None:
         package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         path = os.pathsep.join(filter(None, (package_root, os.environ.get("PYTHONPATH"))))
         frames = _Frames(self._reactor, self._names.on_disk, self._end)
-        self._process = self._reactor.spawnProcess(
-            frames, self._command[0], self._command, env={**os.environ, "PYTHONPATH": path}
-        )
+        command = [*self._command, *(self._existing() or self._roots)]
+        self._process = self._reactor.spawnProcess(frames, command[0], command, env={**os.environ, "PYTHONPATH": path})
 
     def _end(self, reason: Failure) -> None:
         self._process = None
@@ -182,14 +187,15 @@ class FileScan(Service):
             call.cancel()
 
 
-def main(root: str, output: BinaryIO) -> None:
-    """Write the names below `root` to `output`; raises OSError where `root` cannot be read at all."""
-    os.scandir(root).close()
-    for names in walk_tree(root):
-        output.write(encode_names(names))
-        output.flush()
+def main(roots: Sequence[str], output: BinaryIO) -> None:
+    """Write the names below `roots` to `output`; raises OSError where one cannot be read at all."""
+    for root in roots:
+        os.scandir(root).close()
+        for names in walk_tree(root):
+            output.write(encode_names(names))
+            output.flush()
 
 
 if __name__ == "__main__":
     os.nice(10)
-    main(sys.argv[1], sys.stdout.buffer)
+    main(sys.argv[1:], sys.stdout.buffer)

@@ -30,12 +30,11 @@ from cadtwist.net.directsocket import DirectSocket
 from cadtwist.query.find import FindLimits
 from cadtwist.query.owner import IOwner, NoMetrics, QueryLimits
 from cadtwist.services.clusterparts import ClusterService, Tally, cluster_of
-from cadtwist.services.descriptors import file_limit
 from cadtwist.services.resolve import OwnerSide, RemoteOwner
 from cadtwist.services.slots import ChildProcess, Slot, child_environment
+from cadtwist.services.stores import reading_store
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
-from cadtwist.storage.whisper import WhisperOptions, WhisperStore
 from cadtwist.web.answers import CrossOrigin
 from cadtwist.web.context import WebContext
 from cadtwist.web.site import ApiSite
@@ -46,7 +45,6 @@ __all__ = [
     "listening_socket",
     "main",
     "query_limits",
-    "reading_store",
     "reporting_site",
     "web_context",
     "web_site",
@@ -55,7 +53,6 @@ __all__ = [
 OWNER_FD = 4
 _FIRST_LISTENER_FD = 3
 _BACKLOG = 1024
-_MOST_KEPT_OPEN = 1024  # files of each web process
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,16 +84,6 @@ def listening_socket(interface: str, port: int) -> socket.socket:
 def query_limits(web: WebConfig) -> QueryLimits:
     """Return the budgets of a request."""
     return QueryLimits(series=web.max_series, points=web.max_points, seconds=web.max_seconds, find=FindLimits())
-
-
-def reading_store(storage: StorageConfig) -> IStore:
-    """Return the store of the configuration for reading."""
-    schemas = SchemaTable()
-    if storage.kind == "memory":
-        return MemoryStore(schemas)
-    kept = int(min(_MOST_KEPT_OPEN, file_limit() / 4))
-    options = WhisperOptions(hash_tagged=storage.hash_tagged_names, max_read_files=kept)
-    return WhisperStore(storage.root, schemas, options)
 
 
 def web_site(

@@ -1,9 +1,11 @@
-"""Metric names from the paths of a tree of whisper files."""
+"""Metric names from the paths of a tree of whisper files, of ceres nodes, or of both."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+
+from cadtwist.kernels.ceresformat import NODE_FILE
 
 __all__ = ["SUFFIX", "metric_of", "walk_tree"]
 
@@ -13,6 +15,7 @@ SUFFIXES = (SUFFIX, SUFFIX + ZIPPED)
 """The ends of the names of whisper files, as they are or compressed."""
 
 _TAGGED = "_tagged"
+_NODE = NODE_FILE.decode()
 
 
 def metric_of(relative: str) -> str | None:
@@ -29,10 +32,11 @@ def metric_of(relative: str) -> str | None:
     return _metric(folder.replace(os.sep, ".") + "." if folder else "", leaf[: -len(SUFFIX)])
 
 
-def walk_tree(root: str, names: int = 1000) -> Iterator[list[str]]:
-    """Yield the metrics of all whisper files below `root` in lists of `names` (the last: of the rest).
+def walk_tree(root: str, names: int = 1000, files: bool = True, nodes: bool = True) -> Iterator[list[str]]:
+    """Yield the metrics of all whisper `files` and ceres `nodes` below `root` in lists of `names` (the last: the rest).
 
-    Symbolic links to folders are followed, each folder once.  Folders that vanish or cannot be read are passed over.
+    One that is both comes twice.  Symbolic links to folders are followed, each folder once.  Folders that vanish or
+    cannot be read are passed over.
     """
     found: list[str] = []
     waiting = [(root, "")]
@@ -46,8 +50,8 @@ def walk_tree(root: str, names: int = 1000) -> Iterator[list[str]]:
         with entries:
             for entry in entries:
                 leaf = entry.name
-                if leaf.endswith(SUFFIXES):
-                    metric = _metric(prefix, leaf.removesuffix(ZIPPED)[:-4])
+                if (files and leaf.endswith(SUFFIXES)) or (nodes and leaf == _NODE):
+                    metric = _node(prefix) if leaf == _NODE else _metric(prefix, leaf.removesuffix(ZIPPED)[:-4])
                     if metric is not None and (metric.isascii() or _is_text(metric)):
                         found.append(metric)
                         if len(found) >= names:
@@ -63,6 +67,12 @@ def _metric(prefix: str, stem: str) -> str | None:
     if prefix.startswith(_TAGGED + ".") and ";" in stem:
         return stem.replace("_DOT_", ".")
     return None if "." in stem else prefix + stem
+
+
+def _node(prefix: str) -> str | None:
+    """Return the metric whose node a folder is; None for the root."""
+    above, _, leaf = prefix[:-1].rpartition(".")
+    return _metric(f"{above}." if above else "", leaf) if leaf else None
 
 
 def _is_new_folder(entry: os.DirEntry[str], linked: set[tuple[int, int]]) -> bool:

@@ -250,7 +250,7 @@ class WhisperStore:
 
         Tagged metrics whose files are named by a hash are called by their path, `_tagged.<3>.<3>.<hash>`.
         """
-        return walk_tree(self.root, names)
+        return walk_tree(self.root, names, nodes=False)
 
     # Names and paths
 

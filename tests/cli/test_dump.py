@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.cli.dump import read_whisper, run
 from cadtwist.kernels.whisperformat import CorruptFileError
+from tests.storage.test_ceres import DATA as CERES
 
 NOW = 1_700_000_000
 
@@ -73,3 +74,39 @@ class DumpTests(SynchronousTestCase):
         self.assertEqual(self.output("--archive=7")[0], 1)
         os.unlink(self.path)
         self.assertEqual(self.output()[0], 1)
+
+
+class DumpCeresTests(SynchronousTestCase):
+    def output(self, node: str, *argv: str) -> tuple[int, str, str]:
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stderr(stderr):
+            status = run([str(CERES / "tree" / node), *argv], stdout, {})
+        return status, stdout.getvalue(), stderr.getvalue()
+
+    def test_slices_are_shown_as_archives_the_newest_first(self) -> None:
+        status, text, _ = self.output("servers/web01/cpu")
+        self.assertEqual(status, 0)
+        lines = text.splitlines()
+        self.assertEqual(lines[:3], ["archive,slot,timestamp,value", "0,0,1700010120,8.0", "1,0,1700000040,100.0"])
+        self.assertEqual(len([line for line in lines if line.startswith("2,")]), 3)
+
+    def test_json(self) -> None:
+        _, text, _ = self.output("sub/metric", "--format=json", "--archive=1", "--until=1699996500")
+        told = json.loads(text)
+        self.assertEqual((told["format"], told["aggregationMethod"], told["xFilesFactor"]), ("ceres", "max", None))
+        (one,) = told["archives"]
+        self.assertEqual((one["start"], one["secondsPerPoint"], one["points"]), (1699996440, 60, 60))
+        self.assertEqual(one["datapoints"], [[1699996440, 0.0], [1699996500, 1.0]])
+
+    def test_folders_that_are_no_nodes(self) -> None:
+        status, text, errors = self.output("servers")
+        self.assertEqual((status, text), (1, ""))
+        self.assertIn("servers: No such file", errors)
+        broken = self.mktemp()
+        os.mkdir(broken)
+        with open(os.path.join(broken, ".ceres-node"), "w") as file:
+            file.write("{")
+        stderr = io.StringIO()
+        with contextlib.redirect_stderr(stderr):
+            self.assertEqual(run([broken], io.StringIO(), {}), 1)
+        self.assertIn("no ceres node: no JSON", stderr.getvalue())

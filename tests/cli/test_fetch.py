@@ -12,6 +12,10 @@ import whisper
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.cli.fetch import Fetched, from_answer, from_file, run
+from cadtwist.storage.ceres import CeresStore
+from cadtwist.storage.schemas import SchemaTable
+from tests.contracts.test_store import job
+from tests.storage.test_ceres import DATA as CERES
 
 NOW = 1_700_000_000
 
@@ -49,6 +53,26 @@ class FetchTests(SynchronousTestCase):
         self.assertEqual([value for value, _ in series["datapoints"] if value is not None], [5.0])
         _, text, _ = output(self.path, "--from=-5min", "--format=csv", "--drop=empty")
         self.assertEqual(text, f"{self.path},{(now - 60) // 60 * 60},5.0\n")
+
+    def test_ceres_nodes(self) -> None:
+        node = str(CERES / "tree" / "sub" / "metric")
+        fetched = from_file("x", node, 1700000045, 1700000065, NOW)
+        self.assertEqual(fetched, Fetched("x", [1700000040, 1700000050], [0.0, 1.0]))
+        asked = ("--from=00:00_20231114", "--until=1700000060", "--drop=nulls", "--format=csv")
+        status, text, _ = output("--root", str(CERES / "tree"), "sub.metric", "del.me", *asked)
+        self.assertEqual(status, 0)
+        self.assertEqual(text.splitlines()[-2:], ["sub.metric,1699999980,59.0", "sub.metric,1700000040,1.0"])
+
+    def test_a_tree_of_both_kinds(self) -> None:
+        """New points are in a ceres node, older ones in the whisper file of the same name."""
+        now = int(time.time()) // 60 * 60
+        whisper.update_many(self.path, [(now - 240, 1.0), (now - 180, 2.0)])
+        schemas = SchemaTable()
+        store = CeresStore(self.root, schemas)
+        store.write(job(schemas, {"a.b.c": [(now - 180, 3.0), (now - 120, 4.0)]}, now))
+        _, text, _ = output("--root", self.root, "a.b.c", "--from=-10min", "--drop=nulls")
+        expected = [(now - 240, 1.0), (now - 180, 3.0), (now - 120, 4.0)]
+        self.assertEqual(text, "".join(f"{when}\t{value}\n" for when, value in expected))
 
     def test_faults_are_told(self) -> None:
         for argv in (("--root", self.root, "no.such"), (self.path, "--from=sometime"), ("--url=gopher://x", "a")):

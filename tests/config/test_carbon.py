@@ -241,7 +241,13 @@ class EveryOptionTests(SynchronousTestCase):
         "path": "/some/where",
         "list": "a, b",
     }
-    special = {"CACHE_WRITE_STRATEGY": "max", "DATABASE": "whisper", "TCP_KEEPCNT": "9"}
+    special = {
+        "CACHE_WRITE_STRATEGY": "max",
+        "DATABASE": "ceres",
+        "CERES_NODE_CACHING_BEHAVIOR": "None",
+        "CERES_SLICE_CACHING_BEHAVIOR": "all",
+        "TCP_KEEPCNT": "9",
+    }
 
     def _sample(self, name: str) -> str:
         row = CARBON_OPTIONS[name]

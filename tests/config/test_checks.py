@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.checks import faults
 from cadtwist.config.clustermodel import ClusterConfig
-from cadtwist.config.model import Config, Listener, StagesConfig, TagsConfig, TlsConfig, WalConfig
+from cadtwist.config.model import Config, Listener, StagesConfig, StorageConfig, TagsConfig, TlsConfig, WalConfig
+from cadtwist.model.retention import AggregationRule
 
 
 class FaultsTests(SynchronousTestCase):
@@ -45,6 +48,13 @@ class FaultsTests(SynchronousTestCase):
         found = list(faults(Config(cluster=ClusterConfig(servers=bad, forward_headers=("a b", "X:y")))))
         places = [("cluster", "servers")] * 8 + [("cluster", "forward_headers")] * 2
         self.assertEqual([place for place, _ in found], places)
+
+    def test_ceres_knows_fewer_methods(self) -> None:
+        rules = tuple(AggregationRule(str(method), re.compile(""), None, method) for method in ("max", None, "absmax"))
+        (fault,) = faults(Config(storage=StorageConfig(kind="ceres"), aggregation=rules))
+        known = "average, sum, last, max, min"
+        self.assertEqual(fault, (("aggregation", 2), f"[absmax]: ceres has no method 'absmax'; known are {known}"))
+        self.assertEqual(list(faults(Config(aggregation=rules))), [])
 
     def test_the_log_holds_two_segments(self) -> None:
         small = WalConfig(segment_bytes=1 << 20, max_bytes=1 << 20)

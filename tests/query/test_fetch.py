@@ -52,6 +52,15 @@ class WindowTests(SynchronousTestCase):
         self.assertIsNone(window(archives, NOW + 1, NOW + 60, NOW))
 
 
+    def test_alignment_from_the_start(self):
+        """As ceres does: in the finest steps, with the one of the start and without that of the end."""
+        archives = ((60, 10), (300, 100))
+        self.assertEqual(window(archives, NOW - 120, NOW, NOW, True), (NOW - 120, NOW, 60))
+        self.assertEqual(window(archives, NOW - 6010, NOW - 10, NOW, True), (NOW - 6060, NOW - 60, 60))
+        self.assertIsNone(window(archives, NOW - 30, NOW - 20, NOW, True))
+        self.assertIsNone(window(archives, 0, 60, NOW, True))
+
+
 class MergeTests(SynchronousTestCase):
     def merged(self, base, times, values, raw_step=60, method="sum"):
         found = merge_hot(base, np.array(times, np.float64), np.array(values, np.float64), raw_step, method)

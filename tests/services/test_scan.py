@@ -81,7 +81,7 @@ class FileScanTests(SynchronousTestCase):
         folder = self.mktemp()
         os.makedirs(folder)
         reactor, names = Spawner(), Names()
-        scan = FileScan(reactor, folder, names, rescan_s)
+        scan = FileScan(reactor, (folder,), names, rescan_s)
         scan.startService()
         return reactor, names, scan
 
@@ -134,7 +134,7 @@ class FileScanTests(SynchronousTestCase):
 
     def test_without_a_folder_there_is_nothing_to_wait_for(self) -> None:
         reactor = Spawner()
-        scan = FileScan(reactor, self.mktemp(), Names(), 7)
+        scan = FileScan(reactor, (self.mktemp(),), Names(), 7)
         scan.startService()
         self.assertTrue(scan.done)
         reactor.advance(7)
@@ -172,7 +172,7 @@ class ProcessTests(TestCase):
         ended: Deferred[None] = Deferred()
         names.end_scan = lambda whole: ended.callback(None)  # type: ignore[method-assign, assignment]
         command = (sys.executable, "-m", "cadtwist.services.scan")
-        scan = FileScan(real_reactor, folder, names, 0.001, command)
+        scan = FileScan(real_reactor, (folder,), names, 0.001, command)
         scan.startService()
 
         def check(_: object) -> None:
@@ -186,7 +186,7 @@ class ProcessTests(TestCase):
         output = io.BytesIO()
         folder = self.mktemp()
         os.makedirs(folder)
-        main(folder, output)
+        main([folder], output)
         self.assertEqual(output.getvalue(), b"")
         self.assertEqual(struct.unpack_from("<II", encode_names(["ab"])), (1, 2))
 

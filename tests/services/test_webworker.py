@@ -12,9 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.model import StorageConfig, WebConfig
-from cadtwist.services.webworker import OWNER_FD, WebWorkers, WorkerConfig, reading_store
-from cadtwist.storage.memory import MemoryStore
-from cadtwist.storage.whisper import WhisperStore
+from cadtwist.services.webworker import OWNER_FD, WebWorkers, WorkerConfig
 from tests.query.test_owner import owner
 
 
@@ -117,7 +115,3 @@ class WorkersTests(SynchronousTestCase):
         self.reactor.end(1)
         self.successResultOf(self.workers.stopService())
         self.assertEqual(self.reactor.getDelayedCalls(), [])
-
-    def test_stores(self):
-        self.assertIsInstance(reading_store(StorageConfig(kind="memory")), MemoryStore)
-        self.assertIsInstance(reading_store(StorageConfig(root=self.mktemp())), WhisperStore)
