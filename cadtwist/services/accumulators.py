@@ -10,11 +10,14 @@ An accumulator lives as long as its configuration stays, whatever a reload makes
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
+import numpy as np
 from zope.interface import implementer
 
 from cadtwist.codec.relayline import RelayCodec, graphite_lines
@@ -28,6 +31,7 @@ from cadtwist.model.cadentstyle import cadent_style, guessed_rules
 from cadtwist.services.accumulatorwriters import SummaryWriter
 from cadtwist.services.flushing import TimedStage
 from cadtwist.services.space import Space
+from cadtwist.services.stopwatch import Stopwatch
 from cadtwist.stages.accumulate import AccumulatedSums, RawLines, Silence, StatsdNames
 from cadtwist.stages.aggregate import Window, WindowPolicy
 from cadtwist.stages.names import NameMap
@@ -42,6 +46,7 @@ from cadtwist.telemetry import Telemetry
 __all__ = ["Accumulator", "reads_itself"]
 
 WINDOW_BYTES = 2 << 30
+_MOST_SHOWN = 10_000
 KEPT_VALUES = 65536
 """Of each timer, so many values of a window are exact; a sketch stands for more."""
 
@@ -53,12 +58,45 @@ def reads_itself(config: AccumulatorConfig, relays: Iterable[RelayConfig]) -> bo
     )
 
 
+class TimedFlushes:
+    """A stage whose flushes are counted, and whose time is taken."""
+
+    def __init__(self, stage: TimedStage) -> None:
+        self.count = 0
+        self.watch = Stopwatch()
+        self._stage = stage
+        self._spent_s = 0.0
+
+    def next_flush(self, now: float) -> float | None:
+        """Return when something is to be told; None while there is nothing."""
+        return self._stage.next_flush(now)
+
+    def flush(self, now: float, budget_s: float) -> bool:
+        """Tell what is due, in slices; False when `budget_s` was over before all was told."""
+        due = self._stage.next_flush(now)
+        if due is None or due > now:
+            return True
+        begun = time.perf_counter()
+        done = self._stage.flush(now, budget_s)
+        self._spent_s += time.perf_counter() - begun
+        if done:
+            self.count += 1
+            self.watch.add(1000.0 * self._spent_s)
+            self._spent_s = 0.0
+        return done
+
+    def finish(self, now: float) -> None:
+        """Tell whatever is open: nothing more will come."""
+        self._stage.finish(now)
+
+
 @implementer(ISink)
 class Accumulator:
     """One accumulator: a window over the key spaces `series` (statsd's) or `names` (Graphite's).  Reactor thread.
 
-    `output` takes what it tells, as Batches of `names`; it may be replaced at any time.  `hold` and `release` make its
-    parts known to the key spaces.  `before` is the one of that name whose place it takes when it begins.
+    `output` takes what it tells, as Batches of `names`; it may be replaced at any time.  `stages` are to be flushed, in
+    order.  `hold` and `release` make its parts known to the key spaces.  `before` is the one of that name whose place
+    it takes when it begins.
     """
 
     def __init__(
@@ -84,6 +122,11 @@ class Accumulator:
         self.bins = None if writer is None else self._resolutions(writer)
         self.window: StatsdWindow | Window = self._sums() if config.input_format == "statsd" else self._bins()
         self._held, self.account.held = self.account.held, self.held
+        self.flushes = TimedFlushes(self.window)
+        self.bin_flushes = None if self.bins is None else TimedFlushes(self.bins)
+        self.stages: tuple[TimedFlushes, ...] = tuple(
+            each for each in (self.flushes, self.bin_flushes) if each is not None
+        )
         if before is None:
             self.begin()
 
@@ -99,15 +142,36 @@ class Accumulator:
         """Return how many datapoints are open here, and in the one before."""
         return self._held() + (0 if self._before is None else self._before.held())
 
-    @property
-    def stages(self) -> tuple[TimedStage, ...]:
-        """What is to be flushed, in order."""
-        return (self.window,) if self.bins is None else (self.window, self.bins)
-
     def finish(self) -> None:
         """Tell all that is open: nothing more will come."""
         for stage in self.stages:
             stage.finish(self._now())
+
+    def content(self) -> dict[str, Any]:
+        """Return what is open, of at most 10,000 series, as Cadent tells it: one object of statistics for each."""
+        window, now = self.window, self._now()
+        of_statsd = isinstance(window, StatsdWindow)
+        buckets = window.buckets if isinstance(window, StatsdWindow) else window.outputs.buckets
+        cells = buckets.cells_of(buckets.rows_before(math.inf)[:_MOST_SHOWN])
+        rows, starts, _, sums, _, minima, maxima, firsts, lasts, samples = buckets.read(cells)
+        ids = rows if isinstance(window, StatsdWindow) else window.outputs.ids[rows]
+        names = (self._series if of_statsd else self._names).table.names(ids)
+        times = np.full(len(cells), now) if of_statsd else starts
+        bin_ = self.config.bins[0]
+        columns = (np.where(np.isfinite(each), each, 0.0).tolist() for each in (minima, maxima, sums, firsts, lasts))
+        stats = [
+            {
+                "key": name.rpartition(b"|")[0].decode() if of_statsd else name.decode(),
+                "stat_key": name.decode(),
+                "min": low, "max": high, "sum": total, "mean": total / n if n else 0.0, "first": first, "last": last,
+                "count": n, "time_ns": _date(when), "resolution": bin_.resolution_s, "ttl": int(bin_.ttl_s),
+            }
+            for name, when, n, low, high, total, first, last in zip(
+                names, times.tolist(), samples.tolist(), *columns, strict=True
+            )
+        ]  # fmt: skip
+        first, last = (float(times.min()), float(times.max())) if stats else (None, None)
+        return {"min_time": _date(first), "max_time": _date(last), "stats": stats or None}
 
     def hold(self) -> None:
         """Let the key spaces ask us before a name goes."""
@@ -194,3 +258,10 @@ class Accumulator:
     def _graphite_codec(self, max_line: int, emit: Callable[[Batch], None]) -> RelayCodec:
         dialect = graphite_lines(True, "cadent")
         return RelayCodec(self._names.table, Columns(keep_spans=True), emit, dialect, max_line, numbers=True)
+
+
+def _date(when: float | None) -> str:
+    """Return a time as RFC 3339 has it; None is the beginning of Go's times."""
+    if when is None:
+        return "0001-01-01T00:00:00Z"
+    return datetime.fromtimestamp(when, timezone.utc).isoformat().replace("+00:00", "Z")

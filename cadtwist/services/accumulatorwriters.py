@@ -56,6 +56,9 @@ class SummaryWriter(Protocol):
     def sinks(self, bins: tuple[BinConfig, ...]) -> Sinks:
         """Return what takes the bins of each resolution that is to be told."""
 
+    def queued(self, resolution: Resolution) -> int:
+        """Return how many bins of a resolution wait to be written."""
+
     def change(self, config: Config, accumulator: AccumulatorConfig) -> None:
         """Go on as a reloaded configuration says."""
 
@@ -150,6 +153,10 @@ class WhisperFiles:
         """Return what takes the bins of the first resolution."""
         return [(_resolution(bins[0]), self._values)]
 
+    def queued(self, resolution: Resolution) -> int:  # noqa: ARG002 (there is one)
+        """Return how many datapoints wait to be written."""
+        return 0 if self.graph is None else self.graph.points.points
+
     def change(self, config: Config, accumulator: AccumulatorConfig) -> None:
         """Take other bounds, rates and retentions; files that exist stay as they are."""
         driver = _metrics(accumulator)
@@ -174,13 +181,14 @@ class LineFiles:
         self.graph: CacheGraph | None = None
         self.most_points = 0
         self.account = telemetry.account(f"lines in {driver.dsn}")
-        self.account.held = lambda: self._held
+        self.account.held = lambda: sum(self._held.values())
         self._path = driver.dsn
         self._table = names.table
         self._now = reactor.seconds
         self._files: dict[Resolution, SummaryFile] = {}
         self._waiting: deque[tuple[SummaryFile, bytes, int]] = deque()
-        self._held = self._written = 0
+        self._held: dict[str, int] = {}
+        self._written: dict[str, int] = {}
         self.change(config, accumulator)
         service = Sequence()
         Step("files of lines", None, self._close).setServiceParent(service)
@@ -191,6 +199,10 @@ class LineFiles:
     def sinks(self, bins: tuple[BinConfig, ...]) -> Sinks:
         """Return what takes the bins of each resolution."""
         return [(_resolution(each), self) for each in bins]
+
+    def queued(self, resolution: Resolution) -> int:
+        """Return how many bins of a resolution wait to be written."""
+        return self._held.get(self._files[resolution].path, 0)
 
     def change(self, config: Config, accumulator: AccumulatorConfig) -> None:  # noqa: ARG002 (others need it)
         """Take other bounds."""
@@ -205,14 +217,15 @@ class LineFiles:
 
     def accept_summaries(self, batch: SummaryBatch, resolution: Resolution) -> None:
         """Let the lines of a lent SummaryBatch wait for the thread."""
-        account, room = self.account, self.most_points - self._held
+        account = self.account
+        room = self.most_points - account.held()
         account.received += len(batch)
         if len(batch) > room:
             account.drop("queue_full", len(batch) - max(0, room))
             batch = batch.select(np.arange(max(0, room)))
         if len(batch):
             file = self._files[resolution]
-            self._held += len(batch)
+            self._held[file.path] = self._held.get(file.path, 0) + len(batch)
             self._waiting.append((file, file.lines(batch), len(batch)))
 
     def _write(self) -> None:
@@ -224,7 +237,7 @@ class LineFiles:
                 data, said = file.append(data, self._now())
                 fault = said or fault
             if not data:
-                self._written += points
+                self._written[file.path] = self._written.get(file.path, 0) + points
             else:
                 stuck.add(file.path)
                 left.append((file, data, points))
@@ -234,9 +247,10 @@ class LineFiles:
 
     def _settle(self) -> None:
         """Count what was written; in the reactor thread, while nothing is being written."""
-        written, self._written = self._written, 0
-        self._held -= written
-        self.account.out += written
+        written, self._written = self._written, {}
+        for path, points in written.items():
+            self._held[path] -= points
+            self.account.out += points
 
     def _close(self) -> None:
         for file in self._files.values():

@@ -50,7 +50,7 @@ from cadtwist.services.relaytellers import relay_tellers
 from cadtwist.services.selfstats import Emitter, Metrics, account_metrics, metric_part
 from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.space import Space
-from cadtwist.services.statsdemission import Stopwatch
+from cadtwist.services.stopwatch import Stopwatch
 from cadtwist.services.turn import Turn
 from cadtwist.stages.switch import Tee
 from cadtwist.telemetry import Telemetry

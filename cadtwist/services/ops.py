@@ -74,9 +74,9 @@ class _Membership:
             self._log.info("{server} {what} {section}", server=arguments[1], what=what, section=section)
             self._daemon.change(new)
 
-    def accumulator(self, section: str) -> None:  # noqa: ARG002
-        """See IOps: relays accumulate nothing."""
-        return
+    def accumulator(self, section: str) -> dict[str, Any] | None:  # noqa: ARG002
+        """See IOps: of several processes none accumulates."""
+        return None
 
 
 @implementer(IOps)
@@ -147,6 +147,11 @@ class RelayOps(_Membership):
                 position = position_of(stage.router, key)
                 for name in targets(route, self._graph.live(group), None, group.down_policy == "keep"):
                     yield name, position
+
+    def accumulator(self, section: str) -> dict[str, Any] | None:
+        """See IOps."""
+        found = self._daemon.chains.accumulators.values()
+        return next((each.content() for each in found if each.config.relay == section), None)
 
     def servers_up(self, section: str) -> int:
         """See IOps."""

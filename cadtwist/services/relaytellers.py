@@ -8,6 +8,7 @@ from typing import Any
 from twisted.application.service import IService
 
 from cadtwist.config.relaymodel import HealthMetricsConfig
+from cadtwist.services.accumulatorreadings import AccumulatorReadings
 from cadtwist.services.chains import KEYS, space_of
 from cadtwist.services.healthmetrics import HealthMetrics
 from cadtwist.services.routers import dialect_of
@@ -37,12 +38,15 @@ def relay_tellers(daemon: Any) -> list[IService]:
         )
     emission = config.statsd_emission
     if emission.server:
+        sections = Sections(graph, daemon.telemetry)
+        accumulated = AccumulatorReadings(sections, daemon.writers, daemon.telemetry)
         readings = RelayReadings(
             graph,
-            Sections(graph, daemon.telemetry),
+            sections,
             daemon.telemetry,
             lambda relay: daemon.spaces[space_of(relay.lines)],
             daemon.watch,
+            lambda totals: accumulated.add(totals, daemon.chains.accumulators),
         )
         account = daemon.telemetry.account("statsd emission")
         found.append(StatsdEmission(daemon.reactor, emission, socket.gethostname(), readings.read, account))

@@ -68,21 +68,28 @@ class Sections:
 
     def redirected(self, source: str, target: str) -> int:
         """Return how many lines of one section went to another."""
-        return self._switch(source).counters.get(f"to {target}", 0)
+        return sum(switch.counters.get(f"to {target}", 0) for switch in self._switches(source))
 
     def rejected(self, relay: RelayConfig) -> int:
         """Return how many lines the filters of a section have rejected."""
-        return self._switch(relay.name).dropped.get("rejected", 0)
+        return sum(switch.dropped.get("rejected", 0) for switch in self._switches(relay.name))
 
     def given(self, relay: RelayConfig) -> int:
-        """Return how many lines came from other sections."""
-        return sum(self.redirected(other.name, relay.name) for other in self.config.relays if other is not relay)
+        """Return how many lines came from other sections, or from accumulators."""
+        redirected = sum(self.redirected(other.name, relay.name) for other in self.config.relays if other is not relay)
+        made = [each for each in self.config.accumulators if each.backend == relay.name]
+        return redirected + sum(self._telemetry.account(f"accumulator {each.name} lines").out for each in made)
+
+    def accumulated(self, relay: RelayConfig) -> int:
+        """Return how many lines of a section went to its accumulator."""
+        names = [each.name for each in self.config.accumulators if each.relay == relay.name]
+        return sum(_came_in(self._telemetry, name) for name in names)
 
     def totals(self, relay: RelayConfig) -> dict[str, int]:
         """Return what is counted since the start, by the names of `sectionstats.COUNTS`."""
         doors = [account for _, account in self.doors(relay)]
         destinations, routers, given = self.destinations(relay), self.routers(relay), self.given(relay)
-        switch = self._switch(relay.name)
+        switches = self._switches(relay.name)
         elsewhere = sum(self.redirected(relay.name, other.name) for other in self.config.relays if other is not relay)
         return {
             "valid_line_count": sum(account.received for account in doors) + given,
@@ -91,7 +98,7 @@ class Sections:
             "success_send_count": _sum(destinations, "sent"),
             "fail_send_count": sum(sum(account.dropped.values()) for account in destinations),
             "unsendable_send_count": sum(account.dropped.get("no_destination", 0) for account in routers)
-            + switch.dropped.get("no_relay", 0),
+            + sum(switch.dropped.get("no_relay", 0) for switch in switches),
             "unknown_send_count": _sum(destinations, "resent"),
             "all_lines_count": sum(account.received + bad_lines(account) for account in doors) + given,
             "redirected_lines_count": elsewhere,
@@ -142,8 +149,15 @@ class Sections:
     def _members(relay: RelayConfig) -> list[str]:
         return list(dict.fromkeys(name for group in relay.groups for name in group.members))
 
-    def _switch(self, relay: str) -> Account:
-        return self._telemetry.account(f"sections {relay}")
+    def _switches(self, relay: str) -> list[Account]:
+        """Return the accounts of a section's filters: of lines that came in, and of those that accumulators made."""
+        found = self._telemetry.accounts.get(f"sections {relay} of accumulators")
+        return [self._telemetry.account(f"sections {relay}"), *([] if found is None else [found])]
+
+
+def _came_in(telemetry: Telemetry, name: str) -> int:
+    read = telemetry.accounts.get(f"accumulator {name} input")
+    return (telemetry.account(f"accumulator {name}") if read is None else read).received
 
 
 def _sum(accounts: list[Account], what: str) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from twisted.application.service import Service
@@ -20,13 +18,13 @@ from cadtwist.services.relaygraph import RelayGraph
 from cadtwist.services.sections import Sections, bad_lines
 from cadtwist.services.sequence import Every
 from cadtwist.services.space import Space
+from cadtwist.services.stopwatch import Stopwatch
 from cadtwist.telemetry import Account, Telemetry
 
-__all__ = ["RelayReadings", "StatsdEmission", "Stopwatch", "url_part"]
+__all__ = ["RelayReadings", "StatsdEmission", "Totals", "url_part"]
 
 PACKET_BYTES = 511
 _MOST_BYTES = 1 << 20
-_KEPT = 100
 _KINDS = {"udp": "udp", "http": "http"}
 
 
@@ -35,44 +33,17 @@ def url_part(url: str) -> str:
     return url.replace(":", "-").replace("/", "").replace(".", "-")
 
 
-class Stopwatch:
-    """Takes the time of calls; of very many in an interval a fair sample is kept."""
+class Totals(NamedTuple):
+    """A `Reading` that is being made."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter, dice: random.Random | None = None) -> None:
-        self._clock = clock
-        self._dice = dice or random.Random()
-        self._values: list[float] = []
-        self._seen = 0
-
-    def timed(self, call: Callable[[], object]) -> Callable[[], None]:
-        """Return `call` with a watch."""
-
-        def measured() -> None:
-            begun = self._clock()
-            call()
-            self.add(1000.0 * (self._clock() - begun))
-
-        return measured
-
-    def add(self, value_ms: float) -> None:
-        """Take one duration."""
-        self._seen += 1
-        if len(self._values) < _KEPT:
-            self._values.append(value_ms)
-        else:
-            place = self._dice.randrange(self._seen)
-            if place < _KEPT:
-                self._values[place] = value_ms
-
-    def take(self) -> Sampled:
-        """Return what was taken since the last call."""
-        taken = Sampled(self._values, self._seen)
-        self._values, self._seen = [], 0
-        return taken
+    fast: dict[str, int]
+    slow: dict[str, int]
+    gauges: dict[str, float]
+    timers: dict[str, Sampled]
 
 
 class RelayReadings:
-    """Cadent's names for what is counted; `spaces` gives the names known for a section's lines."""
+    """Cadent's names for what is counted; `spaces` gives the names known for a section's lines, `more` adds others."""
 
     def __init__(
         self,
@@ -81,7 +52,9 @@ class RelayReadings:
         telemetry: Telemetry,
         space_of: Callable[[RelayConfig], Space],
         watch: Stopwatch,
+        more: Callable[[Totals], None] = lambda _: None,
     ) -> None:
+        self._more = more
         self._graph = graph
         self._sections = sections
         self._telemetry = telemetry
@@ -114,7 +87,9 @@ class RelayReadings:
         changes = self._telemetry.account("relay").counters
         slow["hasher.added-server"] = changes.get("added_servers", 0)
         slow["hasher.removed-server"] = changes.get("removed_servers", 0)
-        return Reading(fast, slow, gauges, {"worker.process-time-ns": self._watch.take()})
+        totals = Totals(fast, slow, gauges, {"worker.process-time-ns": self._watch.take()})
+        self._more(totals)
+        return Reading(*totals)
 
     def _section(
         self, relay: RelayConfig, fast: dict[str, int], slow: dict[str, int], gauges: dict[str, float]

@@ -87,7 +87,7 @@ class WriterService(Service):
         self._reactor = reactor
         self._source = source
         self._store = store
-        self._account = account
+        self.account = account
         self._lanes = lanes
         self._on_written = on_written
         self._late_points = late_points
@@ -162,14 +162,14 @@ class WriterService(Service):
     def _failed(self, failure: Failure, job: WriteJob) -> _Outcome:
         """Treat a store that raises as one that could write nothing: the points stay and are tried again."""
         self._log.failure("a write job failed and will be tried again", failure)
-        self._account.count("failed_jobs")
+        self.account.count("failed_jobs")
         return _Outcome(np.full(len(job.ids), RETRY, np.uint8), 0, 0.0)
 
     def _written(self, result: _Outcome, lane: int, job: WriteJob) -> None:
         statuses, late, seconds = result
         self._busy[lane] = False
-        self._account.count("jobs")
-        self._account.count("update_microseconds", int(seconds * 1e6))
+        self.account.count("jobs")
+        self.account.count("update_microseconds", int(seconds * 1e6))
         self._source.confirm(job, statuses, self._reactor.seconds(), late)
         try:
             if self._on_written is not None:

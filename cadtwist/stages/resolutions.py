@@ -81,7 +81,8 @@ class Resolutions:
     """Takes summaries; tells each resolution's bins to its sink.  Reactor thread.
 
     `clock` gives monotonic seconds, by which `flush` keeps to its budget.  Ledger: a summary is made once for each
-    resolution; open ones are held, told ones merged, bins that are told are made and out.
+    resolution; open ones are held, told ones merged, bins that are told are made and out.  The counters `loops <step>s`
+    tell how often bins of that length were due.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Resolutions:
             if bins.left is None and now >= bins.due:
                 bins.left = bins.buckets.rows_before(bins.next_due(now) - bins.resolution.step_s)
                 bins.due = bins.next_due(now)
+                self._account.count(f"loops {bins.resolution.step_s:g}s")
             while bins.left is not None and len(bins.left):
                 if not self._tell(bins, sink, bins.due - bins.resolution.step_s) or self._clock() >= until:
                     return False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
+from datetime import datetime
 from typing import Any
 
 from msgspec.structs import replace
@@ -13,6 +15,7 @@ from cadtwist.config.accumulatormodel import AccumulatorConfig
 from cadtwist.config.model import Config
 from cadtwist.config.relaymodel import FilterRule, LineConfig, RelayConfig
 from cadtwist.services.build import Daemon
+from cadtwist.services.ops import RelayOps
 from tests.services.daemons import until
 from tests.services.test_relay import RelayCase
 
@@ -253,6 +256,45 @@ class AccumulatorTests(AccumulatorCase):
                 await self.held(daemon, len(accumulators))
             await until(lambda: self.total() == 4)
             self.assertEqual((len(self.lines("d0")), len(self.lines())), (1, 2))
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_what_operators_see(self) -> Any:
+        async def run() -> None:
+            second = accumulator(name="y", relay="out", backend="", input_format="graphite", flush_s=10.0)
+            door = replace(self.relay().listeners[0], path=f"{self.folder}/more.sock", to=("out",))
+            config = self.accumulating(accumulator(), second)
+            daemon = await self.start(replace(config, listeners=(replace(config.listeners[0], to=("in",)), door)))
+            ops = RelayOps(daemon, daemon.relayed)  # type: ignore[arg-type]
+            self.assertIsNone(ops.accumulator("far"))
+            empty = {"min_time": "0001-01-01T00:00:00Z", "max_time": "0001-01-01T00:00:00Z", "stats": None}
+            self.assertEqual(ops.accumulator("in"), empty)
+            await self.send(b"c:3|c\nc:5|c\ns:x|s\n")
+            await self.held(daemon, 3)
+            found = ops.accumulator("in")
+            assert found is not None
+            stat, of_set = found["stats"]
+            when = datetime.fromisoformat(stat.pop("time_ns").replace("Z", "+00:00")).timestamp()
+            self.assertLess(abs(time.time() - when), 60)
+            self.assertEqual(stat, {
+                "key": "c", "stat_key": "c|c", "min": 3.0, "max": 5.0, "sum": 8.0, "mean": 4.0, "first": 3.0,
+                "last": 5.0, "count": 2, "resolution": 5.0, "ttl": 315360000,
+            })  # fmt: skip
+            self.assertEqual((of_set["stat_key"], of_set["min"], of_set["count"]), ("s|s", 0.0, 1))
+            json.dumps(found)
+            self.door = f"{self.folder}/more.sock"
+            await self.send(b"a.b 1 1000\na.b 2 1011\n")
+            await self.held(daemon, 2, "y")
+            found = ops.accumulator("out")
+            assert found is not None
+            self.assertEqual(
+                (found["min_time"], found["max_time"]), ("1970-01-01T00:16:40Z", "1970-01-01T00:16:50Z")
+            )
+            self.assertEqual([stat["key"] for stat in found["stats"]], ["a.b", "a.b"])
+            daemon.chains.finish()
+            stats = ops.stats()
+            self.assertEqual([stats[name]["valid_line_count"] for name in ("in", "out", "far")], [3, 5, 0])
             self.balanced(daemon)
 
         return ensureDeferred(run())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
@@ -10,9 +11,11 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
+from cadtwist.config.accumulatormodel import AccumulatorConfig, AccumulatorWriterConfig, BinConfig, DriverConfig
 from cadtwist.config.model import Config
-from cadtwist.config.relaymodel import FilterRule, RelayConfig, StatsdEmissionConfig
-from cadtwist.services.statsdemission import Stopwatch, url_part
+from cadtwist.config.relaymodel import FilterRule, LineConfig, RelayConfig, StatsdEmissionConfig
+from cadtwist.services.statsdemission import url_part
+from cadtwist.services.stopwatch import Stopwatch
 from tests.services.daemons import reactor, until
 from tests.services.test_relay import LINES, RelayCase
 
@@ -129,5 +132,44 @@ class EmissionTests(RelayCase):
             await self.send(LINES)
             await until(lambda: 80 < self.counters().get("success.valid-lines", 0) < 220)
             self.assertTrue(any(b"valid-lines:" in p and b"|c|@0.500000" in p for p in self.server.packets))
+
+        return ensureDeferred(run())
+
+    def test_accumulators(self) -> Any:
+        async def run() -> None:
+            folder = os.path.join(self.folder, "whisper")
+            os.mkdir(folder)
+            metrics = DriverConfig(driver="whisper", dsn=folder)
+            writer = AccumulatorWriterConfig(metrics=metrics, indexer=DriverConfig(driver="noop"))
+            bins = (BinConfig(resolution_s=1.0, ttl_s=60.0),)
+            made = AccumulatorConfig(name="x", relay="in", backend="out", flush_s=1.0, bins=bins, writer=writer)
+            statsd = RelayConfig(name="in", lines=LineConfig(format="statsd"), groups=(self.group(members=("d0",)),))
+            out = RelayConfig(name="out", groups=(self.group(members=("d1",)),))
+            config = replace(self.emitting(statsd, out), accumulators=(made,))
+            daemon = await self.start(config)
+            await self.send(b"a.b:1|c\na.b:2|c\na.c:5|g\nbad:x|c\n")
+            counts = {
+                "prereg.accumulated.in": 3, "accumulator.lines.incoming": 3, "accumulator.lines.processed": 3,
+                "accumulator.stats.outgoing": 3, "incoming.backend.out.lines": 3,
+                "writer.whisper.metric-creates": 2, "writer.whisper.update-metric-errors": 0,
+            }  # fmt: skip
+            await until(lambda: counts.items() <= self.counters().items())
+            counters = self.counters()
+            for name in ("accumulator.flushes", "accumulator.flushesposts", "aggregator.1s.writesloops"):
+                self.assertGreater(counters[name], 0, name)
+            self.assertGreater(counters["writer.whisper.write.send-to-writers"], 0)
+            gauges = {name.split(".", 2)[2] for name, _ in self.server.told("g")}
+            self.assertLessEqual(
+                {"cacher.metrics", "cacher.points", "cacher.bytes", "cacher.add.ave-points-per-metric",
+                 "writer.metricsqueue.1s.length", "writer.indexerqueue.1s.length", "writer.whisper.points-per-update"},
+                gauges,
+            )  # fmt: skip
+            timers = {name.split(".", 2)[2] for name, _ in self.server.told("ms")}
+            self.assertLessEqual(
+                {"accumulator.flush-time-ns", "accumulator.flushpost-time-ns", "aggregator.postwrite-time-ns",
+                 "writer.whisper.update-time-ns"},
+                timers,
+            )  # fmt: skip
+            self.balanced(daemon)
 
         return ensureDeferred(run())
