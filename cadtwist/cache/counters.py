@@ -6,7 +6,7 @@ is what its file says, else what the first line said.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from zope.interface import implementer
 from cadtwist.interfaces import IHolder, ISummarySink
 from cadtwist.kernels.active import samples as kernel
 from cadtwist.kernels.statformat import counter_path, munge
-from cadtwist.model.batch import NO_ID, Ids
+from cadtwist.model.batch import BATCH_POINTS, NO_ID, Ids
 from cadtwist.model.decisions import FIRST_ROW, UNKNOWN, Decisions
 from cadtwist.model.statjob import SampleColumns, Shift, StatJob
 from cadtwist.model.summary import SummaryBatch
@@ -120,6 +120,41 @@ class CounterCache:
     def peek(self, number: int) -> SampleColumns:
         """Return the samples of a counter that no job has taken yet, as the columns of a StatJob."""
         return self.samples.peek(np.array([number], np.uint32))[1]
+
+    def waiting(self, ids: Ids) -> Iterator[SummaryBatch]:
+        """Yield the samples of counters that no job has taken yet, each counter's in order, and leave them there."""
+        offsets, columns = self.samples.peek(ids)
+        bounds = offsets.astype(np.int64)
+        owners = np.repeat(ids, bounds[1:] - bounds[:-1])
+        for start in range(0, len(owners), BATCH_POINTS):
+            part = slice(start, start + BATCH_POINTS)
+            yield SummaryBatch(owners[part], *(column[part] for column in columns))
+
+    def are_events(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Return which counters are of events."""
+        found: npt.NDArray[np.bool_] = self._kinds[ids] == _EVENT
+        return found
+
+    def open_windows(self) -> list[int]:
+        """Return the counters that have open windows."""
+        return sorted(self._open)
+
+    def reset(self) -> list[int]:
+        """Drop all samples and windows, and jobs that are under way; return the counters that had windows.
+
+        For a replica that is told everything again.
+        """
+        _offsets, columns = self.samples.take(self.samples.waiting())
+        self._account.drop("told_again", len(columns[0]) + self._in_flight)
+        opened = self.open_windows()
+        self._open.clear()
+        self._flying.clear()
+        self._in_flight = 0
+        return opened
+
+    def take_these(self, ids: Ids) -> StatJob:
+        """Take a job of given counters, as the master of a replica has done."""
+        return self._job(ids)
 
     def know(self, number: int, event: bool) -> None:
         """Tell what a counter is, as found in a log."""

@@ -107,6 +107,12 @@ class CounterLog:
         """Tell that it was: older segments are needed no more."""
         self.log.release(self._begun_in)
 
+    def restart(self) -> None:
+        """Forget all that was logged: it is told anew."""
+        self._settle(self.log.roll())
+        self.log.release(self.log.serial)
+        self._begun_in = self.log.serial
+
     def forget(self, ids: Ids) -> None:
         """The ids may come back with other names."""
         self._named.forget(ids)

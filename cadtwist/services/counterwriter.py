@@ -6,12 +6,12 @@ never within, and what still waits in memory can be added to what it read withou
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -21,12 +21,13 @@ from twisted.python.threadpool import ThreadPool
 from cadtwist.cache.counters import CounterCache
 from cadtwist.flow import Gate
 from cadtwist.journal.counterlog import CounterLog, Place
+from cadtwist.model.batch import Ids
 from cadtwist.model.statjob import Shift, StatJob
-from cadtwist.model.writejob import RETRY, Statuses
+from cadtwist.model.writejob import RETRY, WAITS_FOR_CREATE, Statuses
 from cadtwist.storage.statfile import StatStore
 from cadtwist.telemetry import Account
 
-__all__ = ["CounterWriter"]
+__all__ = ["CounterWriter", "WriterWatcher"]
 
 T = TypeVar("T")
 TICK_S = 0.25
@@ -34,6 +35,30 @@ JOB_COUNTERS = 512
 LEAST_JOB = 32
 FULL_SHARE, EMPTY_SHARE = 0.8, 0.6
 REASON = "counters_full"
+
+
+class WriterWatcher(Protocol):
+    """Who is told, in order, what becomes of the samples.  Reactor thread.
+
+    `active`: somebody wants to know which files are made.
+    """
+
+    active: bool
+
+    def round(self, begun: bool) -> None:
+        """From now on every counter is written once; or all of them were."""
+
+    def taken(self, job: StatJob) -> None:
+        """The samples of a job are no longer waiting."""
+
+    def headers(self, job: StatJob) -> list[tuple[bytes, bytes]]:
+        """Return (path, header) of the files that a job may have made; in the thread of the files."""
+
+    def planned(self, made: Sequence[tuple[bytes, bytes]], redo: bytes) -> None:
+        """What a job made (path, header) and is going to write, before it is written."""
+
+    def written(self, job: StatJob, again: Ids) -> None:
+        """A job is over; counters of which the samples wait again."""
 
 
 class CounterWriter(Service):
@@ -55,6 +80,7 @@ class CounterWriter(Service):
         account: Account,
         flush_s: float,
         log: CounterLog | None = None,
+        watcher: WriterWatcher | None = None,
     ) -> None:
         self._reactor = reactor
         self._cache = cache
@@ -63,6 +89,7 @@ class CounterWriter(Service):
         self._account = account
         self._flush_s = flush_s
         self._journal = log
+        self._watcher = watcher
         self._pool = ThreadPool(1, 1, name="counters")
         self._tick: IDelayedCall | None = None
         self._round_at = 0.0
@@ -123,6 +150,14 @@ class CounterWriter(Service):
         for read in readers:
             read()
 
+    def between(self, work: Callable[[], T]) -> Deferred[T]:
+        """Run `work()` in the reactor thread while no job is under way."""
+        if not self._busy:
+            return maybeDeferred(work)
+        done: Deferred[T] = Deferred()
+        self._readers.append(lambda: maybeDeferred(work).chainDeferred(done))
+        return done
+
     def _after_round(self, then: Callable[[], object]) -> None:
         waits: Deferred[None] = Deferred()
         waits.addCallback(lambda _: then())
@@ -153,6 +188,8 @@ class CounterWriter(Service):
         self._round_at = self._reactor.seconds() + self._flush_s
         if self._journal is not None:
             self._journal.round_begins()
+        if self._watcher is not None:
+            self._watcher.round(True)
 
     def _pump(self) -> None:
         """Begin the next job; of a round that is not in a hurry, as much as its time asks for."""
@@ -165,18 +202,30 @@ class CounterWriter(Service):
             return
         self._busy = True
         taken_at = self._journal.place if self._journal is not None else (0, 0)
-        lane = self._store.writer(0)
-        planned: Deferred[Any] = deferToThreadPool(self._reactor, self._pool, lane.plan, job)
+        if self._watcher is not None:
+            self._watcher.taken(job)
+        planned: Deferred[Any] = deferToThreadPool(self._reactor, self._pool, self._plan, job)
         planned.addCallback(self._planned, taken_at)
         planned.addCallbacks(lambda statuses: self._kept(job, statuses), lambda failure: self._failed(job, failure))
         planned.addCallback(self._written, job)
         planned.addErrback(lambda failure: self._log.failure("writing counters: internal error", failure))
 
-    def _planned(self, plan: tuple[Statuses, bytes], taken_at: Place) -> Deferred[Statuses]:
+    def _plan(self, job: StatJob) -> tuple[Statuses, bytes, list[tuple[bytes, bytes]]]:
+        """Plan a job, in the thread of the files; return the headers of files that it made, too, if that is asked."""
+        lane = self._store.writer(0)
+        watcher = self._watcher if self._watcher is not None and self._watcher.active else None
+        before = lane.counters()["files_created"] if watcher is not None else 0
+        statuses, redo = lane.plan(job)
+        made = watcher is not None and lane.counters()["files_created"] > before
+        return statuses, redo, watcher.headers(job) if watcher is not None and made else []
+
+    def _planned(self, plan: tuple[Statuses, bytes, list[tuple[bytes, bytes]]], taken_at: Place) -> Deferred[Statuses]:
         """Log what is going to change, then let it change."""
-        statuses, redo = plan
+        statuses, redo, made = plan
         if self._journal is not None and redo:
             self._journal.append_redo(taken_at, redo)
+        if self._watcher is not None:
+            self._watcher.planned(made, redo)
         committed = deferToThreadPool(self._reactor, self._pool, self._store.writer(0).commit)
         return committed.addCallback(lambda _: statuses)
 
@@ -192,11 +241,13 @@ class CounterWriter(Service):
     def _written(self, outcome: tuple[Statuses, Any], job: StatJob) -> None:
         statuses, kept = outcome
         self._busy = False
-        self._let_readers_in()
         self._account.count("jobs")
         self._account.count("counters_written", len(job))
         self._round_failed = self._round_failed or bool((statuses == RETRY).any())
         self._cache.confirm(job, statuses, kept)
+        if self._watcher is not None:
+            self._watcher.written(job, job.ids[(statuses == RETRY) | (statuses == WAITS_FOR_CREATE)])
+        self._let_readers_in()
         for report in self._store.reports():
             self._log.warn("{name}: {kind} {error}", name=report.name, kind=report.kind, error=report.error)
         if self._hurry:
@@ -206,6 +257,8 @@ class CounterWriter(Service):
         self._round_open = self._hurry = False
         if self._journal is not None and not self._round_failed and not self._store.writer(0).unwritten:
             self._journal.round_done()
+            if self._watcher is not None:
+                self._watcher.round(False)
         waiting, self._waiting = self._waiting, []
         for done in waiting:
             done.callback(None)

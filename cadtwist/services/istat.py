@@ -45,6 +45,7 @@ from cadtwist.protocols.factory import ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.intake import Intake
 from cadtwist.protocols.istat import Peers, StatConnection, StatDatagrams
 from cadtwist.protocols.istatadmin import AdminFactory
+from cadtwist.protocols.replica import ReplicaFactory
 from cadtwist.protocols.udp import DatagramIntake, DatagramReader
 from cadtwist.query.catalog import Catalog
 from cadtwist.query.countertree import CounterTree
@@ -55,6 +56,9 @@ from cadtwist.services.istatexposition import CounterExposition
 from cadtwist.services.istatlog import IstatLog
 from cadtwist.services.istatparts import Answers, IstatClock, Orders
 from cadtwist.services.localcounters import LocalCounters
+from cadtwist.services.replica import Replica
+from cadtwist.services.replicafeed import ReplicaFeed
+from cadtwist.services.replication import Refusing, ReplicaParts, feed_of, replica_of, replica_stats
 from cadtwist.services.selfcounters import SelfCounters
 from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.settings import SettingsKeeper
@@ -123,7 +127,8 @@ class IstatDaemon:
         reports = reports or {"ledger": self.telemetry.ledger, "status": self.status, "waits": list}
         self.api = CounterApi(reactor, config, self.answers, self.clock, reports, catalog, self.account("api"))
         self.agents: list[AgentDestination] = []
-        self.writer: CounterWriter | None = None
+        self.writer: CounterWriter | Replica | None = None
+        self.feed: ReplicaFeed | None = None
         self._journal: CounterLog | None = None
         self._blacklisted_at = 0.0
         self._next_agent = 0
@@ -171,17 +176,27 @@ class IstatDaemon:
         )  # fmt: skip
         self._segments = SegmentLog(os.path.abspath(config.log_folder))
         self._journal = CounterLog(self._segments, self.table, self.account("log"))
-        self.cache.log = self._journal.append
-        self.writer = CounterWriter(
-            self.reactor, self.cache, self.store, self.gate, self.account("writer"), config.flush_s,
-            self._journal,
-        )  # fmt: skip
         answers = self.answers
-        answers.tree, answers.store, answers.cache, answers.writer = self.tree, self.store, self.cache, self.writer
+        answers.tree, answers.store, answers.cache = self.tree, self.store, self.cache
+        parts = ReplicaParts(
+            self.table, self.store, self.cache, self.tree, self._journal, self._opened, self._forgotten, self._show_all
+        )  # fmt: skip
         self.own = SelfCounters(
             self.telemetry, self.account, self.store, retentions, lambda: self.peers.refused,
             self.cache.samples.__len__, psutil.Process(),
         )  # fmt: skip
+        if config.replica_of:
+            answers.writer = self.writer = replica_of(self.reactor, config, parts, self.account("replica"))
+            return Refusing(self.account("replica refuses"), "replica")
+        self.feed = feed_of(self.reactor, config, parts, self.account("replicas"))
+        answers.writer = self.writer = CounterWriter(
+            self.reactor, self.cache, self.store, self.gate, self.account("writer"), config.flush_s,
+            self._journal, self.feed,
+        )  # fmt: skip
+        self.cache.log = self._journal.append
+        if self.feed is not None:
+            self.cache.log = self.feed.beside(self._journal.append)
+            self.feed.serve(self.writer, self.cache)
         return NameSpread(levels_above(config.rollup), self.table, self.cache, self.account("rollup"))
 
     def _sequence(self) -> Sequence:
@@ -204,7 +219,8 @@ class IstatDaemon:
             if config.prune_interval_s:
                 yield Every("empty folders", reactor, config.prune_interval_s, self._prune)
             yield Every("free space", reactor, SPACE_S, self._look_for_space)
-            yield from self._own_counters()
+            if not config.replica_of:
+                yield from self._own_counters()
         if config.agent:
             yield Step("agents", self._connect, self._disconnect)
             yield Every("forwarding", reactor, config.agent_interval_s, lambda _now: self.forward())
@@ -282,6 +298,10 @@ class IstatDaemon:
         if self.exposition is not None:
             yield from self.exposition.services()
             yield listen("Prometheus", factory=self.exposition.site, port=config.prometheus_port)
+        if self.feed is not None:
+            replicas = ReplicaFactory(self.feed, reactor)
+            yield Step("connected replicas", None, replicas.disconnect)
+            yield listen("replicas", factory=replicas, port=config.replica_port)
         if config.admin_port:
             yield listen("admin", factory=AdminFactory(self.orders), port=config.admin_port)
         yield Step("clients", None, self.lines.disconnect)
@@ -333,6 +353,9 @@ class IstatDaemon:
         """Write what waits of a counter, then move its files to the backup."""
         if self.writer is None or name not in self.tree:
             return succeed(None)
+        if isinstance(self.writer, Replica):
+            self._log.warn("{name}: a replica deletes what its master deletes", name=name)
+            return succeed(None)
         writer = self.writer
         done = writer.flush(Shift.ALL)
         done.addCallback(lambda _: writer.read(self.store.delete, name.encode("ascii")))
@@ -341,11 +364,25 @@ class IstatDaemon:
 
     def _deleted(self, name: str) -> None:
         self.account("counters").count("closed")
+        self._forgotten(name)
+        if self.feed is not None:
+            self.feed.gone(name.encode("ascii"))
+
+    def _show_all(self) -> None:
+        """Show every counter of the tree as series, too."""
+        for counter in self.tree.series(above=bool(self.config.rollup)):
+            self.api.series.add(counter)
+
+    def _forgotten(self, name: str) -> None:
+        """List a counter no more."""
         self.tree.remove(name)
         self.api.series.remove(name)
 
     def _stats(self) -> list[tuple[str, str]]:
         """Return what `stats` shows beside the clock."""
+        return [*self._http_stats(), *replica_stats(self.config, self.feed, self.writer)]
+
+    def _http_stats(self) -> list[tuple[str, str]]:
         if not self.config.http_port:
             return []
         current = self.account("http").gauges["current"]()
@@ -405,8 +442,7 @@ class IstatDaemon:
             if loaded >= told + told // 5 + 1000:
                 told = loaded
                 self._log.info("Loaded {n} counters.", n=loaded)
-        for counter in self.tree.series(above=bool(self.config.rollup)):
-            self.api.series.add(counter)
+        self._show_all()
         recovery = Recovery(self._segments, self.table, int(self.clock()))
         records = recovery.restore(self._apply)
         samples = 0
@@ -436,7 +472,7 @@ class IstatDaemon:
 
     def _close_log(self) -> None:
         if self._journal is not None:
-            keep = bool(len(self.cache.samples)) or bool(self.store.writer(0).unwritten)
+            keep = bool(len(self.cache.samples)) or bool(self.store.writer(0).unwritten) or bool(self.config.replica_of)
             self._journal.close(keep)
 
     def _connect(self) -> None:

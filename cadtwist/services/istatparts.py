@@ -18,6 +18,7 @@ from cadtwist.model.statjob import SampleColumns, Shift
 from cadtwist.query.countertree import CounterTree
 from cadtwist.query.istat import Cells, Selection, select, select_interval
 from cadtwist.services.counterwriter import CounterWriter
+from cadtwist.services.replica import Replica
 from cadtwist.storage.settings import FileSettings, RedisSettings
 from cadtwist.storage.statfile import StatStore
 from cadtwist.web.istat import MOST_FILE_BYTES, SettingsBackend, StatFile
@@ -55,7 +56,7 @@ class Answers:
         self.tree: CounterTree | None = None
         self.store: StatStore | None = None
         self.cache: CounterCache | None = None
-        self.writer: CounterWriter | None = None
+        self.writer: CounterWriter | Replica | None = None
         self.agents = agents
         self._clock = clock
         self._files_dir = files_dir

@@ -75,6 +75,11 @@ class Counterd(Process):
         return said.decode().split("\r\n")[:-2]
 
     def sums(self, name: str, start: int, end: int) -> dict[int, float]:
-        """Return the sums of a counter by time."""
-        found = self.get(f"/{name}?start={start}&end={end}&samples=0")
+        """Return the sums of a counter by time, nothing of one that is not there."""
+        try:
+            found = self.get(f"/{name}?start={start}&end={end}&samples=0")
+        except OSError as error:
+            if ": 404 " in str(error):
+                return {}
+            raise
         return {bucket["time"]: bucket["data"]["sum"] for bucket in found["buckets"]}
