@@ -18,10 +18,10 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(("stages", "routing", "cache", "journal", "storage", "query"), 2),
     **dict.fromkeys(("protocols", "net", "web"), 3),
     **dict.fromkeys(("services", "testing"), 4),
-    "cli": 5,
+    **dict.fromkeys(("cli", "finder", "shims"), 5),  # the last two live in other programs
 }
 GROUND = 0  # rooms of the ground floor may use each other, as long as there is no cycle
-SIDEWAYS = {("query", "cache"), ("query", "storage")}
+SIDEWAYS = {("query", "cache"), ("query", "storage"), ("cli", "shims"), ("shims", "finder")}
 
 PURE_UP_TO = 2
 IMPURE_MODULES = ("twisted.internet", "twisted.web", "twisted.python.log", "twisted.logger", "twisted.application")

@@ -2,7 +2,7 @@
 
 Run as a script it builds what is missing and says where it is::
 
-    python tests/system/environment.py [carbon] [graphite-web] [statsd] [carbon-c-relay] [redis-server] ...
+    python tests/system/environment.py [carbon] [graphite-web] [graphite-api] [statsd] [carbon-c-relay] ...
 
 carbon-c-relay and Redis are Debian's, installed where this is done by root; go-carbon is for benchmarks only.  Each
 other neighbour lives in an environment of its own under `.venv-neighbours/` in the checkout (or the folder named in
@@ -23,6 +23,10 @@ __all__ = ["NEIGHBOURS", "NODE_NEIGHBOURS", "Missing", "build", "folder", "progr
 NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "carbon": ("carbon==1.1.10", "whisper==1.1.10", "Twisted==26.10.0", "setuptools<81", "protobuf<3.21"),
     "graphite-web": ("graphite-web==1.1.10", "Django==3.0.14", "gunicorn", "whisper==1.1.10", "setuptools<81"),
+    "graphite-api": (
+        "graphite-api==1.1.3", "flask<2.1", "werkzeug<2.1", "jinja2<3.1", "itsdangerous<2.1", "tzlocal<3", "gunicorn",
+        "setuptools<81",
+    ),
     "rainbow-saddle": ("rainbow-saddle==0.4.0", "setuptools<81"),
 }
 """What pip installs for each."""

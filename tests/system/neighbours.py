@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.system.cadtwistd import AGGREGATION, SCHEMAS, conf_text, get
+from tests.system.environment import ROOT, program
 from tests.system.environment import folder as neighbours_folder
-from tests.system.environment import program
 from tests.system.process import NotReady, Process, free_ports
 
-__all__ = ["CRelay", "CarbonCache", "CarbonRelay", "GraphiteWeb", "NodeStatsd", "config_js"]
+__all__ = ["CRelay", "CarbonCache", "CarbonRelay", "GraphiteApi", "GraphiteWeb", "NodeStatsd", "config_js"]
 
 
 class _Carbon(Process):
@@ -135,16 +136,37 @@ REMOTE_RETRY_DELAY = 1
 TAGDB = ''
 """
 
+_FINDER_SETTINGS = """STORAGE_FINDERS = ('cadent.CadentFinder',)
+CADENT_URLS = {urls!r}
+CADENT_TIMEZONE = 'UTC'
+"""
+
+
+def _gunicorn(neighbour: str, port: int, application: str) -> list[str | Path]:
+    """Return the command that serves a WSGI application by one process with four threads."""
+    command: list[str | Path] = [program(neighbour, "python"), "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"]
+    return [*command, "--workers=1", "--worker-class=gthread", "--threads=4", application]
+
+
+def _with_our_finder() -> str:
+    """Return what a PYTHONPATH needs for our finder, under Cadent's name as well."""
+    return os.pathsep.join((str(ROOT), str(ROOT / "cadtwist" / "shims")))
+
 
 class GraphiteWeb(Process):
     """graphite-web under gunicorn.
 
     It reads files of `whisper` and asks `carbonlink` (host:port:instance each) for hot points, or asks the servers
-    of `cluster` (host:port each) for everything.
+    of `cluster` (host:port each) for everything, or our finder, which asks `urls`.
     """
 
     def __init__(
-        self, folder: Path, whisper: Path | None = None, carbonlink: Sequence[str] = (), cluster: Sequence[str] = ()
+        self,
+        folder: Path,
+        whisper: Path | None = None,
+        carbonlink: Sequence[str] = (),
+        cluster: Sequence[str] = (),
+        urls: Sequence[str] = (),
     ) -> None:
         (self.http,) = free_ports(1)
         for each in ("log", "index", "empty"):
@@ -156,23 +178,15 @@ class GraphiteWeb(Process):
             carbonlink=list(carbonlink),
             cluster=list(cluster),
         )
+        if urls:
+            settings += _FINDER_SETTINGS.format(urls=list(urls))
         (folder / "graphite_test_settings.py").write_text(settings)
         environ = {
-            "PYTHONPATH": str(folder),
+            "PYTHONPATH": os.pathsep.join((str(folder), _with_our_finder())),
             "DJANGO_SETTINGS_MODULE": "graphite.settings",
             "GRAPHITE_SETTINGS_MODULE": "graphite_test_settings",
         }
-        command: list[str | Path] = [
-            program("graphite-web", "python"),
-            "-m",
-            "gunicorn",
-            "--bind",
-            f"127.0.0.1:{self.http}",
-            "--workers=1",
-            "--worker-class=gthread",
-            "--threads=4",
-            "graphite.wsgi",
-        ]
+        command = _gunicorn("graphite-web", self.http, "graphite.wsgi")
         super().__init__("graphite-web", command, folder, environ, (self.http,))
 
     def start(self, seconds: float = 60.0) -> None:
@@ -182,6 +196,32 @@ class GraphiteWeb(Process):
         if done.returncode:
             raise NotReady(f"graphite-web's database cannot be made:\n{done.stderr[-2000:]}")
         super().start(seconds)
+
+    def ask(self, path: str) -> bytes:
+        """Return the body of its answer to GET `path`."""
+        return get(f"http://127.0.0.1:{self.http}{path}")
+
+
+_API_CONFIG = """search_index: {folder}/index
+time_zone: UTC
+finders:
+  - cadent.CadentFinder
+cadent:
+  urls: {urls}
+"""
+
+
+class GraphiteApi(Process):
+    """graphite-api under gunicorn, with our finder, which asks `urls`."""
+
+    def __init__(self, folder: Path, urls: Sequence[str]) -> None:
+        (self.http,) = free_ports(1)
+        folder.mkdir(parents=True)
+        config = folder / "graphite-api.yaml"
+        config.write_text(_API_CONFIG.format(folder=folder, urls=list(urls)))
+        environ = {"PYTHONPATH": _with_our_finder(), "GRAPHITE_API_CONFIG": str(config)}
+        command = _gunicorn("graphite-api", self.http, "graphite_api.app:app")
+        super().__init__("graphite-api", command, folder, environ, (self.http,))
 
     def ask(self, path: str) -> bytes:
         """Return the body of its answer to GET `path`."""
