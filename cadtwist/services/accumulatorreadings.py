@@ -21,26 +21,23 @@ __all__ = ["AccumulatorReadings"]
 class AccumulatorReadings:
     """Adds Cadent's names of accumulators, of their writers, and of the caches of these.  Reactor thread."""
 
-    def __init__(self, sections: Sections, writers: Writers, telemetry: Telemetry) -> None:
+    def __init__(self, sections: Sections, telemetry: Telemetry) -> None:
         self._sections = sections
-        self._writers = writers
         self._telemetry = telemetry
         self._told: dict[int, tuple[int, int]] = {}
 
-    def add(self, totals: Totals, accumulators: Mapping[str, Accumulator]) -> None:
-        """Add what is told of the accumulators that are there now."""
-        if not accumulators:
-            return
+    def add(self, totals: Totals, accumulators: Mapping[str, Accumulator], writers: Writers | None) -> None:
+        """Add what is told of the accumulators and writers that are there now."""
         before = {each.config.relay for each in accumulators.values()}
         for relay in self._sections.config.relays:
             if relay.name in before:
                 lines = totals.fast[f"prereg.accumulated.{relay.name}"] = self._sections.accumulated(relay)
                 _add(totals.fast, "accumulator.lines.incoming", lines)
         for each in accumulators.values():
-            self._accumulator(totals, each)
-        self._caches(totals, self._writers.graphs)
+            self._accumulator(totals, each, writers)
+        self._caches(totals, () if writers is None else writers.graphs)
 
-    def _accumulator(self, totals: Totals, each: Accumulator) -> None:
+    def _accumulator(self, totals: Totals, each: Accumulator, writers: Writers | None) -> None:
         fast, timers = totals.fast, totals.timers
         _add(fast, "accumulator.lines.processed", each.account.received)
         lines = self._telemetry.account(f"accumulator {each.config.name} lines")
@@ -50,7 +47,7 @@ class AccumulatorReadings:
         taken = each.flushes.watch.take()
         for name in ("flush", "flushpost"):
             timers[f"accumulator.{name}-time-ns"] = _joined(timers.get(f"accumulator.{name}-time-ns"), taken)
-        writer = self._writers.of(each.config)
+        writer = None if writers is None else writers.of(each.config)
         if writer is None or each.bin_flushes is None:
             return
         name = "aggregator.postwrite-time-ns"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -23,7 +23,6 @@ from zope.interface import implementer
 from cadtwist.codec.relayline import RelayCodec, graphite_lines
 from cadtwist.codec.statsd import StatsdCodec, StatsdColumns
 from cadtwist.config.accumulatormodel import AccumulatorConfig
-from cadtwist.config.relaymodel import RelayConfig
 from cadtwist.interfaces import ISink
 from cadtwist.kernels.statsdline import CADENT
 from cadtwist.model.batch import Batch, Columns
@@ -43,19 +42,12 @@ from cadtwist.stages.statsdsums import OwnCounts
 from cadtwist.stages.summaries import KeySummaries
 from cadtwist.telemetry import Telemetry
 
-__all__ = ["Accumulator", "reads_itself"]
+__all__ = ["Accumulator", "TimedFlushes"]
 
 WINDOW_BYTES = 2 << 30
 _MOST_SHOWN = 10_000
 KEPT_VALUES = 65536
 """Of each timer, so many values of a window are exact; a sketch stands for more."""
-
-
-def reads_itself(config: AccumulatorConfig, relays: Iterable[RelayConfig]) -> bool:
-    """Tell whether lines are to be read anew, since some relay's codec gives no numbers that could be added up."""
-    return config.input_format != "graphite" or not all(
-        each.lines.format == "statsd" or (each.lines.format == "graphite" and each.lines.validate) for each in relays
-    )
 
 
 class TimedFlushes:

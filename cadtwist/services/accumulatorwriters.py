@@ -266,14 +266,13 @@ def _resolution(found: BinConfig) -> Resolution:
 
 
 class Writers:
-    """All writers of a process; `service` runs those that are there, and starts those that come later.
+    """All writers of a process, which run as parts of `service`.
 
-    `make(config, accumulator)` makes one of a kind.
+    `make(driver, config, accumulator)` makes one.
     """
 
-    def __init__(self, make: Callable[[str, Config, AccumulatorConfig], SummaryWriter]) -> None:
-        self.service = Sequence()
-        self.service.setName("accumulators' writers")
+    def __init__(self, service: Sequence, make: Callable[[str, Config, AccumulatorConfig], SummaryWriter]) -> None:
+        self._service = service
         self._make = make
         self._known: dict[tuple[str, str], SummaryWriter] = {}
 
@@ -306,7 +305,7 @@ class Writers:
                 self._known[_place(accumulator)].change(config, accumulator)
         self._known |= fresh
         for writer in fresh.values():
-            writer.service.setServiceParent(self.service)
+            writer.service.setServiceParent(self._service)
         return list(fresh.values())
 
 

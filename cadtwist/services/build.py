@@ -34,7 +34,6 @@ from cadtwist.flow import Gate
 from cadtwist.interfaces import ISink
 from cadtwist.kernels import active
 from cadtwist.net.handover import Inheritance, Passed
-from cadtwist.services.accumulatorwriters import KINDS, SummaryWriter, Writers
 from cadtwist.services.admission import Admission, replayed
 from cadtwist.services.agent import agent_stats, received_points
 from cadtwist.services.aggregatorstats import AggregatorStats
@@ -56,6 +55,7 @@ from cadtwist.stages.switch import Tee
 from cadtwist.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from cadtwist.services.accumulatorwriters import SummaryWriter, Writers
     from cadtwist.services.cachegraph import CacheGraph
     from cadtwist.services.dattss import DattssGraph
     from cadtwist.services.istat import IstatDaemon
@@ -132,8 +132,10 @@ class Daemon:
                 from cadtwist.services.ops import RelayOps  # noqa: PLC0415 (only where somebody may ask)
 
                 self.ops = RelayOps(self, self.relayed)
-        self.writers = Writers(self._writer)
-        self.writers.prepare(config)
+        self.writing = Sequence()
+        self.writing.setName("accumulators' writers")
+        self.writers: Writers | None = None
+        self._prepare_writers(config)
         if config.dattss is not None:
             from cadtwist.services.dattss import DattssGraph  # noqa: PLC0415 (only where it is wanted)
 
@@ -155,16 +157,29 @@ class Daemon:
     def _made_chains(self, config: Config, before: Chains | None = None) -> Chains:
         cache = None if self.kept is None else self.kept.cache
         make_router = None if self.relayed is None else self.relayed.make_router
-        now, writer_of = self.reactor.seconds, self.writers.of
-        return Chains(config, self.spaces, cache, make_router, self.telemetry, now, writer_of, before)
+        now = self.reactor.seconds
+        return Chains(config, self.spaces, cache, make_router, self.telemetry, now, self._writer_of, before)
 
-    def _writer(self, driver: str, config: Config, accumulator: AccumulatorConfig) -> SummaryWriter:
-        return KINDS[driver](self.reactor, config, accumulator, self.telemetry, self.turn, self.space)
+    def _writer_of(self, accumulator: AccumulatorConfig) -> SummaryWriter | None:
+        return None if self.writers is None else self.writers.of(accumulator)
+
+    def _prepare_writers(self, config: Config) -> list[CacheGraph]:
+        """Make the writers that accumulators want; return the caches that are new."""
+        if not any(each.writer is not None for each in config.accumulators):
+            return []
+        from cadtwist.services.accumulatorwriters import KINDS, Writers  # noqa: PLC0415 (only where somebody writes)
+
+        def make(driver: str, config: Config, accumulator: AccumulatorConfig) -> SummaryWriter:
+            return KINDS[driver](self.reactor, config, accumulator, self.telemetry, self.turn, self.space)
+
+        self.writers = self.writers or Writers(self.writing, make)
+        return [writer.graph for writer in self.writers.prepare(config) if writer.graph is not None]
 
     @property
     def graphs(self) -> list[CacheGraph]:
         """Every cache: the one of the configuration, and those of accumulators' writers."""
-        return [*([] if self.kept is None else [self.kept]), *self.writers.graphs]
+        written = [] if self.writers is None else self.writers.graphs
+        return [*([] if self.kept is None else [self.kept]), *written]
 
     def _build_doors(self, served: bool) -> None:
         kept = self.kept
@@ -204,7 +219,7 @@ class Daemon:
             *([] if self.kept is None else self.kept.before_doors()),
             *self._reading_services(),
             *([] if self.kept is None else self.kept.working()),
-            self.writers.service,
+            self.writing,
             *([] if self.relayed is None else self.relayed.services()),
             *([] if self.istat is None else [self.istat.service]),
             *self._dattss_services(),
@@ -356,11 +371,11 @@ class Daemon:
     def _with_writers(self, new: Config) -> Config:
         """Make the writers that a configuration adds; return it, with the accumulators of now where that fails."""
         try:
-            fresh = self.writers.prepare(new)
+            fresh = self._prepare_writers(new)
         except (CadtwistError, OSError) as error:
             self._log.error("the accumulators stay as they are: {error}", error=str(error))
             return replace(new, accumulators=self.config.accumulators)
-        for graph in [writer.graph for writer in fresh if writer.graph is not None]:
+        for graph in fresh:
             for _ in replayed(graph):
                 pass
             graph.ready()

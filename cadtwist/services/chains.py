@@ -17,10 +17,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from msgspec.structs import replace
 from twisted.logger import Logger
 
 from cadtwist.config.accumulatormodel import AccumulatorConfig
@@ -31,18 +30,20 @@ from cadtwist.errors import ConfigError
 from cadtwist.interfaces import ISink
 from cadtwist.model.batch import Ids
 from cadtwist.model.rules import PatternList
-from cadtwist.services.accumulators import Accumulator, reads_itself
-from cadtwist.services.accumulatorwriters import SummaryWriter
 from cadtwist.services.flushing import TimedStage
-from cadtwist.services.routers import Sections, dialect_of, ingress, preregs_of, router_of
-from cadtwist.services.space import Space
-from cadtwist.stages.accumulate import Blackhole, Loopback
+from cadtwist.services.routers import Sections, ingress, preregs_of, router_of
+from cadtwist.services.space import GRAPHITE, KEYS, SERIES, Space, space_of
 from cadtwist.stages.aggregate import Window, WindowPolicy
 from cadtwist.stages.flood import FloodLimits, FloodStage
 from cadtwist.stages.names import BlacklistRule, NameMap, NameRule, NormaliseTags, Rewrite, WhitelistRule
 from cadtwist.stages.outputs import Outputs
 from cadtwist.stages.switch import Sample, Switch, Tee
 from cadtwist.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from cadtwist.services.accumulating import Accumulation
+    from cadtwist.services.accumulators import Accumulator
+    from cadtwist.services.accumulatorwriters import SummaryWriter
 
 __all__ = [
     "CACHE",
@@ -59,7 +60,6 @@ __all__ = [
 ]
 
 CACHE = "cache"
-GRAPHITE, KEYS, SERIES = "metric names", "keys", "accumulated series"
 _SLICE = 128
 _WINDOW_BYTES = 4 << 30
 _log = Logger()
@@ -87,26 +87,11 @@ def targets_of(config: Config, door: Listener) -> tuple[str, ...]:
     return (CACHE,) if config.cache is not None else tuple(relay.name for relay in config.relays[:1])
 
 
-def space_of(lines: LineConfig | None) -> str:
-    """Return the name of the key space of lines: Graphite names, or keys of any other kind."""
-    return KEYS if lines is not None and lines.format == "statsd" else GRAPHITE
-
-
 def spaces_of(config: Config) -> list[str]:
     """Return the names of all key spaces that a configuration needs."""
     told = () if config.health_metrics is None else (KEYS,)
     series = [SERIES] if config.accumulators else []
     return list(dict.fromkeys((GRAPHITE, *told, *(space_of(relay.lines) for relay in config.relays), *series)))
-
-
-def _unchanged(config: Config, before: Chains) -> dict[str, Accumulator]:
-    """Return the accumulators of a former set that go on as they are."""
-    known = before.accumulators
-    return {
-        each.name: known[each.name]
-        for each in config.accumulators
-        if each.name in known and known[each.name].config == each
-    }
 
 
 @dataclass(frozen=True)
@@ -152,17 +137,13 @@ class Chains:
         self._stages: list[tuple[Space, Any]] = []
         self._holders: list[tuple[Space, Any]] = []
         self._before = {} if before is None else before.windows
-        self._former = {} if before is None else before.accumulators
-        self._borrowed = {} if before is None else _unchanged(config, before)
-        self._flushed: dict[str, ISink] = {}
-        self._outputs: dict[str, ISink] = {}
-        self.accumulators: dict[str, Accumulator] = {}
+        self._accumulation: Accumulation | None = None
         self.windows: dict[tuple[str, ...], Window] = {}
         self.floods: list[FloodStage] = []
         self.routers: dict[str, list[Any]] = {}
         self.health = self._health_sink()
         self._groups = {relay.name: self._group_sink(relay) for relay in config.relays}
-        self._entries = self._sections(self._accumulating(), True)
+        self._entries = self._sections(self._inputs(before), True)
         self._chains: dict[tuple[str, ...], Chain] = {}
         for door in config.listeners:
             if door.protocol in ("line", "pickle", "protobuf"):
@@ -186,27 +167,30 @@ class Chains:
             former = old.windows.pop(targets, None)
             if former is not None:
                 window.adopt(former)
-        for name, accumulator in self._borrowed.items():
-            del old.accumulators[name]
-            accumulator.output = self._outputs[name]
-        self._borrowed = {}
+        if self._accumulation is not None and old._accumulation is not None:
+            self._accumulation.adopt(old._accumulation)
 
     def begin(self) -> None:
         """Take the place of the former set, which has told all that it kept."""
-        self._before, self._former = {}, {}
-        for accumulator in self.accumulators.values():
-            accumulator.begin()
+        self._before = {}
+        if self._accumulation is not None:
+            self._accumulation.begin()
+
+    @property
+    def accumulators(self) -> Mapping[str, Accumulator]:
+        """The accumulators by their names."""
+        return {} if self._accumulation is None else self._accumulation.accumulators
 
     @property
     def timed(self) -> list[TimedStage]:
         """Return what tells by time, in the order of the data's walk."""
-        found = [stage for accumulator in self.accumulators.values() for stage in accumulator.stages]
-        return [*self.windows.values(), *found]
+        accumulation = self._accumulation
+        return [*self.windows.values(), *([] if accumulation is None else accumulation.stages)]
 
     def finish(self) -> None:
         """Send what stages have absorbed: nothing comes into them any more."""
-        for accumulator in self.accumulators.values():
-            accumulator.finish()
+        if self._accumulation is not None:
+            self._accumulation.finish()
         for window in self.windows.values():
             window.finish(self._now())
         for flood in self.floods:
@@ -216,16 +200,15 @@ class Chains:
         """Let the key spaces ask our stages before a name goes."""
         for space, stage in self._stages + self._holders:
             space.keys.hold(stage)
-        for accumulator in self.accumulators.values():
-            accumulator.hold()
+        if self._accumulation is not None:
+            self._accumulation.hold()
 
     def release(self) -> None:
         """Let the key spaces forget our stages, and the outputs of windows our decisions."""
         for window in self.windows.values():
             window.discard()
-        for name, accumulator in self.accumulators.items():
-            if name not in self._borrowed:
-                accumulator.release()
+        if self._accumulation is not None:
+            self._accumulation.release()
         for space, stage in self._stages + self._holders:
             space.keys.release(stage)
 
@@ -262,7 +245,7 @@ class Chains:
             self._stages.append((space, names))
             first = names
         numbers = CACHE in targets or targets in self.windows or any(self._wants_numbers(relay) for relay in relays)
-        numbers = numbers or any(not reads_itself(each, self.config.relays) for each in self.config.accumulators)
+        numbers = numbers or (self._accumulation is not None and self._accumulation.wants_numbers)
         return Chain(space, first, lines, numbers)
 
     def _window(
@@ -316,46 +299,18 @@ class Chains:
             entries[relay.name] = switch
         return entries
 
-    def _accumulating(self) -> dict[str, ISink]:
+    def _inputs(self, before: Chains | None) -> dict[str, ISink]:
         """Return by relay what takes the lines that came in for it: its accumulator, else its groups."""
-        sinks: dict[str, ISink] = dict(self._groups)
-        if not self.config.accumulators:
-            return sinks
-        self._flushed = self._sections(self._groups, False)
-        self._outputs = {each.name: self._told(each) for each in self.config.accumulators}
-        relays = {relay.name: relay for relay in self.config.relays}
-        for each in self.config.accumulators:
-            space = self._spaces[space_of(relays[each.relay].lines)]
-            accumulator = self.accumulators[each.name] = self._borrowed.get(each.name) or self._accumulator(each)
-            if reads_itself(each, self.config.relays):
-                sinks[each.relay] = accumulator.reader(space, self.config.limits.max_line_bytes)
-            else:
-                sinks[each.relay] = accumulator.window
-        return sinks
+        config = self.config
+        if not config.accumulators:
+            return self._groups
+        from cadtwist.services.accumulating import Accumulation  # noqa: PLC0415 (only where lines are added up)
 
-    def _accumulator(self, config: AccumulatorConfig) -> Accumulator:
-        series, names = self._spaces[SERIES], self._spaces[GRAPHITE]
-        output, former = self._outputs[config.name], self._former.get(config.name)
-        writer = self._writer_of(config)
-        return Accumulator(config, series, names, self._telemetry, self._now, output, writer, former)
-
-    def _told(self, config: AccumulatorConfig) -> ISink:
-        """Return what takes what an accumulator tells."""
-        account = self._telemetry.account(f"accumulator {config.name} lines")
-        if config.backend == CACHE and self._cache is not None:
-            return self._cache
-        relay = next((relay for relay in self.config.relays if relay.name == config.backend), None)
-        if relay is None:
-            return Blackhole(account)
-        space = self._spaces[space_of(relay.lines)]
-        dialect = dialect_of(replace(relay.lines, strict=False, status_commands=False))
-        numbers = any(self._wants_numbers(each) for each in self.config.relays)
-        loopback = Loopback(
-            self._spaces[GRAPHITE].table, config.output_format == "statsd", space.table, dialect, numbers,
-            self._flushed[relay.name], account, self._now,
-        )  # fmt: skip
-        self._holders.append((space, loopback))
-        return loopback
+        former = None if before is None else before._accumulation
+        made = Accumulation(config, self._spaces, self._telemetry, self._now, self._writer_of, former)
+        self._accumulation = made
+        numbers = any(self._wants_numbers(each) for each in config.relays)
+        return {**self._groups, **made.inputs(self._sections(self._groups, False), self._cache, numbers)}
 
     def _group_sink(self, relay: RelayConfig) -> ISink:
         space = self._spaces[space_of(relay.lines)]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import IService
 
 from cadtwist.config.relaymodel import HealthMetricsConfig
-from cadtwist.services.accumulatorreadings import AccumulatorReadings
 from cadtwist.services.chains import KEYS, space_of
 from cadtwist.services.healthmetrics import HealthMetrics
 from cadtwist.services.routers import dialect_of
 from cadtwist.services.sections import Sections
-from cadtwist.services.statsdemission import RelayReadings, StatsdEmission
+from cadtwist.services.statsdemission import RelayReadings, StatsdEmission, Totals
 
 __all__ = ["relay_tellers"]
 
@@ -39,15 +39,30 @@ def relay_tellers(daemon: Any) -> list[IService]:
     emission = config.statsd_emission
     if emission.server:
         sections = Sections(graph, daemon.telemetry)
-        accumulated = AccumulatorReadings(sections, daemon.writers, daemon.telemetry)
         readings = RelayReadings(
             graph,
             sections,
             daemon.telemetry,
             lambda relay: daemon.spaces[space_of(relay.lines)],
             daemon.watch,
-            lambda totals: accumulated.add(totals, daemon.chains.accumulators),
+            _accumulated(daemon, sections),
         )
         account = daemon.telemetry.account("statsd emission")
         found.append(StatsdEmission(daemon.reactor, emission, socket.gethostname(), readings.read, account))
     return found
+
+
+def _accumulated(daemon: Any, sections: Sections) -> Callable[[Totals], None]:
+    """Return what adds the figures of the accumulators that are there then, if any."""
+    found: list[Any] = []
+
+    def add(totals: Totals) -> None:
+        if not daemon.chains.accumulators:
+            return
+        from cadtwist.services.accumulatorreadings import AccumulatorReadings  # noqa: PLC0415 (only where they are)
+
+        if not found:
+            found.append(AccumulatorReadings(sections, daemon.telemetry))
+        found[0].add(totals, daemon.chains.accumulators, daemon.writers)
+
+    return add

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import secrets
 
+from cadtwist.config.relaymodel import LineConfig
 from cadtwist.kernels import active
 from cadtwist.model.table import KeySpace
 from cadtwist.telemetry import Telemetry
 
-__all__ = ["Space"]
+__all__ = ["GRAPHITE", "KEYS", "SERIES", "Space", "space_of"]
+
+GRAPHITE, KEYS, SERIES = "metric names", "keys", "accumulated series"
 
 _SWEEP_SHARE = 256
 _LEAST_SWEEP = 4096
+
+
+def space_of(lines: LineConfig | None) -> str:
+    """Return the name of the key space of lines: Graphite names, or keys of any other kind."""
+    return KEYS if lines is not None and lines.format == "statsd" else GRAPHITE
 
 
 class Space:
