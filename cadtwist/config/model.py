@@ -251,6 +251,9 @@ class WebConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_points: int = 20_000_000
     max_seconds: float = 10.0
     find_timeout_s: float = 30.0
+    find_cache_bytes: int = 8 << 20
+    render_cache_bytes: int = 0
+    cache_s: int = 60
 
 
 class SelfMetricsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

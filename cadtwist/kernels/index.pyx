@@ -192,8 +192,10 @@ cdef class NameIndex:
     cdef uint32_t *free_texts
     cdef uint64_t max_bytes, leaf_count
     cdef readonly object refused
+    cdef uint64_t[::1] counted
 
     def __cinit__(self, seed, max_bytes=0):
+        self.counted = np.zeros(1, np.uint64)
         self.home.seed = (<uint64_t> (int(seed) & 0xFFFFFFFFFFFFFFFF)) | 1
         self.max_bytes = max_bytes
         self.refused = 0
@@ -220,6 +222,17 @@ cdef class NameIndex:
 
     def __contains__(self, bytes name not None):
         return self.flags(name) != 0
+
+    @property
+    def changes(self):
+        """One uint64, which rises whenever a name comes or goes; another such array may be put in its place."""
+        return np.asarray(self.counted)
+
+    @changes.setter
+    def changes(self, counted):
+        if len(counted) != 1:
+            raise ValueError("one number is needed")
+        self.counted = counted
 
     @property
     def used_bytes(self):
@@ -509,6 +522,7 @@ cdef class NameIndex:
         new = self.node_flags[node] & FLAG_MASK == 0
         self.node_flags[node] |= flags
         self.leaf_count += new
+        self.counted[0] += new
         return new
 
     def add(self, bytes name not None, int flags=1):
@@ -549,6 +563,7 @@ cdef class NameIndex:
         if self.node_flags[node] & FLAG_MASK:
             return False
         self.leaf_count -= 1
+        self.counted[0] += 1
         self._prune(node)
         return True
 

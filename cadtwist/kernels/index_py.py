@@ -64,12 +64,24 @@ class NameIndex:
         self._flags: dict[bytes, int] = {}
         self.nodes_in_use = 0
         self.refused = 0
+        self._changes = np.zeros(1, np.uint64)
 
     def __len__(self) -> int:
         return len(self._flags)
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._flags
+
+    @property
+    def changes(self) -> npt.NDArray[np.uint64]:
+        """One uint64, which rises whenever a name comes or goes; another such array may be put in its place."""
+        return self._changes
+
+    @changes.setter
+    def changes(self, counted: npt.NDArray[np.uint64]) -> None:
+        if len(counted) != 1:
+            raise ValueError("one number is needed")
+        self._changes = counted
 
     @property
     def used_bytes(self) -> int:
@@ -95,6 +107,7 @@ class NameIndex:
                 self.nodes_in_use += 1
             tree = tree[part]
         self._flags[name] = flags & 3
+        self._changes += np.uint64(1)
         return True
 
     def add_many(self, blob: bytes, offsets: npt.NDArray[np.uint32], flags: int = HAS_FILE) -> int:
@@ -116,6 +129,7 @@ class NameIndex:
         if self._flags[name]:
             return False
         del self._flags[name]
+        self._changes += np.uint64(1)
         parts = name.split(b".")
         trees = [self._root]
         for part in parts:

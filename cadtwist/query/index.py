@@ -33,6 +33,18 @@ class MetricIndex:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def version(self) -> int:
+        """A number that rises whenever a name comes or goes."""
+        return int(self.names.changes[0])
+
+    def take_over(self, other: MetricIndex) -> None:
+        """Have the names of another index in place of our own."""
+        changes = self.names.changes
+        changes += np.uint64(1)
+        other.names.changes = changes
+        self.names = other.names
+
     def add(self, name: bytes, flags: int = HAS_FILE) -> bool:
         """Set `flags` on a metric name; True when it is new."""
         if b";" in name and not name.startswith(b"_tagged."):

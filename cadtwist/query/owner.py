@@ -84,6 +84,9 @@ class IOwner(Interface):
     def tell(counts):  # type: ignore[no-untyped-def]  # noqa: N805
         """Take what a reader has counted: numbers (int) by name (str)."""
 
+    def names_version():  # type: ignore[no-untyped-def]
+        """Return, at once, a number that changes whenever what `find` returns does; None where nobody counts."""
+
     def report(topic):  # type: ignore[no-untyped-def]  # noqa: N805
         """Return the plain values of a topic: "status", "ledger" or "waits" (why we are not ready, a list)."""
 
@@ -147,6 +150,10 @@ class LocalOwner:
         """See IOwner."""
         names, following = self.index.leaves(cursor, budget)
         return [name.decode("utf-8", "replace") for name in names], following
+
+    def names_version(self) -> int:
+        """See IOwner."""
+        return self.index.version
 
     def catalog(self, question: str, arguments: list[Any]) -> Any:
         """See IOwner."""
@@ -235,6 +242,10 @@ class NoMetrics:
     def leaves(self, cursor: int, budget: int) -> tuple[list[str], int]:  # noqa: ARG002
         """See IOwner."""
         return [], 0
+
+    def names_version(self) -> int:
+        """See IOwner."""
+        return 0
 
     def catalog(self, question: str, arguments: list[Any]) -> Any:
         """See IOwner."""

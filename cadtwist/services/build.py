@@ -270,7 +270,11 @@ class Daemon:
                 for name, door in ((door_name(door), door) for door in shared)
             }
             sockets, others = list(self._web_sockets.values()), others_only(config.cluster, doors)
-            services.append(webworker.WebWorkers(self.reactor, sockets, kept.owner, config.web, config.storage, others))
+            services.append(
+                webworker.WebWorkers(
+                    self.reactor, sockets, kept.owner, config.web, config.storage, others, changes=kept.names_changed
+                )
+            )
         inline = [door for door in doors if door not in shared]
         if inline:
             if kept is None:

@@ -39,6 +39,7 @@ from cadtwist.services.descriptors import file_limit, files_to_keep
 from cadtwist.services.known import KnownNames, ScannedNames
 from cadtwist.services.scan import FileScan
 from cadtwist.services.sequence import Step
+from cadtwist.services.sharedcount import SharedCount
 from cadtwist.services.slices import OneByOne
 from cadtwist.services.space import Space
 from cadtwist.services.stores import stored_roots, with_others, writing_store
@@ -101,6 +102,8 @@ class CacheGraph:
         self._build_catalog()
         self.known = KnownNames(self._empty_index, self.table, self.catalog_keeper.met)
         self.index = self.known.index
+        self.names_changed = SharedCount()
+        self.index.names.changes = self.names_changed.number
         telemetry.account(space.name).gauge("index_names", lambda: len(self.index))
         self._build_store()
         self._build_cache(gate, turn)
@@ -193,6 +196,7 @@ class CacheGraph:
 
     def join(self, others: Any) -> None:
         """Let readers find the metrics of another owner beside ours."""
+        others.count_changes_in(self.names_changed.number)
         self.owner = JoinedOwner(self.owner, others)
 
     def before_doors(self) -> list[IService]:

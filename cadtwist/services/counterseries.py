@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
@@ -93,6 +94,14 @@ class CounterOwner:
     def leaves(self, cursor: int, budget: int) -> tuple[list[str], int]:
         """See IOwner."""
         return self._local.leaves(cursor, budget)
+
+    def names_version(self) -> int:
+        """See IOwner."""
+        return self._local.names_version()
+
+    def count_changes_in(self, number: npt.NDArray[np.uint64]) -> None:
+        """Count names that come and go in `number`, as others do."""
+        self._local.index.names.changes = number
 
     def catalog(self, question: str, arguments: list[Any]) -> Any:
         """See IOwner."""
@@ -199,6 +208,10 @@ class JoinedOwner:
         which = cursor % 2
         names, following = (self._second if which else self._first).leaves(cursor // 2, budget)
         return names, following * 2 + which if following else 1 - which
+
+    def names_version(self) -> int:
+        """See IOwner: both count in the same place."""
+        return self._second.names_version()
 
     def catalog(self, question: str, arguments: list[Any]) -> Any:
         """See IOwner."""

@@ -86,7 +86,8 @@ class KnownNames:
             unmeet(ids[~held])
             yield
         if self._fresh is not None:
-            self.index.names, self._fresh = self._fresh.names, None
+            self.index.take_over(self._fresh)
+            self._fresh = None
 
     def give_up_renewal(self) -> None:
         """Keep the first index: the scan did not see everything."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import connectionDone
@@ -129,6 +131,7 @@ class RemoteOwner(FrameProtocol):
     Over a `DirectSocket` an answer is waited for for up to a millisecond, as that is cheaper than to come back for it
     in a later turn of the reactor; where the owner turned out to be busy, not for the next questions.
 
+    `changes` is the owner's count of names that came and went, in memory that both share.
     `greeted` fires once with the greeting, `gone` once when the connection ends.  An answer that does not come within
     `patience_s` seconds of `clock` (None: endless) fails with ConnectionLost.
     """
@@ -136,6 +139,7 @@ class RemoteOwner(FrameProtocol):
     def __init__(self, clock: Any = None) -> None:
         super().__init__()
         self.patience_s: float | None = None
+        self.changes: npt.NDArray[np.uint64] | None = None
         self._clock = clock
         self.greeted: Deferred[bytes] = Deferred()
         self.gone: Deferred[None] = Deferred()
@@ -160,6 +164,10 @@ class RemoteOwner(FrameProtocol):
     def leaves(self, cursor: int, budget: int) -> Any:
         """See IOwner."""
         return self._ask(tuple[list[str], int], "leaves", cursor, budget)
+
+    def names_version(self) -> int | None:
+        """See IOwner."""
+        return None if self.changes is None else int(self.changes[0])
 
     def catalog(self, question: str, arguments: list[Any]) -> Any:
         """See IOwner."""

@@ -31,12 +31,14 @@ from cadtwist.query.find import FindLimits
 from cadtwist.query.owner import IOwner, NoMetrics, QueryLimits
 from cadtwist.services.clusterparts import ClusterService, Tally, cluster_of
 from cadtwist.services.resolve import OwnerSide, RemoteOwner
+from cadtwist.services.sharedcount import SharedCount, shared_number
 from cadtwist.services.slots import ChildProcess, Slot, child_environment
 from cadtwist.services.stores import reading_store
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.web.answers import CrossOrigin
 from cadtwist.web.context import WebContext
+from cadtwist.web.resultcache import ResultCache
 from cadtwist.web.site import ApiSite
 
 __all__ = [
@@ -56,9 +58,13 @@ _BACKLOG = 1024
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What the owner tells a new web process: `listeners` are (descriptor, address family)."""
+    """What the owner tells a new web process: `listeners` are (descriptor, address family).
+
+    `changes` is the descriptor behind which the owner counts names that come and go.
+    """
 
     listeners: tuple[tuple[int, int], ...]
+    changes: int | None = None
     storage: StorageConfig
     web: WebConfig
     cluster: ClusterConfig = ClusterConfig()
@@ -107,6 +113,9 @@ def web_context(
         limits=query_limits(web),
         cross_origin=CrossOrigin(tuple(web.cors_origins)),
         pause=(lambda: _next_turn(reactor)) if inline else (lambda: None),
+        cached_s=web.cache_s,
+        finds=ResultCache(web.find_cache_bytes),
+        renders=ResultCache(web.render_cache_bytes),
     )
 
 
@@ -139,6 +148,7 @@ class WebWorkers(Service):
         storage: StorageConfig,
         cluster: ClusterConfig | None = None,
         command: Sequence[str] = (sys.executable, "-m", "cadtwist.services.webworker"),
+        changes: SharedCount | None = None,
     ) -> None:
         self._reactor: Any = reactor
         self._doors = list(doors)
@@ -147,6 +157,7 @@ class WebWorkers(Service):
         self._storage = storage
         self._cluster = cluster or ClusterConfig()
         self._command = list(command)
+        self._changes = changes
         self._slots: list[Slot] = []
 
     @property
@@ -173,9 +184,15 @@ class WebWorkers(Service):
         ours, theirs = socket.socketpair()
         descriptors = [_FIRST_LISTENER_FD, *range(OWNER_FD + 1, OWNER_FD + len(self._doors))]
         listeners = tuple((fd, int(door.family)) for fd, door in zip(descriptors, self._doors, strict=False))
-        config = WorkerConfig(listeners=listeners, storage=self._storage, web=self._web, cluster=self._cluster)
+        behind = OWNER_FD + max(len(self._doors), 1)
+        config = WorkerConfig(
+            listeners=listeners, changes=None if self._changes is None else behind, storage=self._storage,
+            web=self._web, cluster=self._cluster,
+        )  # fmt: skip
         children: dict[int, Any] = {0: "w", 1: "r", 2: "r", OWNER_FD: theirs.fileno()}
         children.update({fd: door.fileno() for (fd, _), door in zip(listeners, self._doors, strict=True)})
+        if self._changes is not None:
+            children[behind] = self._changes.fileno()
         side = OwnerSide(self._owner, msgspec.msgpack.encode(config))
         DirectSocket(self._reactor, ours, side)
         worker.link = side
@@ -189,6 +206,9 @@ class WebWorkers(Service):
 def _serve(reactor: Any, owner: RemoteOwner, greeting: bytes) -> None:
     config = msgspec.msgpack.decode(greeting, type=WorkerConfig)
     owner.patience_s = config.web.find_timeout_s
+    if config.changes is not None:
+        owner.changes = shared_number(config.changes)
+        os.close(config.changes)
     cluster = cluster_of(reactor, config.cluster, time.time, Tally(reactor, partial(_tell, owner)).count)
     if cluster is not None:
         cluster.startService()

@@ -26,12 +26,16 @@ _ALLOWED_HEADERS = "origin, authorization, accept, content-type, x-dashboard-id,
 
 @dataclass(frozen=True)
 class Answer:
-    """What a door answers; `headers` beyond the content type."""
+    """What a door answers; `headers` beyond the content type.
+
+    It may be given again for `kept_s` seconds; infinity: as long as no name comes or goes.
+    """
 
     body: bytes
     content_type: str
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    kept_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,9 @@ class CrossOrigin:
         }
 
 
-def json_answer(params: Params, value: object, escaped: bool, headers: dict[str, str] | None = None) -> Answer:
+def json_answer(
+    params: Params, value: object, escaped: bool, headers: dict[str, str] | None = None, kept_s: float = 0.0
+) -> Answer:
     """Return `value` as JSON, within a callback for `jsonp`, indented for `pretty`.
 
     Characters beyond ASCII are escaped when `escaped`, or when the client names no type or just JSON.
@@ -67,7 +73,7 @@ def json_answer(params: Params, value: object, escaped: bool, headers: dict[str,
         text = f"{callback}({text})"
     if not escaped:
         kind += ";charset=utf-8"
-    return Answer(text.encode("utf-8", "replace"), kind, headers=headers or {})
+    return Answer(text.encode("utf-8", "replace"), kind, headers=headers or {}, kept_s=kept_s)
 
 
 @lru_cache(maxsize=64)

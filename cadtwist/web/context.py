@@ -15,10 +15,12 @@ from cadtwist.query.functions.spec import Function
 from cadtwist.query.owner import IOwner, QueryLimits
 from cadtwist.query.timeseries import TimeSeries, Window
 from cadtwist.web.answers import Answer, CrossOrigin
+from cadtwist.web.resultcache import ResultCache
 
 __all__ = ["ICluster", "IScope", "Slices", "WebContext", "answered"]
 
 _SLICE_S = 0.05
+_FIND_CACHE_BYTES = 8 << 20
 
 
 def _no_pause() -> None:
@@ -64,6 +66,8 @@ class WebContext:
     that no render holds the reactor longer than a twentieth of a second; a web process needs none.
     `graphite_version` is what clients adapt their requests to.  `host` is our name; `functions` are the render
     functions by name.  `cluster` are the servers beside us, if any, `remote` the same for the request that is answered.
+    `cached_s` is for how long answers to render may be cached where requests do not tell; `finds` and `renders` keep
+    answers.
     """
 
     owner: IOwner
@@ -79,6 +83,9 @@ class WebContext:
     functions: Mapping[str, Function] = field(default_factory=render_functions)
     cluster: ICluster | None = None
     remote: IScope | None = None
+    cached_s: int = 60
+    finds: ResultCache = field(default_factory=lambda: ResultCache(_FIND_CACHE_BYTES))
+    renders: ResultCache = field(default_factory=lambda: ResultCache(0))
 
 
 async def answered(value: object) -> Any:

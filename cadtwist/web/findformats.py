@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from math import inf
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -39,11 +40,11 @@ def find_answer(form: str, query: str, matches: list[Match], params: Params, now
     wildcards = params.flag("wildcards")
     nodes = _nodes(matches, params.flag("leavesOnly"))
     if form == "treejson":
-        return json_answer(params, _tree(query, nodes, wildcards), False, NO_CACHE)
+        return json_answer(params, _tree(query, nodes, wildcards), False, NO_CACHE, inf)
     if form == "completer":
-        return json_answer(params, _completions(nodes, wildcards), False, NO_CACHE)
+        return json_answer(params, _completions(nodes, wildcards), False, NO_CACHE, inf)
     if form == "nodelist":
-        return json_answer(params, _nodelist(nodes, params.integer("position", -1)), False, NO_CACHE)
+        return json_answer(params, _nodelist(nodes, params.integer("position", -1)), False, NO_CACHE, inf)
     nodes.sort(key=lambda node: node[1])
     if form == "json":
         return json_answer(params, [_interval_node(node, now) for node in nodes], False, NO_CACHE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from cadtwist.query.index import LEAF
 from cadtwist.query.search import compiled
 from cadtwist.query.timespec import TimeSpecError, parse_time, zone_named
@@ -74,8 +76,8 @@ async def expand(context: WebContext, params: Params) -> Answer:
     found = await answered(context.owner.find(queries)) if queries else []
     paths = [sorted({path for path, kind in one if kind & LEAF or not leaves_only}) for one in found]
     if grouped:
-        return json_answer(params, {"results": dict(zip(queries, paths, strict=True))}, False, NO_CACHE)
-    return json_answer(params, {"results": sorted({path for one in paths for path in one})}, False, NO_CACHE)
+        return json_answer(params, {"results": dict(zip(queries, paths, strict=True))}, False, NO_CACHE, inf)
+    return json_answer(params, {"results": sorted({path for one in paths for path in one})}, False, NO_CACHE, inf)
 
 
 async def index(context: WebContext, params: Params) -> Answer:

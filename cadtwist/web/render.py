@@ -56,7 +56,7 @@ async def render(context: WebContext, params: Params) -> Answer:
     """Answer a render request."""
     if is_message(params):
         return await multi_render(context, params)
-    wanted = parse_render(params, int(context.clock()), context.zone)
+    wanted = parse_render(params, int(context.clock()), context.zone, context.cached_s)
     options = graph_options(params) if wanted.form in IMAGES else GraphOptions()
     sources = Sources(context, wanted.now)
     found = slices_of(wanted.targets, wanted.start, wanted.end) if wanted.pie else None
@@ -80,7 +80,7 @@ async def render(context: WebContext, params: Params) -> Answer:
     kind = _KINDS[wanted.form]
     if wanted.callback:
         body, kind = wanted.callback.encode("utf-8", "replace") + b"(" + body + b")", "text/javascript"
-    return Answer(body, kind, headers=_cache_headers(wanted.cached_s, context.clock()))
+    return Answer(body, kind, headers=_cache_headers(wanted.cached_s, context.clock()), kept_s=wanted.cached_s)
 
 
 def _query(context: WebContext, wanted: RenderRequest, sources: Sources) -> Query:
@@ -118,8 +118,8 @@ def _image(context: WebContext, options: GraphOptions, wanted: RenderRequest, fo
     image = drawn(wanted.form, found, options, wanted.zone, wanted.pie)
     headers = _cache_headers(wanted.cached_s, context.clock())
     if wanted.form == "svg" and wanted.callback:
-        return Answer(wrapped(image, wanted.callback), "text/javascript", headers=headers)
-    return Answer(image, IMAGES[wanted.form], headers=headers)
+        return Answer(wrapped(image, wanted.callback), "text/javascript", headers=headers, kept_s=wanted.cached_s)
+    return Answer(image, IMAGES[wanted.form], headers=headers, kept_s=wanted.cached_s)
 
 
 async def _body(sources: Sources, wanted: RenderRequest, found: list[TimeSeries]) -> bytes:
@@ -130,12 +130,15 @@ async def _body(sources: Sources, wanted: RenderRequest, found: list[TimeSeries]
     return b"".join(pieces)
 
 
-def parse_render(params: Params, clock: int, zone: tzinfo) -> RenderRequest:
-    """Read a request's parameters; RefusedError for what is wrong or not to be had."""
+def parse_render(params: Params, clock: int, zone: tzinfo, cached_s: int = _CACHED_S) -> RenderRequest:
+    """Read a request's parameters; RefusedError for what is wrong or not to be had.
+
+    `cached_s` is for how long an answer may be cached where the request does not tell.
+    """
     form = _form(params)
     zone = zone_named(params.last("tz"), zone)
     now = _time(params, "now", clock, zone, clock)
-    cached_s = _number(params, "cacheTimeout", int, _CACHED_S)
+    kept_s = _number(params, "cacheTimeout", int, cached_s)
     xff = _number(params, "xFilesFactor", float, 0.0)
     start = min(max(_time(params, "from", now - 86400, zone, now), 0), _LATEST)
     end = min(max(_time(params, "until", now, zone, now), 0), _LATEST)
@@ -152,7 +155,7 @@ def parse_render(params: Params, clock: int, zone: tzinfo) -> RenderRequest:
         max_points=max_points,
         no_nulls="noNullPoints" in params,
         xff=float(xff),
-        cached_s=0 if "noCache" in params else min(max(int(cached_s), 0), _LONGEST_CACHED_S),
+        cached_s=0 if "noCache" in params else min(max(int(kept_s), 0), _LONGEST_CACHED_S),
         callback=params.last("jsonp") if params.last("format") in _CALLBACK_FORMATS else "",
         pretty=bool(params.last("pretty")),
         pie=params.last("graphType") == "pie",

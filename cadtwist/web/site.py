@@ -22,6 +22,7 @@ from cadtwist.web.errors import HTML, PLAIN, RefusedError
 from cadtwist.web.params import Params, parse_params
 from cadtwist.web.render import render
 from cadtwist.web.requests import BoundedRequest, DirectRequest
+from cadtwist.web.resultcache import Place, ResultCache, place_of
 
 __all__ = ["ApiSite", "BoundedSite", "Doors"]
 
@@ -33,6 +34,7 @@ _SOURCES = (
     (b"x-dashboard-id", "dashboard-id"),
     (b"x-panel-id", "panel-id"),
 )
+_ASKING = (b"GET", b"HEAD", b"POST")
 _NOT_FOUND = Answer(b"<html><body><h1>Not Found</h1></body></html>", "text/html", 404)
 
 
@@ -82,6 +84,10 @@ class Doors(Resource):
             "/healthz": admin.health,
             "/readyz": admin.ready,
         }
+        self._caches: dict[Door, ResultCache] = {
+            render: context.renders,
+            **dict.fromkeys((_metrics, graphite.find, graphite.expand), context.finds),
+        }
         self._rooms: dict[str, Door] = {
             "/functions/": functions.one_function,
             "/tags/": tags.one_tag,
@@ -97,7 +103,11 @@ class Doors(Resource):
         if door is None:
             send(request, _NOT_FOUND, self._context.cross_origin)
             return NOT_DONE_YET
-        work: Deferred[Answer] = Deferred.fromCoroutine(self._enter(door, request, tail))
+        place = self._place(door, request)
+        if place is not None and (kept := place.answer()) is not None:
+            send(request, kept, self._context.cross_origin)
+            return NOT_DONE_YET
+        work: Deferred[Answer] = Deferred.fromCoroutine(self._enter(door, request, tail, place))
         if not work.called:
             gone = request.notifyFinish()
             gone.addErrback(lambda _: work.cancel())
@@ -121,7 +131,18 @@ class Doors(Resource):
                 return behind, text[len(start) :].removesuffix("/")
         return None, ""
 
-    async def _enter(self, door: Door, request: Request, tail: str) -> Answer:
+    def _place(self, door: Door, request: Request) -> Place | None:
+        """Return where an answer of that door may be kept; None where none is: what other servers know may change."""
+        cache = self._caches.get(door)
+        if cache is None or not cache.is_open or request.method not in _ASKING or self._context.cluster is not None:
+            return None
+        context = self._context
+        version = context.owner.names_version() if cache is context.finds else None
+        if version is None and cache is context.finds:
+            return None
+        return place_of(request, cache, context.clock(), version)
+
+    async def _enter(self, door: Door, request: Request, tail: str, place: Place | None) -> Answer:
         query = request.uri.partition(b"?")[2]
         body = b"" if request.content is None else request.content.read()
         kind = header(request, b"content-type") or ""
@@ -129,10 +150,13 @@ class Doors(Resource):
         params.method, params.tail, params.body = request.method.decode("ascii", "replace"), tail, body
         params.source = [(name, found) for key, name in _SOURCES if (found := header(request, key))]
         context = self._context
-        if context.cluster is None or params.last("local", "0") not in ("0", ""):
-            return await door(context, params)
-        scope = context.cluster.scope(context, partial(header, request))
-        return scope.told(await door(scope.context, params))
+        if context.cluster is not None and params.last("local", "0") in ("0", ""):
+            scope = context.cluster.scope(context, partial(header, request))
+            return scope.told(await door(scope.context, params))
+        answer = await door(context, params)
+        if place is not None:
+            place.keep(answer)
+        return answer
 
     def _refuse(self, failure: Failure, request: Request) -> Answer | Failure:
         """Turn an error into the answer that tells it."""

@@ -140,6 +140,23 @@ class IndexContract:
         with self.assertRaises(ValueError):
             index.add(b"x", 0)
 
+    def test_counts_what_comes_and_goes(self):
+        index, counts = self.make(), []
+        for step in (
+            lambda: index.add(b"a.b"), lambda: index.add(b"a.b", 2), lambda: index.add(b"a"), lambda: index.add(b""),
+            lambda: index.add_many(b"xya.b", [0, 1, 2, 5]), lambda: index.remove(b"a.b", 1),
+            lambda: index.remove(b"a.b", 2), lambda: index.remove(b"a.b"), lambda: index.remove(b"nosuch"),
+        ):  # fmt: skip
+            step()
+            counts.append(int(index.changes[0]))
+        self.assertEqual(counts, [1, 1, 2, 2, 4, 4, 5, 5, 5])
+        elsewhere = np.array([70], np.uint64)
+        index.changes = elsewhere
+        index.add(b"new")
+        self.assertEqual((elsewhere.tolist(), index.changes.tolist()), ([71], [71]))
+        with self.assertRaises(ValueError):
+            index.changes = np.zeros(2, np.uint64)
+
     def test_memory_is_bounded(self):
         index = self.make(200_000)
         for i in range(20_000):

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.model import StorageConfig, WebConfig
+from cadtwist.services.sharedcount import SharedCount
 from cadtwist.services.webworker import OWNER_FD, WebWorkers, WorkerConfig
 from tests.query.test_owner import owner
 
@@ -59,7 +60,10 @@ class WorkersTests(SynchronousTestCase):
         self.reactor = FakeReactor()
         self.doors = [FakeDoor(50), FakeDoor(51)]
         web, storage = WebConfig(workers=2, cors_origins=("*",)), StorageConfig(root="x")
-        self.workers = WebWorkers(self.reactor, self.doors, owner([], {}), web, storage)
+        self.changes = SharedCount()
+        self.workers = WebWorkers(
+            self.reactor, self.doors, owner([], {}), web, storage, changes=self.changes
+        )
         self.workers.startService()
         self.addCleanup(self.close)
 
@@ -72,10 +76,10 @@ class WorkersTests(SynchronousTestCase):
     def test_start(self):
         self.assertEqual(self.workers.processes, [100, 101])
         children = self.reactor.children[0]
-        self.assertEqual((children[3], children[5]), (50, 51))
+        self.assertEqual((children[3], children[5], children[6]), (50, 51, self.changes.fileno()))
         greeting = self.reactor.sides[0].recv(1 << 16)[4:]
         config = msgspec.msgpack.decode(greeting, type=WorkerConfig)
-        self.assertEqual(config.listeners, ((3, socket.AF_INET), (5, socket.AF_INET)))
+        self.assertEqual((config.listeners, config.changes), (((3, socket.AF_INET), (5, socket.AF_INET)), 6))
         self.assertEqual((config.storage.root, config.web.cors_origins), ("x", ("*",)))
 
     def test_restart_with_growing_delay(self):

@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from cadtwist.config.model import StorageConfig, WebConfig
+from cadtwist.services.sharedcount import SharedCount
 from cadtwist.services.webworker import WebWorkers, listening_socket
 from tests.query.test_owner import owner
 
@@ -29,7 +30,9 @@ class RealProcessTests(TestCase):
         root = self.mktemp()
         os.mkdir(root)
         storage = StorageConfig(root=root)
-        self.workers = WebWorkers(real_reactor, [door], local, WebConfig(workers=1), storage)
+        self.index, changes = local.index, SharedCount()
+        self.index.names.changes = changes.number
+        self.workers = WebWorkers(real_reactor, [door], local, WebConfig(workers=1), storage, changes=changes)
         self.workers.startService()
         self.addCleanup(self.workers.stopService)
 
@@ -43,6 +46,17 @@ class RealProcessTests(TestCase):
                 return found.partition(b"\r\n\r\n")[2]
 
         return deferToThread(blocking)
+
+    async def test_new_names_are_seen_at_once(self):
+        found = []
+        for name in (b"hot.two", b"hot.three"):
+            found += [await self.ask("/metrics/find?query=hot.*&format=nodelist") for _ in range(2)]
+            self.index.add(name)
+        found.append(await self.ask("/metrics/find?query=hot.*&format=nodelist"))
+        self.assertEqual(found[0], found[1])
+        self.assertEqual(found[2], found[3])
+        self.assertEqual([b"two" in one for one in found], [False, False, True, True, True])
+        self.assertEqual([b"three" in one for one in found], [False, False, False, False, True])
 
     async def test_answers_and_comes_again(self):
         query = "/render?target=hot.*&from=30&until=90&now=120&format=raw"
