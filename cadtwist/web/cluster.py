@@ -150,6 +150,9 @@ class Scope:
             return self._owner.catalog(question, arguments)
         return Deferred.fromCoroutine(self._about_tags(asked, question, arguments))
 
+    def names_version(self) -> None:
+        """See IOwner: nobody tells us of other servers' names."""
+
     def tell(self, counts: dict[str, int]) -> Any:
         """See IOwner."""
         return self._owner.tell(counts)
