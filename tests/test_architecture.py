@@ -16,7 +16,7 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(("", "model", "interfaces", "errors", "telemetry", "flow"), 0),
     **dict.fromkeys(("codec", "config"), 1),
     **dict.fromkeys(("stages", "routing", "cache", "journal", "storage", "query"), 2),
-    **dict.fromkeys(("protocols", "net", "web"), 3),
+    **dict.fromkeys(("protocols", "net", "web", "client"), 3),
     **dict.fromkeys(("services", "testing"), 4),
     **dict.fromkeys(("cli", "finder", "shims"), 5),  # the last two live in other programs
 }
