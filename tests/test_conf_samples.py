@@ -53,6 +53,8 @@ class SampleTests(SynchronousTestCase):
             sorted((listener.protocol, listener.transport, listener.port) for listener in config.listeners),
             [
                 ("cachequery", "tcp", 7002),
+                ("dattss", "tcp", 3002),
+                ("dattss", "udp", 8127),
                 ("http", "tcp", 18011),
                 ("line", "tcp", 2003),
                 ("line", "udp", 2003),

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "statfile": ("cadtwist.cli.statfile", "show, fill, merge, check and mend istatd's StatFiles"),
     "shards": ("cadtwist.cli.shards", "propose a map of virtual shards, or how to move shards off loaded backends"),
     "shims": ("cadtwist.cli.shims", "print the folder that lets graphite-web find our finder as cadent.CadentFinder"),
+    "dattss-key": ("cadtwist.cli.dattsskey", "print the keys with which DaTtSs' clients of some users put"),
     "blast": ("cadtwist.cli.blast", "generate load: graphite, statsd or pickle over TCP, UDP, unix or HTTP"),
     "sink": ("cadtwist.cli.sink", "listen, and print or count every line that arrives"),
 }

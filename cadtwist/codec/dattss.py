@@ -95,6 +95,10 @@ class DattssKeys:
         """Return the key of a user."""
         return f"{user}.{self.hash(user)}"
 
+    def first_key(self, user: str) -> str:
+        """Return the key of a user as v1 has it."""
+        return f"{user}_{self._signature(self._first_secret, user)}"
+
     def user(self, key: object) -> str:
         """Return whose key this is; AuthError where it is nobody's."""
         if not isinstance(key, str):

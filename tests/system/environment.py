@@ -31,7 +31,7 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
 }
 """What pip installs for each."""
 
-NODE_NEIGHBOURS: dict[str, tuple[str, ...]] = {"statsd": ("statsd@0.9.0",)}
+NODE_NEIGHBOURS: dict[str, tuple[str, ...]] = {"statsd": ("statsd@0.9.0",), "dattss": ("dattss@0.1.8",)}
 """What npm installs for each: programs for Node."""
 
 PACKAGES = ("carbon-c-relay", "redis-server")
