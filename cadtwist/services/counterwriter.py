@@ -23,6 +23,7 @@ from cadtwist.flow import Gate
 from cadtwist.journal.counterlog import CounterLog, Place
 from cadtwist.model.batch import Ids
 from cadtwist.model.statjob import Shift, StatJob
+from cadtwist.model.table import KeySpace
 from cadtwist.model.writejob import RETRY, WAITS_FOR_CREATE, Statuses
 from cadtwist.storage.statfile import StatStore
 from cadtwist.telemetry import Account
@@ -64,8 +65,8 @@ class WriterWatcher(Protocol):
 class CounterWriter(Service):
     """Writes every counter once in `flush_s`, spread over that time; all at once when asked or when memory is short.
 
-    `log`, if there is one, gets each job's redo record before a file is changed.  The gate is shut while more than
-    80 % of the samples that may wait do wait.  Stopping writes everything, windows included.
+    `log`, if there is one, gets each job's redo record before a file is changed; `keys` hears of jobs.  The gate is
+    shut while more than 80 % of the samples that may wait do wait.  Stopping writes everything, windows included.
     """
 
     name = "counter writer"
@@ -81,6 +82,7 @@ class CounterWriter(Service):
         flush_s: float,
         log: CounterLog | None = None,
         watcher: WriterWatcher | None = None,
+        keys: KeySpace | None = None,
     ) -> None:
         self._reactor = reactor
         self._cache = cache
@@ -90,6 +92,8 @@ class CounterWriter(Service):
         self._flush_s = flush_s
         self._journal = log
         self._watcher = watcher
+        self._keys = keys
+        self._job = 0
         self._pool = ThreadPool(1, 1, name="counters")
         self._tick: IDelayedCall | None = None
         self._round_at = 0.0
@@ -201,6 +205,7 @@ class CounterWriter(Service):
                 self._round_ends()
             return
         self._busy = True
+        self._job = self._keys.job_started() if self._keys is not None else 0
         taken_at = self._journal.place if self._journal is not None else (0, 0)
         if self._watcher is not None:
             self._watcher.taken(job)
@@ -247,6 +252,8 @@ class CounterWriter(Service):
         self._cache.confirm(job, statuses, kept)
         if self._watcher is not None:
             self._watcher.written(job, job.ids[(statuses == RETRY) | (statuses == WAITS_FOR_CREATE)])
+        if self._keys is not None:
+            self._keys.jobs_done(self._job)
         self._let_readers_in()
         for report in self._store.reports():
             self._log.warn("{name}: {kind} {error}", name=report.name, kind=report.kind, error=report.error)

@@ -15,6 +15,8 @@ from functools import partial
 from math import inf
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import psutil
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, succeed
@@ -26,14 +28,15 @@ from cadtwist.cache.counters import CounterCache
 from cadtwist.codec.istat import StatCodec, StatTail, cell_lines, greeting
 from cadtwist.config.istatchecks import host_and_port
 from cadtwist.config.istatmodel import IstatConfig
+from cadtwist.config.model import NamesConfig
 from cadtwist.errors import StorageError
 from cadtwist.flow import Gate
-from cadtwist.interfaces import ISummarySink
+from cadtwist.interfaces import IHolder, ISummarySink
 from cadtwist.journal.backlog import Backlog
 from cadtwist.journal.counterlog import CounterLog, Recovery
 from cadtwist.journal.segments import SegmentLog
 from cadtwist.journal.spool import QueueLimits
-from cadtwist.kernels import active
+from cadtwist.model.batch import Ids
 from cadtwist.model.statjob import Shift
 from cadtwist.model.statretention import parse_stat_retentions
 from cadtwist.model.summary import SummaryBatch, SummaryColumns
@@ -62,10 +65,11 @@ from cadtwist.services.replication import Refusing, ReplicaParts, feed_of, repli
 from cadtwist.services.selfcounters import SelfCounters
 from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.settings import SettingsKeeper
+from cadtwist.services.space import Space
 from cadtwist.services.syncer import Syncer
 from cadtwist.services.turn import Turn
 from cadtwist.stages.forward import ForwardWindow
-from cadtwist.stages.rollup import NameSpread, carets, levels_above
+from cadtwist.stages.rollup import NameRule, NameSpread, carets, levels_above
 from cadtwist.storage.statfile import StatFileOptions, StatStore
 from cadtwist.telemetry import Account, Telemetry
 from cadtwist.web.istatsite import IstatResource
@@ -77,7 +81,7 @@ MOST_FORWARDED = 2_000_000
 MOST_FILES = 20_000
 SPOOL_BYTES = 1 << 30
 MIN_SPACE_BYTES, SPACE_S, FEW_INODES = 100 << 20, 30, 10
-PURGE_S, SYNC_S, LOCAL_S, OWN_S, FILES_S = 300, 1.0, 5, 0.5, 10
+PURGE_S, SYNC_S, LOCAL_S, OWN_S, FILES_S, SWEEP_S = 300, 1.0, 5, 0.5, 10, 1.0
 ANYWHERE = "0.0.0.0"  # noqa: S104 (istatd listens everywhere unless told otherwise)
 
 
@@ -92,6 +96,18 @@ class _Both:
         """Hand it on."""
         for sink in self._sinks:
             sink.accept(batch)
+
+
+@implementer(IHolder)
+class _LoggedNames:
+    """Lets the log name an id anew that has got another name; it keeps none alive."""
+
+    def __init__(self, log: CounterLog) -> None:
+        self.forget = log.forget
+
+    def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Claim nothing."""
+        return np.zeros(len(ids), np.bool_)
 
 
 class IstatDaemon:
@@ -119,7 +135,8 @@ class IstatDaemon:
         self.gate = Gate()
         self.turn = Turn(reactor)
         self.clock = IstatClock(reactor, config.fake_time)
-        self.table = active.table.MetricTable(int.from_bytes(os.urandom(8), "little"))
+        self.space = Space("istat names", NamesConfig().max_bytes, self.telemetry)
+        self.table = self.space.table
         self.peers = Peers(reactor.seconds)
         self.settings_keeper = SettingsKeeper(reactor, config.settings)
         self.settings = self.settings_keeper.settings
@@ -132,16 +149,18 @@ class IstatDaemon:
         self._journal: CounterLog | None = None
         self._blacklisted_at = 0.0
         self._next_agent = 0
-        self.entry: ISummarySink = NameSpread(carets, self.table, _Both(list(self._sinks())), self.account("carets"))
+        self.entry: ISummarySink = self._spread(carets, _Both(list(self._sinks())), "carets")
         self.exposition: CounterExposition | None = None
         if config.prometheus_port:
             self.exposition = CounterExposition(
                 reactor, config, self.table, self.account("Prometheus"), self.clock
             )
             self.entry = _Both([self.exposition.sink, self.entry])
+            self.space.keys.hold(self.exposition.sink)
             reports["exposition"] = self.exposition.text
         self._build_doors()
         self.turn.add(self._write_log)  # behind the intakes, whose rows it writes
+        self.turn.add(self.space.keys.turn_ended)
         self.service = self._sequence()
 
     def account(self, part: str) -> Account:
@@ -157,6 +176,7 @@ class IstatDaemon:
         if self.config.agent:
             account = self.account("forward")
             self.window = ForwardWindow(self.table, account, self.clock, MOST_FORWARDED)
+            self.space.keys.hold(self.window)
             yield self.window
 
     def _kept(self) -> ISummarySink:
@@ -176,6 +196,7 @@ class IstatDaemon:
         )  # fmt: skip
         self._segments = SegmentLog(os.path.abspath(config.log_folder))
         self._journal = CounterLog(self._segments, self.table, self.account("log"))
+        self.space.keys.hold(_LoggedNames(self._journal))
         answers = self.answers
         answers.tree, answers.store, answers.cache = self.tree, self.store, self.cache
         parts = ReplicaParts(
@@ -191,13 +212,20 @@ class IstatDaemon:
         self.feed = feed_of(self.reactor, config, parts, self.account("replicas"))
         answers.writer = self.writer = CounterWriter(
             self.reactor, self.cache, self.store, self.gate, self.account("writer"), config.flush_s,
-            self._journal, self.feed,
+            self._journal, self.feed, self.space.keys,
         )  # fmt: skip
         self.cache.log = self._journal.append
         if self.feed is not None:
             self.cache.log = self.feed.beside(self._journal.append)
             self.feed.serve(self.writer, self.cache)
-        return NameSpread(levels_above(config.rollup), self.table, self.cache, self.account("rollup"))
+        return self._spread(levels_above(config.rollup), self.cache, "rollup")
+
+    def _spread(self, rule: NameRule, sink: ISummarySink, name: str) -> NameSpread:
+        made = NameSpread(rule, self.table, sink, self.account(name))
+        for holder in (made, sink):
+            if IHolder.providedBy(holder):
+                self.space.keys.hold(holder)
+        return made
 
     def _sequence(self) -> Sequence:
         sequence = Sequence()
@@ -231,6 +259,7 @@ class IstatDaemon:
                 "local statistics", reactor, LOCAL_S,
                 lambda _now: self.lines.intake.feed(tail, counters.lines(self.clock()), "local statistics"),
             )  # fmt: skip
+        yield Every("sweep", reactor, SWEEP_S, lambda _now: self.sweep(self.clock()))
         yield Every("old connections", reactor, PURGE_S, lambda _now: self.peers.purge_idle())
         if config.blacklist_path and config.blacklist_period_s > 0:
             self._read_blacklist(0)
@@ -403,6 +432,11 @@ class IstatDaemon:
         if free < wanted:
             self._log.warn("not enough free space on device: {free} bytes, {wanted} wanted", free=free, wanted=wanted)
 
+    def sweep(self, now: float) -> None:
+        """Recycle a share of the names that are idle."""
+        self.space.sweep(now, int(NamesConfig().idle_s))
+        self.turn.begin()
+
     def _told(self, failure: Any, what: str) -> None:
         self._log.failure("{what} failed", failure, what=what)
 
@@ -442,6 +476,8 @@ class IstatDaemon:
             if loaded >= told + told // 5 + 1000:
                 told = loaded
                 self._log.info("Loaded {n} counters.", n=loaded)
+        if loaded > told:
+            self._log.info("Loaded {n} counters.", n=loaded)
         self._show_all()
         recovery = Recovery(self._segments, self.table, int(self.clock()))
         records = recovery.restore(self._apply)

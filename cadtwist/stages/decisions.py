@@ -71,6 +71,14 @@ class FanTable:
         mask[inside] = self._uses[ids[inside]] > 0
         return mask
 
+    def used_by_others(self, ids: Ids, rows: Numbers) -> npt.NDArray[np.bool_]:
+        """Return where an id is a target of some row that is not its own; `rows[i]` is that one, negative for none."""
+        mask = self.used(ids)
+        for at in np.flatnonzero(mask & (rows >= 0)).tolist():
+            own = int(np.count_nonzero(self.targets(rows[at]) == ids[at]))
+            mask[at] = self._uses[ids[at]] > own
+        return mask
+
     def spread(self, ids: Ids, rows: Numbers) -> tuple[npt.NDArray[np.intp], Ids]:
         """Return (positions, ids) of what `ids` become; `rows[i]` is a row, or negative where ids[i] stays as it is.
 

@@ -173,8 +173,8 @@ class NameMap:
             self._pass_on(batch)
 
     def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
-        """Claim the ids to which some metric is mapped."""
-        return self._fans.used(ids)
+        """Claim the ids to which some other metric is mapped."""
+        return self._fans.used_by_others(ids, self._decisions.known(ids) - FIRST_ROW)
 
     def forget(self, ids: Ids) -> None:
         """Forget the decisions about `ids`."""

@@ -81,8 +81,8 @@ class NameSpread:
             self._pass_on(part)
 
     def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
-        """Claim the ids to which some name is mapped."""
-        return self._fans.used(ids)
+        """Claim the ids to which some other name is mapped."""
+        return self._fans.used_by_others(ids, self._decisions.known(ids) - FIRST_ROW)
 
     def forget(self, ids: Ids) -> None:
         """Forget the decisions about `ids`."""

@@ -11,12 +11,14 @@ from typing import Any
 
 from msgspec.structs import replace
 from twisted.internet.defer import ensureDeferred
+from twisted.logger import formatEvent, globalLogPublisher
 
 from cadtwist.config.istatmodel import IstatConfig
 from cadtwist.config.model import CacheConfig, Config, SelfMetricsConfig, StorageConfig, TagsConfig, WalConfig
 from cadtwist.errors import StorageError
 from cadtwist.kernels.statformat import COLLATED
 from cadtwist.services.build import Daemon
+from tests.opens import Opens
 from tests.services.daemons import until
 from tests.services.istatdaemons import IstatCase, reactor
 
@@ -203,6 +205,41 @@ class StoreTests(IstatCase):
             self.assertEqual(self.sums(one, "i"), [20.0] + [10.0] * 20)
             self.assertEqual(after.st_size, before.st_size)
             self.assertEqual(after.st_blocks > before.st_blocks, allocation == "sparse")
+
+
+class FileTests(IstatCase):
+    """How files are opened."""
+
+    def test_a_start_opens_no_file_twice(self) -> Any:
+        return ensureDeferred(self.started())
+
+    async def started(self) -> None:
+        one = self.start()
+        self.send(one, *(f"a.{number} {NOW} 1" for number in range(1200)))
+        await self.stop(one)
+        opens = Opens(one.store.root)
+        self.addCleanup(opens.close)
+        told: list[str] = []
+        observer = lambda event: told.append(formatEvent(event))  # noqa: E731
+        globalLogPublisher.addObserver(observer)
+        again = self.start()
+        globalLogPublisher.removeObserver(observer)
+        found = opens.told()
+        self.assertEqual((len(found), max(found.values())), (1201, 1))  # of each counter the finest one
+        self.assertEqual([text for text in told if text.startswith("Loaded")],
+                         ["Loaded 1000 counters.", "Loaded 1201 counters."])  # fmt: skip
+        self.assertEqual(len(again.tree), 1201)
+
+    def test_few_are_kept_open(self) -> Any:
+        return ensureDeferred(self.few())
+
+    async def few(self) -> None:
+        one = self.start(num_files=20)
+        for value in (1, 2):
+            self.send(one, *(f"a.{number} {NOW} {value}" for number in range(30)))
+            await self.admin(one, "flush")
+        self.assertLessEqual(one.store.counters()["open_files"], 20)
+        self.assertEqual(self.sums(one, "a.29"), [3])
 
 
 class AnswerTests(IstatCase):
@@ -432,6 +469,38 @@ class TellingTests(IstatCase):
             self.assertEqual((reply.status, reply.body), (status, body))
         self.assertTrue((await self.ask(one, "GET", "/metrics")).body.endswith(expected))
         self.assertEqual([a.name for a in one.telemetry.accounts.values() if a.balance()], [])
+
+
+class NameTests(IstatCase):
+    """Names that nothing came for go; their numbers are given again."""
+
+    def test_sweep(self) -> Any:
+        return ensureDeferred(self.swept())
+
+    async def swept(self) -> None:
+        one = self.start(rollup=1, agent="localhost:1")
+        self.send(one, f"A.x^b^c {NOW} 1", f"*e {NOW} 10")
+        await self.admin(one, "flush")
+        self.assertGreater(len(one.table), 6)
+        for _ in range(4):  # names of lines go before those of counters
+            one.sweep(NOW + 7200)
+            one.turn.end()
+        self.assertEqual(one.table.names(one.table.live()), [b"e"])  # its window is open
+        self.assertEqual(one.space.keys.resting, 0)
+        one.clock.fake = NOW + 100
+        self.send(one, f"other.x {NOW} 5", f"*a.x.b {NOW} 2", f"*e {NOW + 100} 20")
+        await self.admin(one, "flush")
+        self.assertEqual(self.sums(one, "a.x.b"), [3])
+        self.assertEqual(self.sums(one, "other.x"), [5])
+        self.assertEqual([value for value in self.sums(one, "e") if value], [1, 2])
+
+    def test_what_waits_is_not_swept(self) -> None:
+        one = self.start()
+        self.send(one, f"a {NOW} 1", f"*e {NOW} 1")
+        before = len(one.table)
+        one.sweep(NOW + 7200)
+        one.turn.end()
+        self.assertEqual(len(one.table) + 1, before)  # only the name `*e`, whose counter stays
 
 
 class CrashTests(IstatCase):

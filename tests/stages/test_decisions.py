@@ -30,6 +30,13 @@ class FanTests(unittest.SynchronousTestCase):
         self.assertEqual(fans.add([1, 2]), first)
         self.assertEqual(fans.targets(second).tolist(), [5])
 
+    def test_its_own_row_claims_no_target(self) -> None:
+        fans = FanTable()
+        rows = np.array([fans.add([5, 6]), -1], np.int32)
+        self.assertEqual(fans.used_by_others(ids(5, 6), rows).tolist(), [False, True])
+        fans.add([7, 5])
+        self.assertEqual(fans.used_by_others(ids(5, 7), rows).tolist(), [True, True])
+
     def test_grows(self) -> None:
         fans = FanTable()
         rows = [fans.add([i, i + 1]) for i in range(1000)]
