@@ -37,6 +37,13 @@ class StatTail(Tail):
         self.refused = False
 
 
+    def unread(self) -> tuple[bytes, bool]:
+        """Return what another process has to read to know what we know, and whether a line's rest is to be skipped."""
+        said = "".join(f"#{key} {value}\n" for key, value in self.info.items() if key != "blacklisted")
+        held, skipping = super().unread()
+        return said.encode("utf-8", "replace") + held, skipping
+
+
 class StatCodec(Lines[StatTail]):
     """Fills `columns` from lines, hands them to `emit` as lent SummaryBatches.  Reactor thread; never raises for data.
 

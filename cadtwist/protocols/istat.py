@@ -121,6 +121,13 @@ class StatConnection(Connection):
         self._peers.check(self.state)
         super().dataReceived(data)
 
+    def take_up(self, unread: bytes, skipping: bool) -> None:
+        """Go on where the client's connection to a former process was, knowing what it said of itself."""
+        if unread:
+            self.dataReceived(unread)
+        if skipping:
+            self.state.skip()
+
     def connectionLost(self, *arguments: object) -> None:
         """End; the record stays listed."""
         self._peers.end(self.state)

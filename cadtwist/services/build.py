@@ -149,8 +149,9 @@ class Daemon:
 
         catalog = None if self.kept is None else self.kept.catalog
         self.istat = IstatDaemon(
-            self.reactor, config, telemetry=self.telemetry, reports=self.reports, catalog=catalog
-        )
+            self.reactor, config, telemetry=self.telemetry, reports=self.reports, catalog=catalog,
+            inherited=self.inherited,
+        )  # fmt: skip
         if self.kept is not None:
             self.kept.join(self.istat.api.owner)
 
@@ -446,7 +447,7 @@ class Daemon:
     def pass_on(self) -> list[Passed]:
         """Stop reading and give the sockets away; what was received is handed over first."""
         web = [Passed(kind="listener", key=name, fd=os.dup(door.fileno())) for name, door in self._web_sockets.items()]
-        passed = web + self.doors.pass_on()
+        passed = web + self.doors.pass_on() + ([] if self.istat is None else self.istat.pass_on())
         self.turn.end()
         return passed
 
@@ -460,6 +461,8 @@ class Daemon:
             graph.leave()
         if self.relayed is not None:
             self.relayed.leave()
+        if self.istat is not None:
+            self.istat.leave()
 
     def fail(self, text: str) -> None:
         """Give up, telling people why: what was read from the log stays there."""

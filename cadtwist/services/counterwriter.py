@@ -105,6 +105,7 @@ class CounterWriter(Service):
         self._waiting: list[Deferred[None]] = []
         self._readers: list[Callable[[], object]] = []
         self._ended = False
+        self._leaving = False
 
     def startService(self) -> None:
         """Start the thread and the first round."""
@@ -118,9 +119,25 @@ class CounterWriter(Service):
         super().stopService()
         if self._tick is not None and self._tick.active():
             self._tick.cancel()
-        done = self.flush(Shift.OUT)
+        done: Deferred[None] = Deferred()
+        if self._leaving:
+            self._waiting.append(done)
+            self._give_up()
+        else:
+            done = self.flush(Shift.OUT)
         done.addBoth(self._end)
         return done
+
+    def leave(self) -> None:
+        """Write no more than the job that is under way: the log has the rest."""
+        self._leaving = True
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """End the round where it is, once no job is under way."""
+        if not self._busy:
+            self._round_open = self._hurry = False
+            self._all_told()
 
     def flush(self, shift: Shift = Shift.ALL) -> Deferred[None]:
         """Write everything that waits now; the Deferred fires when it is in the files."""
@@ -182,7 +199,7 @@ class CounterWriter(Service):
         if not self._round_open and (now >= self._round_at or share > FULL_SHARE):
             self._begin(Shift.DUE)
             self._hurry = self._hurry or share > FULL_SHARE
-        if not self._busy:
+        if not self._busy and not self._leaving:
             self._pump()
         self._schedule()
 
@@ -257,7 +274,9 @@ class CounterWriter(Service):
         self._let_readers_in()
         for report in self._store.reports():
             self._log.warn("{name}: {kind} {error}", name=report.name, kind=report.kind, error=report.error)
-        if self._hurry:
+        if self._leaving:
+            self._give_up()
+        elif self._hurry:
             self._pump()
 
     def _round_ends(self) -> None:
@@ -266,6 +285,9 @@ class CounterWriter(Service):
             self._journal.round_done()
             if self._watcher is not None:
                 self._watcher.round(False)
+        self._all_told()
+
+    def _all_told(self) -> None:
         waiting, self._waiting = self._waiting, []
         for done in waiting:
             done.callback(None)

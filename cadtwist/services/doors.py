@@ -34,12 +34,12 @@ from cadtwist.protocols.factory import ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.udp import DatagramReader
 from cadtwist.services.receivers import Receivers, door_name
 from cadtwist.services.sequence import Step
-from cadtwist.telemetry import Telemetry
+from cadtwist.telemetry import Account, Telemetry
 
 if TYPE_CHECKING:
     from cadtwist.cache.cache import Cache
 
-__all__ = ["SHARED", "CacheAnswers", "Doors", "listener_for"]
+__all__ = ["SHARED", "CacheAnswers", "Doors", "connections_of", "listener_for", "take_up"]
 
 SHARED = ("http", "ops", "proxyadmin", "dattss")
 """Protocols of doors at which people and programs ask: the composition root opens them."""
@@ -173,36 +173,8 @@ class Doors:
             self.take_up(passed)
 
     def take_up(self, passed: Passed) -> None:
-        """Go on with a connection that another process accepted, or that a former one had.
-
-        One that cannot be taken up is closed and counted: its client has reset it meanwhile (`gone_before_taken`),
-        its descriptor did not come through as we have too many, or its door reads another way now
-        (`connections_refused`).
-        """
-        account = self.telemetry.account(passed.key)
-        factory = self.accepting.get(passed.key)
-        if passed.fd < 0:
-            account.count("connections_refused")
-            return
-        with socket.socket(fileno=passed.fd) as given:
-            if factory is None:
-                return
-            try:
-                transport = self.reactor.adoptStreamConnection(given.fileno(), given.family, factory)
-            except OSError as error:
-                account.count("gone_before_taken" if error.errno == errno.ENOTCONN else "connections_refused")
-                return
-        if transport is not None and (passed.data or passed.skipping):
-            self._continue(transport, passed)
-
-    def _continue(self, transport: Any, passed: Passed) -> None:
-        """Let a connection go on with the item that it was within."""
-        take_up = getattr(transport.protocol, "take_up", None)
-        if take_up is None:
-            self.telemetry.account(passed.key).count("connections_refused")
-            transport.abortConnection()
-            return
-        take_up(passed.data, passed.skipping)
+        """Go on with a connection that another process accepted, or that a former one had."""
+        take_up(self.reactor, self.accepting.get(passed.key), passed, self.telemetry.account(passed.key))
 
     def pass_on(self) -> list[Passed]:
         """Stop reading everywhere and let go of sockets and plain connections without closing them for the world.
@@ -213,10 +185,7 @@ class Doors:
         for listener in self.opened:
             found += listener.pass_on()
         for name, factory in self.plain.items():
-            for connection in list(factory.connections):
-                unread, skipping = connection.state.unread()
-                fd = detached(connection.transport, connection)
-                found.append(Passed(kind="connection", key=name, data=unread, skipping=skipping, fd=fd))
+            found += connections_of(factory, name)
         self.receivers.flush()
         return found
 
@@ -253,6 +222,43 @@ class Doors:
             self.opened.append(service)
             found.append(service)
         return found
+
+
+def take_up(reactor: Any, factory: Any, passed: Passed, account: Account) -> None:
+    """Go on at `factory` (None: there is no such door) with a connection that another process had.
+
+    One that cannot be taken up is closed and counted: its client has reset it meanwhile (`gone_before_taken`), its
+    descriptor did not come through as we have too many, or its door reads another way now (`connections_refused`).
+    """
+    if passed.fd < 0:
+        account.count("connections_refused")
+        return
+    with socket.socket(fileno=passed.fd) as given:
+        if factory is None:
+            return
+        try:
+            transport = reactor.adoptStreamConnection(given.fileno(), given.family, factory)
+        except OSError as error:
+            account.count("gone_before_taken" if error.errno == errno.ENOTCONN else "connections_refused")
+            return
+    if transport is None or not (passed.data or passed.skipping):
+        return
+    go_on = getattr(transport.protocol, "take_up", None)  # with the item that it was within
+    if go_on is None:
+        account.count("connections_refused")
+        transport.abortConnection()
+        return
+    go_on(passed.data, passed.skipping)
+
+
+def connections_of(factory: ReceiverFactory, name: str) -> list[Passed]:
+    """Let go of the connections of a door without closing them for the world."""
+    found = []
+    for connection in list(factory.connections):
+        unread, skipping = connection.state.unread()
+        fd = detached(connection.transport, connection)
+        found.append(Passed(kind="connection", key=name, data=unread, skipping=skipping, fd=fd))
+    return found
 
 
 def listener_for(

@@ -42,19 +42,20 @@ from cadtwist.model.statretention import parse_stat_retentions
 from cadtwist.model.summary import SummaryBatch, SummaryColumns
 from cadtwist.net.agentlink import AgentDestination
 from cadtwist.net.destination import DestinationOptions
-from cadtwist.net.listeners import TCPListener, UDPListener
+from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.factory import ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.intake import Intake
 from cadtwist.protocols.istat import Peers, StatConnection, StatDatagrams
 from cadtwist.protocols.istatadmin import AdminFactory
 from cadtwist.protocols.replica import ReplicaFactory
-from cadtwist.protocols.udp import DatagramIntake, DatagramReader
+from cadtwist.protocols.udp import DatagramIntake
 from cadtwist.query.catalog import Catalog
 from cadtwist.query.countertree import CounterTree
 from cadtwist.services.counterwriter import CounterWriter
 from cadtwist.services.descriptors import file_limit, files_to_keep
 from cadtwist.services.istatapi import CounterApi
+from cadtwist.services.istatdoors import IstatDoors, part_name
 from cadtwist.services.istatexposition import CounterExposition
 from cadtwist.services.istatlog import IstatLog
 from cadtwist.services.istatparts import Answers, IstatClock, Orders
@@ -82,7 +83,6 @@ MOST_FILES = 20_000
 SPOOL_BYTES = 1 << 30
 MIN_SPACE_BYTES, SPACE_S, FEW_INODES = 100 << 20, 30, 10
 PURGE_S, SYNC_S, LOCAL_S, OWN_S, FILES_S, SWEEP_S = 300, 1.0, 5, 0.5, 10, 1.0
-ANYWHERE = "0.0.0.0"  # noqa: S104 (istatd listens everywhere unless told otherwise)
 
 
 @implementer(ISummarySink)
@@ -114,7 +114,7 @@ class IstatDaemon:
     """All parts of a counter daemon and the service that starts and stops them.  Reactor thread.
 
     `telemetry`, `reports` and `catalog` are those of the process that it is part of; without `catalog` it keeps one of
-    its own beside the store.
+    its own beside the store.  `inherited` is what a former process has passed on.
     """
 
     _log = Logger()
@@ -127,15 +127,18 @@ class IstatDaemon:
         telemetry: Telemetry | None = None,
         reports: dict[str, Callable[[], object]] | None = None,
         catalog: Catalog | None = None,
+        inherited: Inheritance | None = None,
     ) -> None:
         self._make_agent = make_agent or agent_of
         self.reactor = reactor
         self.config = config
         self.telemetry = Telemetry() if telemetry is None else telemetry
+        self.doors = IstatDoors(reactor, config, inherited or Inheritance(), self.account("lines"))
+        self._leaving = False
         self.gate = Gate()
         self.turn = Turn(reactor)
         self.clock = IstatClock(reactor, config.fake_time)
-        self.space = Space("istat names", NamesConfig().max_bytes, self.telemetry)
+        self.space = Space(part_name("names"), NamesConfig().max_bytes, self.telemetry)
         self.table = self.space.table
         self.peers = Peers(reactor.seconds)
         self.settings_keeper = SettingsKeeper(reactor, config.settings)
@@ -165,7 +168,7 @@ class IstatDaemon:
 
     def account(self, part: str) -> Account:
         """Return the account of one of our parts."""
-        return self.telemetry.account(f"istat {part}")
+        return self.telemetry.account(part_name(part))
 
     # the graph
 
@@ -319,27 +322,33 @@ class IstatDaemon:
         return made
 
     def _doors(self) -> Iterator[IService]:
-        config, reactor = self.config, self.reactor
-        where = config.listen_address or ANYWHERE
-        listen = partial(TCPListener, reactor=reactor, interface=where, backlog=config.listen_backlog)
+        config = self.config
         if config.http_port:
-            yield listen("http", factory=self.api.site(self.http), port=config.http_port)
+            yield self.doors.open("http", self.api.site(self.http), config.http_port)
         if self.exposition is not None:
             yield from self.exposition.services()
-            yield listen("Prometheus", factory=self.exposition.site, port=config.prometheus_port)
+            yield self.doors.open("Prometheus", self.exposition.site, config.prometheus_port)
         if self.feed is not None:
-            replicas = ReplicaFactory(self.feed, reactor)
+            replicas = ReplicaFactory(self.feed, self.reactor)
             yield Step("connected replicas", None, replicas.disconnect)
-            yield listen("replicas", factory=replicas, port=config.replica_port)
+            yield self.doors.open("replicas", replicas, config.replica_port)
         if config.admin_port:
-            yield listen("admin", factory=AdminFactory(self.orders), port=config.admin_port)
+            yield self.doors.open("admin", AdminFactory(self.orders), config.admin_port)
         yield Step("clients", None, self.lines.disconnect)
         if config.stat_port:
-            yield listen("lines", factory=self.lines, port=config.stat_port)
-            yield UDPListener(
-                "datagrams", lambda bound: DatagramReader(reactor, bound, self.datagrams), where, config.stat_port,
-                receive_bytes=config.udp_buffer_bytes,
-            )  # fmt: skip
+            yield from self.doors.lines(self.lines, self.datagrams)
+
+    def pass_on(self) -> list[Passed]:
+        """Stop reading and give the sockets away; what was received is logged first."""
+        found = self.doors.pass_on(self.lines)
+        self.turn.end()
+        return found
+
+    def leave(self) -> None:
+        """Stop without writing what waits: it stays in the log."""
+        self._leaving = True
+        if self.writer is not None:
+            self.writer.leave()
 
     # while it runs
 
@@ -508,7 +517,8 @@ class IstatDaemon:
 
     def _close_log(self) -> None:
         if self._journal is not None:
-            keep = bool(len(self.cache.samples)) or bool(self.store.writer(0).unwritten) or bool(self.config.replica_of)
+            waits = bool(len(self.cache.samples)) or bool(self.store.writer(0).unwritten)
+            keep = self._leaving or waits or bool(self.config.replica_of)
             self._journal.close(keep)
 
     def _connect(self) -> None:

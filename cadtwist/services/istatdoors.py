@@ -1,0 +1,80 @@
+"""The doors of a counter daemon: opened anew, or taken over from a former process, and passed on to the next one."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from twisted.application.service import IService
+
+from cadtwist.config.istatmodel import IstatConfig
+from cadtwist.net.handover import Inheritance, Passed
+from cadtwist.net.listeners import Listener, TCPListener, UDPListener
+from cadtwist.protocols.factory import ReceiverFactory
+from cadtwist.protocols.udp import DatagramIntake, DatagramReader
+from cadtwist.services.doors import connections_of, take_up
+from cadtwist.telemetry import Account
+
+__all__ = ["IstatDoors", "part_name"]
+
+ANYWHERE = "0.0.0.0"  # noqa: S104 (istatd listens everywhere unless told otherwise)
+
+
+def part_name(part: str) -> str:
+    """Return what a part of the counter daemon is called within the process."""
+    return f"istat {part}"
+
+
+class IstatDoors:
+    """Makes the services of all listeners; `inherited` is what a former process had.  Reactor thread."""
+
+    def __init__(self, reactor: Any, config: IstatConfig, inherited: Inheritance, account: Account) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._inherited = inherited
+        self._account = account
+        self._opened: list[Listener | UDPListener] = []
+
+    def open(
+        self, part: str, factory: Any, port: int, on_open: Callable[[Any], object] | None = None
+    ) -> Listener:
+        """Return the service that listens for `factory`."""
+        config, name = self._config, part_name(part)
+        where = config.listen_address or ANYWHERE
+        door = TCPListener(
+            name, self._reactor, factory, where, port, backlog=config.listen_backlog, on_open=on_open
+        )
+        door.inherited = self._inherited.socket("listener", name)
+        self._opened.append(door)
+        return door
+
+    def lines(self, factory: ReceiverFactory, datagrams: DatagramIntake) -> Iterator[IService]:
+        """Yield what receives lines: of connections, those of a former process too, and of datagrams."""
+
+        def receive(_port: object) -> None:
+            for passed in self._inherited.take("connection", part_name("lines")):
+                take_up(self._reactor, factory, passed, self._account)
+
+        yield self.open("lines", factory, self._config.stat_port, receive)
+        yield from self._datagrams(datagrams)
+
+    def _datagrams(self, intake: DatagramIntake) -> Iterator[IService]:
+        """Yield a reader for each socket that was passed to us, else one for a socket of our own."""
+        config, key = self._config, part_name("datagrams")
+        passed = [socket.socket(fileno=each.fd) for each in self._inherited.take("datagrams", key)]
+        for number, given in enumerate(passed or [None], 1):
+            door = UDPListener(
+                key, lambda bound: DatagramReader(self._reactor, bound, intake),
+                config.listen_address or ANYWHERE, config.stat_port, receive_bytes=config.udp_buffer_bytes,
+            )  # fmt: skip
+            door.inherited = given
+            if number > 1:
+                door.setName(f"{key} ({number})")
+            self._opened.append(door)
+            yield door
+
+    def pass_on(self, factory: ReceiverFactory) -> list[Passed]:
+        """Close all doors and connections here without closing them for the world."""
+        found = [each for door in self._opened for each in door.pass_on()]
+        return found + connections_of(factory, part_name("lines"))
