@@ -11,16 +11,21 @@ from typing import Any
 
 from msgspec.structs import replace
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.error import ConnectError
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 
 from cadtwist.config.istatmodel import IstatConfig
 from cadtwist.config.model import CacheConfig, Config, SelfMetricsConfig, StorageConfig, TagsConfig, WalConfig
 from cadtwist.errors import StorageError
 from cadtwist.kernels.statformat import COLLATED
 from cadtwist.services.build import Daemon
+from cadtwist.services.istat import IstatDaemon
 from tests.opens import Opens
 from tests.services.daemons import until
-from tests.services.istatdaemons import IstatCase, reactor
+from tests.services.istatdaemons import FakeAgent, IstatCase, reactor
 
 T = 1325394000
 NOW = 1325395000
@@ -469,6 +474,91 @@ class TellingTests(IstatCase):
             self.assertEqual((reply.status, reply.body), (status, body))
         self.assertTrue((await self.ask(one, "GET", "/metrics")).body.endswith(expected))
         self.assertEqual([a.name for a in one.telemetry.accounts.values() if a.balance()], [])
+
+
+class OutageTests(IstatCase):
+    """The daemon that gets what is forwarded is away, for an hour, and we are restarted meanwhile."""
+
+    def test_everything_arrives(self) -> Any:
+        return ensureDeferred(self.everything())
+
+    async def everything(self) -> None:
+        clock: Any = MemoryReactorClock()
+        clock.advance(NOW)
+        config = IstatConfig(stat_port=0, http_port=0, settings=self.folder, agent="127.0.0.1:1")
+        number = 0
+        for _life in range(2):
+            one = IstatDaemon(clock, config)
+            one.service.startService()
+            connection = self.connect(one)
+            for _ in range(180):
+                lines = [f"a.b {int(clock.seconds())} {number}", f"*e {int(clock.seconds())} 1", f"c^d^e {number}"]
+                connection.dataReceived("".join(f"{line}\n" for line in lines).encode())
+                number += 1
+                clock.advance(10)
+                self.refuse_all(clock)
+            connection.connectionLost()
+            stopped = one.service.stopService()
+            while not stopped.called:
+                clock.advance(1)
+                self.refuse_all(clock)
+            self.assertEqual([a.snapshot() for a in one.telemetry.accounts.values() if a.balance()], [])
+        self.assertEqual(clock.seconds() // 3600 - NOW // 3600, 1)
+        heard: list[bytes] = []
+        port = reactor.listenTCP(0, Factory.forProtocol(lambda: Hearing(heard)), interface="127.0.0.1")
+        os.rename(os.path.join(self.folder, "istatd.spool", "127.0.0.1_1"),
+                  os.path.join(self.folder, "istatd.spool", f"127.0.0.1_{port.getHost().port}"))  # fmt: skip
+        last = IstatDaemon(reactor, replace(config, agent=f"127.0.0.1:{port.getHost().port}"))
+        last.service.startService()
+        await until(lambda: b"".join(heard).count(b"a.b ") >= number)
+        await last.service.stopService()
+        await port.stopListening()
+        lines = [line for line in b"".join(heard).decode().splitlines() if not line.startswith("#")]
+        for name, values in (("a.b", range(number)), ("c.d", range(number)), ("*e", [1] * number)):
+            told = [float(line.split()[2]) for line in dict.fromkeys(lines) if line.startswith(f"{name} ")]
+            self.assertEqual(told, [float(value) for value in values], name)
+
+    def refuse_all(self, clock: Any) -> None:
+        """Let every attempt to connect fail."""
+        attempts, clock.tcpClients[:] = list(clock.tcpClients), []
+        for _host, _port, factory, *_ in attempts:
+            factory.clientConnectionFailed(None, Failure(ConnectError()))
+
+
+class ClockStepTests(IstatCase):
+    """Statistics of the machine never go back in time, whatever the clock does."""
+
+    def test_steps(self) -> Any:
+        return ensureDeferred(self.steps())
+
+    async def steps(self) -> None:
+        clock: Any = MemoryReactorClock()
+        clock.advance(NOW)
+        config = IstatConfig(stat_port=0, http_port=0, settings=self.folder, agent="h:1", local_stats="host.x")
+        agent: Any = FakeAgent()
+        one = IstatDaemon(clock, config, lambda _daemon: agent)
+        one.service.startService()
+        told = []
+        for step in (0, -7, 0, 3600, 0, -20, 0, -1, 0):
+            clock.rightNow += step
+            for _ in range(12):
+                clock.advance(5)
+            one.forward()
+            lines, agent.sent = agent.sent.decode().splitlines(), b""
+            told += [int(line.split()[1]) for line in lines if line.startswith("localstat.mem.total.host.x ")]
+        self.assertGreater(len(told), 40)
+        self.assertEqual(told, sorted(set(told)))
+        await one.service.stopService()
+
+
+class Hearing(Protocol):
+    """Keeps what it hears."""
+
+    def __init__(self, heard: list[bytes]) -> None:
+        self.heard = heard
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard.append(data)
 
 
 class NameTests(IstatCase):

@@ -1,0 +1,126 @@
+"""Our own counter daemon as a process, and a client that sends it numbered samples."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from cadtwist.model.statretention import parse_stat_retentions
+from cadtwist.storage.statfile import StatStore
+from tests.system.cadtwistd import RUN_TWISTD, get
+from tests.system.process import Process, free_ports
+
+__all__ = ["CounterFeed", "Istatd"]
+
+STEP_S = 10
+
+
+class Istatd(Process):
+    """`twistd istat` on loopback ports; `options` are lines of its configuration."""
+
+    def __init__(self, folder: Path, *options: str, name: str = "istatd") -> None:
+        self.line, self.http, self.admin = free_ports(3)
+        self.store = folder / "store"
+        self.retention = f"{STEP_S}s:1d,5m:2d"
+        self.options = [
+            "listen-address 127.0.0.1", f"stat-port {self.line}", f"http-port {self.http}", f"admin-port {self.admin}",
+            f"store {self.store}", f"settings {folder / 'settings'}", f"retention {self.retention}",
+            "allocation-strategy 2", "no-self-counters", "dont-recursively-create-counters", *options,
+        ]  # fmt: skip
+        self.conf = folder / f"{name}.cfg"
+        command = (*RUN_TWISTD, "-n", "--pidfile=", "istat", "-c", self.conf)
+        super().__init__(name, command, folder, ports=(self.line, self.http, self.admin))
+
+    def start(self, seconds: float = 60.0) -> None:
+        """Write the configuration and start."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.conf.write_text("\n".join(self.options) + "\n")
+        super().start(seconds)
+
+    def stop(self, seconds: float = 60.0) -> int:
+        """Stop it; 0 when it shut down in order (twistd then ends by the signal that asked it to)."""
+        code = super().stop(seconds)
+        return 0 if code == -signal.SIGTERM and "Server Shut Down" in self.tail() else code
+
+    def json(self, path: str, data: bytes | None = None) -> Any:
+        """Return what the daemon answers over HTTP."""
+        return json.loads(get(f"http://127.0.0.1:{self.http}{path}", data))
+
+    def accounts(self) -> dict[str, Any]:
+        """Return the ledger by part."""
+        return {account["name"]: account for account in self.json("/ledger")["accounts"]}
+
+    def logged(self) -> int:
+        """Return how many samples are in the log, or were, since the start."""
+        return int(self.accounts()["istat log"]["counters"].get("logged", 0))
+
+    def unbalanced(self) -> dict[str, int]:
+        """Return the parts whose books do not close."""
+        return {name: account["balance"] for name, account in self.accounts().items() if account["balance"]}
+
+    def cells(self, counter: str) -> dict[int, tuple[int, float]]:
+        """Return count and sum of each cell of a counter's finest file, by time; the daemon must have ended."""
+        store = StatStore(str(self.store), parse_stat_retentions(self.retention))
+        with store.reader(counter.encode()) as reader:
+            head = reader.headers()[0]
+            if head is None:
+                return {}
+            cells = reader.cells(0, head.first_bucket, head.last_bucket - head.first_bucket + 1)
+        return {int(c["time"]): (int(c["count"]), float(c["sum"])) for c in cells if c["time"] > 0}
+
+
+class CounterFeed(threading.Thread):
+    """Sends sample n with the value n to counter n % `counters`, each into a cell of its own, over one connection."""
+
+    def __init__(self, port: int, name: str, since: int, counters: int) -> None:
+        super().__init__(daemon=True)
+        self.port = port
+        self.name_ = name
+        self.since = since - since % STEP_S
+        self.counters = counters
+        self.sent = 0
+        self._end_wanted = threading.Event()
+
+    def run(self) -> None:
+        """Send until told to end, or nobody listens."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 10) as link:
+                while not self._end_wanted.is_set():
+                    lines = [self._line(self.sent + n) for n in range(50)]
+                    link.sendall("".join(lines).encode())
+                    self.sent += len(lines)
+                    time.sleep(0.002)
+        except OSError:
+            return
+
+    def end(self) -> int:
+        """End; return how many were sent."""
+        self._end_wanted.set()
+        self.join(60)
+        return self.sent
+
+    def _line(self, number: int) -> str:
+        return f"{self.name_}.c{number % self.counters} {self.time(number)} {number}\n"
+
+    def time(self, number: int) -> int:
+        """Return the time of a sample."""
+        return self.since + number // self.counters * STEP_S
+
+    def check(self, daemon: Istatd, kept: int) -> list[str]:
+        """Return what is wrong: of the first `kept` samples one that is missing; a cell that has not its one sample."""
+        wrong = []
+        for row in range(self.counters):
+            cells = daemon.cells(f"{self.name_}.c{row}")
+            for number in range(row, kept, self.counters):
+                if self.time(number) not in cells:
+                    wrong.append(f"sample {number} is missing")
+            for when, (count, total) in cells.items():
+                number = (when - self.since) // STEP_S * self.counters + row
+                if (count, total) != (1, number):
+                    wrong.append(f"sample {number}: {count} samples, sum {total}")
+        return wrong

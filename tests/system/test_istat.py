@@ -1,0 +1,94 @@
+"""A counter daemon is killed, again and again, and handed over under load."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+
+from tests.system.case import SystemTestCase
+from tests.system.istatd import CounterFeed, Istatd
+from tests.system.process import until
+
+AGE_S = 80_000
+COUNTERS = 100
+
+
+class CounterCrashTests(SystemTestCase):
+    """CADTWIST_SYSTEM_KILLS tells how often (default 5); the seed is printed with every failure."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.seed = self.number("CADTWIST_SYSTEM_SEED", self.now)
+        self.chance = random.Random(self.seed)
+        self.daemon = Istatd(self.folder / "istatd", "flush 2")
+        self.addCleanup(self.daemon.kill)
+
+    def test_what_was_logged_survives_once(self) -> None:
+        fed: list[tuple[CounterFeed, int]] = []
+        for round_ in range(self.number("CADTWIST_SYSTEM_KILLS", 5)):
+            self.daemon.start()
+            self.assertEqual(self.daemon.unbalanced(), {}, self._seed())
+            already = self.daemon.logged()
+            feed = CounterFeed(self.daemon.line, f"run{round_}", self.now - AGE_S, COUNTERS)
+            feed.start()
+            enough = self.chance.randrange(1, 40_000)
+            logged = until("enough logged", lambda already=already, enough=enough: self._logged(already, enough))
+            self.daemon.kill()
+            feed.end()
+            fed.append((feed, logged))
+        self.daemon.start()
+        self.assertEqual(self.daemon.unbalanced(), {}, self._seed())
+        self.assertEqual(self.daemon.stop(60), 0, self.daemon.tail())
+        for feed, logged in fed:
+            self.assertEqual(feed.check(self.daemon, logged)[:5], [], f"{self._seed()} {feed.name_}")
+
+    def _logged(self, already: int, enough: int) -> int:
+        logged = self.daemon.logged() - already
+        return logged if logged >= enough else 0
+
+    def _seed(self) -> str:
+        return f"CADTWIST_SYSTEM_SEED={self.seed}"
+
+
+class CounterHandoverTests(SystemTestCase):
+    """SIGUSR2 under load."""
+
+    def test_nothing_is_refused_and_nothing_is_lost(self) -> None:
+        daemon = self.started(Istatd(self.folder / "istatd", "flush 2"))
+        self.addCleanup(self._end, daemon)
+        feed = CounterFeed(daemon.line, "hand", self.now - AGE_S, COUNTERS)
+        feed.start()
+        for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
+            until("some came", lambda: daemon.logged() > 1000)
+            old = daemon.json("/ops/status")["pid"]
+            os.kill(old, signal.SIGUSR2)
+            until("another process serves", lambda old=old: self._serves(daemon) not in (0, old), 60)
+        until("some came", lambda: daemon.logged() > 1000)
+        sent = feed.end()
+        until("all came", lambda: daemon.accounts()["istat counters"]["received"] > 0)
+        last = self._serves(daemon)
+        os.kill(last, signal.SIGTERM)
+        until("it ended", lambda: self._serves(daemon) == 0, 60)
+        until("it is gone", lambda: not os.path.exists(f"/proc/{last}") or self._is_dead(last), 60)
+        self.assertEqual(feed.check(daemon, sent)[:5], [])
+
+    def _serves(self, daemon: Istatd) -> int:
+        try:
+            return int(daemon.json("/ops/status")["pid"])
+        except OSError:
+            return 0
+
+    @staticmethod
+    def _is_dead(pid: int) -> bool:
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+                return file.read().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            return True
+
+    def _end(self, daemon: Istatd) -> None:
+        """End whoever serves at last."""
+        pid = self._serves(daemon)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
