@@ -99,11 +99,11 @@ class _Both:
 
 
 @implementer(IHolder)
-class _LoggedNames:
-    """Lets the log name an id anew that has got another name; it keeps none alive."""
+class _ToldNames:
+    """Lets who tells names by their ids tell those anew that have got another name; it keeps none alive."""
 
-    def __init__(self, log: CounterLog) -> None:
-        self.forget = log.forget
+    def __init__(self, teller: CounterLog | ReplicaFeed) -> None:
+        self.forget = teller.forget
 
     def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Claim nothing."""
@@ -199,7 +199,7 @@ class IstatDaemon:
         )  # fmt: skip
         self._segments = SegmentLog(os.path.abspath(config.log_folder))
         self._journal = CounterLog(self._segments, self.table, self.account("log"))
-        self.space.keys.hold(_LoggedNames(self._journal))
+        self.space.keys.hold(_ToldNames(self._journal))
         answers = self.answers
         answers.tree, answers.store, answers.cache = self.tree, self.store, self.cache
         parts = ReplicaParts(
@@ -221,6 +221,7 @@ class IstatDaemon:
         if self.feed is not None:
             self.cache.log = self.feed.beside(self._journal.append)
             self.feed.serve(self.writer, self.cache)
+            self.space.keys.hold(_ToldNames(self.feed))
         return self._spread(levels_above(config.rollup), self.cache, "rollup")
 
     def _spread(self, rule: NameRule, sink: ISummarySink, name: str) -> NameSpread:
@@ -300,7 +301,7 @@ class IstatDaemon:
             limit=ConnectionLimit(),
         )
         self._own_intake: Intake | None = None
-        if config.store and config.self_counters:
+        if config.store and config.self_counters and not config.replica_of:
             self._own_intake = self._intake(Intake, "own counters", lambda codec: codec, self._store_sink)
         self.datagrams = self._intake(DatagramIntake, "datagrams", lambda codec: StatDatagrams(codec, self.peers))
 
@@ -347,7 +348,7 @@ class IstatDaemon:
     def leave(self) -> None:
         """Stop without writing what waits: it stays in the log."""
         self._leaving = True
-        if self.writer is not None:
+        if isinstance(self.writer, CounterWriter):
             self.writer.leave()
 
     # while it runs
