@@ -129,6 +129,7 @@ class _Directories:
         }
         if LETTERS[source.program] in "CB":
             values["storage.root"] = self._settings.get("LOCAL_DATA_DIR", posixpath.join(storage, "whisper"))
+        if LETTERS[source.program] in "CAB":
             values["wal.directory"] = self._settings.get("WAL_DIR", posixpath.join(storage, "wal", own))
         return values
 

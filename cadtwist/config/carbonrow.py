@@ -18,6 +18,7 @@ LETTERS = {"carbon-cache": "C", "carbon-relay": "R", "carbon-aggregator": "A", "
 ALL = "CRAB"
 _OWNERS = {
     "CB": "caches",
+    "CAB": "caches and aggregators",
     "R": "relays",
     "RA": "relays and aggregators",
     "RAB": "relays and aggregators",

@@ -224,9 +224,9 @@ class SegmentLog:
         return self.serial
 
     def roll(self) -> bool:
-        """Write what is waiting and go on in a new segment; answers as `write`."""
+        """Write what is waiting and go on in a new segment, unless this one is empty; answers as `write`."""
         written = self.write()
-        if written:
+        if written and self.size > HEADER_BYTES:
             self._next_segment()
         return written
 

@@ -30,7 +30,7 @@ from cadtwist.model.idflags import IdFlags
 from cadtwist.model.table import Names
 from cadtwist.telemetry import Account
 
-__all__ = ["CELLS", "NAMES", "POINTS", "LoggedPoints", "Numbers", "Wal", "raw", "replay"]
+__all__ = ["CELLS", "NAMES", "POINTS", "Interned", "LoggedPoints", "Numbers", "Wal", "raw", "replay"]
 
 NAMES = 1
 POINTS = 2

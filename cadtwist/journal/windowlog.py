@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from cadtwist.journal.segments import FRAME_BYTES, SegmentLog
-from cadtwist.journal.wal import NAMES, Numbers, raw
+from cadtwist.journal.rowlog import RowLog
+from cadtwist.journal.segments import SegmentLog
+from cadtwist.journal.wal import NAMES, Interned, Numbers
 from cadtwist.model.batch import NO_ID, Floats, Ids
-from cadtwist.model.idflags import IdFlags
 from cadtwist.model.table import Names
 from cadtwist.telemetry import Account
 
@@ -34,7 +34,6 @@ __all__ = ["Closed", "Levels", "Values", "WindowLog", "replay_window"]
 VALUES, CLOSED, LEVELS = 6, 7, 8
 _HEAD = struct.Struct("<II")
 _TIME = struct.Struct("<d")
-_ROW_BYTES = 20
 
 
 class Values(NamedTuple):
@@ -59,36 +58,18 @@ class Levels(NamedTuple):
     moved: npt.NDArray[np.bool_]
 
 
-class Interned(Protocol):
-    """What a replay asks of the table of names."""
-
-    def intern_many(self, blob: bytes, offsets: Ids, ids: Ids, now: int, /) -> int:
-        """Give each name its id; return how many were refused."""
-
-
-class WindowLog:
-    """Logs what a window takes.  Reactor thread, save `sync`.
-
-    `account` counts `logged` values, and `unlogged` ones: those that the disk refused, or that came when one window
-    had more than `most_bytes` in the log.  Its gauges: `bytes`, `failing`.
-    """
+class WindowLog(RowLog):
+    """Logs what a window takes; values that come when one has more than `most_bytes` in the log are unlogged."""
 
     def __init__(self, log: SegmentLog, names: Names, account: Account, most_bytes: int = 1 << 30) -> None:
-        self.log = log
-        self._names = names
-        self._account = account
+        super().__init__(log, names, account)
         self._most_bytes = most_bytes
-        self._named = IdFlags()
-        self._named_in = 0
-        self._turn_values = 0
         self._opened_in = log.serial
-        account.gauge("bytes", lambda: float(log.used_bytes))
-        account.gauge("failing", lambda: float(log.failing))
 
     def append(self, ids: Ids, values: Floats, weights: Floats | None) -> None:
         """Log lent values of the open window."""
         if self.log.bytes_since(self._opened_in) > self._most_bytes:
-            self._account.count("unlogged", len(ids))
+            self.account.count("unlogged", len(ids))
             return
         self._turn_values += len(ids)
         if weights is not None and bool((weights == 1.0).all()):
@@ -107,58 +88,6 @@ class WindowLog:
         self._settle(self.log.roll())
         self._opened_in = self.log.serial
         return self._opened_in
-
-    def release(self, before: int) -> None:
-        """Let go of the segments before `before`: what they tell of is out of our hands."""
-        self.log.release(before)
-
-    def turn_ended(self) -> None:
-        """Write what the turn logged, with one call of the system."""
-        self._settle(self.log.write())
-
-    def sync(self) -> None:
-        """Bring to the disk what is written.  Blocks; any one thread; raises OSError."""
-        self.log.sync()
-
-    def forget(self, ids: Ids) -> None:
-        """The ids may come back with other names."""
-        self._named.forget(ids)
-
-    def close(self, keep: bool) -> None:
-        """Let go of the folder; without `keep` the log goes as well, because everything is told."""
-        self._settle(self.log.write())
-        if keep:
-            self.log.close()
-        else:
-            self.log.discard()
-
-    def _rows(self, kind: int, head: bytes, columns: tuple[Floats, ...], ids: Ids) -> None:
-        """Append a frame, after one with the names that its segment does not have yet."""
-        names = self._unnamed(ids)
-        need = _ROW_BYTES * len(ids) + 4 * FRAME_BYTES + (len(names[1]) + 8 * len(names[0]) if names else 0)
-        if self.log.size + need > self.log.segment_bytes:
-            self._settle(self.log.roll())
-            names = self._unnamed(ids)
-        if names is not None:
-            new, blob, offsets = names
-            count = _HEAD.pack(len(new), 0)
-            if not self.log.append(NAMES, count, raw(new), raw(offsets), blob, roll=False):
-                return
-            self._named.set(new)
-        self.log.append(kind, head, *map(raw, columns), raw(ids), roll=False)
-
-    def _unnamed(self, ids: Ids) -> tuple[Ids, bytes, Ids] | None:
-        if self._named_in != self.log.serial:
-            self._named_in = self.log.serial
-            self._named.clear()
-        new = self._named.unset(ids)
-        return None if new is None else (new, *self._names.blob(new))
-
-    def _settle(self, written: bool) -> None:
-        self._account.count("logged" if written else "unlogged", self._turn_values)
-        self._turn_values = 0
-        if not written:
-            self._named.clear()
 
 
 def replay_window(log: SegmentLog, table: Interned, account: Account, now: int) -> Iterator[Values | Closed | Levels]:

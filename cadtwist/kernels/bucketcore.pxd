@@ -610,8 +610,8 @@ cdef extern from *:
         }
     }
 
-    /* summary: count sum sumsq min max first last */
-    static int bk_merge(bk_core *t, uint32_t number, double stamp, const double *s) {
+    /* summary: count sum sumsq min max first last; of so many samples */
+    static int bk_merge(bk_core *t, uint32_t number, double stamp, const double *s, uint64_t samples) {
         bk_row *r;
         bk_cell *c;
         uint32_t i;
@@ -627,8 +627,8 @@ cdef extern from *:
         if (i == BK_NIL) return BK_REFUSED;
         c = &t->cells[i];
         if (!c->n) c->first = s[5];
-        c->n++;
-        c->fresh++;
+        c->n += samples;
+        c->fresh += (uint32_t)samples;
         c->count += s[0];
         c->sum += s[1];
         c->sumsq += s[2];
@@ -698,7 +698,7 @@ cdef extern from *:
     uint64_t bk_bytes(const bk_core* t)
     void bk_take_all(bk_core* t, const uint32_t* numbers, const double* stamps, double stamp, const double* values,
                      const double* weights, int64_t n, int64_t* told)
-    int bk_merge(bk_core* t, uint32_t number, double stamp, const double* summary)
+    int bk_merge(bk_core* t, uint32_t number, double stamp, const double* summary, uint64_t samples)
     void bk_free_cell(bk_core* t, uint32_t i)
     int bk_sort_items(bk_core* t, const bk_cell* c)
     double bk_quantile(const bk_core* t, double q, int interpolate)

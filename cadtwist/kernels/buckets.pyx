@@ -106,16 +106,21 @@ cdef class Buckets:
 
     def merge(self, const uint32_t[::1] rows, const double[::1] times, const double[::1] counts,
               const double[::1] sums, const double[::1] sumsqs, const double[::1] minima, const double[::1] maxima,
-              firsts=None, lasts=None):
-        """Take summaries in order, as `add` takes datapoints; without firsts and lasts their means stand for them."""
+              firsts=None, lasts=None, samples=None):
+        """Take summaries in order, as `add` takes datapoints; without firsts and lasts their means stand for them.
+
+        `samples` says how many datapoints each is of (None: it counts as one).
+        """
         cdef int64_t[3] told
         cdef double[7] s
         cdef const double[::1] first = firsts
         cdef const double[::1] last = lasts
+        cdef const uint64_t[::1] numbers = samples
         cdef double mean
         cdef Py_ssize_t i, n = rows.shape[0]
         if {times.shape[0], counts.shape[0], sums.shape[0], sumsqs.shape[0], minima.shape[0], maxima.shape[0],
-                n if first is None else first.shape[0], n if last is None else last.shape[0]} != {n}:
+                n if first is None else first.shape[0], n if last is None else last.shape[0],
+                n if numbers is None else numbers.shape[0]} != {n}:
             raise ValueError("columns of different lengths")
         memset(told, 0, sizeof(told))
         for i in range(n):
@@ -123,7 +128,7 @@ cdef class Buckets:
             s[0], s[1], s[2], s[3], s[4] = counts[i], sums[i], sumsqs[i], minima[i], maxima[i]
             s[5] = mean if first is None else first[i]
             s[6] = mean if last is None else last[i]
-            told[bk_merge(self.t, rows[i], times[i], s)] += 1
+            told[bk_merge(self.t, rows[i], times[i], s, 1 if numbers is None else numbers[i])] += 1
         return told[1], told[2]
 
     def rows_before(self, double before):

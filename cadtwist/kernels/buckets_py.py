@@ -174,13 +174,17 @@ class Buckets:
 
     def merge(
         self, rows: Ids, times: Floats, counts: Floats, sums: Floats, sumsqs: Floats, minima: Floats, maxima: Floats,
-        firsts: Floats | None = None, lasts: Floats | None = None,
+        firsts: Floats | None = None, lasts: Floats | None = None, samples: Counts | None = None,
     ) -> tuple[int, int]:  # fmt: skip
-        """Take summaries in order, as `add` takes datapoints; without firsts and lasts their means stand for them."""
+        """Take summaries in order, as `add` takes datapoints; without firsts and lasts their means stand for them.
+
+        `samples` says how many datapoints each is of (None: it counts as one).
+        """
         late = refused = 0
         means = sums / np.where(counts > 0, counts, 1.0)
         columns = (rows, times, counts, sums, sumsqs, minima, maxima,
-                   means if firsts is None else firsts, means if lasts is None else lasts)  # fmt: skip
+                   means if firsts is None else firsts, means if lasts is None else lasts,
+                   np.ones(len(rows), np.uint64) if samples is None else samples)  # fmt: skip
         if len({len(column) for column in columns}) != 1:
             raise ValueError("columns of different lengths")
         for number, stamp, *summary in zip(*(column.tolist() for column in columns), strict=True):
@@ -196,10 +200,10 @@ class Buckets:
             if cell is None:
                 refused += 1
                 continue
-            count, total, squares, low, high, first, last = summary
+            count, total, squares, low, high, first, last, points = summary
             if not cell.n:
                 cell.first = first
-            cell.n, cell.fresh = cell.n + 1, cell.fresh + 1
+            cell.n, cell.fresh = cell.n + points, cell.fresh + points
             cell.count, cell.sum, cell.sumsq = cell.count + count, cell.sum + total, cell.sumsq + squares
             cell.min, cell.max, cell.last = min(cell.min, low), max(cell.max, high), last
         return late, refused

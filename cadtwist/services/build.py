@@ -39,6 +39,7 @@ from cadtwist.services.agent import agent_stats, received_points
 from cadtwist.services.aggregatorstats import AggregatorStats
 from cadtwist.services.chains import GRAPHITE, Chains, space_of, spaces_of
 from cadtwist.services.doors import CacheAnswers, Doors
+from cadtwist.services.feedkeeper import FeedKeeper
 from cadtwist.services.flushing import Flusher
 from cadtwist.services.localstats import LocalStats
 from cadtwist.services.logs import CarbonLogs
@@ -142,6 +143,7 @@ class Daemon:
             self.dattss = DattssGraph(self.reactor, config.dattss, telemetry)
         self.chains = self._made_chains(config)
         self.chains.hold()
+        self.feeds = FeedKeeper(self.reactor, config.wal, self.space, telemetry)
 
     def _count(self, config: IstatConfig) -> None:
         """Make the part that keeps counters; where there are metrics, both are found in one tree."""
@@ -197,6 +199,7 @@ class Daemon:
         self.turn.add(self.watch.timed(self.receivers.flush) if timed else self.receivers.flush)
         if kept is not None and kept.wal is not None:
             self.turn.add(kept.wal.turn_ended)
+        self.turn.add(self.feeds.turn_ended)
         for space in self.spaces.values():
             self.turn.add(space.keys.turn_ended)
 
@@ -225,6 +228,7 @@ class Daemon:
             *([] if self.istat is None else [self.istat.service]),
             *self._dattss_services(),
             Every("sweep", self.reactor, SWEEP_S, self._sweep),
+            *self._feed_services(),
             Step("floods", None, self._finish_floods),
             self.flusher,
             Every("flood windows", self.reactor, FLOOD_S, self._end_flood_windows),
@@ -240,6 +244,10 @@ class Daemon:
     def _logs(self) -> list[IService]:
         log = self.config.log
         return [CarbonLogs(log.directory, log.rotate, globalLogPublisher)] if log.directory else []
+
+    def _feed_services(self) -> list[IService]:
+        """Return what logs the windows of an aggregator."""
+        return [] if self.config.aggregator is None else self.feeds.services(lambda: self.chains.windows)
 
     def _fill_tellers(self) -> None:
         """Make what tells others of us: own metrics, host statistics, the tag database."""
@@ -407,6 +415,7 @@ class Daemon:
             old, self.chains = self.chains, fresh
             self.receivers.replace_chains(fresh)
             fresh.adopt(old)
+            self.feeds.join(fresh.windows)
             self.emitter.sink = self._own_sink()
             old.finish()
             fresh.begin()
@@ -459,6 +468,7 @@ class Daemon:
         """Stop without waiting for what is slow: what is pending stays in logs and spools."""
         for graph in self.graphs:
             graph.leave()
+        self.feeds.leave(self.chains.windows)
         if self.relayed is not None:
             self.relayed.leave()
         if self.istat is not None:

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from cadtwist.errors import StorageError
-from cadtwist.interfaces import IHolder, ISink
+from cadtwist.interfaces import ISink
 from cadtwist.journal.backlog import Backlog
 from cadtwist.journal.segments import SegmentLog
 from cadtwist.journal.windowlog import Closed, Levels, WindowLog, replay_window
@@ -87,7 +87,6 @@ class LoggedSink:
         self._downstream.accept(batch)
 
 
-@implementer(IHolder)
 class WindowKeeper:
     """Keeps the log of one window; its journal.  Reactor thread."""
 
@@ -100,7 +99,7 @@ class WindowKeeper:
         self._opened_in = log.log.serial
         self._marks: deque[_Mark] = deque()
         window.journal = self
-        space.keys.hold(self)
+        space.keys.hold(log)
 
     def services(self, reactor: Any, sync_s: float) -> list[IService]:
         """Return what runs from before the first value comes until after the last is told."""
@@ -145,15 +144,6 @@ class WindowKeeper:
         """Everything is told and the destination is closed: keep the log only if something could not be given away."""
         self.tend()
         self.log.close(keep=bool(self._marks))
-
-    def holds(self, ids: Ids) -> Mask:
-        """Claim nothing: a name that goes is logged anew when it comes back."""
-        none: Mask = ids < 0
-        return none
-
-    def forget(self, ids: Ids) -> None:
-        """The ids may come back with other names."""
-        self.log.forget(ids)
 
 
 def keeper_of(

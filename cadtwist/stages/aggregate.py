@@ -26,6 +26,7 @@ from zope.interface import implementer
 
 from cadtwist.interfaces import ISink, IStage
 from cadtwist.model.batch import BATCH_POINTS, NO_ID, Batch, Floats, Ids
+from cadtwist.model.opencells import OpenCells
 from cadtwist.model.summary import SummaryBatch
 from cadtwist.stages.decisions import FIRST_ROW, PASS, UNKNOWN, Decisions, FanTable, Numbers
 from cadtwist.stages.outputs import Outputs
@@ -34,7 +35,7 @@ from cadtwist.telemetry import Account
 if TYPE_CHECKING:
     from cadtwist.kernels.active import table as tables
 
-__all__ = ["LATENESS", "Aggregates", "FeedRule", "Window", "WindowPolicy"]
+__all__ = ["LATENESS", "Aggregates", "FeedJournal", "FeedRule", "Window", "WindowPolicy"]
 
 LATENESS = ("carbon", "carbon-1.1", "revise", "final-once", "each-beat")
 """`carbon` lets go of an interval some intervals after it was told last, `carbon-1.1` some after it began."""
@@ -87,9 +88,18 @@ class Aggregates(NamedTuple):
     forwarded: bool
 
 
+class FeedJournal(Protocol):
+    """Logs what feeds outputs."""
+
+    def append(self, batch: Batch) -> None:
+        """Log a lent Batch."""
+
+
 @implementer(IStage)
 class Window:
     """Feeds the outputs of `rules`; tells them downstream when they are due.  Reactor thread.
+
+    What feeds outputs goes to the `journal` as well, if there is one; `restore` and `restore_cells` take what it had.
 
     `now` gives epoch seconds; `clock` monotonic seconds, by which `flush` keeps to its budget.  `missed` hears of the
     ids of datapoints that no rule is about, `summaries` of the cells that are told.  Ledger: what cells hold that was
@@ -116,6 +126,7 @@ class Window:
         self.policy = policy
         self.downstream = downstream
         self.outputs = outputs if outputs is not None else Outputs()
+        self.journal: FeedJournal | None = None
         self._table = table
         self._account = account
         self._now = now
@@ -147,9 +158,9 @@ class Window:
         decided = self._decisions.lookup(batch.ids)
         feeds = decided >= FIRST_ROW
         if feeds.all():
-            copies = self._feed(batch, decided)
+            copies = self._log_and_feed(batch, decided)
         else:
-            copies = self._feed(batch.select(feeds), decided[feeds]) if feeds.any() else 0
+            copies = self._log_and_feed(batch.select(feeds), decided[feeds]) if feeds.any() else 0
             self._count_drops(decided)
         goes_on = (decided == PASS) | (feeds & (decided - FIRST_ROW & 1 == 1))
         forwarded = int(np.count_nonzero(goes_on))
@@ -159,6 +170,26 @@ class Window:
         if forwarded:
             account.out += forwarded
             self.downstream.accept(batch if forwarded == len(batch) else batch.select(goes_on))
+
+    def restore(self, batch: Batch) -> None:
+        """Put logged datapoints into the cells of their outputs again; they are not passed on."""
+        decided = self._decisions.lookup(batch.ids)
+        feeds = decided >= FIRST_ROW
+        if feeds.any():
+            self._account.made += self._feed(batch.select(feeds), decided[feeds])
+
+    def restore_cells(self, found: OpenCells) -> None:
+        """Let outputs have what was open of them when that was logged, and nothing else."""
+        lost, got = self.outputs.restore(found, self.policy.beat_s, self._now())
+        self._held += got - lost
+        self._account.made += got
+        self._account.merged += lost
+
+    def restore_values(self, found: Batch) -> None:
+        """Put logged values back behind the percentiles of their outputs: ids of outputs, starts of intervals."""
+        got = self.outputs.restore_values(found, self._now())
+        self._held += got
+        self._account.made += got
 
     def next_flush(self, now: float) -> float | None:  # noqa: ARG002 (other windows need it)
         """Return when (epoch seconds) something is to be told; None while nothing is open."""
@@ -224,6 +255,7 @@ class Window:
 
     def adopt(self, old: Window) -> None:
         """Take over from `old`, into which nothing more is delivered."""
+        self.journal = old.journal
         self._held += old._held
         old._held = 0
         self._account.held = lambda: self._held
@@ -257,6 +289,11 @@ class Window:
             rows.append(self.outputs.row(target, rule.frequency, rule.method, self.policy.beat_s(rule.frequency)))
         self.outputs.use(rows)
         return FIRST_ROW + (self._fans.add(rows) << 1) + forwarded
+
+    def _log_and_feed(self, batch: Batch, decided: Numbers) -> int:
+        if self.journal is not None:
+            self.journal.append(batch)
+        return self._feed(batch, decided)
 
     def _feed(self, batch: Batch, decided: Numbers) -> int:
         """Add the datapoints to their rows; return how many copies that were."""

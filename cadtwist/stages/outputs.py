@@ -7,6 +7,7 @@ open; its metric id is claimed as long.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +15,9 @@ import numpy.typing as npt
 
 from cadtwist.kernels import active
 from cadtwist.kernels.bucketkinds import KEPT, PLAIN
-from cadtwist.model.batch import Floats, Ids
+from cadtwist.model.batch import Batch, Floats, Ids
+from cadtwist.model.idflags import distinct
+from cadtwist.model.opencells import OpenCells
 from cadtwist.model.summary import SummaryBatch
 
 __all__ = ["METHODS", "Outputs"]
@@ -141,6 +144,69 @@ class Outputs:
         """Return what cells hold, by the metric ids of their rows."""
         rows, starts, counts, sums, sumsqs, minima, maxima, firsts, lasts, _ = self.buckets.read(cells)
         return SummaryBatch(self.ids[rows], starts, counts, sums, sumsqs, minima, maxima, firsts, lasts)
+
+    @property
+    def rows(self) -> int:
+        """Rows have numbers below this one."""
+        return self._high
+
+    def open_cells(self, first: int, count: int) -> tuple[OpenCells, Batch]:
+        """Return the outputs of the rows `first` to `first + count`, what is open of them, and values of percentiles.
+
+        The Batch has the ids of outputs, the starts of intervals, and values in order of arrival.
+        """
+        rows = np.arange(first, min(first + count, self._high), dtype=np.uint32)
+        rows = rows[(self.uses[rows] > 0) | self.buckets.holds(rows)]
+        keeping = self._methods[rows] >= _FIRST_PERCENTILE
+        owners, starts, *columns, samples = self.buckets.read(self.buckets.cells_of(rows[~keeping]))
+        cells = self.buckets.cells_of(rows[keeping])
+        kept_rows, kept_starts = self.buckets.read(cells)[:2]
+        offsets, values = self.buckets.values(cells)
+        sizes = np.diff(offsets).astype(np.intp)
+        rest = rows[~np.isin(rows, owners)]
+        counts = np.bincount(kept_rows, sizes, self._high)[rest] if len(rest) else np.zeros(0)
+        every, missing = np.concatenate((owners, rest)), np.full(len(rest), math.nan)
+        found = OpenCells(
+            self.ids[every], self.frequencies[every], self._methods[every].astype(np.float64),
+            np.concatenate((starts, missing)), np.concatenate((samples.astype(np.float64), counts)),
+            tuple(np.concatenate((column, missing)) for column in columns),
+        )  # fmt: skip
+        owned = np.repeat(self.ids[kept_rows], sizes)
+        return found, Batch(owned, np.repeat(kept_starts, sizes), values)
+
+    def restore(self, found: OpenCells, beats: Callable[[float], float], now: float) -> tuple[int, int]:
+        """Let outputs have these cells and no others; `beats` of frequencies are in seconds.
+
+        Returns how many datapoints they lost, and how many they got.  What an output of other settings had is gone.
+        """
+        has_cell = ~np.isnan(found.starts)
+        wanted = has_cell | (found.samples > 0) | self.claimed(found.ids)
+        rows = np.zeros(len(found.ids), np.uint32)
+        for place in np.flatnonzero(wanted).tolist():
+            frequency, method = float(found.frequencies[place]), METHODS[int(found.methods[place])]
+            row = rows[place] = self.row(int(found.ids[place]), frequency, method, beats(frequency))
+            wanted[place] = self.frequencies[row] == frequency and self._methods[row] == found.methods[place]
+        mine = distinct(rows[wanted])
+        lost = self.buckets.free(self.buckets.cells_of(mine))
+        here = has_cell & wanted
+        columns = [column[here] for column in found.summaries]
+        counts, sums, sumsqs, minima, maxima, firsts, lasts = columns
+        self.buckets.merge(
+            rows[here], found.starts[here], counts, sums, sumsqs, minima, maxima, firsts, lasts,
+            found.samples[here].astype(np.uint64),
+        )  # fmt: skip
+        self.begin(mine, now, None)
+        return lost, int(self.buckets.marks(self.buckets.cells_of(mine))[0].sum())
+
+    def restore_values(self, found: Batch, now: float) -> int:
+        """Put values back into the cells of their outputs, where these are percentiles; return how many."""
+        here = self.claimed(found.ids)
+        rows = self._row_of[found.ids[here]].astype(np.uint32)
+        keeping = self._methods[rows] >= _FIRST_PERCENTILE
+        rows = rows[keeping]
+        late, refused = self.buckets.add(rows, found.timestamps[here][keeping], found.values[here][keeping])
+        self.begin(distinct(rows), now, None)
+        return len(rows) - late - refused
 
     def _new(self, number: int, frequency: float, code: int) -> int:
         if self._free:

@@ -200,7 +200,7 @@ class EveryOptionTests(SynchronousTestCase):
             "METRIC_NAMES_IDLE": "99",
         }
         if row.kind == "int":
-            return "100000000" if row.name.endswith("_BYTES") else "70000" if row.name.endswith("_LENGTH") else "9"
+            return "134217728" if row.name.endswith("_BYTES") else "70000" if row.name.endswith("_LENGTH") else "9"
         return values.get(row.name, {"float": "11", "text": "words", "path": "/p"}.get(row.kind, "h:1"))
 
     def test_rows_with_a_target_set_it(self) -> None:

@@ -43,6 +43,14 @@ class SegmentLogTests(SynchronousTestCase):
         self.addCleanup(log.close)
         return log
 
+    def test_an_empty_segment_is_gone_on_with(self) -> None:
+        log = self.open()
+        self.assertTrue(log.roll())
+        self.assertEqual(log.serial, 1)
+        log.append(1, b"x")
+        log.write()
+        self.assertEqual((payloads(log), log.torn), ([b"x"], 0))
+
     def test_reads_what_was_written(self) -> None:
         log = self.open()
         log.append(1, b"one")

@@ -272,10 +272,16 @@ class BucketsContract:
             [cell[n] for n in NAMES[2:9]], [6.0, 113.0, 10040.0, 1.0, 100.0, 2.0, 100.0]
         )
         one = floats_of(1.0)
+        more = np.array([3], np.uint64)
+        self.assertEqual(self.store.merge(ids_of(0), one * 20, one, one, one, one, one, one, one, more), (0, 0))
+        (cell,) = self.cells(0)
+        self.assertEqual((cell[NAMES[-1]], self.store.marks(self.store.cells_of(ids_of(0)))[0].tolist()), (6, [6]))
         self.store.close(ids_of(0), floats_of(60.0))
         self.assertEqual(self.store.merge(ids_of(0), one, one, one, one, one, one, one, one), (1, 0))
         self.assertEqual(self.store.merge(ids_of(0), one * 99, one, one, one, one, one, one, one * math.nan), (0, 1))
         self.assertRaises(ValueError, self.store.merge, ids_of(0), one, one, one, one, one, floats_of())
+        columns = (one,) * 8
+        self.assertRaises(ValueError, self.store.merge, ids_of(0), *columns, np.zeros(2, np.uint64))
 
 
 class PythonBuckets(BucketsContract, SynchronousTestCase):
@@ -308,6 +314,7 @@ POINT = st.tuples(
     st.sampled_from([1.0, 0.0, 2.0, 10.0 / 3]),
 )  # fmt: skip
 STEP = st.one_of(
+    st.tuples(st.just("merge"), st.lists(POINT, max_size=10)),
     st.tuples(st.just("add"), st.lists(POINT, max_size=40)),
     st.tuples(st.just("start"), st.lists(POINT, max_size=10), st.integers(0, 3)),
     st.tuples(st.sampled_from(["free", "settle", "drop", "close", "look"]), st.lists(st.integers(0, 9), max_size=3)),
@@ -338,6 +345,12 @@ class Pair:
             rows, times, values, weights = [list(c) for c in zip(*items, strict=True)] if items else [[]] * 4
             when = float(step[2]) if what == "start" else floats_of(*times)
             self.each("add", ids_of(*rows), when, floats_of(*values), floats_of(*weights))
+            return
+        if what == "merge":
+            rows, times, values, weights = [list(c) for c in zip(*items, strict=True)] if items else [[]] * 4
+            summary = [floats_of(*each) for each in (weights, values, values, values, values, values, weights)]
+            samples = np.arange(1, len(rows) + 1, dtype=np.uint64)
+            self.each("merge", ids_of(*rows), floats_of(*times), *summary, samples)
             return
         rows = ids_of(*dict.fromkeys(items))
         if what == "close":

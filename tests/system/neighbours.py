@@ -12,7 +12,16 @@ from tests.system.environment import ROOT, program
 from tests.system.environment import folder as neighbours_folder
 from tests.system.process import NotReady, Process, free_ports
 
-__all__ = ["CRelay", "CarbonCache", "CarbonRelay", "GraphiteApi", "GraphiteWeb", "NodeStatsd", "config_js"]
+__all__ = [
+    "CRelay",
+    "CarbonAggregator",
+    "CarbonCache",
+    "CarbonRelay",
+    "GraphiteApi",
+    "GraphiteWeb",
+    "NodeStatsd",
+    "config_js",
+]
 
 
 class _Carbon(Process):
@@ -81,6 +90,19 @@ class CarbonRelay(_Carbon):
             "MAX_QUEUE_SIZE": 1000000,
         }
         super().__init__("relay", folder, {**mine, **(options or {})}, "60s:1d")
+
+
+class CarbonAggregator(_Carbon):
+    """carbon's aggregator: `rules` is its rules file, lines go to `destination` (a port)."""
+
+    def __init__(self, folder: Path, destination: int, rules: str, options: Mapping[str, object] | None = None) -> None:
+        mine = {
+            "DESTINATIONS": f"127.0.0.1:{destination}:a",
+            "DESTINATION_PROTOCOL": "line",
+            "MAX_QUEUE_SIZE": 1000000,
+        }
+        super().__init__("aggregator", folder, {**mine, **(options or {})}, "60s:1d")
+        (folder / "aggregation-rules.conf").write_text(rules)
 
 
 class CRelay(Process):
