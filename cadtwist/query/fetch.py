@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from cadtwist.errors import StorageError, TooManyPointsError
 from cadtwist.interfaces import IBulkReader, IStore
+from cadtwist.kernels.active import columns
 from cadtwist.model.series import Series
 from cadtwist.query.consolidate import reduce_groups
 from cadtwist.query.owner import HotMetric, SchemaInfo
@@ -50,6 +51,12 @@ def merge_hot(series: Series, timestamps: Floats, values: Floats, raw_step: int,
     """
     if not len(timestamps) or not len(series):
         return series
+    if raw_step == series.step and series.start % raw_step == 0:
+        laid = series.values.copy()
+        if columns.lay_over(laid, series.start, raw_step, timestamps, values):
+            return Series(
+                series.name, series.start, series.end, series.step, laid, series.consolidation, series.xff
+            )
     if raw_step < 1 or series.step % raw_step:
         raw_step = series.step
     inside = (timestamps >= series.start) & (timestamps < series.start + len(series) * series.step)
@@ -96,12 +103,12 @@ def fetch_metrics(
     answers: list[tuple[Series | None, str]] = []
     points = 0
     for metric, one in zip(metrics, found, strict=True):
-        if isinstance(one, Series):
-            points += len(one)
-        if metric.timestamps or not (one is None or isinstance(one, Series)):
-            answers.append(_with_hot(metric, schemas[metric.schema], one, start, end, now))
-        else:
-            answers.append((one, ""))
+        if type(one) is Series:
+            points += len(one.values)
+            if not metric.timestamps:
+                answers.append((one, ""))
+                continue
+        answers.append(_with_hot(metric, schemas[metric.schema], one, start, end, now))
     if points > most:
         raise TooManyPointsError(f"more than {most} points")
     return answers

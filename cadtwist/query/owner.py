@@ -16,8 +16,20 @@ from zope.interface import Interface, implementer
 
 from cadtwist.model.batch import NO_ID, Ids
 from cadtwist.query.catalog import Catalog
-from cadtwist.query.find import FindLimits, Found, Match, Slices, TooBroad, at_once, finding_leaves, matched, searching
+from cadtwist.query.find import (
+    FindBudget,
+    FindLimits,
+    Found,
+    Match,
+    Slices,
+    TooBroad,
+    at_once,
+    finding_leaves,
+    matched,
+    searching,
+)
 from cadtwist.query.index import MetricIndex
+from cadtwist.query.leafcache import LeafCache
 from cadtwist.query.tags import tag_query
 
 __all__ = ["HotMetric", "HotPoints", "IOwner", "LocalOwner", "NoMetrics", "QueryLimits", "Resolution", "SchemaInfo"]
@@ -103,6 +115,7 @@ class LocalOwner:
     What does not end in its first slice goes on by `cooperate(slices)`, which returns a Deferred of their result; with
     None it is done at once.  `lookup` and `hot` are MetricTable's and PointStore's; `schema(name)` how a name is (to
     be) kept; `reports` gives the values of each topic; `count(what, amount)` adds to a counter.
+    `recent` remembers what patterns meant.
     """
 
     index: MetricIndex
@@ -114,6 +127,7 @@ class LocalOwner:
     cooperate: Callable[[Slices[Any]], Any] | None = None
     known: Catalog = field(default_factory=Catalog)
     count: Callable[[str, int], object] = _uncounted
+    recent: LeafCache = field(default_factory=LeafCache)
 
     def find(self, queries: list[str]) -> Any:
         """See IOwner."""
@@ -179,10 +193,21 @@ class LocalOwner:
         for pattern in patterns:
             expressions = tag_query(pattern)
             if expressions is None:
-                names.append((yield from finding_leaves(self.index, pattern, budget)))
+                names.append((yield from self._leaves_of(pattern, budget)))
             else:
                 names.append(self.known.tags.find(expressions))
         return self._resolution(names, start, end)
+
+    def _leaves_of(self, pattern: str, budget: FindBudget) -> Slices[list[str]]:
+        version = self.index.version
+        found = self.recent.get(pattern, version)
+        if found is not None and len(found) <= budget.matches:
+            budget.matches -= len(found)
+        else:
+            found = yield from finding_leaves(self.index, pattern, budget)
+            if self.index.version == version:
+                self.recent.put(pattern, version, found)
+        return found
 
     def _resolution(self, names: list[list[str]], start: int, end: int) -> Resolution:
         """Return the hot points and schemas of the metrics of each pattern."""

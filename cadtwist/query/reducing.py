@@ -51,8 +51,11 @@ def _or_unknown(values: Floats, known: Counts) -> Floats:
 def _sums(matrix: Floats) -> tuple[Floats, Counts]:
     """Added row after row, so that the sums are those of a loop over the rows to the last bit: names show them."""
     unknown = np.isnan(matrix)
-    known = len(matrix) - np.count_nonzero(unknown, axis=0).astype(np.int64)
-    filled = np.where(unknown, 0.0, matrix) if unknown.any() else matrix
+    if unknown.any():
+        known = len(matrix) - np.count_nonzero(unknown, axis=0).astype(np.int64)
+        filled = np.where(unknown, 0.0, matrix)
+    else:
+        known, filled = np.full(matrix.shape[1], len(matrix), np.int64), matrix
     if matrix.shape[1] == 1 and len(matrix):
         return np.cumsum(filled[:, 0])[-1:], known
     return np.ascontiguousarray(filled).sum(axis=0), known

@@ -64,6 +64,9 @@ def combine(aligned: Aligned, way: Reducer, xff: float) -> Floats:
 
 
 def _combined(matrix: Floats, way: Reducer, xff: float) -> Floats:
+    if xff <= 1 and matrix.size and not np.isnan(matrix).any():
+        with np.errstate(all="ignore"):
+            return way(matrix, None)
     share = known_share(matrix)
     enough = (share > 0) & (share >= xff)
     with np.errstate(all="ignore"):

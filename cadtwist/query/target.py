@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from cadtwist.errors import CadtwistError
@@ -46,6 +47,7 @@ _STRING = re.compile(r'"((?:[^"\n\r\\]|""|\\[^\n\r])*)"|' + r"'((?:[^'\n\r\\]|''
 _PLAIN = r"""(?:[^\s(){},.'"\\|]|\\[(){},.'"\\|=])"""
 _CHARACTERS = re.compile(rf"{_PLAIN}+")
 _WHOLE_PATH = re.compile(rf"\s*({_PLAIN}+(?:\.{_PLAIN}+)*)\s*\Z")
+_SHORT = 1000
 _FIRST = re.compile(rf"(?:[A-Za-z_]\w*\(\s*)+({_PLAIN}+(?:\.{_PLAIN}+)*)(?=\s*[,)])", re.ASCII)
 _LITERALS = {"true": True, "false": False, "none": None, "inf": float("inf")}
 _MOST_DIGITS = 400
@@ -99,6 +101,16 @@ _Found = tuple[Node, int] | None
 
 def parse_target(text: str) -> Node:
     """Return the tree of a target; TargetError for a text without a valid beginning, or one that is too much."""
+    return _known_target(text) if len(text) <= _SHORT else _parsed(text)
+
+
+@lru_cache(maxsize=512)
+def _known_target(text: str) -> Node:
+    """Return the tree of a short target: dashboards ask for the same again and again, and nobody changes a node."""
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Node:
     whole = _WHOLE_PATH.match(text) if len(text) <= MAX_TARGET else None
     if whole is not None:
         return Path(whole[1], whole.start(1) + 1)

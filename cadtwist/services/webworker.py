@@ -7,6 +7,7 @@ keeps no state, and ends when the owner does.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -213,6 +214,8 @@ def _serve(reactor: Any, owner: RemoteOwner, greeting: bytes) -> None:
     if cluster is not None:
         cluster.startService()
     site = web_site(reactor, owner, reading_store(config.storage), config.web, inline=False, cluster=cluster)
+    gc.collect()
+    gc.freeze()  # what is there now stays, and need not be looked at again
     for fd, family in config.listeners:
         reactor.adoptStreamPort(fd, family, site)
         os.close(fd)

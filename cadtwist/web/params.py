@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from cadtwist.web.errors import RefusedError, invalid
@@ -15,8 +16,8 @@ MAX_FIELDS = 20_000
 
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
 _MOST_HEAD = 1000
+_SHORT = 1000
 _FIELD_NAME = re.compile(rb'content-disposition:[^\r\n]*[;\s]name="([^"\r\n]{0,200})"', re.IGNORECASE)
-
 
 
 class Params:
@@ -98,6 +99,16 @@ def _parts(body: bytes, content_type: str) -> list[tuple[str, str]]:
 
 
 def _fields(text: bytes) -> list[tuple[str, str]]:
+    return list(_short_fields(text)) if len(text) <= _SHORT else _parsed_fields(text)
+
+
+@lru_cache(maxsize=512)
+def _short_fields(text: bytes) -> tuple[tuple[str, str], ...]:
+    """Return the fields of a short text: dashboards ask the same again and again."""
+    return tuple(_parsed_fields(text))
+
+
+def _parsed_fields(text: bytes) -> list[tuple[str, str]]:
     try:
         return parse_qsl(
             text.decode("utf-8", "replace"), keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS
