@@ -17,7 +17,7 @@ __all__ = ["CadentLines"]
 class CadentLines:
     """Encodes Batches of the key space `table` and gives them to `write(lines, datapoints)`.  Reactor thread.
 
-    `as_statsd`: names are `NAME|TYPE`, lines `NAME:value|TYPE`.
+    `as_statsd`: names are `NAME|TYPE`, lines `NAME:value|TYPE`, two for a gauge below zero.
     """
 
     def __init__(

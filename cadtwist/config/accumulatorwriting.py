@@ -19,6 +19,7 @@ __all__ = [
     "WhisperWriting",
     "file_writing",
     "kept_archives",
+    "whisper_bytes",
     "whisper_writing",
     "writing_faults",
 ]
@@ -88,6 +89,11 @@ def kept_archives(bins: Iterable[BinConfig]) -> tuple[Archive, ...]:
             raise ValueError(f"whisper keeps whole seconds, not bins of {each.resolution_s:g} s")
         archives.append(Archive(int(each.resolution_s), int(each.ttl_s // each.resolution_s)))
     return checked_archives(archives)
+
+
+def whisper_bytes(archives: Iterable[Archive]) -> int:
+    """Return the size of a whisper file with these archives."""
+    return 16 + sum(12 + 12 * archive.points for archive in archives)
 
 
 def writing_faults(driver: DriverConfig, bins: Iterable[BinConfig]) -> Iterator[str]:

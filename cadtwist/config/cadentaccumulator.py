@@ -18,7 +18,13 @@ from cadtwist.config.accumulatormodel import (
     Pairs,
     option_fault,
 )
-from cadtwist.config.accumulatorwriting import INDEXED_DRIVERS, WRITTEN_DRIVERS, writing_faults
+from cadtwist.config.accumulatorwriting import (
+    INDEXED_DRIVERS,
+    WRITTEN_DRIVERS,
+    kept_archives,
+    whisper_bytes,
+    writing_faults,
+)
 from cadtwist.config.durations import seconds
 from cadtwist.config.relaychecks import host_and_port
 from cadtwist.config.tree import Table
@@ -47,6 +53,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "noop": (),
 }
+_LARGE_BYTES = 64 << 20
 _OWN_KEYS = ("driver", "dsn", "options", "input_queue_length", "metrics", "indexer")
 
 
@@ -190,8 +197,14 @@ def _writer(table: Table, bins: tuple[BinConfig, ...]) -> AccumulatorWriterConfi
     at = metrics if metrics is not None else writer
     found = _driver(at, METRIC_DRIVERS)
     if found.driver in METRIC_DRIVERS and found.dsn:
-        for text in writing_faults(found, bins):
+        faults = list(writing_faults(found, bins))
+        for text in faults:
             table.source.error(at.path, text)
+        if found.driver == "whisper" and not faults:
+            size = whisper_bytes(kept_archives(bins))
+            if size > _LARGE_BYTES:
+                text = f"each file takes {size >> 20} MiB: give each of `times` how long it is kept"
+                table.source.warning(at.path, text)
     if indexer is not None:
         index = _driver(indexer, INDEX_DRIVERS)
     elif metrics is None:  # the one-table form: what has an index of its own keeps it

@@ -664,7 +664,8 @@ def fixed_lines(MetricTable table not None, const uint32_t[::1] ids not None, co
                 const double[::1] values not None, bint as_statsd):
     """Return lines with six decimals: `name value timestamp`, or of names `NAME|TYPE` `NAME:value|TYPE`.
 
-    KeyError for an id without a name.
+    Before a gauge (`|g`) below zero stands one that sets it to 0, since a sign moves it.  KeyError for an id without a
+    name.
     """
     cdef Py_ssize_t i, n = ids.shape[0]
     cdef Py_ssize_t start, stop, mark
@@ -680,6 +681,8 @@ def fixed_lines(MetricTable table not None, const uint32_t[::1] ids not None, co
         text = _fixed(values[i])
         if as_statsd:
             mark = blob.rfind(b"|", start, stop)
+            if text.startswith(b"-") and mark >= 0 and blob[mark:stop] == b"|g":
+                pieces += [blob[start:mark], b":0|g\n"]
             pieces += [blob[start:mark], b":", text, blob[mark:stop], b"\n"] if mark >= 0 else [
                 b":", text, b"|", blob[start:stop], b"\n"]
             continue

@@ -146,10 +146,14 @@ def js_lines(table: MetricTable, ids: Ids, values: Floats, timestamp: int) -> by
 def fixed_lines(table: MetricTable, ids: Ids, timestamps: Floats, values: Floats, as_statsd: bool) -> bytes:
     """Return lines with six decimals: `name value timestamp`, or of names `NAME|TYPE` `NAME:value|TYPE`.
 
-    KeyError for an id without a name.
+    Before a gauge (`|g`) below zero stands one that sets it to 0, since a sign moves it.  KeyError for an id without a
+    name.
     """
     rows = zip(table.names(ids), timestamps.tolist(), values.tolist(), strict=True)
     if not as_statsd:
         return b"".join(b"%b %.6f %d\n" % (name, value, int(stamp)) for name, stamp, value in rows)
-    parts = ((*name.rpartition(b"|"), value) for name, _, value in rows)
-    return b"".join(b"%b:%.6f|%b\n" % (key, value, kind) for key, _, kind, value in parts)
+    parts = ((*name.rpartition(b"|"), b"%.6f" % value) for name, _, value in rows)
+    return b"".join(
+        (b"%b:0|g\n" % key if mark and kind == b"g" and text[:1] == b"-" else b"") + b"%b:%b|%b\n" % (key, text, kind)
+        for key, mark, kind, text in parts
+    )

@@ -42,7 +42,7 @@ LATENESS = ("carbon", "carbon-1.1", "revise", "final-once", "each-beat")
 
 _SLICE = 4096
 _ABOVE_MOST = 2
-_UNMATCHED = -1
+_UNMATCHED, _UNREADABLE = -1, -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,9 @@ class Window:
     What feeds outputs goes to the `journal` as well, if there is one; `restore` and `restore_cells` take what it had.
 
     `now` gives epoch seconds; `clock` monotonic seconds, by which `flush` keeps to its budget.  `missed` hears of the
-    ids of datapoints that no rule is about, `summaries` of the cells that are told.  Ledger: what cells hold that was
-    never told is held; told datapoints are merged, the values told are made.
+    ids of datapoints that no rule is about, `summaries` of the cells that are told.  No rule is about a name that is no
+    UTF-8: it is passed on, or dropped (`name`).  Ledger: what cells hold that was never told is held; told datapoints
+    are merged, the values told are made.
 
     A reload: `fresh = old.replaced(rules)`, `prime` it, let the upstream sink deliver into it, then `fresh.adopt(old)`.
     Outputs whose settings are unchanged go on; those without a rule are told to their end.
@@ -276,7 +277,11 @@ class Window:
         return rests & outputs.alone(ids)
 
     def _decide_id(self, number: int) -> int:
-        feeds, forwarded = self.decide(self._table.name(number).decode("utf-8"))
+        try:
+            name = self._table.name(number).decode("utf-8")
+        except UnicodeDecodeError:
+            return PASS if self.policy.forward_all else _UNREADABLE
+        feeds, forwarded = self.decide(name)
         if not feeds:
             return PASS if forwarded else _UNMATCHED
         seen, rows = self._table.seen(number), list[int]()
@@ -313,7 +318,7 @@ class Window:
         return len(rows)
 
     def _count_drops(self, decided: Numbers) -> None:
-        for number, reason in ((_UNMATCHED, "unmatched"), (UNKNOWN, "table_full")):
+        for number, reason in ((_UNMATCHED, "unmatched"), (_UNREADABLE, "name"), (UNKNOWN, "table_full")):
             points = int(np.count_nonzero(decided == number))
             if points:
                 self._account.drop(reason, points)

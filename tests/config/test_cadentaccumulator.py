@@ -84,7 +84,7 @@ class WriterTests(SynchronousTestCase):
         expected = DriverConfig(
             driver="whisper", dsn="w", options=(("xFilesFactor", "0.3"), ("writes_per_second", "1200"))
         )
-        head = '[writer.metrics]\ndsn = "w"\n'
+        head = 'times = ["10s:1h"]\n[writer.metrics]\ndsn = "w"\n'
         for text in (
             'driver = "whisper"\nxFilesFactor = 0.3\nwrites_per_second = 1200\n',
             'driver = "carbon"\noptions = {xFilesFactor = 0.3, writes_per_second = "1200"}\n',
@@ -133,6 +133,11 @@ class WriterTests(SynchronousTestCase):
         ):  # fmt: skip
             _, problems = read(head.format(times, driver, option))
             self.assertEqual([str(report) for report in problems.reports], [f"p:5: writer: {text}"])
+
+    def test_files_that_keep_everything_for_years(self) -> None:
+        _, problems = read('[writer]\ndriver = "carbon"\ndsn = "d"\n')
+        text = "p:4: writer: each file takes 721 MiB: give each of `times` how long it is kept"
+        self.assertEqual([(report.weight, str(report)) for report in problems.reports], [("warning", text)])
 
     def test_what_has_no_effect(self) -> None:
         config, problems = read(

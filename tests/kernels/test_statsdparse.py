@@ -294,6 +294,17 @@ class StatsdContract:
             b"a.c:-2.000000|d\nx:0.000000|c\ny:123456789.123000|g\n",
         )
 
+    def test_a_gauge_below_zero_is_set_to_zero_first(self) -> None:
+        table = self.tables.MetricTable(1)
+        names = (b"a|g", b"b|c", b"c|g", b"d|g", b"|g", b"g", b"e|gg")
+        ids = np.array([table.intern(name, 1) for name in names], np.uint32)
+        values = np.array([-1.5, -1.5, 1.5, -0.0, -1e-9, -2.0, -3.0])
+        self.assertEqual(
+            self.kernel.fixed_lines(table, ids, np.zeros(7), values, True),
+            b"a:0|g\na:-1.500000|g\nb:-1.500000|c\nc:1.500000|g\nd:0|g\nd:-0.000000|g\n:0|g\n:-0.000000|g\n"
+            b":-2.000000|g\ne:-3.000000|gg\n",
+        )
+
     def test_outputs_are_interned(self) -> None:
         keys = [b"a.b|c", b"t;k=v;x=y|ms", b"|g", b"odd", b"k" * 60000 + b"|c"]
         source = self.tables.MetricTable(1)

@@ -103,11 +103,11 @@ class AccumulatorTests(AccumulatorCase):
     def test_statsd_to_statsd(self) -> Any:
         async def run() -> None:
             daemon = await self.start(self.accumulating(accumulator(output_format="statsd"), out=STATSD))
-            await self.send(b"c:3|c\nc:4|c\ng:7|g\n")
-            await self.held(daemon, 3)
+            await self.send(b"c:3|c\nc:4|c\ng:7|g\nlow:-1|g\n")
+            await self.held(daemon, 4)
             await self.stopped(daemon)
-            rate = b"c:%.6f|c" % (7 / HOUR)
-            self.assertEqual(self.lines(), Counter([b"stats_counts.c:7.000000|c", rate, b"g:7.000000|g"]))
+            rate, low = b"c:%.6f|c" % (7 / HOUR), [b"low:0|g", b"low:-1.000000|g"]
+            self.assertEqual(self.lines(), Counter([b"stats_counts.c:7.000000|c", rate, b"g:7.000000|g", *low]))
 
         return ensureDeferred(run())
 

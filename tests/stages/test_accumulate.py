@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.codec.relayline import RelayCodec, RelayTail, graphite_lines, statsd_lines
+from cadtwist.codec.relayline import RelayCodec, RelayTail, graphite_lines, regex_lines, statsd_lines
 from cadtwist.codec.statsd import StatsdCodec, StatsdColumns
 from cadtwist.kernels import active
 from cadtwist.kernels.statsdline import CADENT
@@ -42,7 +42,7 @@ class Taken:
         self.values += batch.values.tolist()
         if batch.spans is not None:
             data = batch.spans.data
-            self.lines += [data[start:end].decode() for start, _, end in batch.spans.table.tolist()]
+            self.lines += [data[start:end].decode(errors="replace") for start, _, end in batch.spans.table.tolist()]
 
 
 def refuse(bad: BadInput, lines: int) -> None:
@@ -96,6 +96,33 @@ class RawLinesTests(SynchronousTestCase):
         self.assertEqual((self.taken.values, self.account.balance()), ([1.0, 2.0], 0))
 
 
+    def test_whatever_comes_is_counted(self) -> None:
+        text = st.binary(max_size=12)
+        part = st.one_of(text, st.sampled_from([b":", b"|", b"1|c", b"|@0.1", b" ", b"\r", b"\xff", b"a.b 1 1", b";"]))
+        lines = st.lists(st.lists(part, max_size=6).map(b"".join), max_size=8)
+
+        @settings(max_examples=150, deadline=None)
+        @given(lines, st.booleans())
+        def balances(drawn: list[bytes], keyed: bool) -> None:
+            self.setUp()
+            names = active.table.MetricTable(5)
+
+            def codec(emit: Any) -> RelayCodec | StatsdCodec:
+                if keyed:
+                    return StatsdCodec(self.series, StatsdColumns(), emit, CADENT)
+                return RelayCodec(names, Columns(keep_spans=True), emit, graphite_lines(True, "cadent"), numbers=True)
+
+            reader = RawLines(codec, self.names, self.taken, self.account, lambda: START)
+            dialect = regex_lines(r"(?s)(?P<Key>.+)") if not keyed else statsd_lines(False)
+            front = RelayCodec(self.names, Columns(keep_spans=True), reader.accept, dialect)
+            front.feed(RelayTail(), b"".join(line + b"\n" for line in drawn), START, lambda *_: None)
+            front.flush()
+            self.assertEqual(self.account.balance(), 0)
+            self.assertEqual(len(self.taken.values), self.account.out)
+
+        balances()
+
+
 class LoopbackTests(SynchronousTestCase):
     def test_lines_are_read_as_if_they_had_come(self) -> None:
         source, table = active.table.MetricTable(1), active.table.MetricTable(2)
@@ -109,6 +136,8 @@ class LoopbackTests(SynchronousTestCase):
             loopback.accept(Batch(ids, np.full(len(ids), 7.0), np.arange(len(ids)) + 0.5))
         self.assertEqual(taken.lines, ["a 0.500000 7", "d 2.500000 7", "a:0.500000|c", "b:1.500000|g"])
         self.assertEqual((account.dropped, account.balance()), ({"bad.value": 1}, 0))
+        loopback.accept(Batch(ids[1:], np.zeros(1), np.array([-1.5])))
+        self.assertEqual((taken.lines[-2:], account.balance()), (["b:0|g", "b:-1.500000|g"], 0))
         ids = np.array([0, 1], np.uint32)
         loopback.forget(ids)
         self.assertEqual(loopback.holds(ids).tolist(), [False, False])

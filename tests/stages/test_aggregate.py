@@ -49,7 +49,7 @@ class Aggregation:
         )
 
     def accept(self, batch: Batch) -> None:
-        names = [name.decode() for name in self.table.names(batch.ids)]
+        names = [name.decode(errors="replace") for name in self.table.names(batch.ids)]
         self.out += zip(names, batch.timestamps.tolist(), batch.values.tolist(), strict=True)
 
     def feed(self, *points: Point) -> list[Point]:
@@ -191,6 +191,14 @@ class WindowTests(SynchronousTestCase):
         self.assertEqual(sorted(told), [("a.b", 100.0, 2.0), ("a.b", 110.0, 9.0), ("a.sum", 0.0, 4.0)])
         aggregation.feed(("a.b", 102.0, 5.0))
         self.assertEqual(aggregation.until(130.0), [("a.b", 100.0, 5.0)])
+
+    def test_names_that_cannot_be_read(self) -> None:
+        for forward_all, dropped in ((True, {}), (False, {"name": 1})):
+            aggregation = Aggregation(rule(), policy=WindowPolicy(forward_all=forward_all))
+            ids = np.array([aggregation.table.intern(b"in.a.\xff", 0)], np.uint32)
+            aggregation.window.accept(Batch(ids, np.ones(1), np.ones(1)))
+            self.assertEqual((aggregation.account.dropped, aggregation.account.balance()), (dropped, 0))
+            self.assertEqual(aggregation.account.out, int(forward_all))
 
     def test_idle_outputs_may_be_told_as_zero(self) -> None:
         policy = WindowPolicy("each-beat", forward_all=False, aligned=True, keep_idle=True)
