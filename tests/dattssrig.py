@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from msgspec.structs import replace
@@ -58,14 +58,16 @@ class Rig:
         self.telemetry = Telemetry()
         self.mails: list[tuple[str, str, str]] = []
         self.blocking = 0
+        self.between: Callable[[], object] = lambda: None
         self._held: list[Callable[[], object]] = []
         self.store = SummaryStore(os.path.join(folder, "minutes.sqlite"), config.history_days)
         self.book = DattssBook(os.path.join(folder, "book.sqlite"))
         log = SegmentLog(os.path.join(folder, "log"), 1 << 16)
         self.log = PartialLog(log, self.telemetry.account("dattss log"), WINDOW_S)
         self.node = DattssNode(
-            clock.seconds, config, self.telemetry, self.store, self.book, self.log, self.in_thread, self.mail
-        )
+            clock.seconds, config, self.telemetry, self.store, self.book, self.log, self.in_thread, self.mail,
+            self.in_slices,
+        )  # fmt: skip
         self.node.recover()
         resource = DattssResource(clock, self.node, self.telemetry.account("dattss http"), forwarding)
         self.site: Any = BoundedSite(resource, config.max_body_bytes, clock)
@@ -77,6 +79,12 @@ class Rig:
         done: Deferred[Any] = Deferred()
         self._held.append(lambda: maybeDeferred(function, *arguments).chainDeferred(done))
         return done
+
+    def in_slices(self, work: Iterator[None]) -> Deferred[Any]:
+        """Do it at once; `between`, if there is such, is called between the slices."""
+        for _ in work:
+            self.between()
+        return succeed(None)
 
     def unblock(self) -> None:
         """Do what was put off."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +53,17 @@ class SummaryBatch:
             self.maxima[rows],
             *(None if ends is None else ends[rows] for ends in self._optional()),
         )
+
+    @classmethod
+    def joined(cls, batches: Sequence[SummaryBatch]) -> SummaryBatch:
+        """Return the rows of batches, at least one, one behind the other; all have the same columns."""
+        columns = zip(*(each._columns() for each in batches), strict=True)
+        joined: list[Any] = [None if parts[0] is None else np.concatenate(parts) for parts in columns]
+        return cls(*joined)
+
+    def _columns(self) -> tuple[Any, ...]:
+        fixed = (self.ids, self.timestamps, self.counts, self.sums, self.sumsqs, self.minima, self.maxima)
+        return (*fixed, *self._optional())
 
     def _optional(self) -> tuple[Floats | None, ...]:
         return self.firsts, self.lasts, self.tops, self.bottoms, self.shares

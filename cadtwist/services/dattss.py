@@ -15,6 +15,7 @@ from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Cooperator
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -143,9 +144,11 @@ class DattssGraph:
         mail = config.mail
         account = telemetry.account("dattss http")
         mailer = Mailer(reactor, mail.smtp_host, mail.smtp_port, mail.sender, account)
+        cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
         self.node = DattssNode(
-            reactor.seconds, config, telemetry, store, book, self._journal, self._in_thread, mailer
-        )
+            reactor.seconds, config, telemetry, store, book, self._journal, self._in_thread, mailer,
+            lambda work: cooperator.cooperate(work).whenDone(),
+        )  # fmt: skip
         self._own_ask = None if ask is not None or not config.nodes else HttpAsk(reactor, ASK_TIMEOUT_S)
         self.neighbours: Neighbours | None = None
         if config.nodes:

@@ -6,12 +6,13 @@ one at a time and in order, and returns a Deferred.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+import numpy as np
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -23,8 +24,9 @@ from cadtwist.model.dattssalert import PROCESS
 from cadtwist.model.gathering import Gathering
 from cadtwist.model.minutes import partials_of, summaries_of
 from cadtwist.model.partial import Partial
-from cadtwist.model.summaryjob import NOWHERE, Kept, StatisticKey, SummaryJob
-from cadtwist.stages.dattss import WINDOW_S, Environment
+from cadtwist.model.summary import SummaryBatch
+from cadtwist.model.summaryjob import NOWHERE, Kept, Place, StatisticKey, SummaryJob
+from cadtwist.stages.dattss import WINDOW_S, Environment, MinuteRow
 from cadtwist.stages.dattssalerts import AlertWatch, alert_page
 from cadtwist.stages.dattsshistory import curve, ranges
 from cadtwist.stages.dattssprocesses import Processes
@@ -40,8 +42,12 @@ LIVE_S = 5.0
 """Between two live updates of one user."""
 
 MOST_LISTENERS = 100
+SLICE_ROWS = 200
 
 InThread = Callable[..., Deferred[Any]]
+InSlices = Callable[[Iterator[None]], Deferred[Any]]
+"""Runs an iterator to its end without holding the reactor for long."""
+
 Mail = Callable[[str, str, str], Deferred[Any]]
 """Sends (to, subject, HTML); the Deferred never fails."""
 
@@ -75,6 +81,39 @@ class User:
                 listener()
 
 
+class _Commit:
+    """The minute of all users on its way to the store: gathered in pieces, `place` is how far it covers the log."""
+
+    def __init__(self, now: float, place: Place, rows: list[tuple[User, Iterator[MinuteRow]]]) -> None:
+        self.now = now
+        self.place = place
+        self.users = [user for user, _ in rows]
+        self.keys: list[StatisticKey] = []
+        self.told: dict[str, list[Partial]] = {}
+        self._start = int(now // MINUTE_S) * MINUTE_S
+        self._rows = rows
+        self._kept: list[Kept] = []
+        self._batches: list[SummaryBatch] = []
+
+    def gather(self) -> Iterator[None]:
+        """Gather all minutes; others may have their turn at each step."""
+        for user, rows in self._rows:
+            while some := list(islice(rows, SLICE_ROWS)):
+                self.keys += [StatisticKey(user.name, row.minute.typ, row.minute.pth) for row in some]
+                self._kept += [row.kept for row in some]
+                minutes = [row.minute for row in some]
+                self._batches.append(summaries_of(minutes, self._start))
+                watched = user.watch.watched
+                self.told.setdefault(user.name, []).extend(each for each in minutes if (each.typ, each.pth) in watched)
+                yield
+
+    def job(self) -> SummaryJob:
+        """Return what is to be stored."""
+        batch = SummaryBatch.joined(self._batches)
+        batch.ids = np.arange(len(batch), dtype=np.uint32)
+        return SummaryJob(self.keys, batch, self._kept, self.place)
+
+
 class DattssNode:
     """`pass_on(user, partials)` takes the partials of single values whose user belongs to another node.
 
@@ -93,6 +132,7 @@ class DattssNode:
         log: PartialLog | None,
         in_thread: InThread,
         mail: Mail,
+        in_slices: InSlices,
     ) -> None:
         self.clock = clock
         self.settings = config
@@ -100,6 +140,7 @@ class DattssNode:
         self.book = book
         self.in_thread = in_thread
         self.mail = mail
+        self.in_slices = in_slices
         self.users: dict[str, User] = {}
         self.known: set[str] = set()
         self.pass_on: Callable[[str, list[Partial]], object] | None = None
@@ -259,40 +300,27 @@ class DattssNode:
             self.account.count("commits_late")
             return self._committing
         now = self.clock() if now is None else now
-        start = int(now // MINUTE_S) * MINUTE_S
-        keys: list[StatisticKey] = []
-        minutes: list[Partial] = []
-        kept: list[Kept] = []
-        users: list[tuple[User, list[Partial]]] = []
-        for user in self.users.values():
-            rows = user.environment.commit(now)
-            users.append((user, [row.minute for row in rows]))
-            for row in rows:
-                keys.append(StatisticKey(user.name, row.minute.typ, row.minute.pth))
-                minutes.append(row.minute)
-                kept.append(row.kept)
         place = NOWHERE if self._journal is None else self._journal.place
-        job = SummaryJob(keys, summaries_of(minutes, start), kept, place)
-        done = self._committing = self.in_thread(self._store.write, job) if keys else succeed(None)
-        done.addCallback(self._committed, users, now, place, len(keys))
-        done.addErrback(self._not_committed, users)
+        commit = _Commit(now, place, [(user, user.environment.commit(now)) for user in self.users.values()])
+        done = self._committing = self.in_slices(commit.gather())
+        done.addCallback(lambda _: self.in_thread(self._store.write, commit.job()) if commit.keys else None)
+        done.addCallback(self._committed, commit)
+        done.addErrback(self._not_committed, commit)
         return done
 
-    def _committed(
-        self, _: object, users: list[tuple[User, list[Partial]]], now: float, place: Any, minutes: int
-    ) -> None:
+    def _committed(self, _: object, commit: _Commit) -> None:
         self._committing = None
-        self.account.count("minutes_stored", minutes)
-        for user, told in users:
+        self.account.count("minutes_stored", len(commit.keys))
+        for user in commit.users:
             self.account.out += user.environment.settle(True)
-            user.watch.feed(now, told)
-        if self._journal is not None and minutes:
-            self._journal.stored(place, now)
+            user.watch.feed(commit.now, commit.told.get(user.name, ()))
+        if self._journal is not None and commit.keys:
+            self._journal.stored(commit.place, commit.now)
 
-    def _not_committed(self, failure: Failure, users: list[tuple[User, list[Partial]]]) -> None:
+    def _not_committed(self, failure: Failure, commit: _Commit) -> None:
         self._committing = None
         self.account.count("commits_failed")
-        for user, _ in users:
+        for user in commit.users:
             user.environment.settle(False)
         self._log.error("a minute cannot be stored now: {why}", why=failure.getErrorMessage())
         if failure.check(StorageError) is None:

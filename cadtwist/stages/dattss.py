@@ -6,7 +6,7 @@ Everything is small: partials come every five seconds for each statistic, not fo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ _TOGETHER_S = 1.0
 """Of one statistic, so many partials stand alone; beyond, those that come within a second are put together."""
 
 _MOST_PROCESSES = 10_000
-_DIRTY, _UNDER_WAY, _CLEAN = range(3)
+_STORED_BEFORE = 0
 _EXACT = 2.0**53
 
 Entry = dict[str, Any]
@@ -31,9 +31,11 @@ Entry = dict[str, Any]
 
 @dataclass(slots=True)
 class _Received:
+    """A partial; `generation` is that of the commit which stores it."""
+
     partial: Partial
     at: float
-    state: int = _DIRTY
+    generation: int
 
 
 class MinuteRow(NamedTuple):
@@ -45,7 +47,10 @@ class MinuteRow(NamedTuple):
 
 @dataclass(slots=True)
 class Statistic:
-    """One statistic of one type: its partials of the last minute, oldest first, and what is known of it."""
+    """One statistic of one type: its partials of the last minute, oldest first, and what is known of it.
+
+    `stored` is everywhere the last generation that is stored.
+    """
 
     kind: str
     path: str
@@ -55,24 +60,23 @@ class Statistic:
     emphasis: bool = False
     seen: float = 0.0
 
-    def take(self, partial: Partial, now: float, state: int) -> bool:
-        """Take a partial; False when it became part of the one before."""
-        self.slide(now)
+    def take(self, partial: Partial, now: float, generation: int, stored: int) -> None:
+        """Take a partial."""
+        self.slide(now, stored)
         rolling = self.rolling
         self.last, self.seen = partial.lst, now
-        if state == _DIRTY:
+        if generation != _STORED_BEFORE:
             self.total += partial.sum
         newest = rolling[-1] if len(rolling) >= _MOST_APART else None
-        if newest is not None and newest.state == state and now - newest.at < _TOGETHER_S:
+        if newest is not None and newest.generation == generation and now - newest.at < _TOGETHER_S:
             newest.partial = merged(newest.partial, partial)
-            return False
-        rolling.append(_Received(partial, now, state))
-        return True
+        else:
+            rolling.append(_Received(partial, now, generation))
 
-    def slide(self, now: float) -> None:
+    def slide(self, now: float, stored: int) -> None:
         """Let go of what is older than a minute and already part of a stored one."""
         rolling = self.rolling
-        while rolling and rolling[0].state == _CLEAN and now - rolling[0].at >= WINDOW_S:
+        while rolling and rolling[0].generation <= stored and now - rolling[0].at >= WINDOW_S:
             rolling.popleft()
 
     def entry(self) -> Entry:
@@ -92,23 +96,21 @@ class Statistic:
         shown["min"] = plain(min(each.min for each in partials)) if partials else None
         return shown
 
-    def commit(self, now: float) -> MinuteRow | None:
-        """Return the minute of what is in none yet; it is under way after that."""
-        self.slide(now)
-        fresh = [each for each in self.rolling if each.state == _DIRTY]
+    def commit(self, now: float, generation: int, stored: int) -> MinuteRow | None:
+        """Return the minute of what came behind `stored`, up to a generation; None where there is nothing."""
+        self.slide(now, stored)
+        fresh, total = [], self.total
+        for each in self.rolling:
+            if each.generation > generation:
+                total -= each.partial.sum
+            elif each.generation > stored:
+                fresh.append(each)
         if not fresh:
             return None
-        for each in fresh:
-            each.state = _UNDER_WAY
-        found = minute([each.partial for each in fresh])
+        newest = fresh[-1]
         self.emphasis = any(each.partial.emp for each in self.rolling)
-        return MinuteRow(found, Kept(self.total, self.last, self.emphasis, int(self.seen)))
-
-    def settle(self, state: int) -> None:
-        """End what is under way: it is stored (clean), or is to be stored another time (dirty)."""
-        for each in self.rolling:
-            if each.state == _UNDER_WAY:
-                each.state = state
+        kept = Kept(total, newest.partial.lst, self.emphasis, int(newest.at))
+        return MinuteRow(minute([each.partial for each in fresh]), kept)
 
 
 class Environment:
@@ -123,6 +125,8 @@ class Environment:
         self.refused = 0
         self.waiting = 0
         self._most = most
+        self._generation = 1
+        self._stored = _STORED_BEFORE
         self._dirty: dict[int, Statistic] = {}
         self._under_way: list[Statistic] = []
         self._under_way_partials = 0
@@ -144,7 +148,7 @@ class Environment:
             if found is None:
                 refused += 1
                 continue
-            found.take(partial, now, _CLEAN if stored else _DIRTY)
+            found.take(partial, now, _STORED_BEFORE if stored else self._generation, self._stored)
             if not stored:
                 self._dirty[id(found)] = found
                 self.waiting += 1
@@ -175,7 +179,7 @@ class Environment:
         """Return the current state by type, each sorted by path; averages decay while nothing comes."""
         found: dict[str, list[Entry]] = {kind: [] for kind in KINDS}
         for statistic in sorted(self.statistics.values(), key=lambda each: each.path):
-            statistic.slide(now)
+            statistic.slide(now, self._stored)
             found[statistic.kind].append(statistic.entry())
         return found
 
@@ -185,26 +189,32 @@ class Environment:
         if found is not None:
             found.total, found.last, found.emphasis, found.seen = kept.total, kept.last, kept.emphasis, kept.seen
 
-    def commit(self, now: float) -> list[MinuteRow]:
-        """Return the minute of each statistic that has partials in none yet; `settle` says what became of it."""
-        found = []
+    def commit(self, now: float) -> Iterator[MinuteRow]:
+        """Begin to store what is in no minute yet; yield the minute of each statistic.  `settle` ends that.
+
+        What is taken while the minutes are asked for is of the next commit.
+        """
+        generation, self._generation = self._generation, self._generation + 1
         self._under_way, self._dirty = list(self._dirty.values()), {}
         self._under_way_partials, self.waiting = self.waiting, 0
-        for statistic in self._under_way:
-            row = statistic.commit(now)
-            if row is not None:
-                found.append(row)
-        return found
+        stored = self._stored
+
+        def rows() -> Iterator[MinuteRow]:
+            for statistic in self._under_way:
+                row = statistic.commit(now, generation, stored)
+                if row is not None:
+                    yield row
+
+        return rows()
 
     def settle(self, stored: bool) -> int:
         """End the last commit: its minutes are `stored`, or have to be another time.  Return their partials."""
-        for statistic in self._under_way:
-            statistic.settle(_CLEAN if stored else _DIRTY)
-            if not stored:
-                self._dirty[id(statistic)] = statistic
-        partials, self._under_way, self._under_way_partials = self._under_way_partials, [], 0
+        under_way, self._under_way = self._under_way, []
+        partials, self._under_way_partials = self._under_way_partials, 0
         if stored:
+            self._stored = self._generation - 1
             return partials
+        self._dirty.update((id(statistic), statistic) for statistic in under_way)
         self.waiting += partials
         return 0
 

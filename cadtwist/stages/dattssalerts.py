@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections import deque
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from cadtwist.model.dattssalert import PROCESS, Alert
@@ -46,6 +47,11 @@ class AlertWatch:
     told_at: float = float("-inf")
     _records: dict[Target, deque[tuple[int, Partial]]] = field(default_factory=dict)
     _alerts: dict[Target, list[Alert]] = field(default_factory=dict)
+
+    @property
+    def watched(self) -> AbstractSet[Target]:
+        """The statistics whose minutes matter."""
+        return self._alerts.keys()
 
     def watch(self, alerts: Iterable[Alert]) -> None:
         """Watch these alerts, and no others."""

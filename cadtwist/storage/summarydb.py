@@ -33,7 +33,10 @@ CREATE TABLE IF NOT EXISTS statistics (
     id INTEGER PRIMARY KEY, user TEXT NOT NULL, kind TEXT NOT NULL, path TEXT NOT NULL,
     total REAL NOT NULL, last REAL, emphasis INTEGER NOT NULL, seen INTEGER NOT NULL, UNIQUE (user, kind, path)
 );
-CREATE TABLE IF NOT EXISTS place (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER, sequence INTEGER);
+CREATE TABLE IF NOT EXISTS place (
+    one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL, sequence INTEGER NOT NULL, newest INTEGER NOT NULL
+);
+INSERT OR IGNORE INTO place VALUES (1, 0, 0, -1);
 """
 _DAY = """CREATE TABLE IF NOT EXISTS {table} (
     statistic INTEGER, start INTEGER, share REAL, sum REAL, count REAL, most REAL, least REAL, first REAL, last REAL,
@@ -42,7 +45,8 @@ _DAY = """CREATE TABLE IF NOT EXISTS {table} (
 _COLUMNS = "start, share, sum, count, most, least, first, last, top, bottom"
 _KEEP = """INSERT INTO statistics (user, kind, path, total, last, emphasis, seen) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (user, kind, path) DO UPDATE SET total = excluded.total, last = excluded.last,
-    emphasis = excluded.emphasis, seen = excluded.seen RETURNING id"""
+    emphasis = excluded.emphasis, seen = excluded.seen"""
+_PLACES = ", ".join("?" * 10)
 
 _Result = TypeVar("_Result")
 
@@ -113,8 +117,7 @@ class SummaryStore:
 
     def place(self) -> Place:
         """Return how far the log was covered by the last write."""
-        row = self._guarded(lambda: self._database.execute("SELECT epoch, sequence FROM place").fetchone())
-        return NOWHERE if row is None else Place(*row)
+        return Place(*self._guarded(lambda: self._database.execute("SELECT epoch, sequence FROM place").fetchone()))
 
     def clean(self, now: float) -> int:
         """Remove days that are over, and statistics not seen since; return how many days."""
@@ -157,28 +160,48 @@ class SummaryStore:
 
     def _write(self, job: SummaryJob) -> None:
         database = self._database
-        starts = job.batch.timestamps.tolist()
-        partials = partials_of(job.batch, job.keys)
-        for key, kept, start, partial in zip(job.keys, job.kept, starts, partials, strict=True):
-            last = None if kept.last is None else float(kept.last)
-            values = (*key, float(kept.total), last, int(kept.emphasis), kept.seen)
-            (number,) = database.execute(_KEEP, values).fetchone()
-            self._write_minute(number, int(start), partial)
+        kept = (
+            (*key, float(kept.total), None if kept.last is None else float(kept.last), int(kept.emphasis), kept.seen)
+            for key, kept in zip(job.keys, job.kept, strict=True)
+        )
+        database.executemany(_KEEP, kept)
+        starts = job.batch.timestamps.astype(np.int64)
+        for day in np.unique(starts // DAY_S).tolist():
+            rows = np.flatnonzero(starts // DAY_S == day)
+            keys = [job.keys[row] for row in rows.tolist()]
+            self._write_day(day, keys, job.batch.select(rows))
         if job.place != NOWHERE:
-            database.execute("INSERT OR REPLACE INTO place VALUES (1, ?, ?)", job.place)
+            database.execute("UPDATE place SET epoch = ?, sequence = ?", job.place)
+        if len(starts):
+            database.execute("UPDATE place SET newest = max(newest, ?)", (int(starts.max()),))
 
-    def _write_minute(self, number: int, start: int, partial: Partial) -> None:
-        day = start // DAY_S
+    def _write_day(self, day: int, keys: list[StatisticKey], batch: SummaryBatch) -> None:
+        """Add minutes of one day; each that is there already is put together with the new one."""
         table = f"{_TABLE}{day}"
         if day not in self._tables:
             self._database.execute(_DAY.format(table=table))
             self._tables.add(day)
-        insert = f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * 11)})"  # noqa: S608 (a number)
-        if self._database.execute(insert, _row(number, start, partial)).rowcount:
+        find = "SELECT id FROM statistics WHERE user = ? AND kind = ? AND path = ?"
+        rows = [
+            (start, partial, *key)
+            for start, partial, key in zip(batch.timestamps.tolist(), partials_of(batch, keys), keys, strict=True)
+        ]
+        (newest,) = self._database.execute("SELECT newest FROM place").fetchone()
+        if batch.timestamps.min() > newest and len({(row[0], *row[2:]) for row in rows}) == len(rows):
+            values = f"INSERT INTO {table} VALUES (({find}), {_PLACES})"  # noqa: S608
+            self._database.executemany(values, ((*key, *_row(start, each)) for start, each, *key in rows))
             return
-        select = f"SELECT {_COLUMNS} FROM {table} WHERE statistic = ? AND start = ?"  # noqa: S608
-        before = _partial(self._database.execute(select, (number, start)).fetchone(), partial.typ, partial.pth)
-        self._database.execute(insert.replace("IGNORE", "REPLACE"), _row(number, start, merged(before, partial)))
+        for start, partial, *key in rows:
+            (number,) = self._database.execute(find, key).fetchone()
+            self._merge(table, number, int(start), partial)
+
+    def _merge(self, table: str, number: int, start: int, partial: Partial) -> None:
+        select = f"SELECT {_COLUMNS} FROM {table} WHERE statistic = ? AND start = ?"  # noqa: S608 (numbers)
+        found = self._database.execute(select, (number, start)).fetchone()
+        if found is not None:
+            partial = merged(_partial(found, partial.typ, partial.pth), partial)
+        replace = f"INSERT OR REPLACE INTO {table} VALUES (?, {_PLACES})"  # noqa: S608
+        self._database.execute(replace, (number, *_row(start, partial)))
 
     def _fetch(self, key: StatisticKey, start: int, end: int) -> tuple[list[int], list[Partial]]:
         find = "SELECT id FROM statistics WHERE user = ? AND kind = ? AND path = ?"
@@ -196,10 +219,10 @@ class SummaryStore:
         return starts, partials
 
 
-def _row(number: int, start: int, each: Partial) -> tuple[Any, ...]:
-    """Return a row of a day's table; SQLite has no number that is none."""
+def _row(start: float, each: Partial) -> tuple[Any, ...]:
+    """Return the columns of a day's table behind the statistic."""
     numbers = (each.pct, each.sum, each.cnt, each.max, each.min, each.fst, each.lst, each.top, each.bot)
-    return (number, start, *map(float, numbers))
+    return (int(start), *map(float, numbers))
 
 
 def _partial(row: tuple[Any, ...], kind: str, path: str) -> Partial:

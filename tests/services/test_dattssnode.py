@@ -177,6 +177,26 @@ class StoringTests(DattssCase):
     def fail_to_write(self, _: object) -> None:
         raise OSError("the disk is away")
 
+    def test_what_comes_while_minutes_are_gathered_is_counted_once(self) -> None:
+        for number in range(500):
+            self.rig.put(body(c=[partial(f"m{number}", 1)]))
+        slices: list[int] = []
+
+        def between() -> None:
+            slices.append(1)
+            self.rig.put(body(c=[partial("m0", 10), partial("m499", 10), partial("new", 10)]))
+
+        self.rig.between = between
+        self.successResultOf(self.rig.node.commit())
+        self.assertEqual((len(slices), self.rig.balance()), (3, {}))
+        for stored in (False, True):
+            self.again(stored)
+            sums = {each["pth"]: each["sum"] for each in self.rig.json("/s/status")["c"]}
+            self.assertEqual((sums["m0"], sums["m499"], sums["new"], sums["m5"]), (31, 31, 30, 1))
+        for path, wanted in (("m0", 31), ("m499", 31), ("new", 30), ("m5", 1)):
+            found = self.rig.store.fetch(StatisticKey("user1", "c", path), 0, 1 << 40)
+            self.assertEqual(sum(found.sums.tolist()), wanted, path)
+
     def test_one_minute_at_a_time(self) -> None:
         self.rig.put(body(c=[partial("a", 1)]))
         self.rig.blocking = 1

@@ -81,7 +81,7 @@ class EnvironmentTests(SynchronousTestCase):
 
     def test_what_could_not_be_stored_is_stored_with_the_next(self) -> None:
         self.environment.take([counter("a", 60), counter("b", 1)], START)
-        self.assertEqual(len(self.environment.commit(START + 60)), 2)
+        self.assertEqual(len(list(self.environment.commit(START + 60))), 2)
         self.environment.take([counter("a", 1)], START + 61)
         self.assertEqual((self.environment.held, self.environment.waiting), (3, 1))
         self.assertEqual((self.environment.settle(False), self.environment.held), (0, 3))

@@ -91,7 +91,7 @@ class StoreTests(SynchronousTestCase):
 
     def test_all_or_nothing(self) -> None:
         one = partial_of("ms", "a.b", [1])
-        other = SummaryJob([KEY, KEY], summaries_of([one], MIDNIGHT), [KEPT, KEPT])
+        other = SummaryJob([KEY, KEY], summaries_of([one, one], MIDNIGHT), [KEPT])
         self.assertRaises(ValueError, self.store.write, other)
         self.assertEqual((self.fetched(), list(self.store.known())), ({}, []))
         self.store.write(job(MIDNIGHT, one))
