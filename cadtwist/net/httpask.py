@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import treq
-from treq.client import HTTPClient
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IConsumer
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer
+from zope.interface import implementer
 
 __all__ = ["HttpAnswer", "HttpAsk"]
-
-MAX_ANSWER_BYTES = 64 << 20
 
 
 class HttpAnswer(NamedTuple):
@@ -25,38 +26,107 @@ class HttpAnswer(NamedTuple):
     body: bytes
 
 
+@implementer(IBodyProducer)
+class _Text:
+    """The body of a request."""
+
+    def __init__(self, text: bytes) -> None:
+        self.length = len(text)
+        self._text = text
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """Give all of it."""
+        consumer.write(self._text)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """Nothing is to be given any more."""
+
+    def resumeProducing(self) -> None:
+        """Nothing is to be given any more."""
+
+    def stopProducing(self) -> None:
+        """Nothing is to be given any more."""
+
+
+class _Body(Protocol):
+    """Reads the body of an answer; `over` fires at its end, and closes the connection when it is cancelled."""
+
+    def __init__(self, take: Callable[[bytes], object]) -> None:
+        self.over: Deferred[None] = Deferred(lambda _: self._leave())
+        self._take = take
+
+    def dataReceived(self, data: bytes) -> None:
+        """Hand it on."""
+        self._take(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell how it ended."""
+        if self.over.called:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.over.callback(None)
+        else:
+            self.over.errback(reason)
+
+    def _leave(self) -> None:
+        transport: Any = self.transport
+        leave = getattr(transport, "abortConnection", None) or transport.loseConnection
+        leave()
+
+
 class HttpAsk:
-    """Asks other servers; every failure is an OSError, a body beyond `MAX_ANSWER_BYTES` as well.
+    """Asks other servers; every failure is an OSError, a body beyond `most_bytes` as well.
 
     Connections are kept and used again until `close`.
     """
 
-    def __init__(self, reactor: Any, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+    def __init__(self, reactor: Any, timeout_s: float, most_bytes: int = 64 << 20) -> None:
+        self.timeout_s = timeout_s
+        self.most_bytes = most_bytes
+        self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor, persistent=True)
-        self._client = HTTPClient(Agent(reactor, connectTimeout=timeout_s, pool=self._pool))
+        self._agent = Agent(reactor, connectTimeout=timeout_s, pool=self._pool)
 
     def __call__(
         self, method: bytes, url: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes
     ) -> Deferred[HttpAnswer]:
-        """Return what `url` answers."""
-        given = Headers()
-        for name, value in headers:
-            given.addRawHeader(name, value)
-        asked: Deferred[Any] = self._client.request(
-            method.decode("ascii"), url.decode("ascii"), headers=given, data=body,
-            timeout=self._timeout_s, allow_redirects=False, unbuffered=True,
-        )  # fmt: skip
-        answered: Deferred[HttpAnswer] = asked.addCallback(_read).addErrback(_as_os_error)
+        """Return what `url` answers within the time."""
+        asked = self._request(method, url, headers, body).addCallback(_read, self.most_bytes)
+        answered: Deferred[HttpAnswer] = asked.addTimeout(self.timeout_s, self._reactor).addErrback(_as_os_error)
         return answered
+
+    def stream(
+        self, method: bytes, url: bytes, headers: Iterable[tuple[bytes, bytes]], take: Callable[[bytes], object]
+    ) -> Deferred[None]:
+        """Give `take` the body of an answer of status 200 as it comes, for as long as it comes; fires at its end."""
+
+        def read(response: Any) -> Deferred[None]:
+            body = _Body(take if response.code == 200 else lambda _: None)
+            response.deliverBody(body)
+            if response.code != 200:
+                body.over.addErrback(lambda _: None).cancel()
+                raise OSError(f"answers {response.code}")
+            return body.over
+
+        asked = self._request(method, url, headers, b"").addTimeout(self.timeout_s, self._reactor)
+        streamed: Deferred[None] = asked.addCallback(read).addErrback(_as_os_error)
+        return streamed
 
     def close(self) -> Deferred[Any]:
         """Close the connections that wait for another request."""
         closed: Deferred[Any] = self._pool.closeCachedConnections()
         return closed
 
+    def _request(self, method: bytes, url: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Deferred[Any]:
+        given = Headers()
+        for name, value in headers:
+            given.addRawHeader(name, value)
+        asked: Deferred[Any] = self._agent.request(method, url, given, _Text(body) if body else None)
+        return asked
 
-def _read(response: Any) -> Deferred[HttpAnswer]:
+
+def _read(response: Any, most: int) -> Deferred[HttpAnswer]:
     headers = {
         name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
         for name, values in response.headers.getAllRawHeaders()
@@ -67,19 +137,23 @@ def _read(response: Any) -> Deferred[HttpAnswer]:
     def take(part: bytes) -> None:
         nonlocal size
         size += len(part)
-        if size <= MAX_ANSWER_BYTES:
+        if size <= most:
             parts.append(part)
+        elif not body.over.called:
+            body.over.cancel()
 
-    def whole(_: object) -> HttpAnswer:
-        if size > MAX_ANSWER_BYTES:
-            raise OSError(f"the answer has {size} bytes")
-        return HttpAnswer(response.code, headers, b"".join(parts))
+    def whole(result: Failure | None) -> HttpAnswer | Failure:
+        if size > most:
+            raise OSError(f"the answer has more than {most} bytes")
+        return result if isinstance(result, Failure) else HttpAnswer(response.code, headers, b"".join(parts))
 
-    read: Deferred[Any] = treq.collect(response, take)
-    return read.addCallback(whole)
+    body = _Body(take)
+    response.deliverBody(body)
+    found: Deferred[HttpAnswer] = body.over.addBoth(whole)
+    return found
 
 
 def _as_os_error(failure: Failure) -> Failure:
-    if failure.check(OSError):
+    if failure.check(OSError, CancelledError):
         return failure
-    raise OSError(failure.getErrorMessage()) from failure.value
+    raise OSError(failure.getErrorMessage() or type(failure.value).__name__) from failure.value

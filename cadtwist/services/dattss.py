@@ -10,11 +10,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Cooperator
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -49,7 +49,24 @@ __all__ = ["DattssGraph", "Neighbours"]
 SEGMENT_BYTES = 4 << 20
 PUSH_S, LIVE_S, CHECK_S, CLEAN_S = 5.0, 1.0, 30.0, 3600.0
 ASK_TIMEOUT_S = 15.0
-Ask = Callable[..., Deferred[HttpAnswer]]
+_MOST_REFUSAL = 1000
+
+
+class Ask(Protocol):
+    """`net.httpask.HttpAsk`, or what stands for it."""
+
+    def __call__(
+        self, method: bytes, url: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes, /
+    ) -> Deferred[HttpAnswer]:
+        """Return what `url` answers."""
+
+    def stream(
+        self, method: bytes, url: bytes, headers: Iterable[tuple[bytes, bytes]], take: Callable[[bytes], object], /
+    ) -> Deferred[None]:
+        """Give `take` what `url` answers as it comes."""
+
+    def close(self) -> Deferred[Any]:
+        """Close connections."""
 
 
 class Neighbours:
@@ -83,6 +100,11 @@ class Neighbours:
         headers = (*sent.headers, (FORWARDED, self._mine.encode()))
         return self._ask(sent.method, f"http://{node}".encode() + sent.uri, headers, sent.body).addCallback(_answer)
 
+    def stream(self, node: str, sent: Sent, take: Callable[[bytes], object]) -> Deferred[None]:
+        """See web.dattss.Forwarding."""
+        headers = (*sent.headers, (FORWARDED, self._mine.encode()))
+        return self._ask.stream(sent.method, f"http://{node}".encode() + sent.uri, headers, take)
+
     def pass_on(self, user: str, partials: list[Partial]) -> None:
         """Put the partials of single values where the user's home is; what that does not take waits for the next."""
         waiting = self._waiting.get(user)
@@ -111,7 +133,10 @@ class Neighbours:
 
         def done(answer: Answer | Failure) -> None:
             self._asking.discard(user)
-            if isinstance(answer, Failure) or answer.status != 200:
+            if isinstance(answer, Answer) and b"AuthenticationError" in answer.body[:_MOST_REFUSAL]:
+                self._lost(sum(int(each.cnt) for each in partials))
+                self._waiting.pop(user, None)
+            elif isinstance(answer, Failure) or answer.status != 200:
                 self._node.account.count("nodes_unreachable")
                 self._lost(waiting.put_back(partials))
             elif not len(waiting):
@@ -149,10 +174,10 @@ class DattssGraph:
             reactor.seconds, config, telemetry, store, book, self._journal, self._in_thread, mailer,
             lambda work: cooperator.cooperate(work).whenDone(),
         )  # fmt: skip
-        self._own_ask = None if ask is not None or not config.nodes else HttpAsk(reactor, ASK_TIMEOUT_S)
+        self._ask: Ask = ask or HttpAsk(reactor, ASK_TIMEOUT_S)
         self.neighbours: Neighbours | None = None
         if config.nodes:
-            self.neighbours = Neighbours(config, self.node, ask or self._own_ask or _nobody)
+            self.neighbours = Neighbours(config, self.node, self._ask)
             self.node.belongs_here = self.neighbours.belongs_here
             self.node.pass_on = self.neighbours.pass_on
         resource = DattssResource(reactor, self.node, account, self.neighbours)
@@ -169,8 +194,7 @@ class DattssGraph:
         """Return the parts in the order in which they start, before any door opens; they stop in the reverse order."""
         reactor, node = self._reactor, self.node
         parts: list[IService] = [Step("dattss files", None, self._close)]
-        if self._own_ask is not None:
-            parts.append(Step("dattss neighbours", None, self._own_ask.close))
+        parts.append(Step("dattss neighbours", None, self._ask.close))
         parts.append(Step("dattss", self._begin, self._end))
         if self._journal is not None:
             parts.append(Syncer(reactor, self._journal.sync, self._settings.sync_s, self._log_account, "DaTtSs' log"))
@@ -231,10 +255,3 @@ def _answer(found: HttpAnswer) -> Answer:
     }
     return Answer(found.body, found.headers.get("content-type", "application/json"), found.status, kept)
 
-
-def _nobody(*_: Any) -> Deferred[HttpAnswer]:
-    return maybeDeferred(_refuse)
-
-
-def _refuse() -> HttpAnswer:
-    raise OSError("there are no other nodes")

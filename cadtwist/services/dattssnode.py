@@ -202,12 +202,10 @@ class DattssNode:
 
     # what comes in
 
-    def admit(self, key: object) -> str:
-        """Return whose key this is; AuthError where it is nobody's who may put."""
-        user = self.keys.user(key)
+    def admit(self, user: str) -> None:
+        """Let a user of ours put; AuthError for one who may not."""
         if self.settings.known_users_only and user not in self.known:
             raise AuthError("Authentication Error")
-        return user
 
     def put(self, name: str, put: Put) -> bool:
         """Take what a user puts; False where there is no room for the user."""
@@ -248,13 +246,13 @@ class DattssNode:
                 account.drop("too_many_statistics")
 
     def _gathering(self, name: str) -> Gathering | None:
-        if self.settings.known_users_only and name not in self.known:
-            return None
         if not self.belongs_here(name):
             found = self._passing.get(name)
             if found is None and len(self._passing) < self.settings.max_users:
                 found = self._passing[name] = Gathering(most=self.settings.max_statistics)
             return found
+        if self.settings.known_users_only and name not in self.known:
+            return None
         user = self._user(name)
         if user is None:
             return None

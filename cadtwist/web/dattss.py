@@ -11,6 +11,7 @@ Errors are JSON with status 500, as the clients of DaTtSs know them.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
@@ -27,7 +28,7 @@ from cadtwist.config.dattssmodel import DattssConfig
 from cadtwist.telemetry import Account
 from cadtwist.web.answers import Answer, CrossOrigin, header, send
 from cadtwist.web.dattssdoors import MAX_PROCESS, Asked, Backend, DattssError, answer_of
-from cadtwist.web.dattsslive import LiveStream
+from cadtwist.web.dattsslive import EVENT_STREAM, LiveStream
 from cadtwist.web.dattssusers import SESSION, answer_about_users, session_user
 from cadtwist.web.errors import HTML
 
@@ -70,6 +71,9 @@ class Forwarding(Protocol):
 
     def forward(self, node: str, sent: Sent) -> Deferred[Answer]:
         """Return what another node answers; OSError where it cannot be asked."""
+
+    def stream(self, node: str, sent: Sent, take: Callable[[bytes], object]) -> Deferred[None]:
+        """Give `take` what another node answers as it comes; fires at its end; OSError as above."""
 
 
 class _FirstError(Exception):
@@ -140,14 +144,15 @@ class DattssResource(Resource):
             key = _document(body).get("auth")
         is_first = self._backend.keys.is_first(key)
         try:
-            user = self._backend.admit(key)
+            user = self._backend.keys.user(key)
+            elsewhere = await self._elsewhere(request, user, body)
+            if elsewhere is not None:
+                return elsewhere
+            self._backend.admit(user)
         except AuthError:
             if is_first:
                 raise _FirstError(503, b"Forbidden") from None
             raise
-        elsewhere = await self._elsewhere(request, user, body)
-        if elsewhere is not None:
-            return elsewhere
         settings: DattssConfig = self._backend.settings
         try:
             put = read_put(body, settings.strict, settings.process_prefix)
@@ -164,10 +169,11 @@ class DattssResource(Resource):
         if request.method not in (b"PUT", b"POST"):
             raise DattssError("Not found")
         key = params.get("auth")
-        user = self._backend.admit(key)
+        user = self._backend.keys.user(key)
         elsewhere = await self._elsewhere(request, user, body)
         if elsewhere is not None:
             return elsewhere
+        self._backend.admit(user)
         name = params.get("process")
         if not isinstance(name, str) or not name.strip() or len(name) > MAX_PROCESS:
             raise MalformedError("Malformed request")
@@ -201,12 +207,12 @@ class DattssResource(Resource):
         if parts[0] == "auth":
             return await self._about_users(request, asked, body)
         user = self._signed_in(request, params)
+        if parts == ["live"] and request.method == b"GET":
+            await self._live(request, user)
+            return None
         elsewhere = await self._elsewhere(request, user, body)
         if elsewhere is not None:
             return elsewhere
-        if parts == ["live"] and request.method == b"GET":
-            self._live(request, user)
-            return None
         return _answered(await answer_of(self._backend, user, asked), params)
 
     async def _demo(self, request: Request, parts: list[str], params: dict[str, Any]) -> Answer | None:
@@ -214,12 +220,12 @@ class DattssResource(Resource):
         user = settings.demo_user
         if not user:
             raise DattssError("There is no demo")
+        if parts == ["live"] and request.method == b"GET":
+            await self._live(request, user)
+            return None
         elsewhere = await self._elsewhere(request, user, b"")
         if elsewhere is not None:
             return elsewhere
-        if parts == ["live"] and request.method == b"GET":
-            self._live(request, user)
-            return None
         asked = Asked(request.method.decode("ascii", "replace"), parts, params, read_only=True)
         return _answered(await answer_of(self._backend, user, asked), params)
 
@@ -248,8 +254,15 @@ class DattssResource(Resource):
             return Answer(b"", _JSON, 302, {**cookies, "Location": found.location})
         return Answer(answer.body, answer.content_type, answer.status, cookies)
 
-    def _live(self, request: Request, user: str) -> None:
-        """Send news as they come."""
+    async def _live(self, request: Request, user: str) -> None:
+        """Send news as they come, be it from the user's node."""
+        home = self._home(request, user)
+        if home is not None and self._forwarding is not None:
+            request.setHeader("Content-Type", EVENT_STREAM)
+            request.setHeader("Cache-Control", "no-cache")
+            await self._asked(home, self._forwarding.stream(home, _sent(request, b""), request.write))
+            request.finish()
+            return
         stream = LiveStream(self._reactor, request, lambda: self._news(user))
         forget = self._backend.listen(user, stream.news)
         if forget is None:
@@ -266,15 +279,20 @@ class DattssResource(Resource):
 
     async def _elsewhere(self, request: Request, user: str, body: bytes) -> Answer | None:
         """Return what the user's node answers, None where that is ours."""
+        home = self._home(request, user)
+        if home is None or self._forwarding is None:
+            return None
+        answer: Answer = await self._asked(home, self._forwarding.forward(home, _sent(request, body)))
+        return answer
+
+    def _home(self, request: Request, user: str) -> str | None:
         if self._forwarding is None or request.getHeader(FORWARDED) is not None:
             return None
-        home = self._forwarding.home_of(user)
-        if home is None:
-            return None
-        names = (b"content-type", b"cookie", b"accept")
-        headers = tuple((name, value) for name in names if (value := request.getHeader(name)) is not None)
+        return self._forwarding.home_of(user)
+
+    async def _asked(self, home: str, asked: Deferred[Any]) -> Any:
         try:
-            return await self._forwarding.forward(home, Sent(request.method, request.uri, headers, body))
+            return await asked
         except OSError as error:
             self._account.count("nodes_unreachable")
             raise DattssError(f"{home} cannot be asked: {error}") from error
@@ -303,6 +321,12 @@ class DattssResource(Resource):
         """End quietly when the client left; tell anything else."""
         if not failure.check(CancelledError):
             self._log.failure("Sending an answer", failure)
+
+
+def _sent(request: Request, body: bytes) -> Sent:
+    names = (b"content-type", b"cookie", b"accept")
+    headers = tuple((name, value) for name in names if (value := request.getHeader(name)) is not None)
+    return Sent(request.method, request.uri, headers, body)
 
 
 def _answered(value: Any, params: dict[str, Any]) -> Answer:

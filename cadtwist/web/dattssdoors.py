@@ -37,8 +37,8 @@ class Backend(Protocol):
     known: set[str]
     clock: Callable[[], float]
 
-    def admit(self, key: object) -> str:
-        """Return whose key this is; AuthError."""
+    def admit(self, user: str) -> None:
+        """Let a user put; AuthError for one who may not."""
 
     def put(self, name: str, put: Put) -> bool:
         """Take what a user puts; False where there is no room."""

@@ -9,7 +9,9 @@ from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.web.server import Request
 from zope.interface import implementer
 
-__all__ = ["BEAT_S", "LiveStream"]
+__all__ = ["BEAT_S", "EVENT_STREAM", "LiveStream"]
+
+EVENT_STREAM = "text/event-stream"
 
 BEAT_S = 20.0
 """So often a comment is sent, so that a connection that is gone is noticed."""
@@ -33,7 +35,7 @@ class LiveStream:
     def begin(self, forget: Callable[[], object]) -> None:
         """Send what is, and all news until the reader leaves; then `forget()`."""
         request = self._request
-        request.setHeader("Content-Type", "text/event-stream")
+        request.setHeader("Content-Type", EVENT_STREAM)
         request.setHeader("Cache-Control", "no-cache")
         request.notifyFinish().addBoth(lambda _: self._end(forget))
         request.registerProducer(self, True)

@@ -179,14 +179,14 @@ class NeighbourTests(SynchronousTestCase):
         self.answer: Any = OSError("away")
         nodes = (DattssNode(host="h", port=1), DattssNode(host="h", port=2))
         config = DattssConfig(secret="secret", directory=os.path.abspath(self.mktemp()), node="h:1", nodes=nodes)
-        self.graph = DattssGraph(Clock(), config, Telemetry(), self.ask)
+        self.graph = DattssGraph(Clock(), config, Telemetry(), self)
         self.addCleanup(self.graph._close)
         found = self.graph.neighbours
         assert found is not None
         self.neighbours: Neighbours = found
         self.other = next(user for user in "abcdefghij" if self.neighbours.home_of(user) == "h:2")
 
-    def ask(self, method: bytes, url: bytes, headers: Any, data: bytes) -> Deferred[HttpAnswer]:
+    def __call__(self, method: bytes, url: bytes, headers: Any, data: bytes) -> Deferred[HttpAnswer]:
         del headers
         self.asked.append((method, url, data))
         if isinstance(self.answer, Deferred):
@@ -195,7 +195,7 @@ class NeighbourTests(SynchronousTestCase):
 
     def test_all_nodes_agree(self) -> None:
         mirror = replace(self.graph._settings, node="h:2")
-        other = Neighbours(mirror, self.graph.node, self.ask)
+        other = Neighbours(mirror, self.graph.node, self)
         for user in (f"user{n}" for n in range(200)):
             self.assertNotEqual(self.neighbours.belongs_here(user), other.belongs_here(user))
 
@@ -224,7 +224,13 @@ class NeighbourTests(SynchronousTestCase):
         (one,) = read_put(self.asked[-1][2]).partials["c"]
         self.assertEqual((one.sum, one.cnt), (3, 2))
 
+    def test_a_user_who_may_not_put_costs_no_further_request(self) -> None:
+        self.answer = HttpAnswer(500, {}, b'{"error":{"name":"AuthenticationError","message":"Authentication Error"}}')
+        self.neighbours.pass_on(self.other, [partial_of("c", "a", [1, 2])])
+        self.neighbours.retry()
+        self.assertEqual((len(self.asked), self.graph.node.account.counters), (1, {"values_lost": 2}))
+
     def test_bounds(self) -> None:
-        small = Neighbours(self.graph._settings, self.graph.node, self.ask, most_users=0)
+        small = Neighbours(self.graph._settings, self.graph.node, self, most_users=0)
         small.pass_on(self.other, [partial_of("c", "a", [1, 2])])
         self.assertEqual((self.asked, self.graph.node.account.counters), ([], {"values_lost": 2}))

@@ -421,6 +421,12 @@ class Elsewhere:
     def home_of(self, user: str) -> str | None:
         return None if user == "user1" else "other:3002"
 
+    def stream(self, node: str, sent: Sent, take: Any) -> Deferred[None]:
+        self.sent.append(sent)
+        self.streamed: Deferred[None] = Deferred()
+        self.take = take
+        return self.streamed
+
     def forward(self, node: str, sent: Sent) -> Deferred[Answer]:
         self.sent.append(sent)
         return fail(self.answer) if isinstance(self.answer, Exception) else succeed(self.answer)
@@ -447,10 +453,29 @@ class NodesTests(DattssCase):
         (sent,) = self.elsewhere.sent
         self.assertEqual((sent.method, sent.uri, sent.body), (b"PUT", f"/agg?auth={key}&x=1".encode(), data))
         self.assertIn((b"content-type", b"application/json"), sent.headers)
-        for method, path in (("PUT", "/process"), ("GET", "/s/status"), ("DELETE", "/s/process/x"), ("GET", "/s/live")):
+        for method, path in (("PUT", "/process"), ("GET", "/s/status"), ("DELETE", "/s/process/x")):
             self.assertEqual(read(self.rig.ask(method, f"{path}?auth={key}")), (200, {"there": True}))
-        self.assertEqual(len(self.elsewhere.sent), 5)
+        self.assertEqual(len(self.elsewhere.sent), 4)
         self.assertNotIn("user2", self.rig.node.users)
+
+    def test_news_of_others_come_as_they_come(self) -> None:
+        client = self.rig.client("GET", f"/s/live?auth={KEYS.key('user2')}")
+        self.elsewhere.take(b"event: x\ndata: 5\n\n")
+        self.assertIn(b"text/event-stream", client.transport.value())
+        self.assertIn(b"event: x\ndata: 5\n\n", client.transport.value())
+        self.elsewhere.streamed.callback(None)
+        self.assertTrue(client.transport.value().endswith(b"0\r\n\r\n"))
+
+    def test_who_reads_news_of_others_may_leave(self) -> None:
+        client = self.rig.client("GET", f"/s/live?auth={KEYS.key('user2')}")
+        client.channel.connectionLost(Failure(ConnectionDone()))
+        self.assertTrue(self.elsewhere.streamed.called)
+
+    def test_only_the_home_knows_its_users(self) -> None:
+        self.rig.close()
+        self.rig = Rig(self.folder, self.clock, replace(CONFIG, known_users_only=True), self.elsewhere)
+        self.assertEqual(read(self.rig.put(body(), "user2")), (200, {"there": True}))
+        self.assertEqual(read(self.rig.put(body(), "user1")), NOBODY)
 
     def test_signing_in_goes_to_the_users_home(self) -> None:
         reply = self.rig.ask("POST", "/s/auth/signin", b'{"email":"me@example.com","password":"x"}')
