@@ -24,6 +24,7 @@ __all__ = [
     "error_body",
     "put_body",
     "read_datagrams",
+    "read_document",
     "read_put",
 ]
 
@@ -123,17 +124,25 @@ class DattssKeys:
         return isinstance(key, str) and "." not in key and "_" in key
 
 
+def read_document(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that a body is; MalformedError for anything else."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedError("Malformed request") from None
+    if not isinstance(document, dict):
+        raise MalformedError("Malformed request")
+    return document
+
+
 def read_put(body: bytes, strict: bool = False, prefix: bool = True) -> Put:
     """Return what the body of a PUT /agg says; `prefix`: the process of v1 is the first part of its paths.
 
     A partial that cannot be one is left out and noted; `strict`: it makes the whole malformed, as the original has
     it.  MalformedError where the body is no JSON, or an array is missing.
     """
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        raise MalformedError("Malformed request") from None
-    parts = document.get("prt") if isinstance(document, dict) else None
+    document = read_document(body)
+    parts = document.get("prt")
     if not isinstance(parts, dict) or not all(isinstance(parts.get(kind), list) for kind in KINDS):
         raise MalformedError("Malformed request")
     process, uptime = _process(document)

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from cadtwist.codec.dattss import AuthError, MalformedError, error_body, read_put
+from cadtwist.codec.dattss import AuthError, MalformedError, error_body, read_document, read_put
 from cadtwist.config.dattssmodel import DattssConfig
 from cadtwist.telemetry import Account
 from cadtwist.web.answers import Answer, CrossOrigin, header, send
@@ -141,7 +141,7 @@ class DattssResource(Resource):
             raise DattssError("Not found")
         key: object = query.get("auth")
         if key is None:
-            key = _document(body).get("auth")
+            key = read_document(body).get("auth")
         is_first = self._backend.keys.is_first(key)
         try:
             user = self._backend.keys.user(key)
@@ -354,14 +354,5 @@ def _body_fields(request: Request, body: bytes) -> dict[str, Any]:
     kind = header(request, b"content-type") or ""
     if "json" not in kind and not body.lstrip().startswith(b"{"):
         return _fields(body.decode("utf-8", "replace"))
-    return _document(body)
+    return read_document(body)
 
-
-def _document(body: bytes) -> dict[str, Any]:
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        raise MalformedError("Malformed request") from None
-    if not isinstance(document, dict):
-        raise MalformedError("Malformed request")
-    return document

@@ -72,7 +72,8 @@ class PutTests(SynchronousTestCase):
 
     def test_malformed(self) -> None:
         for text in (b"", b"{", b"[]", b"{}", b'{"prt": []}', b'{"prt": {"c": [], "g": []}}',
-                     b'{"prt": {"c": {}, "g": [], "ms": []}}', b"[" * 100000, b"\xff"):  # fmt: skip
+                     b'{"prt": {"c": {}, "g": [], "ms": []}}', b"[" * 100000, b"\xff",
+                     b'{"prt": {"c": [], "g": [], "ms": []}, "nam": "\xff"}'):  # fmt: skip
             self.assertRaises(MalformedError, read_put, text)
         self.assertRaises(MalformedError, read_put, body(*[0] * (MAX_PARTIALS + 1)))
 
