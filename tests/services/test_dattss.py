@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from cadtwist.codec.dattss import DattssKeys, read_put
+from cadtwist.codec.dattss import AuthError, DattssKeys, error_body, read_put
 from cadtwist.config.dattssmodel import DattssConfig, DattssNode
 from cadtwist.config.model import Config, Listener
 from cadtwist.model.partial import partial_of
@@ -171,20 +171,12 @@ class DaemonTests(TestCase):
         return ensureDeferred(run())
 
 
-class NeighbourTests(SynchronousTestCase):
-    """What belongs elsewhere, when elsewhere is away."""
+class Asked:
+    """Stands for the other nodes: `answer` is given, raised, or a Deferred."""
 
-    def setUp(self) -> None:
+    def __init__(self) -> None:
         self.asked: list[tuple[bytes, bytes, bytes]] = []
         self.answer: Any = OSError("away")
-        nodes = (DattssNode(host="h", port=1), DattssNode(host="h", port=2))
-        config = DattssConfig(secret="secret", directory=os.path.abspath(self.mktemp()), node="h:1", nodes=nodes)
-        self.graph = DattssGraph(Clock(), config, Telemetry(), self)
-        self.addCleanup(self.graph._close)
-        found = self.graph.neighbours
-        assert found is not None
-        self.neighbours: Neighbours = found
-        self.other = next(user for user in "abcdefghij" if self.neighbours.home_of(user) == "h:2")
 
     def __call__(self, method: bytes, url: bytes, headers: Any, data: bytes) -> Deferred[HttpAnswer]:
         del headers
@@ -193,9 +185,32 @@ class NeighbourTests(SynchronousTestCase):
             return self.answer
         return fail(self.answer) if isinstance(self.answer, Exception) else succeed(self.answer)
 
+    def stream(self, method: bytes, url: bytes, headers: Any, take: Any) -> Deferred[None]:
+        del headers, take
+        self.asked.append((method, url, b""))
+        return succeed(None)
+
+    def close(self) -> Deferred[Any]:
+        return succeed(None)
+
+
+class NeighbourTests(SynchronousTestCase):
+    """What belongs elsewhere, when elsewhere is away."""
+
+    def setUp(self) -> None:
+        self.there = Asked()
+        nodes = (DattssNode(host="h", port=1), DattssNode(host="h", port=2))
+        config = DattssConfig(secret="secret", directory=os.path.abspath(self.mktemp()), node="h:1", nodes=nodes)
+        self.graph = DattssGraph(Clock(), config, Telemetry(), self.there)
+        self.addCleanup(self.graph._close)
+        found = self.graph.neighbours
+        assert found is not None
+        self.neighbours: Neighbours = found
+        self.other = next(user for user in "abcdefghij" if self.neighbours.home_of(user) == "h:2")
+
     def test_all_nodes_agree(self) -> None:
         mirror = replace(self.graph._settings, node="h:2")
-        other = Neighbours(mirror, self.graph.node, self)
+        other = Neighbours(mirror, self.graph.node, self.there)
         for user in (f"user{n}" for n in range(200)):
             self.assertNotEqual(self.neighbours.belongs_here(user), other.belongs_here(user))
 
@@ -203,34 +218,34 @@ class NeighbourTests(SynchronousTestCase):
         for value in (1, 2, 3):
             self.neighbours.pass_on(self.other, [partial_of("c", "a", [value])])
         self.assertEqual(self.graph.node.account.counters, {"nodes_unreachable": 3})
-        self.answer = HttpAnswer(200, {}, b"{}")
+        self.there.answer = HttpAnswer(200, {}, b"{}")
         self.neighbours.retry()
-        method, url, data = self.asked[-1]
+        method, url, data = self.there.asked[-1]
         self.assertEqual((method, url), (b"PUT", f"http://h:2/agg?auth={KEYS.key(self.other)}".encode()))
         (one,) = read_put(data).partials["c"]
         self.assertEqual((one.sum, one.cnt, one.fst, one.lst), (6, 3, 1, 3))
-        before = len(self.asked)
+        before = len(self.there.asked)
         self.neighbours.retry()
-        self.assertEqual(len(self.asked), before)
+        self.assertEqual(len(self.there.asked), before)
 
     def test_one_request_at_a_time(self) -> None:
-        self.answer = under_way = Deferred()
+        self.there.answer = under_way = Deferred()
         self.neighbours.pass_on(self.other, [partial_of("c", "a", [1])])
         self.neighbours.pass_on(self.other, [partial_of("c", "a", [2])])
-        self.assertEqual(len(self.asked), 1)
-        self.answer = HttpAnswer(200, {}, b"{}")
+        self.assertEqual(len(self.there.asked), 1)
+        self.there.answer = HttpAnswer(200, {}, b"{}")
         under_way.callback(HttpAnswer(500, {}, b""))
         self.neighbours.retry()
-        (one,) = read_put(self.asked[-1][2]).partials["c"]
+        (one,) = read_put(self.there.asked[-1][2]).partials["c"]
         self.assertEqual((one.sum, one.cnt), (3, 2))
 
     def test_a_user_who_may_not_put_costs_no_further_request(self) -> None:
-        self.answer = HttpAnswer(500, {}, b'{"error":{"name":"AuthenticationError","message":"Authentication Error"}}')
+        self.there.answer = HttpAnswer(500, {}, error_body(AuthError("Authentication Error")))
         self.neighbours.pass_on(self.other, [partial_of("c", "a", [1, 2])])
         self.neighbours.retry()
-        self.assertEqual((len(self.asked), self.graph.node.account.counters), (1, {"values_lost": 2}))
+        self.assertEqual((len(self.there.asked), self.graph.node.account.counters), (1, {"values_lost": 2}))
 
     def test_bounds(self) -> None:
-        small = Neighbours(self.graph._settings, self.graph.node, self, most_users=0)
+        small = Neighbours(self.graph._settings, self.graph.node, self.there, most_users=0)
         small.pass_on(self.other, [partial_of("c", "a", [1, 2])])
-        self.assertEqual((self.asked, self.graph.node.account.counters), ([], {"values_lost": 2}))
+        self.assertEqual((self.there.asked, self.graph.node.account.counters), ([], {"values_lost": 2}))
