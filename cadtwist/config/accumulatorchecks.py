@@ -10,13 +10,14 @@ from cadtwist.config.accumulatorwriting import INDEXED_DRIVERS, writing_faults
 from cadtwist.config.model import Config
 from cadtwist.config.relaychecks import CACHE, Place, host_and_port
 
-__all__ = ["accumulator_faults", "writer_conflicts"]
+__all__ = ["accumulator_faults", "api_address", "writer_conflicts"]
 
 
 def accumulator_faults(config: Config) -> Iterator[tuple[Place, str]]:
     """Yield (where, what) of each contradiction in what concerns accumulators."""
     formats: dict[str, str] = {relay.name: relay.lines.format for relay in config.relays}
     names, fed = set[str](), set[str]()
+    doors = {(door.interface, door.port) for door in config.listeners if door.transport in ("tcp", "http")}
     for number, accumulator in enumerate(config.accumulators):
         place = ("accumulators", number)
         if not accumulator.name or accumulator.name in names:
@@ -36,6 +37,11 @@ def accumulator_faults(config: Config) -> Iterator[tuple[Place, str]]:
                 yield (*place, key), f"{wanted!r} does not fit, as the relay has lines of {lines}"
         for where, text in _accumulated(accumulator):
             yield (*place, *where), text
+        address = None if accumulator.api is None else api_address(accumulator.api.listen)
+        if address is not None:
+            if address in doors:
+                yield (*place, "api", "listen"), f"{address[0]}:{address[1]} is taken twice"
+            doors.add(address)
         names.add(accumulator.name)
         fed.add(accumulator.relay)
     for number, text in writer_conflicts(config):
@@ -59,8 +65,13 @@ def _accumulated(accumulator: AccumulatorConfig) -> Iterator[tuple[Place, str]]:
         if index not in INDEXED_DRIVERS:
             text = f"{index!r} is no index that is kept; possible are {', '.join(INDEXED_DRIVERS)}"
             yield ("writer", "indexer"), text
-    if accumulator.api is not None and host_and_port(accumulator.api.listen) is None:
+    if accumulator.api is not None and api_address(accumulator.api.listen) is None:
         yield ("api", "listen"), f"{accumulator.api.listen!r} is not host:port"
+
+
+def api_address(listen: str) -> tuple[str, int] | None:
+    """Return (interface, port) of an API's `listen`, None if it is none; without a host it is all IPv4 addresses."""
+    return host_and_port(f"0.0.0.0{listen}" if listen.startswith(":") else listen)  # noqa: S104 (as it is written)
 
 
 def writer_conflicts(config: Config) -> Iterator[tuple[int, str]]:

@@ -90,9 +90,11 @@ def read_accumulator(table: Table, name: str, relay: str, formats: Mapping[str, 
         if formats.get(section, wanted) not in (wanted, "regex"):
             text = f"lines of {section!r} are {formats[section]}: they will be refused"
             table.source.warning(table.here(key), text)
-    if config.api is not None:
-        reason = "it is read and not served yet" if config.writer is not None else "there is no writer"
+    if config.api is not None and (config.writer is None or config.writer.metrics.driver != "whisper"):
+        reason = "there is no writer" if config.writer is None else "only whisper files are read"
         table.source.warning(table.here("api"), f"not opened: {reason}")
+    elif config.api is not None and (config.api.metrics or config.api.indexer):
+        table.source.notice(table.here("api"), "metrics and indexer have no effect: what the writer keeps is read")
     return config
 
 

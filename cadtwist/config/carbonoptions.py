@@ -170,6 +170,7 @@ _OURS = (
     ours("HTTP_FIND_CACHE_BYTES", "int", "web.find_cache_bytes", users="CB"),
     ours("HTTP_RENDER_CACHE_BYTES", "int", "web.render_cache_bytes", users="CB"),
     ours("HTTP_CACHE_DURATION", "int", "web.cache_s", users="CB"),
+    ours("HTTP_CADENT_PATH", "text", "web.cadent_path", users="CB"),
     ours("CLUSTER_SERVERS", "list", "cluster.servers", users="CB"),
     ours("REMOTE_FIND_TIMEOUT", "float", "cluster.find_timeout_s", users="CB"),
     ours("REMOTE_FETCH_TIMEOUT", "float", "cluster.fetch_timeout_s", users="CB"),

@@ -242,6 +242,7 @@ class WebConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The HTTP API behind the listeners of protocol `http`.
 
     `workers` processes answer render and find (0: the owner answers inline).  `cors_origins` holds origins or `*`.
+    Cadent's read API is below `cadent_path` (empty: nowhere).
     """
 
     workers: int = 1
@@ -254,6 +255,7 @@ class WebConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     find_cache_bytes: int = 8 << 20
     render_cache_bytes: int = 0
     cache_s: int = 60
+    cadent_path: str = "/cadent/"
 
 
 class SelfMetricsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -135,6 +135,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("web.find_cache_bytes", "answers about names, kept while no name comes or goes; 0 = none", "bytes", 0, GIB),
     Option("web.render_cache_bytes", "answers of render, kept for web.cache_s; 0 = none", "bytes", 0, GIB),
     Option("web.cache_s", "how long render's answers may be cached without cacheTimeout; 0 = not", "s", 0, 31_536_000),
+    Option("web.cadent_path", "path of Cadent's read API; empty = there is none"),
     Option("cluster.servers", "other servers that are asked too: host:port or URL, ?format=, local=, noTags="),
     Option("cluster.find_timeout_s", "patience with a server that looks for names or tags", "s", 0.05, 600),
     Option("cluster.fetch_timeout_s", "patience with a server that reads series", "s", 0.05, 3600),

@@ -285,6 +285,11 @@ class Writers:
         """Return the writer of an accumulator, which `prepare` has made; None where it has none."""
         return None if accumulator.writer is None else self._known[_place(accumulator)]
 
+    def graph_of(self, accumulator: AccumulatorConfig) -> CacheGraph | None:
+        """Return the cache of an accumulator's writer; None where it keeps nothing that could be read."""
+        writer = None if accumulator.writer is None else self._known.get(_place(accumulator))
+        return None if writer is None else writer.graph
+
     def prepare(self, config: Config) -> list[SummaryWriter]:
         """Make the writers that are not there yet, change the others; return those that are new.
 

@@ -56,6 +56,7 @@ from cadtwist.stages.switch import Tee
 from cadtwist.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from cadtwist.services.accumulatorapi import AccumulatorApis
     from cadtwist.services.accumulatorwriters import SummaryWriter, Writers
     from cadtwist.services.cachegraph import CacheGraph
     from cadtwist.services.dattss import DattssGraph
@@ -137,6 +138,8 @@ class Daemon:
         self.writing.setName("accumulators' writers")
         self.writers: Writers | None = None
         self._prepare_writers(config)
+        self.apis: AccumulatorApis | None = None
+        self.api_service = Sequence()
         if config.dattss is not None:
             from cadtwist.services.dattss import DattssGraph  # noqa: PLC0415 (only where it is wanted)
 
@@ -202,6 +205,18 @@ class Daemon:
         self.turn.add(self.feeds.turn_ended)
         for space in self.spaces.values():
             self.turn.add(space.keys.turn_ended)
+        self._open_apis(self.config)
+
+    def _open_apis(self, config: Config) -> None:
+        """Open the doors of accumulators that are wanted, close all others; ConfigError where one cannot be made."""
+        if self.apis is None:
+            if self.writers is None or not any(each.api is not None for each in config.accumulators):
+                return
+            from cadtwist.services.accumulatorapi import AccumulatorApis  # noqa: PLC0415 (only where it is wanted)
+
+            self.apis = AccumulatorApis(self.reactor, config.web, self.doors.open, self.writers.graph_of)
+            self.apis.service.setServiceParent(self.api_service)
+        self.apis.change(config.accumulators)
 
     def _own_sink(self) -> ISink:
         """Return where own metrics go: the cache, else the first relay of Graphite lines, else nowhere."""
@@ -224,6 +239,7 @@ class Daemon:
             *self._reading_services(),
             *([] if self.kept is None else self.kept.working()),
             self.writing,
+            self.api_service,
             *([] if self.relayed is None else self.relayed.services()),
             *([] if self.istat is None else [self.istat.service]),
             *self._dattss_services(),
@@ -367,6 +383,10 @@ class Daemon:
     def change(self, new: Config) -> None:
         """Take a configuration that differs only in what can be taken."""
         new = self._with_writers(new)
+        try:
+            self._open_apis(new)
+        except (CadtwistError, OSError) as error:
+            self._log.error("the doors of accumulators stay as they are: {error}", error=str(error))
         old, self.config = self.config, new
         if self.kept is not None:
             self.kept.change(new)

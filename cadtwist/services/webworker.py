@@ -100,7 +100,7 @@ def web_site(
     context = web_context(reactor, owner, store, web, inline)
     if cluster is not None:
         context = replace(context, cluster=cluster.cluster)
-    return ApiSite(context, web.max_request_bytes, reactor=reactor)
+    return ApiSite(context, web.max_request_bytes, reactor, web.cadent_path)
 
 
 def web_context(

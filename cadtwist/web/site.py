@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -17,6 +17,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from cadtwist.query.find import QueryError
 from cadtwist.web import admin, carbonapi, events, functions, graphite, tags
 from cadtwist.web.answers import Answer, header, send
+from cadtwist.web.cadent import CadentRoom
 from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, PLAIN, RefusedError
 from cadtwist.web.params import Params, parse_params
@@ -28,6 +29,7 @@ __all__ = ["ApiSite", "BoundedSite", "Doors"]
 
 Door = Callable[[WebContext, Params], Coroutine[Any, Any, Answer]]
 
+INDEX = "/metrics/index.json"
 _IDLE_S = 60
 _SOURCES = (
     (b"x-grafana-org-id", "grafana-org-id"),
@@ -47,51 +49,67 @@ async def _metrics(context: WebContext, params: Params) -> Answer:
     return await admin.prometheus(context, params)
 
 
+def graphite_doors() -> dict[str, Door]:
+    """Return what answers the paths of Graphite's API, and our own beside them."""
+    return {
+        "": admin.home,
+        "/render": render,
+        "/metrics": _metrics,
+        "/metrics/find": graphite.find,
+        "/metrics/expand": graphite.expand,
+        INDEX: graphite.index,
+        "/functions": functions.function_list,
+        "/tags": tags.tag_list,
+        "/tags/tagSeries": tags.tag_series,
+        "/tags/tagMultiSeries": tags.tag_many,
+        "/tags/delSeries": tags.series_gone,
+        "/tags/findSeries": tags.find_series,
+        "/tags/autoComplete/tags": tags.complete_tags,
+        "/tags/autoComplete/values": tags.complete_values,
+        "/events": events.events,
+        "/events/get_data": events.event_data,
+        "/version": graphite.version,
+        "/browser/search": graphite.search,
+        "/metrics/get-metadata": graphite.get_metadata,
+        "/metrics/set-metadata": graphite.set_metadata,
+        "/metrics/list": carbonapi.metric_list,
+        "/_internal/capabilities": carbonapi.capabilities,
+        "/info": admin.info,
+        "/ops/status": admin.status,
+        "/ledger": admin.ledger,
+        "/healthz": admin.health,
+        "/readyz": admin.ready,
+    }
+
+
+def graphite_rooms() -> dict[str, Door]:
+    """Return what answers all paths that begin so."""
+    return {
+        "/functions/": functions.one_function,
+        "/tags/": tags.one_tag,
+        "/events/": events.one_event,
+    }
+
+
 class Doors(Resource):
-    """All paths; each is open with and without a slash at its end, but `/metrics/index.json`."""
+    """The paths of `doors`, each open with and without a slash at its end, and all paths that begin as `rooms` do.
+
+    They are Graphite's unless others are given.  `/metrics/index.json` alone has no slash.
+    """
 
     isLeaf = True
 
-    def __init__(self, context: WebContext) -> None:
+    def __init__(
+        self, context: WebContext, doors: Mapping[str, Door] | None = None, rooms: Mapping[str, Door] | None = None
+    ) -> None:
         super().__init__()
         self._context = context
         self._log = Logger()
-        self._doors: dict[str, Door] = {
-            "": admin.home,
-            "/render": render,
-            "/metrics": _metrics,
-            "/metrics/find": graphite.find,
-            "/metrics/expand": graphite.expand,
-            "/functions": functions.function_list,
-            "/tags": tags.tag_list,
-            "/tags/tagSeries": tags.tag_series,
-            "/tags/tagMultiSeries": tags.tag_many,
-            "/tags/delSeries": tags.series_gone,
-            "/tags/findSeries": tags.find_series,
-            "/tags/autoComplete/tags": tags.complete_tags,
-            "/tags/autoComplete/values": tags.complete_values,
-            "/events": events.events,
-            "/events/get_data": events.event_data,
-            "/version": graphite.version,
-            "/browser/search": graphite.search,
-            "/metrics/get-metadata": graphite.get_metadata,
-            "/metrics/set-metadata": graphite.set_metadata,
-            "/metrics/list": carbonapi.metric_list,
-            "/_internal/capabilities": carbonapi.capabilities,
-            "/info": admin.info,
-            "/ops/status": admin.status,
-            "/ledger": admin.ledger,
-            "/healthz": admin.health,
-            "/readyz": admin.ready,
-        }
+        self._doors = graphite_doors() if doors is None else dict(doors)
+        self._rooms = graphite_rooms() if rooms is None else dict(rooms)
         self._caches: dict[Door, ResultCache] = {
             render: context.renders,
             **dict.fromkeys((_metrics, graphite.find, graphite.expand), context.finds),
-        }
-        self._rooms: dict[str, Door] = {
-            "/functions/": functions.one_function,
-            "/tags/": tags.one_tag,
-            "/events/": events.one_event,
         }
 
     def render(self, request: Request) -> int:
@@ -123,7 +141,7 @@ class Doors(Resource):
     def _found(self, path: bytes) -> tuple[Door | None, str]:
         """Return the door of a path, and what follows its own path; None where there is none."""
         text = unquote(path.decode("utf-8", "replace"))
-        door = graphite.index if text == "/metrics/index.json" else self._doors.get(text.removesuffix("/"))
+        door = self._doors.get(text if text.startswith(INDEX) else text.removesuffix("/"))
         if door is not None:
             return door, ""
         for start, behind in self._rooms.items():
@@ -198,7 +216,13 @@ class BoundedSite(Site):
 
 
 class ApiSite(BoundedSite):
-    """The site over `Doors`."""
+    """The site of Graphite's API, with Cadent's below `cadent_path`, if there is one."""
 
-    def __init__(self, context: WebContext, max_body: int = 1 << 20, reactor: Any = None) -> None:
-        super().__init__(Doors(context), max_body, reactor, DirectRequest)
+    def __init__(
+        self, context: WebContext, max_body: int = 1 << 20, reactor: Any = None, cadent_path: str = ""
+    ) -> None:
+        rooms = graphite_rooms()
+        if cadent_path:
+            room = CadentRoom(f"/{cadent_path.strip('/')}/")
+            rooms[room.base] = room.enter
+        super().__init__(Doors(context, rooms=rooms), max_body, reactor, DirectRequest)

@@ -173,6 +173,11 @@ class ApiTests(SynchronousTestCase):
             ),
         )
 
-    def test_without_a_writer_it_is_not_opened(self) -> None:
+    def test_without_a_writer_of_files_it_is_not_opened(self) -> None:
         _, problems = read('[api]\nlisten = "h:1"\n')
-        self.assertEqual([report.weight for report in problems.reports], ["warning"])
+        (text,) = problems.texts("warning")
+        self.assertIn("not opened: there is no writer", text)
+        _, problems = read('[writer]\ndriver = "file"\ndsn = "d"\n[api]\nlisten = ":1"\n')
+        self.assertIn("not opened: only whisper files are read", "".join(problems.texts("warning")))
+        _, problems = read('times = ["5s:1h"]\n[writer]\ndriver = "whisper"\ndsn = "d"\n[api]\nlisten = ":1"\n')
+        self.assertEqual(problems.texts("warning"), [])

@@ -25,6 +25,8 @@ from tests.web.wire import Client, request_bytes
 NOW = 1_700_000_000 // 60 * 60
 PATHS = (
     "/render", "/metrics/find", "/metrics/expand", "/metrics", "/info", "/metrics/index.json", "/", "/ledger",
+    "/cadent/find", "/cadent/expand", "/cadent/metrics", "/cadent/render/", "/cadent/rawrender", "/cadent/list",
+    "/cadent/cache", "/cadent/incache", "/cadent", "/cadent/x",
     "/functions", "/functions/", "/functions/scale", "/tags", "/tags/tagSeries", "/tags/findSeries", "/tags/x",
     "/tags/autoComplete/tags", "/tags/autoComplete/values", "/tags/delSeries", "/events", "/events/get_data",
     "/events/1", "/_internal/capabilities", "/browser/search", "/metrics/get-metadata", "/metrics/list", "/x",
@@ -35,6 +37,7 @@ KEYS = (
     "target", "query", "from", "until", "now", "tz", "format", "maxDataPoints", "noNullPoints", "jsonp",
     "position", "xFilesFactor", "cacheTimeout", "leavesOnly", "groupByExpr", "wildcards", "graphType",
     "path", "expr", "tag", "limit", "filter", "tagPrefix", "tags", "set", "template[x]", "type", "grouped",
+    "to", "step", "max_points", "page",
     "rawData", "pretty", "noCache", "automatic_variants", "local", "target[]", "", "\x00",
 )  # fmt: skip
 GLOBS = (
@@ -89,7 +92,7 @@ class HttpFuzz(Fuzzing):
         )
         context = WebContext(owner, MemoryStore(SchemaTable()), lambda: float(NOW))
         self.index, self.clock = index, Clock()
-        self.site = ApiSite(context, 2000, reactor=self.clock)
+        self.site = ApiSite(context, 2000, self.clock, "/cadent/")
 
     def text(self, words: tuple[str, ...]) -> str:
         return "".join(self.dice.choice(words) for _ in range(self.dice.randrange(6)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -399,7 +399,7 @@ class ModelCase(SynchronousTestCase):
 
 
 class PythonModelTests(ModelCase):
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(WRITES, st.integers(0, 30), st.booleans())
     def test_reads_back_like_a_dictionary(self, writes: list[Points], max_gap: int, keeps: bool) -> None:
         model = {ts - ts % 10: value for points in writes for ts, value in sorted(points, key=itemgetter(0))}
@@ -409,7 +409,7 @@ class PythonModelTests(ModelCase):
 class TwinsTests(ModelCase):
     skip = WHY
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(WRITES, st.integers(0, 30), st.booleans())
     def test_both_twins_make_the_same_files(self, writes: list[Points], max_gap: int, keeps: bool) -> None:
         made = [contents(self.written(kernel, writes, max_gap, keeps)) for kernel in (python_twin("ceresfile"), NATIVE)]

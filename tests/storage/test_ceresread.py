@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -102,7 +102,7 @@ SLICES = st.lists(
 
 
 class ReadPointsTests(SynchronousTestCase):
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(SLICES, st.integers(0, 60), st.integers(0, 60))
     def test_any_slices(self, made: list[tuple[int, int, list[float]]], start: int, length: int) -> None:
         folder = Path(self.mktemp())

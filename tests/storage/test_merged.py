@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -52,6 +52,7 @@ class MergedTests(SynchronousTestCase):
     def test_too_many_points(self) -> None:
         self.assertRaises(ValueError, merged, [series(0, 1, 1.0), series(1 << 40, 60, 1.0)])
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(SERIES)
     def test_each_slot_by_itself(self, made: list[tuple[int, int, list[float]]]) -> None:
         found = [series(start, step, *values) for start, step, values in made]

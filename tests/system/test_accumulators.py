@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,10 @@ write_workers = 2
 [sums.accumulator.writer.indexer]
 driver = "whisper"
 dsn = "{folder}/whisper"
+[sums.accumulator.api]
+listen = "127.0.0.1:{api}"
+base_path = "/graphite/"
+log_file = "{folder}/access.log"
 [bins]
 listen_server = "metrics"
 default_backend = "metrics"
@@ -80,22 +85,23 @@ class AccumulatorTests(SystemTestCase):
         super().setUp()
         self.sink = LineSink()
         self.addCleanup(self.sink.close)
-        self.stats, self.metrics, self.ops = free_ports(3)
+        self.stats, self.metrics, self.ops, self.api = free_ports(4)
         ports = {"stats": self.stats, "metrics": self.metrics, "ops": self.ops, "sink": self.sink.port}
         self.conf = self.folder / "cadent.toml"
         self.conf.write_text(MAIN.format(**ports))
         self.prereg = self.folder / "prereg.toml"
         (self.folder / "whisper").mkdir()
+        (self.folder / "access.log").touch()
 
     def begin(self, flush: str, filters: str = REJECT) -> Process:
         self.write_prereg(flush, filters)
         words: list[str | Path] = [*RUN_TWISTD, "-n", "--pidfile=", "cadent", f"--config={self.conf}"]
         words.append(f"--prereg={self.prereg}")
-        ports = (self.stats, self.metrics, self.ops)
+        ports = (self.stats, self.metrics, self.ops, self.api)
         return self.started(Process("cadent", words, self.folder, ports=ports))
 
     def write_prereg(self, flush: str, filters: str) -> None:
-        self.prereg.write_text(PREREG.format(folder=self.folder, flush=flush, filters=filters))
+        self.prereg.write_text(PREREG.format(folder=self.folder, flush=flush, filters=filters, api=self.api))
 
     def send(self, port: int, data: bytes) -> None:
         with socket.create_connection(("127.0.0.1", port), 10) as connection:
@@ -175,3 +181,26 @@ class AccumulatorTests(SystemTestCase):
         series = store.fetch("c", at - 60, at, at)
         assert series is not None
         self.assertEqual(np.nansum(series.values), 3.5)  # no word of the name asks for the sum: it is the mean
+
+    def test_what_is_written_is_read_over_http(self) -> None:
+        process = self.begin("1s")
+        self.send(self.stats, b"c.count:3|c\nt:10|ms\nt:20|ms\n")
+        base = f"http://127.0.0.1:{self.api}/graphite"
+
+        def asked(path: str) -> Any:
+            return json.loads(get(f"{base}/{path}"))
+
+        def summed(form: str) -> float:
+            series = asked(f"metrics?target=c.count&from=-30s{form}")["series"].get("c.count", [])
+            pairs = series["data"] if isinstance(series, dict) else series
+            return float(sum(value for value, _ in pairs if value is not None))
+
+        for form in ("", "&format=json"):
+            process.until("the sum is shown", lambda form=form: summed(form) == 3.0)
+        self.assertEqual([node["path"] for node in asked("find?query=c.count")], ["c.count"])
+        self.assertEqual(asked("expand?query=c.*"), {"results": ["c.count"]})
+        with self.assertRaises(OSError) as caught:
+            get(f"http://127.0.0.1:{self.api}/")
+        self.assertIn("Nothing here .. try /graphite//find", str(caught.exception))
+        self.assertEqual(process.stop(), 0)
+        self.assertIn('"GET /graphite/expand?query=c.* HTTP/1.1" 200 ', (self.folder / "access.log").read_text())

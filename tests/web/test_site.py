@@ -69,7 +69,7 @@ def make(
     local = LocalOwner(index, lambda name: 1 if name in names else NO_ID, hot, lambda name: SCHEMA, reports, limits)
     clock = Clock()
     context = WebContext(owner or local, MemoryStore(SchemaTable()), now, limits, CrossOrigin(tuple(cors)), **more)
-    return ApiSite(context, max_body, reactor=clock), clock
+    return ApiSite(context, max_body, reactor=clock, cadent_path="/cadent/"), clock
 
 
 class RenderTests(SynchronousTestCase):
