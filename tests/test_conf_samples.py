@@ -39,6 +39,7 @@ class SampleTests(SynchronousTestCase):
             ("quickstart.toml", ""),
             ("istatd.cfg", ""),
             ("cadtwist.toml", ""),
+            ("graphite.toml", ""),
             ("dattss.toml", ""),
         ):
             loaded = _load(name, program)

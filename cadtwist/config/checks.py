@@ -42,6 +42,8 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
     if config.tags.enabled and not config.tags.url.startswith(("http://", "https://")):
         yield ("tags", "url"), f"{config.tags.url!r} begins neither with http:// nor with https://"
     yield from _cluster_faults(config.cluster)
+    if config.storage.read_only and config.cache is not None:
+        yield ("storage", "read_only"), "another process writes: there is nothing to do for [cache]"
     wal = config.wal
     if wal.enabled and wal.max_bytes < 2 * wal.segment_bytes:
         yield ("wal", "max_bytes"), f"{wal.max_bytes} is less than two segments of {wal.segment_bytes}"

@@ -202,7 +202,7 @@ class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     `sparse_create`, `fallocate_create`, `lock_writes`, `fadvise_random` and `max_open_files` concern whisper files.
     The folders of `read_also` are only read.  Every `rescan_s` (0 = never) all folders are looked through for files
-    that others made or removed.
+    that others made or removed.  `read_only`: another process writes all of it.
 
     A write into a ceres node that begins at most `ceres_max_slice_gap` points behind the end of a slice fills the
     gap, any other begins a new slice.  What is known of nodes, and of their slices, is kept in mind (`latest` and
@@ -220,6 +220,7 @@ class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_open_files: int = 20_000
     rescan_s: float = 3600.0
     read_also: tuple[str, ...] = ()
+    read_only: bool = False
     ceres_max_slice_gap: int = 80
     ceres_node_caching: Literal["all", "none"] = "all"
     ceres_slice_caching: Literal["latest", "all", "none"] = "latest"

@@ -55,7 +55,7 @@ def load_native(text: str, path: str, read: Read, problems: Problems, instance: 
         return Config()
     for where, fault in faults(config):
         decoder.error(where, fault)
-    if not {"cache", "relays", "istat", "dattss"} & tree.keys():
+    if not {"cache", "relays", "istat", "dattss"} & tree.keys() and not config.storage.read_only:
         text = "there is neither [cache] nor [[relays]] nor [istat]: datapoints are received and kept nowhere"
         problems.warning(path, 0, "cache", text)
     return _Files(path, decoder, read, problems).added(config, files)

@@ -106,6 +106,7 @@ OPTIONS: tuple[Option, ...] = (
         reloadable=True,
     ),
     Option("storage.read_also", "more folders of whisper files or ceres nodes, which are only read"),
+    Option("storage.read_only", "another process writes all folders; this one has no [cache] and only answers"),
     Option(
         "storage.ceres_max_slice_gap",
         "missing points that a write fills up; behind more of them a new slice begins",

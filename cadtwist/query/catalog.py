@@ -21,12 +21,17 @@ Change = tuple[str, object]
 
 _MOST_PATHS = 100_000
 _LONGEST_NAME = 4096
+_CHANGES = ("add", "remove", "new event")
 
 
 class Catalog:
-    """Tags and events; `changed(kind, what)` is told of each Change.  Reactor thread."""
+    """Tags and events; `changed(kind, what)` is told of each Change.  Reactor thread.
 
-    def __init__(self, changed: Callable[[str, object], None] | None = None) -> None:
+    One that is `read_only` refuses to be told anything by those who ask.
+    """
+
+    def __init__(self, changed: Callable[[str, object], None] | None = None, read_only: bool = False) -> None:
+        self._read_only = read_only
         self.tags = TagIndex()
         self.events = EventLog()
         self._changed = changed or _nobody
@@ -53,7 +58,13 @@ class Catalog:
         asked = self._questions.get(question)
         if asked is None:
             raise QueryError(f"Nothing is known of {question}")
+        if self._read_only and question in _CHANGES:
+            raise QueryError("This API only reads: nothing can be posted here")
         return asked(*arguments)
+
+    def take(self, other: Catalog) -> None:
+        """Know what another one knows, and nothing else; the other one is given up."""
+        self.tags, self.events, self._questions = other.tags, other.events, other._questions
 
     def met(self, name: str) -> None:
         """Take a series that datapoints came for; a name that cannot be read is left out."""

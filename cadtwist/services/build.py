@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from cadtwist.services.dattss import DattssGraph
     from cadtwist.services.istat import IstatDaemon
     from cadtwist.services.ops import RelayOps
+    from cadtwist.services.readgraph import ReadGraph
 
 __all__ = ["Daemon"]
 
@@ -89,7 +90,7 @@ class Daemon:
         served: bool = False,
         orphans: TextSequence[str] = (),
     ) -> None:
-        if not (config.cache or config.relays or config.istat or config.dattss):
+        if not (config.cache or config.relays or config.istat or config.dattss or config.storage.read_only):
             text = "there is neither a cache nor a relay nor a counter daemon in this configuration"
             raise ConfigError([f"{config.program}: {text}"])
         self.reactor = reactor
@@ -120,12 +121,17 @@ class Daemon:
         self.spaces = {kind: Space(kind, config.names.max_bytes, telemetry) for kind in spaces_of(config)}
         self.space = self.spaces[GRAPHITE]
         self.kept: CacheGraph | None = None
+        self.read: ReadGraph | None = None
         self.relayed: RelayGraph | None = None
         self.istat: IstatDaemon | None = None
         if config.cache is not None:
             from cadtwist.services.cachegraph import CacheGraph  # noqa: PLC0415 (only where there is a cache)
 
             self.kept = CacheGraph(self.reactor, config, telemetry, self.gate, self.turn, self.space, self.reports)
+        elif config.storage.read_only:
+            from cadtwist.services.readgraph import ReadGraph  # noqa: PLC0415 (only where nothing is written)
+
+            self.read = ReadGraph(self.reactor, config, telemetry, self.reports)
         if config.istat is not None:
             self._count(config.istat)
         if config.relays:
@@ -238,6 +244,7 @@ class Daemon:
             *([] if self.kept is None else self.kept.before_doors()),
             *self._reading_services(),
             *([] if self.kept is None else self.kept.working()),
+            *([] if self.read is None else self.read.services()),
             self.writing,
             self.api_service,
             *([] if self.relayed is None else self.relayed.services()),
@@ -280,7 +287,7 @@ class Daemon:
 
     def _reading_services(self) -> list[IService]:
         """Return what answers HTTP: web processes behind TCP listeners, this process behind all others."""
-        config, kept = self.config, self.kept
+        config, kept = self.config, self.kept or self.read
         doors = config.listeners_of("http")
         if not doors:
             return self._ops_services()
@@ -390,6 +397,8 @@ class Daemon:
         old, self.config = self.config, new
         if self.kept is not None:
             self.kept.change(new)
+        if self.read is not None:
+            self.read.change(old, new)
         if self.relayed is not None:
             self.relayed.change(new)
         if self.istat is not None and new.istat is not None:
@@ -502,7 +511,8 @@ class Daemon:
 
     def ready_waits(self) -> list[str]:
         """Return what is still waited for."""
-        return [wait for graph in self.graphs for wait in graph.ready_waits()]
+        waits = [] if self.read is None else self.read.ready_waits()
+        return waits + [wait for graph in self.graphs for wait in graph.ready_waits()]
 
     def status(self) -> dict[str, object]:
         """Return the state of the process as plain values."""
@@ -519,6 +529,7 @@ class Daemon:
             "names": sum(len(space.table) for space in self.spaces.values()),
             "received": int(received_points(self.telemetry)),
             **({} if self.kept is None else self.kept.status()),
+            **({} if self.read is None else self.read.status()),
             **({} if self.relayed is None else self.relayed.status()),
             **({} if self.istat is None else self.istat.status()),
             "unbalanced": {

@@ -32,7 +32,7 @@ from cadtwist.model.writejob import Statuses, WriteJob
 from cadtwist.net.tagdb import TagPoster, post_with_treq
 from cadtwist.query.catalog import Catalog
 from cadtwist.query.index import MetricIndex
-from cadtwist.query.owner import LocalOwner, SchemaInfo
+from cadtwist.query.owner import LocalOwner
 from cadtwist.services.catalog import CatalogKeeper
 from cadtwist.services.counterseries import JoinedOwner
 from cadtwist.services.descriptors import file_limit, files_to_keep
@@ -42,21 +42,20 @@ from cadtwist.services.sequence import Step
 from cadtwist.services.sharedcount import SharedCount
 from cadtwist.services.slices import OneByOne
 from cadtwist.services.space import Space
-from cadtwist.services.stores import stored_roots, with_others, writing_store
+from cadtwist.services.stores import KeptAs, stored_roots, with_others, writing_store
 from cadtwist.services.syncer import Syncer
 from cadtwist.services.turn import Turn
 from cadtwist.services.webworker import query_limits
 from cadtwist.services.writer import WriterService
 from cadtwist.services.written import AfterWrite
 from cadtwist.stages.numbers import NameNumbers
-from cadtwist.storage.catalogfile import CatalogFile
+from cadtwist.storage.catalogfile import CATALOG_FILE, CatalogFile
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.telemetry import Telemetry
 
 __all__ = ["CacheGraph", "cache_limits", "writer_rates"]
 
 _NAMED = 100
-CATALOG_FILE = ".catalog.sqlite"
 CATALOG_SYNC_S = 1.0
 
 
@@ -108,7 +107,8 @@ class CacheGraph:
         self._build_store()
         self._build_cache(gate, turn)
         self.owner: Any = LocalOwner(
-            self.index, self.table.lookup, self.points.peek_many, self._schema_info, reports, query_limits(config.web),
+            self.index, self.table.lookup, self.points.peek_many,
+            KeptAs(self.schemas, config.storage.kind == "ceres"), reports, query_limits(config.web),
             OneByOne(self.reactor), self.catalog, self._count_for_cluster,
         )  # fmt: skip
         self._build_services()
@@ -131,7 +131,6 @@ class CacheGraph:
         storage = self.config.storage
         files = self.telemetry.account("files")
         self.schemas = SchemaTable(self.config.schemas, self.config.aggregation)
-        self._schema_infos: list[SchemaInfo] = []
         lanes = self.config.writer.threads
         most = max(lanes, self._files_to_keep()) if storage.kind == "whisper" else 1
         self.store = writing_store(storage, self.schemas, lanes, most)
@@ -287,15 +286,6 @@ class CacheGraph:
 
     def _count_for_cluster(self, what: str, amount: int) -> None:
         self.telemetry.account("cluster").count(what, amount)
-
-    def _schema_info(self, name: str) -> SchemaInfo:
-        number = self.schemas.decide(name)
-        from_start = self.config.storage.kind == "ceres"
-        while len(self._schema_infos) <= number:
-            schema = self.schemas.schema(len(self._schema_infos))
-            archives = tuple((one.step, one.points) for one in schema.archives)
-            self._schema_infos.append(SchemaInfo(archives, schema.method, schema.xff, from_start))
-        return self._schema_infos[number]
 
     def ready_waits(self) -> list[str]:
         """Return what is still waited for."""

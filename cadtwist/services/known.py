@@ -21,7 +21,7 @@ from cadtwist.query.index import HAS_FILE, HOT, MetricIndex
 if TYPE_CHECKING:
     from cadtwist.kernels.active import table as tables
 
-__all__ = ["KnownNames", "ScannedNames"]
+__all__ = ["KnownNames", "ScannedNames", "add_names"]
 
 _SLICE = 8192
 Holds = Callable[[Ids], npt.NDArray[np.bool_]]
@@ -50,7 +50,7 @@ class KnownNames:
         """Metrics of which the first datapoints have come."""
         blob, offsets = self._table.blob(ids)
         for index in self._indexes():
-            _add(index, blob, offsets, HOT)
+            add_names(index, blob, offsets, HOT)
         if self._told is not None:
             self._told(blob, offsets)
 
@@ -62,7 +62,7 @@ class KnownNames:
 
     def on_disk(self, blob: bytes, offsets: npt.NDArray[np.uint32]) -> None:
         """Metrics whose files were found."""
-        _add(self._indexes()[-1], blob, offsets, HAS_FILE)
+        add_names(self._indexes()[-1], blob, offsets, HAS_FILE)
 
     def begin_renewal(self) -> None:
         """Begin a second index: what `on_disk` gets from now on goes there only."""
@@ -82,7 +82,7 @@ class KnownNames:
             held = holds(ids)
             if self._fresh is not None and held.any():
                 blob, offsets = self._table.blob(ids[held])
-                _add(self._fresh, blob, offsets, HOT)
+                add_names(self._fresh, blob, offsets, HOT)
             unmeet(ids[~held])
             yield
         if self._fresh is not None:
@@ -108,7 +108,8 @@ class KnownNames:
                     index.remove(name, HOT)
 
 
-def _add(index: MetricIndex, blob: bytes, offsets: npt.NDArray[np.uint32], flags: int) -> None:
+def add_names(index: MetricIndex, blob: bytes, offsets: npt.NDArray[np.uint32], flags: int) -> None:
+    """Add the names `blob[offsets[i]:offsets[i+1]]` to an index."""
     if b";" not in blob:
         index.names.add_many(blob, offsets, flags)
         return

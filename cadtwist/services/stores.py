@@ -6,6 +6,7 @@ from typing import Any
 
 from cadtwist.config.model import StorageConfig
 from cadtwist.interfaces import IStore
+from cadtwist.query.owner import SchemaInfo
 from cadtwist.services.descriptors import file_limit
 from cadtwist.storage.ceres import CeresOptions, CeresStore, is_ceres_tree
 from cadtwist.storage.memory import MemoryStore
@@ -64,6 +65,24 @@ def with_others(storage: StorageConfig, written: Any, max_read_files: int = 0) -
             others.append(WhisperStore(root, SchemaTable(), options))
     store: IStore = MergedStore(written, *others) if others else written
     return store
+
+
+class KeptAs:
+    """Tells how a metric is kept, by the schema of its name; `from_start` as in SchemaInfo."""
+
+    def __init__(self, schemas: SchemaTable, from_start: bool) -> None:
+        self._schemas = schemas
+        self._from_start = from_start
+        self._known: list[SchemaInfo] = []
+
+    def __call__(self, name: str) -> SchemaInfo:
+        """Return it."""
+        number = self._schemas.decide(name)
+        while len(self._known) <= number:
+            schema = self._schemas.schema(len(self._known))
+            archives = tuple((one.step, one.points) for one in schema.archives)
+            self._known.append(SchemaInfo(archives, schema.method, schema.xff, self._from_start))
+        return self._known[number]
 
 
 def stored_roots(storage: StorageConfig) -> tuple[str, ...]:

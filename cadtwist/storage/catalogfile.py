@@ -12,10 +12,14 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from cadtwist.errors import StorageError
 
-__all__ = ["CatalogFile", "EventRow"]
+__all__ = ["CATALOG_FILE", "CatalogFile", "EventRow"]
+
+CATALOG_FILE = ".catalog.sqlite"
+"""Its name, in the folder of the files whose series it has."""
 
 EventRow = tuple[int, int, str, tuple[str, ...], str]
 """(when, number, what, tags, data)."""
@@ -32,11 +36,13 @@ _ROWS = 1000
 class CatalogFile:
     """The file at `path`, made when there is something to write.
 
-    `lost` counts changes that found no room in memory while the disk failed.
+    `lost` counts changes that found no room in memory while the disk failed.  One that is `read_only` belongs to
+    another process: it is opened as such, and must not be written.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, read_only: bool = False) -> None:
         self._path = path
+        self._read_only = read_only
         self._lock = threading.Lock()
         self._series: dict[str, bool] = {}
         self._events: list[EventRow] = []
@@ -69,6 +75,14 @@ class CatalogFile:
         """Tell whether there is a file to read."""
         return os.path.exists(self._path)
 
+    def state(self) -> tuple[int, int]:
+        """Return what changes when the file does; zeros where there is none."""
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return 0, 0
+        return found.st_mtime_ns, found.st_size
+
     def names(self) -> Iterator[list[str]]:
         """Yield the names of all series, some at a time; StorageError for a file that cannot be read."""
         for rows in self._read("SELECT name FROM series"):
@@ -94,6 +108,8 @@ class CatalogFile:
             raise StorageError(f"{self._path}: {error}") from error
 
     def _opened(self) -> sqlite3.Connection:
+        if self._read_only:
+            return sqlite3.connect(f"file:{quote(os.path.abspath(self._path))}?mode=ro", timeout=1.0, uri=True)
         database = sqlite3.connect(self._path, timeout=1.0)
         try:
             database.execute("PRAGMA synchronous=NORMAL")

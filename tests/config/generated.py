@@ -43,7 +43,7 @@ from cadtwist.config.relaymodel import (
     SpoolConfig,
 )
 from cadtwist.model.aggregationrules import AGGREGATE_METHODS
-from cadtwist.model.consolidation import METHODS
+from cadtwist.model.consolidation import CERES_METHODS, METHODS
 from cadtwist.model.retention import checked_archives
 from cadtwist.model.statretention import DEFAULT_RETENTION
 
@@ -300,6 +300,11 @@ def configs(draw: st.DrawFn) -> Config:
         config = replace(config, istat=_usable_counters(config.istat))
     servers = draw(st.lists(st.sampled_from(["h:1", "http://[::1]/x?format=pickle&noTags=1", "h?local=0"]), max_size=3))
     config = replace(config, cluster=replace(config.cluster, servers=tuple(servers), forward_headers=("X-A",)))
+    if config.cache is not None:
+        config = replace(config, storage=replace(config.storage, read_only=False))
+    if config.storage.kind == "ceres":
+        usable = tuple(rule for rule in config.aggregation if rule.method in (None, *CERES_METHODS))
+        config = replace(config, aggregation=usable)
     if config.cache is not None or config.istat is not None:
         config = replace(config, processes=replace(config.processes, workers=1))
     destinations = draw(_destinations())

@@ -29,7 +29,7 @@ class TableTests(SynchronousTestCase):
     def test_the_model_is_in_reach_of_carbon_conf(self) -> None:
         targets = {row.target for row in CARBON_OPTIONS.values()}
         own = {"program", "instance", "schemas", "aggregation", "storage.kind", "stages.normalise_tags"}
-        own |= {"writer.low_fruit_rate"}
+        own |= {"writer.low_fruit_rate", "storage.read_only"}
         effects = {"stages.blacklist", "stages.whitelist", "wal.directory", "log.directory"}
         others = {row.path for row in (*RELAY_OPTIONS, *ISTAT_OPTIONS, *DATTSS_OPTIONS)}
         others |= {"stages.rewrite", "stages.post_rewrite", "writer.low_fruit_rate"}

@@ -28,6 +28,8 @@ _GOOD = {
     "c.toml": '[default]\n[a]\nmsg_type = "statsd"\n[[a.servers]]\nservers = ["tcp://h:1"]\n',
     "p.js": "{nodes: [{host: 'h', port: 1, adminport: 2}]}",
     "n.toml": "[cache]\n",
+    "reader.toml": '[storage]\nread_only = true\n[[listeners]]\nprotocol = "http"\nport = 80\n',
+    "memory.toml": '[cache]\n[storage]\nkind = "memory"\n[[listeners]]\nprotocol = "http"\nport = 80\n',
     "i.cfg": "--store /nowhere\n--user 0\n",
     "mine": "[all]\ndefault = true\ndestinations = h:1\n",
     "pre.toml": '[x]\nlisten_server = "a"\ndefault_backend = "a"\n[[x.map]]\nprefix = "p"\n',
@@ -82,6 +84,32 @@ class RowTests(SynchronousTestCase):
                 exit_ = self.assertRaises(SystemExit, self.service, name, f"--config={self.path('bad')}")
             self.assertEqual(exit_.code, status, name)
             self.assertIn(self.path("bad"), err.getvalue())
+
+    def test_the_reader_takes_what_concerns_reading(self) -> None:
+        """From carbon.conf and from TOML; without a port nobody could ask."""
+        conf = f"--config={self.path('carbon.conf')}"
+        config = self.service("graphite", conf, "--port=8080", "--interface=::1").loaded.config
+        (door,) = config.listeners
+        self.assertEqual((door.protocol, door.interface, door.port), ("http", "::1", 8080))
+        self.assertEqual((config.cache, config.relays, config.self_metrics.interval_s), (None, (), 0.0))
+        self.assertEqual((config.storage.root, config.storage.read_only), ("/nowhere/whisper", True))
+        self.assertEqual((config.program, config.log.directory), ("graphite", "/nowhere/log/carbon-cache/graphite-a"))
+        config = self.service("graphite", conf, "--port=1", "--logdir=/logs").loaded.config
+        self.assertEqual(config.log.directory, "/logs/graphite-a")
+        config = self.service("graphite", f"--config={self.path('reader.toml')}").loaded.config
+        self.assertEqual((config.listeners[0].port, config.log.directory), (80, ""))
+        for arguments, text in (
+            ((conf,), "there is no listener for HTTP"),
+            ((f"--config={self.path('memory.toml')}",), "nothing that another process could read"),
+            ((f"--config={self.path('bad')}",), self.path("bad")),
+        ):
+            err = io.StringIO()
+            with contextlib.redirect_stderr(err):
+                exit_ = self.assertRaises(SystemExit, self.service, "graphite", *arguments)
+            self.assertEqual(exit_.code, 2)
+            self.assertIn(text, err.getvalue())
+        for argument in ("--port=x", "--port=0", "--port=65536", "--interface=::1"):
+            self.assertRaises(UsageError, self.service, "graphite", conf, argument)
 
     def test_files_of_the_command_line(self) -> None:
         conf = f"--config={self.path('rules.conf')}"

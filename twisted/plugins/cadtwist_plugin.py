@@ -16,6 +16,13 @@ carbon_cache = ServiceMaker(
     "carbon-cache",
 )
 
+graphite = ServiceMaker(
+    "cadtwist graphite",
+    "cadtwist.services.graphitetap",
+    "Answer Graphite's HTTP API over existing files, without writing; reads carbon.conf or TOML.",
+    "graphite",
+)
+
 cadtwist = ServiceMaker(
     "cadtwist",
     "cadtwist.services.nativetap",

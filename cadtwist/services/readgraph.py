@@ -1,0 +1,210 @@
+"""Readers of trees that others write: names from a scan of the files, tags and events from the catalog beside them.
+
+Nothing is written, and nothing is held in memory but names.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import Cooperator
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from cadtwist.config.model import Config
+from cadtwist.errors import StorageError
+from cadtwist.model.batch import NO_ID, Ids
+from cadtwist.query.catalog import Catalog
+from cadtwist.query.events import Event
+from cadtwist.query.index import HAS_FILE, MetricIndex
+from cadtwist.query.owner import Floats, LocalOwner
+from cadtwist.services.known import add_names
+from cadtwist.services.scan import FileScan
+from cadtwist.services.sharedcount import SharedCount
+from cadtwist.services.slices import OneByOne
+from cadtwist.services.stores import KeptAs, reading_store, stored_roots
+from cadtwist.services.webworker import query_limits
+from cadtwist.storage.catalogfile import CATALOG_FILE, CatalogFile, EventRow
+from cadtwist.storage.schemas import SchemaTable
+from cadtwist.telemetry import Account, Telemetry
+
+__all__ = ["CatalogReader", "ReadGraph", "TreeNames"]
+
+LOOK_S = 10.0
+_SLICE = 200
+Kept = tuple[list[list[str]], list[list[EventRow]]]
+
+
+class ReadGraph:
+    """What answers readers of trees that others write.  Reactor thread."""
+
+    def __init__(
+        self, reactor: Any, config: Config, telemetry: Telemetry, reports: dict[str, Callable[[], object]]
+    ) -> None:
+        storage = config.storage
+        self._schemas = SchemaTable(config.schemas, config.aggregation)
+        self._telemetry = telemetry
+        self._hash_tagged, self._max_bytes = storage.hash_tagged_names, config.names.max_bytes
+        self.index = self._empty_index()
+        self.names_changed = SharedCount()
+        self.index.names.changes = self.names_changed.number
+        self.read_store = reading_store(storage)
+        self.catalog = Catalog(read_only=True)
+        files = [CatalogFile(os.path.join(root, CATALOG_FILE), read_only=True) for root in stored_roots(storage)]
+        self._reader = CatalogReader(reactor, self.catalog, files, telemetry.account("catalog"))
+        names = TreeNames(self.index, self._empty_index)
+        self.scan = FileScan(reactor, stored_roots(storage), names, storage.rescan_s)
+        telemetry.account("files").gauge("index_names", lambda: len(self.index))
+        self.owner = LocalOwner(
+            self.index, _no_id, _no_points, KeptAs(self._schemas, storage.kind == "ceres"), reports,
+            query_limits(config.web), OneByOne(reactor), self.catalog, self._count_for_cluster,
+        )  # fmt: skip
+
+    def _empty_index(self) -> MetricIndex:
+        return MetricIndex(secrets.randbits(64), self._hash_tagged, self._max_bytes)
+
+    def _count_for_cluster(self, what: str, amount: int) -> None:
+        self._telemetry.account("cluster").count(what, amount)
+
+    def services(self) -> list[IService]:
+        """Return what looks at the files."""
+        return [self._reader, self.scan]
+
+    def change(self, old: Config, new: Config) -> None:
+        """Take what a reloaded configuration says."""
+        self.scan.rescan_s = new.storage.rescan_s
+        if (new.schemas, new.aggregation) != (old.schemas, old.aggregation):
+            self._schemas.reload(new.schemas, new.aggregation)
+
+    def ready_waits(self) -> list[str]:
+        """Return what is still waited for."""
+        return [] if self.scan.done else ["existing files are being listed"]
+
+    def status(self) -> dict[str, object]:
+        """Return the state as plain values."""
+        return {"index_names": len(self.index)}
+
+
+def _no_id(_: bytes) -> int:
+    return NO_ID
+
+
+def _no_points(ids: Ids) -> tuple[Ids, Floats, Floats]:
+    return np.zeros(len(ids) + 1, np.uint32), np.zeros(0), np.zeros(0)
+
+
+class TreeNames:
+    """What a `FileScan` tells of its finds: the names of the first scan at once, those of a later one together."""
+
+    def __init__(self, index: MetricIndex, make_index: Callable[[], MetricIndex]) -> None:
+        self._index = index
+        self._make_index = make_index
+        self._fresh: MetricIndex | None = None
+
+    def on_disk(self, blob: bytes, offsets: npt.NDArray[np.uint32]) -> None:
+        """Take names of metrics that have files."""
+        add_names(self._index if self._fresh is None else self._fresh, blob, offsets, HAS_FILE)
+
+    def begin_scan(self) -> None:
+        """A scan that is not the first one begins."""
+        self._fresh = self._make_index()
+
+    def end_scan(self, whole: bool) -> None:
+        """It ended: what it found counts if it saw everything."""
+        fresh, self._fresh = self._fresh, None
+        if whole and fresh is not None:
+            self._index.take_over(fresh)
+
+
+class CatalogReader(Service):
+    """Knows the tags and events that catalogs' files hold; a file that has changed is read again.
+
+    `read(work)` runs the reading elsewhere and returns a Deferred.  A file that cannot be read changes nothing.
+    """
+
+    name = "catalog"
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        catalog: Catalog,
+        files: Sequence[CatalogFile],
+        account: Account,
+        read: Callable[[Callable[[], Kept]], Deferred[Kept]] = deferToThread,
+    ) -> None:
+        self._reactor = reactor
+        self._catalog = catalog
+        self._files = files
+        self._read = read
+        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+        self._state: tuple[object, ...] = ()
+        self._call: IDelayedCall | None = None
+        account.gauge("tagged_series", lambda: len(catalog.tags))
+        account.gauge("events", lambda: len(catalog.events))
+
+    def startService(self) -> None:
+        """Read the files, and look at them from time to time."""
+        super().startService()
+        self._look()
+
+    def stopService(self) -> None:
+        """Look no more."""
+        super().stopService()
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _look(self) -> None:
+        self._call = None
+        state = tuple(file.state() for file in self._files)
+        if state == self._state:
+            self._wait()
+            return
+        reading = self._read(self._kept)
+        reading.addCallback(self._take)
+        reading.addCallbacks(lambda _: setattr(self, "_state", state), self._unreadable)
+        reading.addCallback(lambda _: self._wait())
+
+    def _wait(self) -> None:
+        if self.running:
+            self._call = self._reactor.callLater(LOOK_S, self._look)
+
+    def _kept(self) -> Kept:
+        """In another thread."""
+        return (
+            [names for file in self._files for names in file.names()],
+            [events for file in self._files for events in file.events()],
+        )
+
+    def _take(self, kept: Kept) -> Deferred[Any]:
+        fresh = Catalog(read_only=True)
+        taking = self._cooperator.cooperate(_taking(fresh, kept)).whenDone()
+        return taking.addCallback(lambda _: self._catalog.take(fresh))
+
+    def _unreadable(self, failure: Failure) -> None:
+        if failure.check(StorageError):
+            self._log.error("The catalog cannot be read: {why}", why=failure.getErrorMessage())
+        else:
+            self._log.failure("Reading the catalog", failure)
+
+
+def _taking(catalog: Catalog, kept: Kept) -> Iterator[None]:
+    names, events = kept
+    for rows in events:
+        for row in rows:
+            catalog.events.restore(Event(*row))
+        yield
+    for some in names:
+        for low in range(0, len(some), _SLICE):
+            catalog.restore(some[low : low + _SLICE])
+            yield
