@@ -7,14 +7,18 @@ import shutil
 import struct
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = [
     "LEAVES",
     "STEP_S",
+    "Asked",
     "Sent",
+    "ask",
     "blast",
+    "fill_files",
     "floor",
     "make_files",
     "metric",
@@ -61,7 +65,7 @@ def tool(name: str) -> Path:
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
             raise SystemExit("the benchmarks need a C compiler for their load generator")
-        subprocess.run([compiler, "-O2", "-o", str(program), str(source), "-lm"], check=True)
+        subprocess.run([compiler, "-O2", "-pthread", "-o", str(program), str(source), "-lm"], check=True)
     return program
 
 
@@ -80,6 +84,26 @@ def blast(port: int, **options: object) -> Sent:
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=900)
     said = json.loads(done.stdout)
     return Sent(said["lines"], said["bytes"], said["t_start"], said["t_sent"], said["t_drained"], said["cpu"])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `ask` says: answers, how many of them were no 200 (or broke), and how long they took."""
+
+    answers: int
+    per_s: float
+    bad: int
+    p50_ms: float
+    p99_ms: float
+
+
+def ask(port: int, paths: Sequence[str], clients: int, seconds: float) -> Asked:
+    """Ask 127.0.0.1:`port` for the paths in turn, each of `clients` one question at a time."""
+    command = [str(tool("ask")), str(port), str(clients), str(seconds)]
+    done = subprocess.run(command, input="\n".join(paths), stdout=subprocess.PIPE, text=True, check=True, timeout=900)
+    said = json.loads(done.stdout)
+    bad = said["refused"] + said["broken"]
+    return Asked(said["answers"], said["per_s"], bad, said["p50_ms"], said["p99_ms"])
 
 
 def floor(what: str, folder: Path, count: int) -> float:
@@ -130,6 +154,23 @@ def wait_for_files(root: Path, names: int, ts0: int, rounds: range, seconds: flo
                 return moment, 0
         time.sleep(0.2)
     return time.monotonic(), sum(missing_points(root, n, ts0, rounds) for n in range(names))
+
+
+def fill_files(root: Path, names: int, now: int, points: int = 1440) -> None:
+    """Make whisper files of one archive (60 s per point), full up to `now`, for blast's first `names` metrics."""
+    head = struct.pack(">LLfL", 1, STEP_S * points, 0.5, 1) + struct.pack(">LLL", 28, STEP_S, points)
+    first = now // STEP_S * STEP_S - (points - 1) * STEP_S
+    bodies = []
+    for kind in range(8):
+        flat = [part for k in range(points) for part in (first + k * STEP_S, value(kind, k))]
+        bodies.append(head + struct.pack(">" + "Ld" * points, *flat))
+    made: set[Path] = set()
+    for number in range(names):
+        path = root / (metric(number).replace(".", "/") + ".wsp")
+        if path.parent not in made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.add(path.parent)
+        path.write_bytes(bodies[number % len(bodies)])
 
 
 def make_files(root: Path, names: int, points: int = 1440) -> None:

@@ -20,6 +20,8 @@ from benchmarks.files import descriptors, startup
 from benchmarks.floods import churn, random_names
 from benchmarks.journal import bound, replay
 from benchmarks.memory import memory, site
+from benchmarks.query import chain, million, query
+from benchmarks.queryload import ingest
 from benchmarks.relay import relay
 from benchmarks.reloading import relay_reload
 from benchmarks.report import Row, as_json, as_table
@@ -44,6 +46,10 @@ GROUPS: dict[str, Group] = {
     "site": site,
     "relay": relay,
     "relay-reload": relay_reload,
+    "query": query,
+    "query-chain": chain,
+    "query-million": million,
+    "query-ingest": ingest,
     "settings": settings,
     "statsd": statsd,
 }

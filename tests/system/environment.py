@@ -1,12 +1,12 @@
-"""The neighbours of the system tests and benchmarks: Python's, npm's statsd, carbon-c-relay, Redis, and go-carbon.
+"""The neighbours of the system tests and benchmarks: Python's, npm's statsd, carbon-c-relay, Redis, and those of Go.
 
 Run as a script it builds what is missing and says where it is::
 
     python tests/system/environment.py [carbon] [graphite-web] [graphite-api] [statsd] [carbon-c-relay] ...
 
-carbon-c-relay and Redis are Debian's, installed where this is done by root; go-carbon is for benchmarks only.  Each
-other neighbour lives in an environment of its own under `.venv-neighbours/` in the checkout (or the folder named in
-CADTWIST_NEIGHBOURS) and is reused when it is there.  carbon 1.1.10 and Django 3.0 do not start on Python 3.12 and
+carbon-c-relay and Redis are Debian's, installed where this is done by root; go-carbon and carbonapi are for benchmarks
+only.  Each other neighbour lives in an environment of its own under `.venv-neighbours/` in the checkout (or the folder
+named in CADTWIST_NEIGHBOURS) and is reused when it is there.  carbon 1.1.10 and Django 3.0 do not start on Python 3.12 and
 later, so that an older interpreter is looked for (CADTWIST_NEIGHBOUR_PYTHON names one).  Standard library only.
 """
 
@@ -37,7 +37,12 @@ NODE_NEIGHBOURS: dict[str, tuple[str, ...]] = {"statsd": ("statsd@0.9.0",), "dat
 PACKAGES = ("carbon-c-relay", "redis-server")
 """Debian's packages, each with a program of its name."""
 
-GO_CARBON = ("github.com/go-graphite/go-carbon", "v0.19.1")
+GO = {
+    "go-carbon": ("github.com/go-graphite/go-carbon", "v0.19.1", ""),
+    "carbonapi": ("github.com/go-graphite/carbonapi", "v0.16.1", "/cmd/carbonapi"),
+}
+"""Module, version and package (below the module) of those that Go builds."""
+
 PYTHONS = ("python3.11", "python3.10", "python3.9", "python3.8")
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,8 +69,8 @@ def build(neighbour: str) -> Path:
     """Build `neighbour` unless it is there as wanted; return its folder.  Missing says what is wrong."""
     if neighbour in PACKAGES:
         return _package(neighbour)
-    packages = {**NEIGHBOURS, **NODE_NEIGHBOURS, "go-carbon": GO_CARBON}[neighbour]
-    wanted = " ".join(packages)
+    packages = {**NEIGHBOURS, **NODE_NEIGHBOURS, **GO}[neighbour]
+    wanted = " ".join(packages).strip()
     target = folder() / neighbour
     mark = target / "built-from.txt"
     if mark.exists() and mark.read_text() == wanted:
@@ -73,8 +78,8 @@ def build(neighbour: str) -> Path:
     folder().mkdir(parents=True, exist_ok=True)
     (folder() / ".gitignore").write_text("*\n")
     shutil.rmtree(target, ignore_errors=True)
-    if neighbour == "go-carbon":
-        _build_go_carbon(target)
+    if neighbour in GO:
+        _build_go(neighbour, target)
     elif neighbour in NODE_NEIGHBOURS:
         _build_node(target, packages)
     else:
@@ -144,15 +149,15 @@ def _build_node(target: Path, wanted: tuple[str, ...]) -> None:
     _run("npm", "install", *quiet, "--prefix", target, *wanted)
 
 
-def _build_go_carbon(target: Path) -> None:
+def _build_go(name: str, target: Path) -> None:
     go = shutil.which("go")
     if go is None:
-        raise Missing("go-carbon needs Go")
-    module, version = GO_CARBON
+        raise Missing(f"{name} needs Go")
+    module, version, package = GO[name]
     (target / "bin").mkdir(parents=True)
     (target / "go.mod").write_text(f"module neighbour\n\ngo 1.22\n\nrequire {module} {version}\n")
-    (target / "tools.go").write_text(f'//go:build tools\n\npackage neighbour\n\nimport _ "{module}"\n')
-    _run(go, "build", "-mod=mod", "-o", target / "bin" / "go-carbon", module, cwd=target)
+    (target / "tools.go").write_text(f'//go:build tools\n\npackage neighbour\n\nimport _ "{module}{package}"\n')
+    _run(go, "build", "-mod=mod", "-o", target / "bin" / name, module + package, cwd=target)
 
 
 def main() -> int:

@@ -1,0 +1,159 @@
+"""Eight clients ask while datapoints come in: what that costs the receiving process, and whether a point is lost."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from benchmarks.bench import Bench, say
+from benchmarks.load import LEAVES, Asked, Sent, ask, blast, metric
+from benchmarks.report import Row
+from tests.system.cadtwistd import get
+from tests.system.process import Process, free_ports
+
+__all__ = ["ingest"]
+
+NAMES = 100_000
+RATE = 300_000.0
+CLIENTS = 8
+MORE_CPU = 1.3
+LONGEST_MS = 50.0
+
+_CONF = """[[listeners]]
+protocol = "line"
+interface = "127.0.0.1"
+port = {line}
+
+[[listeners]]
+protocol = "http"
+interface = "127.0.0.1"
+port = {http}
+
+[cache]
+max_bytes = 8000000000
+
+[wal]
+directory = "{folder}/wal"
+
+[storage]
+root = "{folder}/whisper"
+
+[[schemas]]
+name = "all"
+pattern = ""
+retentions = "60s:1d"
+
+[self_metrics]
+interval_s = 0
+"""
+
+
+class _Measured(Process):
+    """A cache whose reactor's turns are measured."""
+
+    def __init__(self, folder: Path) -> None:
+        self.line, self.http = free_ports(2)
+        folder.mkdir(parents=True)
+        conf = folder / "cache.toml"
+        conf.write_text(_CONF.format(line=self.line, http=self.http, folder=folder))
+        command = [sys.executable, str(Path(__file__).with_name("turns.py")), str(conf)]
+        super().__init__("cache", command, folder, ports=(self.line, self.http))
+
+    def tell(self) -> dict[str, float]:
+        """Return what was found of turns since the last call."""
+
+        def told() -> list[dict[str, float]]:
+            lines = self.log.read_text("utf-8", "replace").splitlines()
+            return [json.loads(line) for line in lines if line.startswith('{"turns"')]
+
+        known = len(told())
+        self.signal(signal.SIGUSR1)
+        self.until("it tells", lambda: len(told()) > known)
+        return told()[-1]
+
+    def received(self) -> int:
+        """Return how many datapoints the cache has taken."""
+        accounts = json.loads(get(f"http://127.0.0.1:{self.http}/ledger"))["accounts"]
+        return next(int(account["received"]) for account in accounts if account["name"] == "cache")
+
+    def own_cpu_s(self) -> float:
+        """Return the CPU seconds of the receiving process, its writer threads included, without web processes."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / 100
+
+
+def ingest(bench: Bench) -> Iterator[Row]:
+    """The same load alone and with eight clients, in turn; files are written meanwhile."""
+    names = bench.scaled(NAMES)
+    with bench.folder() as folder:
+        cache = _Measured(folder / "cache")
+        cache.start(60)
+        try:
+            rounds = 0
+            sent = blast(cache.line, names=names, points=3, conns=4, step=60, ts0=_begin(), drain=True).lines
+            cache.settle(1.0, 120)
+            alone: list[float] = []
+            beside: list[float] = []
+            longest = longest_cpu = 0.0
+            for _ in range(bench.repeat):
+                for clients in (0, CLIENTS):
+                    rounds += 1
+                    cpu, load, asked, turns = _run(cache, names, bench.seconds, clients)
+                    sent += load.lines
+                    (beside if clients else alone).append(cpu)
+                    say(f"{clients} clients: {cpu:.3f} CPU s per million, {load.lines:,} lines, {asked}, {turns}")
+                    if clients:
+                        longest = max(longest, turns["longest_ms"])
+                        longest_cpu = max(longest_cpu, turns["longest_cpu_ms"])
+            cache.until("all was taken", lambda: cache.received() >= sent, 30)
+            lost = sent - cache.received()
+        finally:
+            cache.kill()
+    yield Row("query-ingest", "CPU of ingest alone", "cadtwist", min(alone), "CPU s per M")
+    yield Row("query-ingest", f"CPU of ingest with {CLIENTS} clients", "cadtwist", min(beside), "CPU s per M",
+              MORE_CPU * min(alone))  # fmt: skip
+    yield Row("query-ingest", "datapoints lost", "cadtwist", float(lost), "", 0.0)
+    yield Row("query-ingest", "longest turn with clients", "cadtwist", longest, "ms", LONGEST_MS)
+    yield Row("query-ingest", "longest turn with clients, CPU", "cadtwist", longest_cpu, "ms", LONGEST_MS)
+
+
+def _begin() -> int:
+    return int(time.time()) // 60 * 60 - 600
+
+
+def _run(
+    cache: _Measured, names: int, seconds: float, clients: int
+) -> tuple[float, Sent, Asked | None, dict[str, float]]:
+    """Return CPU seconds per million points, what was sent, what was asked, and the longest turns."""
+    found: list[Asked] = []
+    thread = threading.Thread(target=lambda: found.append(ask(cache.http, _paths(names), clients, seconds)))
+    cache.tell()
+    before = cache.own_cpu_s()
+    if clients:
+        thread.start()
+    load = blast(cache.line, names=names, conns=4, step=1, ts0=int(time.time()), rate=RATE, duration=seconds,
+                 drain=True)  # fmt: skip
+    if clients:
+        thread.join()
+    used = cache.own_cpu_s() - before
+    return used / load.lines * 1e6, load, found[0] if found else None, cache.tell()
+
+
+def _paths(names: int) -> list[str]:
+    """Return what dashboards ask: single series, forty, sums of forty, and names."""
+    choose = random.Random(3)
+    racks = max(1, min(100, names // len(LEAVES) // 40))
+    paths = []
+    for _ in range(100):
+        many = f"servers.dc1.rack{choose.randrange(racks):02d}.web-*.example_com.{choose.choice(LEAVES)}"
+        targets = (metric(choose.randrange(names)), many, f"sumSeries({many})")
+        paths += [f"/render?format=json&from=-1h&until=now&target={quote(target)}" for target in targets]
+        paths.append(f"/metrics/find?query={quote(many)}")
+    return paths
