@@ -20,6 +20,7 @@ __all__ = ["faults"]
 
 _NEEDED = {"tcp": "port", "udp": "port", "unix": "path", "endpoint": "endpoint", "http": "port"}
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
+_DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
 _METRICS = ("line", "pickle", "protobuf")
 
 
@@ -34,6 +35,7 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
         elif other is not listener:
             text = f"{listener.address} is taken twice, for {other.protocol} and for {listener.protocol}"
             yield ("listeners", number), text
+    yield from _secret_faults(config)
     for name in ("blacklist", "whitelist"):
         for pattern in getattr(config.stages, name):
             fault = pattern_fault(pattern)
@@ -119,6 +121,19 @@ def _socket(listener: Listener) -> str:
     if listener.transport != "http":
         return listener.address
     return msgspec.structs.replace(listener, transport="tcp").address
+
+
+def _secret_faults(config: Config) -> Iterator[tuple[Place, str]]:
+    """Who may ask over HTTP; the texts do not show a password."""
+    for number, user in enumerate(config.web.users, 1):
+        name, colon, password = user.partition(":")
+        if not name or not colon or not password:
+            yield ("web", "users"), f"the {number}. is not name:password"
+        elif password.startswith("sha256:") and not _DIGEST.fullmatch(password):
+            yield ("web", "users"), f"the digest of {name} is not 64 hexadecimal digits"
+    for number, token in enumerate(config.web.tokens, 1):
+        if not token or (token.startswith("sha256:") and not _DIGEST.fullmatch(token)):
+            yield ("web", "tokens"), f"the {number}. is empty, or its digest not 64 hexadecimal digits"
 
 
 def _listener_fault(listener: Listener) -> str | None:

@@ -257,6 +257,10 @@ class WebConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     render_cache_bytes: int = 0
     cache_s: int = 60
     cadent_path: str = "/cadent/"
+    users: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
+    log_requests: bool = False
+    slow_s: float = 5.0
 
 
 class SelfMetricsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

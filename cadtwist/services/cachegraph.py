@@ -52,6 +52,7 @@ from cadtwist.stages.numbers import NameNumbers
 from cadtwist.storage.catalogfile import CATALOG_FILE, CatalogFile
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.telemetry import Telemetry
+from cadtwist.web.visits import COUNTED, HTTP_ACCOUNT
 
 __all__ = ["CacheGraph", "cache_limits", "writer_rates"]
 
@@ -109,7 +110,7 @@ class CacheGraph:
         self.owner: Any = LocalOwner(
             self.index, self.table.lookup, self.points.peek_many,
             KeptAs(self.schemas, config.storage.kind == "ceres"), reports, query_limits(config.web),
-            OneByOne(self.reactor), self.catalog, self._count_for_cluster,
+            OneByOne(self.reactor), self.catalog, self._count_for_readers,
         )  # fmt: skip
         self._build_services()
 
@@ -284,8 +285,10 @@ class CacheGraph:
         """Return how many points the store found too old in a lane; in that lane's thread."""
         return 0 if self.config.storage.kind == "memory" else int(self.store.writer(lane).counters()["late"])
 
-    def _count_for_cluster(self, what: str, amount: int) -> None:
-        self.telemetry.account("cluster").count(what, amount)
+    def _count_for_readers(self, what: str, amount: int) -> None:
+        """Count for web processes: requests, and what the cluster does."""
+        account, what = (HTTP_ACCOUNT, what.removeprefix(COUNTED)) if what.startswith(COUNTED) else ("cluster", what)
+        self.telemetry.account(account).count(what, amount)
 
     def ready_waits(self) -> list[str]:
         """Return what is still waited for."""

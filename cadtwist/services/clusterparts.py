@@ -106,11 +106,11 @@ class Tally:
         self._tell = tell
         self._counts: dict[str, int] = {}
 
-    def count(self, what: str) -> None:
-        """Count one more."""
+    def count(self, what: str, amount: int = 1) -> None:
+        """Count one more, or several."""
         if not self._counts:
             self._clock.callLater(TELL_S, self._send)
-        self._counts[what] = self._counts.get(what, 0) + 1
+        self._counts[what] = self._counts.get(what, 0) + amount
 
     def _send(self) -> None:
         counts, self._counts = self._counts, {}

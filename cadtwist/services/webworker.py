@@ -39,8 +39,10 @@ from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.web.answers import CrossOrigin
 from cadtwist.web.context import WebContext
+from cadtwist.web.gatekeeper import Gatekeeper
 from cadtwist.web.resultcache import ResultCache
 from cadtwist.web.site import ApiSite
+from cadtwist.web.visits import Visits
 
 __all__ = [
     "WebWorkers",
@@ -94,10 +96,16 @@ def query_limits(web: WebConfig) -> QueryLimits:
 
 
 def web_site(
-    reactor: Any, owner: IOwner, store: IStore, web: WebConfig, inline: bool, cluster: ClusterService | None = None
-) -> ApiSite:
-    """Return the HTTP interface; `inline` in the owner's process, where a long render must let others run."""
+    reactor: Any, owner: IOwner, store: IStore, web: WebConfig, inline: bool, cluster: ClusterService | None = None,
+    count: Callable[[str, int], object] | None = None,
+) -> ApiSite:  # fmt: skip
+    """Return the HTTP interface; `inline` in the owner's process, where a long render must let others run.
+
+    `count(what, amount)` counts requests; None: the owner does.
+    """
     context = web_context(reactor, owner, store, web, inline)
+    if count is not None:
+        context = replace(context, visits=Visits(count, web.log_requests, web.slow_s))
     if cluster is not None:
         context = replace(context, cluster=cluster.cluster)
     return ApiSite(context, web.max_request_bytes, reactor, web.cadent_path)
@@ -117,6 +125,8 @@ def web_context(
         cached_s=web.cache_s,
         finds=ResultCache(web.find_cache_bytes),
         renders=ResultCache(web.render_cache_bytes),
+        visits=Visits(lambda what, amount: owner.tell({what: amount}), web.log_requests, web.slow_s),
+        gatekeeper=Gatekeeper(web.users, web.tokens),
     )
 
 
@@ -210,10 +220,12 @@ def _serve(reactor: Any, owner: RemoteOwner, greeting: bytes) -> None:
     if config.changes is not None:
         owner.changes = shared_number(config.changes)
         os.close(config.changes)
-    cluster = cluster_of(reactor, config.cluster, time.time, Tally(reactor, partial(_tell, owner)).count)
+    tally = Tally(reactor, partial(_tell, owner))
+    cluster = cluster_of(reactor, config.cluster, time.time, tally.count)
     if cluster is not None:
         cluster.startService()
-    site = web_site(reactor, owner, reading_store(config.storage), config.web, inline=False, cluster=cluster)
+    store = reading_store(config.storage)
+    site = web_site(reactor, owner, store, config.web, inline=False, cluster=cluster, count=tally.count)
     gc.collect()
     gc.freeze()  # what is there now stays, and need not be looked at again
     for fd, family in config.listeners:

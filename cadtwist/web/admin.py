@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from math import inf
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
@@ -23,6 +24,7 @@ from cadtwist.web.carbonapi import (
 from cadtwist.web.context import WebContext, answered
 from cadtwist.web.errors import HTML, RefusedError, invalid
 from cadtwist.web.params import Params
+from cadtwist.web.visits import BOUNDS_S, HTTP_ACCOUNT
 
 __all__ = ["health", "home", "info", "ledger", "prometheus", "ready", "status"]
 
@@ -132,6 +134,7 @@ class _Accounts(Collector):
         yield self._family(GaugeMetricFamily, "points_held", "Datapoints held by a part now.", "held")
         yield self._family(GaugeMetricFamily, "points_unbalanced", "Must be zero.", "balance")
         yield self._labelled(CounterMetricFamily, "points_dropped", "Datapoints dropped.", "dropped", "reason")
+        yield from _requests(self._accounts)
         yield self._labelled(CounterMetricFamily, "events", "Other things counted.", "counters", "event")
         yield self._labelled(GaugeMetricFamily, "gauge", "Values measured now.", "gauges", "gauge")
 
@@ -144,8 +147,37 @@ class _Accounts(Collector):
     def _labelled(self, kind: type[Metric], name: str, text: str, what: str, label: str) -> Metric:
         family = kind(f"cadtwist_{name}", text, labels=["part", label])  # type: ignore[call-arg]
         for account in self._accounts:
+            if what == "counters" and account["name"] == HTTP_ACCOUNT:
+                continue  # they are histograms
             values = account[what]
             if isinstance(values, dict):
                 for key, value in values.items():
                     family.add_metric([str(account["name"]), str(key)], value)  # type: ignore[attr-defined]
         return family
+
+
+def _requests(accounts: list[dict[str, object]]) -> Iterator[Metric]:
+    """Return what `Visits` counted: a histogram of seconds by door and status, and what was read."""
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    read = {what: CounterMetricFamily(f"cadtwist_http_{what}", f"{text} read for a door.", labels=["door"])
+            for what, text in (("series", "Series"), ("points", "Datapoints"))}  # fmt: skip
+    for account in accounts:
+        found = account["counters"]
+        if account["name"] != HTTP_ACCOUNT or not isinstance(found, dict):
+            continue
+        for what, amount in found.items():
+            door, kind, *rest = str(what).split(" ")
+            if kind in read:
+                read[kind].add_metric([door], amount)
+            else:
+                counts.setdefault((door, kind), {})[rest[-1]] = amount
+    seconds = HistogramMetricFamily("cadtwist_http_request_seconds", "How long requests take.",
+                                    labels=["door", "status"])  # fmt: skip
+    for (door, status), amounts in sorted(counts.items()):
+        total, buckets = 0, []
+        for bound in BOUNDS_S:
+            total += amounts.get(f"{bound:g}", 0)
+            buckets.append(("+Inf" if bound == inf else f"{bound:g}", total))
+        seconds.add_metric([door, status], buckets, amounts.get("us", 0) / 1e6)
+    yield seconds
+    yield from read.values()

@@ -15,7 +15,9 @@ from cadtwist.query.functions.spec import Function
 from cadtwist.query.owner import IOwner, QueryLimits
 from cadtwist.query.timeseries import TimeSeries, Window
 from cadtwist.web.answers import Answer, CrossOrigin
+from cadtwist.web.gatekeeper import Gatekeeper
 from cadtwist.web.resultcache import ResultCache
+from cadtwist.web.visits import Visits
 
 __all__ = ["ICluster", "IScope", "Slices", "WebContext", "answered"]
 
@@ -67,7 +69,7 @@ class WebContext:
     `graphite_version` is what clients adapt their requests to.  `host` is our name; `functions` are the render
     functions by name.  `cluster` are the servers beside us, if any, `remote` the same for the request that is answered.
     `cached_s` is for how long answers to render may be cached where requests do not tell; `finds` and `renders` keep
-    answers.
+    answers; `visits` are told of every request, `gatekeeper` says who may ask.
     """
 
     owner: IOwner
@@ -86,6 +88,8 @@ class WebContext:
     cached_s: int = 60
     finds: ResultCache = field(default_factory=lambda: ResultCache(_FIND_CACHE_BYTES))
     renders: ResultCache = field(default_factory=lambda: ResultCache(0))
+    visits: Visits = field(default_factory=Visits)
+    gatekeeper: Gatekeeper = field(default_factory=Gatekeeper)
 
 
 async def answered(value: object) -> Any:

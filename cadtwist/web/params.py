@@ -8,6 +8,7 @@ from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from cadtwist.web.errors import RefusedError, invalid
+from cadtwist.web.visits import Cost
 
 __all__ = ["MAX_FIELDS", "Params", "parse_params"]
 
@@ -24,7 +25,7 @@ class Params:
     """Fields in order, the body's behind the query's: of a scalar the last one counts, lists take all.
 
     `accept` is the header of that name; `source` what the client tells of itself, for error texts.  `method` is the
-    request's, `tail` what follows the door's own path, `body` the body as it came.
+    request's, `tail` what follows the door's own path, `body` the body as it came; `cost` is what answering it takes.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Params:
         self.method = "GET"
         self.tail = ""
         self.body = b""
+        self.cost = Cost()
         for key, value in fields:
             self._fields.setdefault(key, []).append(value)
 

@@ -58,7 +58,7 @@ async def render(context: WebContext, params: Params) -> Answer:
         return await multi_render(context, params)
     wanted = parse_render(params, int(context.clock()), context.zone, context.cached_s)
     options = graph_options(params) if wanted.form in IMAGES else GraphOptions()
-    sources = Sources(context, wanted.now)
+    sources = Sources(context, wanted.now, params.cost)
     found = slices_of(wanted.targets, wanted.start, wanted.end) if wanted.pie else None
     if found is None:
         try:
@@ -71,6 +71,15 @@ async def render(context: WebContext, params: Params) -> Answer:
             raise _refused(str(error), error.targets, params) from None
         except ConsolidationError as error:
             raise invalid(error) from None
+    began = params.cost.timer()
+    answer = await _encoded(context, options, wanted, found, sources)
+    params.cost.spent("encode", began)
+    return answer
+
+
+async def _encoded(
+    context: WebContext, options: GraphOptions, wanted: RenderRequest, found: list[TimeSeries], sources: Sources
+) -> Answer:
     if wanted.form in IMAGES:
         return _image(context, options, wanted, found)
     if wanted.form in _MESSAGES:

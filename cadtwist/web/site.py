@@ -20,10 +20,12 @@ from cadtwist.web.answers import Answer, header, send
 from cadtwist.web.cadent import CadentRoom
 from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, PLAIN, RefusedError
+from cadtwist.web.gatekeeper import CHALLENGE
 from cadtwist.web.params import Params, parse_params
 from cadtwist.web.render import render
 from cadtwist.web.requests import BoundedRequest, DirectRequest
 from cadtwist.web.resultcache import Place, ResultCache, place_of
+from cadtwist.web.visits import Cost
 
 __all__ = ["ApiSite", "BoundedSite", "Doors"]
 
@@ -37,6 +39,8 @@ _SOURCES = (
     (b"x-panel-id", "panel-id"),
 )
 _ASKING = (b"GET", b"HEAD", b"POST")
+_ALWAYS_OPEN = (admin.health, admin.ready)
+_STRANGER = Answer(b"Who are you?\n", PLAIN, 401, {"WWW-Authenticate": CHALLENGE})
 _NOT_FOUND = Answer(b"<html><body><h1>Not Found</h1></body></html>", "text/html", 404)
 
 
@@ -107,6 +111,12 @@ class Doors(Resource):
         self._log = Logger()
         self._doors = graphite_doors() if doors is None else dict(doors)
         self._rooms = graphite_rooms() if rooms is None else dict(rooms)
+        self._names: dict[Door, str] = {
+            render: "render",
+            **dict.fromkeys((_metrics, graphite.find), "find"),
+            graphite.expand: "expand",
+            graphite.index: "index",
+        }
         self._caches: dict[Door, ResultCache] = {
             render: context.renders,
             **dict.fromkeys((_metrics, graphite.find, graphite.expand), context.finds),
@@ -118,19 +128,27 @@ class Doors(Resource):
             send(request, Answer(b"", PLAIN), self._context.cross_origin)
             return NOT_DONE_YET
         door, tail = self._found(request.path)
+        gatekeeper, cost = self._context.gatekeeper, Cost()
+        if door is not None:
+            cost.door = self._names.get(door, cost.door)
+        if not gatekeeper.is_open and door not in _ALWAYS_OPEN and not gatekeeper.admits(
+            header(request, b"authorization")
+        ):
+            self._send(_STRANGER, request, cost)
+            return NOT_DONE_YET
         if door is None:
-            send(request, _NOT_FOUND, self._context.cross_origin)
+            self._send(_NOT_FOUND, request, cost)
             return NOT_DONE_YET
         place = self._place(door, request)
         if place is not None and (kept := place.answer()) is not None:
-            send(request, kept, self._context.cross_origin)
+            self._send(kept, request, cost, kept=True)
             return NOT_DONE_YET
-        work: Deferred[Answer] = Deferred.fromCoroutine(self._enter(door, request, tail, place))
+        work: Deferred[Answer] = Deferred.fromCoroutine(self._enter(door, request, tail, place, cost))
         if not work.called:
             gone = request.notifyFinish()
             gone.addErrback(lambda _: work.cancel())
         work.addErrback(self._refuse, request)
-        work.addCallback(self._send, request)
+        work.addCallback(self._send, request, cost)
         work.addErrback(self._drop)
         return NOT_DONE_YET
 
@@ -160,12 +178,15 @@ class Doors(Resource):
             return None
         return place_of(request, cache, context.clock(), version)
 
-    async def _enter(self, door: Door, request: Request, tail: str, place: Place | None) -> Answer:
+    async def _enter(
+        self, door: Door, request: Request, tail: str, place: Place | None, cost: Cost
+    ) -> Answer:
         query = request.uri.partition(b"?")[2]
         body = b"" if request.content is None else request.content.read()
         kind = header(request, b"content-type") or ""
         params = parse_params(query, body, kind, header(request, b"accept"))
         params.method, params.tail, params.body = request.method.decode("ascii", "replace"), tail, body
+        params.cost = cost
         params.source = [(name, found) for key, name in _SOURCES if (found := header(request, key))]
         context = self._context
         if context.cluster is not None and params.last("local", "0") in ("0", ""):
@@ -190,8 +211,9 @@ class Doors(Resource):
         self._log.failure("Answering {path}", failure, path=request.path)
         return Answer(b"Internal error\n", PLAIN, 500)
 
-    def _send(self, answer: Answer, request: Request) -> None:
+    def _send(self, answer: Answer, request: Request, cost: Cost, kept: bool = False) -> None:
         send(request, answer, self._context.cross_origin)
+        self._context.visits.done(request.uri, answer.status, len(answer.body), cost, kept)
 
     def _drop(self, failure: Failure) -> None:
         """End quietly when the client left; tell anything else."""

@@ -12,6 +12,7 @@ from cadtwist.query.find import TooBroad
 from cadtwist.query.owner import HotMetric, Resolution, SchemaInfo
 from cadtwist.query.timeseries import TimeSeries, Window
 from cadtwist.web.context import Slices, WebContext, answered
+from cadtwist.web.visits import Cost
 
 __all__ = ["Sources"]
 
@@ -29,7 +30,8 @@ class Sources:
 
     _log = Logger()
 
-    def __init__(self, context: WebContext, now: int) -> None:
+    def __init__(self, context: WebContext, now: int, cost: Cost | None = None) -> None:
+        self._cost = cost or Cost()
         self._context = context
         self._now = now
         self._slices = Slices(context)
@@ -48,15 +50,18 @@ class Sources:
 
     async def _ours(self, patterns: Sequence[str], window: Window) -> dict[str, list[TimeSeries]]:
         context = self._context
+        asked = self._cost.timer()
         resolution: Resolution = await answered(context.owner.resolve(list(patterns), window.start, window.end))
+        self._cost.spent("names", asked)
         waiting = self._new(patterns, resolution, window)
         low = 0
         while low < len(waiting):
             some = waiting[low : low + self._at_once]
-            began = context.clock()
+            began = self._cost.timer()
             self._fetch(some, resolution.schemas, window)
             low += len(some)
-            self._adapt(context.clock() - began)
+            self._cost.spent("read", began)
+            self._adapt(self._cost.timer() - began)
             await self.breathe()
         found: dict[str, list[TimeSeries]] = {}
         for pattern, metrics in zip(patterns, resolution.patterns, strict=True):
@@ -104,6 +109,8 @@ class Sources:
             made = None
             if series is not None:
                 self._points += len(series.values)
+                self._cost.series += 1
+                self._cost.points += len(series.values)
                 made = TimeSeries(
                     series.name, series.start, series.end, series.step, series.values, expression=pattern
                 )

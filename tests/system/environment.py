@@ -6,8 +6,8 @@ Run as a script it builds what is missing and says where it is::
 
 carbon-c-relay and Redis are Debian's, installed where this is done by root; go-carbon and carbonapi are for benchmarks
 only.  Each other neighbour lives in an environment of its own under `.venv-neighbours/` in the checkout (or the folder
-named in CADTWIST_NEIGHBOURS) and is reused when it is there.  carbon 1.1.10 and Django 3.0 do not start on Python 3.12 and
-later, so that an older interpreter is looked for (CADTWIST_NEIGHBOUR_PYTHON names one).  Standard library only.
+named in CADTWIST_NEIGHBOURS) and is reused when it is there.  carbon 1.1.10 and Django 3.0 do not start on Python 3.12
+and later, so that an older interpreter is looked for (CADTWIST_NEIGHBOUR_PYTHON names one).  Standard library only.
 """
 
 from __future__ import annotations
