@@ -83,8 +83,9 @@ def _asked(url: str, timeout_s: float, headers: Headers, body: bytes | None) -> 
     except HTTPError as error:
         with error:
             text = error.read(200).decode("utf-8", "replace")
-        if error.code < 500:
-            raise RefusedError(error.code, text) from None
+        nothing = text.rstrip().endswith("(Not Found)")  # go-carbon says so with a 500
+        if error.code < 500 or nothing:
+            raise RefusedError(404 if nothing else error.code, text) from None
         raise OSError(f"answers {error.code} {text}") from None
     if len(data) > _MOST_BYTES:
         raise OSError(f"answers more than {_MOST_BYTES} bytes")

@@ -65,9 +65,13 @@ class _Series(msgspec.Struct):
 
 
 def read_matches(form: str, data: bytes, query: str) -> list[Match]:
-    """Read the answer to a find of one `query`; AnswerError."""
+    """Read what an answer to a find says of one `query`; AnswerError.
+
+    go-carbon gives a query back as it looked for it: with slashes.
+    """
     if form == VERSION_3:
-        return [match for name, matches in _globs(data) if name in ("", query) for match in matches]
+        wanted = ("", query, query.replace(".", "/"))
+        return [match for name, matches in _globs(data) if name in wanted for match in matches]
     nodes = _listed(form, data, list[_Node])
     found = [(node.path or node.metric_path, bool(node.is_leaf or node.isLeaf)) for node in nodes]
     return [(path, is_leaf) for path, is_leaf in found if path]

@@ -43,6 +43,7 @@ __all__ = ["ClusterNode", "NodeError", "NodeOptions"]
 
 OURS = "cadtwist"
 _OK, _NOT_FOUND = 200, 404
+_NOTHING = b"(Not Found)"
 _LONGEST_QUERY = 2000
 _LOOK = "cadtwist-looks-whether-you-live"
 _FORM, _MESSAGE = "application/x-www-form-urlencoded", "application/x-carbonapi-v3-pb"
@@ -327,5 +328,7 @@ def _body(reply: Reply) -> bytes:
         return reply.body
     text = f"answers {reply.status}: {reply.body[:_SHOWN].decode('utf-8', 'replace')}"
     if reply.status == _NOT_FOUND and not reply.kind.startswith("text/html"):
+        return b""
+    if reply.body.rstrip().endswith(_NOTHING):  # go-carbon says so with a 500
         return b""
     raise _RefusedError(text) if 400 <= reply.status < 500 else _FaultError(text)

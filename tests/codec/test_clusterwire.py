@@ -66,6 +66,8 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(read_matches(VERSION_3, data, "a.*"), [("a.b", True), ("a.c", False)])
         self.assertEqual(read_matches(VERSION_3, data, "b"), [("b", True)])
         self.assertEqual(read_matches(VERSION_3, b"", "b"), [])
+        data = globs_v3([("b", []), ("a/*", [("a.b", True)])])  # as go-carbon does
+        self.assertEqual(read_matches(VERSION_3, data, "a.*"), [("a.b", True)])
 
     def test_pickles_with_intervals_of_their_own(self):
         """graphite-web's find has objects in it, in every protocol of pickle."""

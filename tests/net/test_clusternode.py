@@ -154,6 +154,9 @@ class FormTests(NodeTestCase):
         self.ask.answers.update({"/metrics/find/": nothing, "/render/": nothing, "/metrics/list/": nothing})
         self.assertEqual(self.successResultOf(node.find(["a"], {})), [[]])
         self.assertEqual(self.successResultOf(node.fetch(["a"], 1, 2, 3, {})), [])
+        error = b"Internal error while processing request (Not Found)\n"
+        self.ask.answers["/metrics/find/"] = Reply(500, "text/plain; charset=utf-8", error)
+        self.assertEqual(self.successResultOf(node.find(["a", "b"], {})), [[], []])
         self.assertTrue(node.alive)
 
     def test_names(self):

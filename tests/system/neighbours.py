@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ __all__ = [
     "CarbonAggregator",
     "CarbonCache",
     "CarbonRelay",
-    "GraphiteApi",
+    "GoCarbon", "GraphiteApi",
     "GraphiteWeb",
     "NodeStatsd",
     "config_js",
@@ -222,6 +223,58 @@ class GraphiteWeb(Process):
     def ask(self, path: str) -> bytes:
         """Return the body of its answer to GET `path`."""
         return get(f"http://127.0.0.1:{self.http}{path}")
+
+
+_GO_CARBON = """[common]
+user = ""
+metric-interval = "1h"
+max-cpu = 1
+[whisper]
+data-dir = "{folder}/whisper"
+schemas-file = "{folder}/storage-schemas.conf"
+aggregation-file = "{folder}/storage-aggregation.conf"
+workers = 1
+enabled = true
+[udp]
+enabled = false
+[tcp]
+listen = "127.0.0.1:{line}"
+enabled = true
+[pickle]
+enabled = false
+[carbonlink]
+enabled = false
+[grpc]
+enabled = false
+[carbonserver]
+listen = "127.0.0.1:{http}"
+enabled = true
+scan-frequency = "1s"
+trigram-index = true
+[[logging]]
+logger = ""
+file = "stderr"
+level = "error"
+"""
+
+
+class GoCarbon(Process):
+    """go-carbon with its carbonserver; nothing builds it for tests: `python tests/system/environment.py go-carbon`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.line, self.http = free_ports(2)
+        (folder / "whisper").mkdir(parents=True)
+        conf = folder / "go-carbon.conf"
+        conf.write_text(_GO_CARBON.format(folder=folder, line=self.line, http=self.http))
+        (folder / "storage-schemas.conf").write_text(SCHEMAS.format(retentions="60s:1d"))
+        (folder / "storage-aggregation.conf").write_text(AGGREGATION)
+        command: list[str | Path] = [program("go-carbon", "go-carbon"), "-config", conf]
+        super().__init__("go-carbon", command, folder, {}, (self.line, self.http))
+
+    def send(self, lines: str) -> None:
+        """Send graphite lines over a connection of their own."""
+        with socket.create_connection(("127.0.0.1", self.line), 10) as connection:
+            connection.sendall(lines.encode())
 
 
 _API_CONFIG = """search_index: {folder}/index

@@ -10,7 +10,8 @@ from typing import Any
 
 from tests.system.cadtwistd import Cadtwistd
 from tests.system.case import SystemTestCase
-from tests.system.neighbours import GraphiteWeb
+from tests.system.environment import Missing
+from tests.system.neighbours import GoCarbon, GraphiteWeb
 from tests.system.process import free_ports, until
 
 MISSING = "X-Cadtwist-Missing"
@@ -79,6 +80,30 @@ class ClusterTests(SystemTestCase):
         self.assertEqual([series["target"] for series in own], ["m.both", "m.here"])
         counted = until("counts are told", lambda: one.ledger()["cluster"]["counters"])
         self.assertGreater(counted[f"127.0.0.1:{two.http} answers"], 4)
+
+    def test_go_carbon_is_one_of_them(self) -> None:
+        """It answers in protocol 3, knows no tags and no `local`, and says 404 where there is nothing."""
+        try:
+            store = GoCarbon(self.folder / "go-carbon")
+        except Missing as reason:
+            self.skipTest(str(reason))
+        one = self.daemon("one", CLUSTER_SERVERS=f"127.0.0.1:{store.http}")
+        self.started(store)
+        self.started(one)
+        one.send(self.lines("m.both", 0, 2) + self.lines("m.here") + self.lines("cpu;host=a"))
+        store.send(self.lines("m.both", 1, 2) + self.lines("m.there"))
+        until("both know their names", lambda: "m.there" in ask(one.base, "/metrics/index.json")[0], 60)
+        found, missing = ask(one.base, "/metrics/find", query="m.*")
+        self.assertEqual(([node["id"] for node in found], missing), (["m.both", "m.here", "m.there"], ""))
+        targets = ["m.*", "nothing.*", "seriesByTag('name=cpu')"]
+        series, missing = ask(one.base, "/render", target=targets, **self.window())
+        names = [each["target"] for each in series]
+        self.assertEqual((names, missing), (["m.both", "m.here", "m.there", "cpu;host=a"], ""))
+        both = [value for value, _ in series[0]["datapoints"] if value is not None]
+        self.assertEqual(both, [n + 0.5 for n in range(len(both))])
+        self.assertGreaterEqual(len(both), MINUTES - 1)
+        for path, fields in (("/tags/autoComplete/tags", {}), ("/metrics/find", {"query": "nothing"})):
+            self.assertEqual(ask(one.base, path, **fields)[1], "")
 
     def test_dead_servers_are_named_counted_and_not_waited_for(self) -> None:
         """One refuses connections, one takes them and says nothing; the former comes back."""
