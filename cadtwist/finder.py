@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http.client import HTTPException
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from cadtwist.codec.finderwire import (
@@ -36,6 +36,7 @@ from cadtwist.codec.finderwire import (
     read_series,
 )
 from cadtwist.codec.protowire import WireError
+from cadtwist.model.clusterserver import authorization
 
 __all__ = ["CadentFinder", "CadtwistFinder", "Doors", "FinderError", "Host", "Options", "Reader", "RefusedError"]
 
@@ -108,7 +109,10 @@ class Door:
     """One URL.  Whether cadtwist is behind it is learnt with the first question."""
 
     def __init__(self, url: str, options: Options, ask: Ask = _asked) -> None:
-        self.url = url.rstrip("/")
+        parts = urlsplit(url)
+        self.url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+        told = authorization(parts)
+        self._own_headers = {"Authorization": told} if told else {}
         self.retry_at = 0.0
         self._options = options
         self._asked = ask
@@ -118,8 +122,8 @@ class Door:
         """Tell whether it is a door of cadtwist, asking it once; OSError."""
         if self._speaks_v3 is None:
             try:
-                told = json.loads(self._asked(f"{self.url}/_internal/capabilities/?format=json",
-                                              self._options.find_s, {}, None))  # fmt: skip
+                url = f"{self.url}/_internal/capabilities/?format=json"
+                told = json.loads(self._asked(url, self._options.find_s, self._own_headers, None))
             except (RefusedError, ValueError, RecursionError):
                 told = None
             spoken = told.get("supportedProtocols") if isinstance(told, dict) else None
@@ -208,7 +212,7 @@ class Door:
     def _ask(self, url: str, timeout_s: float, headers: Headers, body: bytes | None = None) -> bytes:
         """Return a body, empty for one that says politely that there is nothing."""
         try:
-            return self._asked(url, timeout_s, headers, body)
+            return self._asked(url, timeout_s, {**self._own_headers, **headers}, body)
         except RefusedError as error:
             if error.status in _NOTHING:
                 return b""

@@ -276,6 +276,16 @@ class DoorTests(FinderTestCase):
         self.answer("/_internal/capabilities/", OSError("down"))
         self.assertFalse(finder.tags)
 
+    def test_who_asks(self):
+        finder = self.make("http://al:secret@a/x/", "http://:token@a/x")
+        self.answer("/x/_internal/capabilities/", OURS)
+        self.answer("/x/metrics/find/", globs_v3([]))
+        finder.find_nodes(Query("a", {"X-T": "1"}))
+        self.assertEqual([one[3]["Authorization"] for one in self.ask.asked], ["Basic YWw6c2VjcmV0"] * 2)
+        self.assertEqual([door.url for door in self.doors.doors], ["http://a/x"] * 2)
+        finder.find_nodes(Query("a"))
+        self.assertEqual(self.ask.asked[-1][3], {"Authorization": "Bearer token"})
+
     def test_no_url(self):
         self.assertRaises(FinderError, Doors, [], Options())
 

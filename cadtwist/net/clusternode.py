@@ -43,6 +43,7 @@ __all__ = ["ClusterNode", "NodeError", "NodeOptions"]
 
 OURS = "cadtwist"
 _OK, _NOT_FOUND = 200, 404
+_STRANGERS = (401, 403)
 _NOTHING = b"(Not Found)"
 _LONGEST_QUERY = 2000
 _LOOK = "cadtwist-looks-whether-you-live"
@@ -103,6 +104,7 @@ class ClusterNode:
         self._count = count
         self._form = server.form
         self._program = ""
+        self._own_headers = {"Authorization": server.authorization} if server.authorization else {}
         self._failures = 0
         self._call: IDelayedCall | None = None
         self._waiting: list[Deferred[None]] = []
@@ -157,7 +159,8 @@ class ClusterNode:
         await self._settled()
         patience = self._options.find_timeout_s
         if self._form == VERSION_3:
-            asked = Question(self._url("/metrics/find/", self._own()), find_request(queries), _MESSAGE, headers)
+            url, headers = self._url("/metrics/find/", self._own()), {**self._own_headers, **headers}
+            asked = Question(url, find_request(queries), _MESSAGE, headers)
             body = _body(await self._ask(asked, patience))
             return [read_matches(self._form, body, query) for query in queries]
         asking = [self._asking("/metrics/find/", [*self._own(), ("query", query)], headers) for query in queries]
@@ -182,7 +185,8 @@ class ClusterNode:
             return []
         if self._form == VERSION_3:
             url = self._url("/render/", [*self._own(), ("now", str(now)), ("noCache", "1")])
-            question = Question(url, fetch_request(patterns, start, end), _MESSAGE, headers)
+            told = {**self._own_headers, **headers}
+            question = Question(url, fetch_request(patterns, start, end), _MESSAGE, told)
         else:
             times = [("from", str(start)), ("until", str(end)), ("now", str(now)), ("noCache", "1")]
             targets = [("target", pattern) for pattern in patterns]
@@ -218,6 +222,7 @@ class ClusterNode:
         return f"{self.server.url}{path}?{urlencode(fields)}"
 
     def _asking(self, path: str, fields: Fields, headers: Headers, post: bool = True) -> Question:
+        headers = {**self._own_headers, **headers}
         text = urlencode(fields, errors="replace")
         if post and (self._options.use_post or len(text) > _LONGEST_QUERY):
             return Question(f"{self.server.url}{path}", text.encode("ascii"), _FORM, headers)
@@ -286,11 +291,13 @@ class ClusterNode:
         """Ask which protocols it speaks; one that does not know the question is a graphite-web."""
         if self.server.form:
             question = self._asking("/metrics/find/", [*self._own(), ("query", _LOOK)], {})
-            _body(await self._ask(question, self._options.find_timeout_s))
+            reply = await self._ask(question, self._options.find_timeout_s)
+            if reply.status >= 500:
+                _body(reply)
             return
-        reply = await self._ask(Question(f"{self.server.url}/_internal/capabilities/?format=json"),
-                                self._options.find_timeout_s)  # fmt: skip
-        if reply.status >= 500:
+        question = Question(f"{self.server.url}/_internal/capabilities/?format=json", headers=self._own_headers)
+        reply = await self._ask(question, self._options.find_timeout_s)
+        if reply.status >= 500 or reply.status in _STRANGERS:
             raise _FaultError(f"answers {reply.status}")
         form, program = MSGPACK, ""
         if reply.status == _OK:

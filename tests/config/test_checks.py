@@ -44,7 +44,7 @@ class FaultsTests(SynchronousTestCase):
     def test_servers_of_a_cluster(self) -> None:
         good = ("h:80", "http://h/prefix/?format=pickle&local=0&noTags=1", "[::1]:8080?format=carbonapi_v3_pb", "h")
         self.assertEqual(list(faults(Config(cluster=ClusterConfig(servers=good, forward_headers=("X-Token",))))), [])
-        bad = ("", ":80", "h:x", "http://u:p@h", "h?format=json", "h?color=red", "h#x", "h:99999")
+        bad = ("", ":80", "h:x", "http://u:p@", "h?format=json", "h?color=red", "h#x", "h:99999")
         found = list(faults(Config(cluster=ClusterConfig(servers=bad, forward_headers=("a b", "X:y")))))
         places = [("cluster", "servers")] * 8 + [("cluster", "forward_headers")] * 2
         self.assertEqual([place for place, _ in found], places)

@@ -20,10 +20,22 @@ class ServerTests(SynchronousTestCase):
     def test_refusals(self) -> None:
         for text, why in (
             ("", "host:port or a URL is expected"),
-            ("http://user:secret@h", "host:port or a URL is expected"),
+            ("http://user:secret@", "host:port or a URL is expected"),
             ("h:99999", "ort out of range"),
             ("h?color=red", "color is unknown; known are format, local, noTags"),
             ("h?format=json", "the format is one of pickle, msgpack, carbonapi_v3_pb"),
         ):
             error = self.assertRaises(ValueError, parse_server, text)
             self.assertIn(why, str(error))
+            self.assertNotIn("secret", str(error))
+
+    def test_who_asks(self) -> None:
+        """Secrets stand nowhere but in the header."""
+        for text, told in (
+            ("http://al%40x:secret@h:1/g", "Basic YWxAeDpzZWNyZXQ="),
+            ("http://:secret@h:1/g", "Bearer secret"),
+        ):
+            server = parse_server(text)
+            self.assertEqual((server.name, server.url, server.authorization), ("h:1/g", "http://h:1/g", told))
+        error = self.assertRaises(ValueError, parse_server, "http://al:secret@h?x=1")
+        self.assertNotIn("secret", str(error))

@@ -275,6 +275,22 @@ class HealthTests(NodeTestCase):
         self.fails(node.find(["a"], {}))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_who_must_tell_who_he_is(self):
+        """The secret goes with every question; a stranger's protocol cannot be learnt."""
+        node = self.make("http://:secret@h:80", ok(OURS))
+        self.ask.answers["/metrics/find/"] = ok(b"")
+        self.successResultOf(node.find(["a"], {"X-T": "1"}))
+        headers = [question.headers for question, _, _ in self.ask.asked]
+        self.assertEqual(headers, [{"Authorization": "Bearer secret"}, {"Authorization": "Bearer secret", "X-T": "1"}])
+        node = self.make("h:80", Reply(401, "text/plain", b"Who are you?"))
+        self.assertFalse(node.alive)
+        node = self.make("h:80?format=msgpack")
+        self.ask.answers["/metrics/find/"] = RefusedError("no")
+        self.fails(node.find(["a"], {}))
+        self.ask.answers["/metrics/find/"] = Reply(401, "text/plain", b"Who are you?")
+        self.clock.advance(2)
+        self.assertTrue(node.alive, "requests may bring what is wanted")
+
     def test_stop(self):
         node = self.make()
         self.ask.answers["/metrics/find/"] = RefusedError("no")
