@@ -236,7 +236,8 @@ class DattssGraph:
         self.node.clean(self._reactor.seconds())
 
     def _end(self) -> Deferred[Any]:
-        """Store what is there."""
+        """Take nothing more: who is still connected keeps what it has.  Store what is there."""
+        self.node.stopping = True
         self.node.push()
         under_way = self.node.commit()
         return under_way.addCallback(lambda _: self.node.commit())

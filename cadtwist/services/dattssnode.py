@@ -140,6 +140,7 @@ class DattssNode:
         self.book = book
         self.in_thread = in_thread
         self.mail = mail
+        self.stopping = False
         self.in_slices = in_slices
         self.users: dict[str, User] = {}
         self.known: set[str] = set()

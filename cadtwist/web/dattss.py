@@ -160,6 +160,8 @@ class DattssResource(Resource):
             if is_first:
                 raise _FirstError(500, b'"Malformed Request"') from None
             raise
+        if self._backend.stopping:
+            raise DattssError("Stopping")
         if not self._backend.put(user, put):
             raise DattssError("Too many users")
         return Answer(_OK, _JSON)

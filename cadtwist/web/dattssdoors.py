@@ -35,6 +35,7 @@ class Backend(Protocol):
     book: DattssBook
     settings: DattssConfig
     known: set[str]
+    stopping: bool
     clock: Callable[[], float]
 
     def admit(self, user: str) -> None:

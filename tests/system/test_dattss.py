@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from msgspec.structs import replace
 
 from cadtwist.client.blocking import BlockingClient
 from cadtwist.client.settings import ClientSettings
 from cadtwist.client.threads import ThreadedClient
-from tests.system.cadtwistd import ROOT
+from tests.system.cadtwistd import ROOT, get
 from tests.system.case import SystemTestCase
 from tests.system.dattssd import Dattssd
 from tests.system.environment import folder as neighbours_folder
@@ -112,6 +115,44 @@ class KillTests(DattssCase):
         # what was logged before its answer was lost is put once more by its client: never less, hardly more
         self.assertTrue(sum(counts) <= total <= sum(counts) * 1.5, f"{total} of {sum(counts)}")
         self.assertEqual(sum(client.core.lost for client in clients), 0)
+
+    def test_hand_overs_lose_nothing_and_count_nothing_twice(self) -> None:
+        """A new process takes over, again and again, while clients put and send single values."""
+        server = self.server()
+        stop = threading.Event()
+        client = BlockingClient(self.settings(server, push_period_s=0.05, process="udp"))
+        counts = [0, 0]
+
+        def work() -> None:
+            while not stop.is_set():
+                client.agg("calls", "1c")
+                counts[0] += 1
+                counts[1] += client.agg("values", "1c", udp=True)
+                time.sleep(0.002)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        pid = server.pid
+        for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
+            os.kill(pid, signal.SIGUSR2)
+            old = pid
+            pid = until("another process answers", lambda before=old: self.successor(server, before), 60)
+            time.sleep(0.5)
+        stop.set()
+        thread.join()
+        until("the rest is taken", client.push, 30)
+        until("all values are there", lambda: server.sums().get("udp.values") == counts[1], 30)
+        self.assertEqual(server.sums()["calls"], counts[0])
+        os.kill(pid, signal.SIGTERM)
+        until("it ends", lambda: not Path(f"/proc/{pid}").exists(), 30)
+
+    def successor(self, server: Dattssd, before: int) -> int:
+        """Return the process that answers, 0 while it is the one before."""
+        try:
+            pid = int(json.loads(get(f"http://127.0.0.1:{server.reports}/ops/status"))["pid"])
+        except OSError:
+            return 0
+        return pid if pid != before else 0
 
     def test_a_kill_ends_a_process(self) -> None:
         server = self.server()

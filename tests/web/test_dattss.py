@@ -92,6 +92,11 @@ class AggTests(DattssCase):
         self.again(max_body_bytes=1024)
         self.assertEqual(self.rig.ask("PUT", f"/agg?auth={KEY}", b"x" * 1025).status, 413)
 
+    def test_a_server_that_stops_takes_nothing_more(self) -> None:
+        self.rig.node.stopping = True
+        self.assertEqual(self.put(body(c=[partial("a", 1)])), error("Stopping"))
+        self.assertEqual(self.rig.node.account.received, 0)
+
     def test_several_requests_on_one_connection(self) -> None:
         client = self.rig.client("PUT", f"/agg?auth={KEY}", body())
         self.assertEqual(client.reply().status, 200)
