@@ -18,9 +18,9 @@ __all__ = ["WINDOW_S", "Environment", "MinuteRow", "Statistic", "plain"]
 WINDOW_S = 60.0
 """The minute over which averages go, and after which clean partials leave."""
 
-_MOST_APART = 60
-_TOGETHER_S = 1.0
-"""Of one statistic, so many partials stand alone; beyond, those that come within a second are put together."""
+_MOST_APART = 24
+_TOGETHER_S = 2.0
+"""Of one statistic, so many partials stand alone; beyond, those that come within two seconds are put together."""
 
 _MOST_PROCESSES = 10_000
 _STORED_BEFORE = 0

@@ -130,7 +130,7 @@ class EnvironmentTests(SynchronousTestCase):
         for number in range(10_000):
             self.environment.take([counter("a", 1)], START + number / 200)
         (statistic,) = self.environment.statistics.values()
-        self.assertLess(len(statistic.rolling), 200)
+        self.assertLess(len(statistic.rolling), 60)
         self.assertEqual(self.entry("a", START + 50)["sum"], 10_000)
         self.assertEqual((self.environment.held, self.committed(START + 50)), (10_000, [10_000]))
 
