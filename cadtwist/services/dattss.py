@@ -32,8 +32,9 @@ from cadtwist.net.mailout import Mailer
 from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.dattss import ValueIntake
 from cadtwist.routing.ring import Member, RelayRing
-from cadtwist.services.dattssnode import MINUTE_S, DattssNode
+from cadtwist.services.dattssnode import DattssNode
 from cadtwist.services.dattssown import OwnStatistics
+from cadtwist.services.dattssuser import MINUTE_S
 from cadtwist.services.sequence import Every, Step
 from cadtwist.services.syncer import Syncer
 from cadtwist.stages.dattss import WINDOW_S

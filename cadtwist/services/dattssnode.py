@@ -7,11 +7,9 @@ one at a time and in order, and returns a Deferred.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import islice, repeat
+from itertools import repeat
 from typing import Any
 
-import numpy as np
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,11 +20,11 @@ from cadtwist.errors import StorageError
 from cadtwist.journal.partiallog import LoggedPut, PartialLog
 from cadtwist.model.dattssalert import PROCESS
 from cadtwist.model.gathering import Gathering
-from cadtwist.model.minutes import partials_of, summaries_of
+from cadtwist.model.minutes import partials_of
 from cadtwist.model.partial import Partial
-from cadtwist.model.summary import SummaryBatch
-from cadtwist.model.summaryjob import NOWHERE, Kept, Place, StatisticKey, SummaryJob
-from cadtwist.stages.dattss import WINDOW_S, Environment, MinuteRow
+from cadtwist.model.summaryjob import NOWHERE, StatisticKey
+from cadtwist.services.dattssuser import Commit, User
+from cadtwist.stages.dattss import WINDOW_S, Environment
 from cadtwist.stages.dattssalerts import AlertWatch, alert_page
 from cadtwist.stages.dattsshistory import curve, ranges
 from cadtwist.stages.dattssprocesses import Processes
@@ -34,15 +32,10 @@ from cadtwist.storage.dattssbook import DattssBook
 from cadtwist.storage.summarydb import DAY_S, SummaryStore
 from cadtwist.telemetry import Telemetry
 
-__all__ = ["DattssNode", "InThread", "Mail", "User"]
+__all__ = ["DattssNode", "InSlices", "InThread", "Mail"]
 
-MINUTE_S = 60
 GATHERED_IDLE_S = 300.0
-LIVE_S = 5.0
-"""Between two live updates of one user."""
-
 MOST_LISTENERS = 100
-SLICE_ROWS = 200
 
 InThread = Callable[..., Deferred[Any]]
 InSlices = Callable[[Iterator[None]], Deferred[Any]]
@@ -50,68 +43,6 @@ InSlices = Callable[[Iterator[None]], Deferred[Any]]
 
 Mail = Callable[[str, str, str], Deferred[Any]]
 """Sends (to, subject, HTML); the Deferred never fails."""
-
-
-@dataclass
-class User:
-    """All that is known of a user.  `gathering` has single values of the last seconds, where such came."""
-
-    name: str
-    environment: Environment
-    processes: Processes
-    watch: AlertWatch
-    gathering: Gathering | None = None
-    gathered_at: float = 0.0
-    changed: bool = False
-    told_at: float = float("-inf")
-    listeners: list[Callable[[], object]] = field(default_factory=list)
-
-    def news(self, now: float) -> None:
-        """Tell the listeners that something changed: now, or as soon as they were told nothing for a while."""
-        if not self.listeners:
-            return
-        self.changed = True
-        self.tell(now)
-
-    def tell(self, now: float) -> None:
-        """Tell them, if there is something to tell and it is time."""
-        if self.changed and now - self.told_at >= LIVE_S:
-            self.changed, self.told_at = False, now
-            for listener in list(self.listeners):
-                listener()
-
-
-class _Commit:
-    """The minute of all users on its way to the store: gathered in pieces, `place` is how far it covers the log."""
-
-    def __init__(self, now: float, place: Place, rows: list[tuple[User, Iterator[MinuteRow]]]) -> None:
-        self.now = now
-        self.place = place
-        self.users = [user for user, _ in rows]
-        self.keys: list[StatisticKey] = []
-        self.told: dict[str, list[Partial]] = {}
-        self._start = int(now // MINUTE_S) * MINUTE_S
-        self._rows = rows
-        self._kept: list[Kept] = []
-        self._batches: list[SummaryBatch] = []
-
-    def gather(self) -> Iterator[None]:
-        """Gather all minutes; others may have their turn at each step."""
-        for user, rows in self._rows:
-            while some := list(islice(rows, SLICE_ROWS)):
-                self.keys += [StatisticKey(user.name, row.minute.typ, row.minute.pth) for row in some]
-                self._kept += [row.kept for row in some]
-                minutes = [row.minute for row in some]
-                self._batches.append(summaries_of(minutes, self._start))
-                watched = user.watch.watched
-                self.told.setdefault(user.name, []).extend(each for each in minutes if (each.typ, each.pth) in watched)
-                yield
-
-    def job(self) -> SummaryJob:
-        """Return what is to be stored."""
-        batch = SummaryBatch.joined(self._batches)
-        batch.ids = np.arange(len(batch), dtype=np.uint32)
-        return SummaryJob(self.keys, batch, self._kept, self.place)
 
 
 class DattssNode:
@@ -300,14 +231,14 @@ class DattssNode:
             return self._committing
         now = self.clock() if now is None else now
         place = NOWHERE if self._journal is None else self._journal.place
-        commit = _Commit(now, place, [(user, user.environment.commit(now)) for user in self.users.values()])
+        commit = Commit(now, place, [(user, user.environment.commit(now)) for user in self.users.values()])
         done = self._committing = self.in_slices(commit.gather())
         done.addCallback(lambda _: self.in_thread(self._store.write, commit.job()) if commit.keys else None)
         done.addCallback(self._committed, commit)
         done.addErrback(self._not_committed, commit)
         return done
 
-    def _committed(self, _: object, commit: _Commit) -> None:
+    def _committed(self, _: object, commit: Commit) -> None:
         self._committing = None
         self.account.count("minutes_stored", len(commit.keys))
         for user in commit.users:
@@ -316,7 +247,7 @@ class DattssNode:
         if self._journal is not None and commit.keys:
             self._journal.stored(commit.place, commit.now)
 
-    def _not_committed(self, failure: Failure, commit: _Commit) -> None:
+    def _not_committed(self, failure: Failure, commit: Commit) -> None:
         self._committing = None
         self.account.count("commits_failed")
         for user in commit.users:
