@@ -106,7 +106,7 @@ cdef extern from *:
         if (*p == 'g') { *kind = ST_G; return p + 1; }
         if (*p == 's') { *kind = ST_S; return p + 1; }
         if (*p == 'h' && (flags & (ST_DOG | ST_STATSITE | ST_CADENT))) { *kind = ST_MS; return p + 1; }
-        if (*p == 'd' && (flags & ST_DOG)) { *kind = ST_MS; return p + 1; }
+        if (*p == 'd' && (flags & (ST_DOG | ST_STATSITE)) == ST_DOG) { *kind = ST_MS; return p + 1; }
         if (*p == 'k' && p[1] == 'v' && (flags & ST_STATSITE)) { *kind = ST_KV; return p + 2; }
         return NULL;
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 from twisted.application.service import Service
@@ -14,9 +14,11 @@ from cadtwist.config.clustermodel import ClusterConfig
 from cadtwist.config.model import Listener
 from cadtwist.model.clusterserver import Server, parse_server
 from cadtwist.net.client import Retry, retry_delays
-from cadtwist.net.clusterhttp import Ask, HttpAsk
-from cadtwist.net.clusternode import ClusterNode, NodeOptions
 from cadtwist.web.cluster import Cluster, ClusterOptions
+
+if TYPE_CHECKING:
+    from cadtwist.net.clusterhttp import Ask
+    from cadtwist.net.clusternode import ClusterNode
 
 __all__ = ["ClusterService", "Tally", "cluster_of", "others_only"]
 
@@ -61,13 +63,17 @@ def cluster_of(
     servers = [parse_server(text, config.https) for text in dict.fromkeys(config.servers)]
     if not servers:
         return None
-    asking = ask or HttpAsk(reactor, config.max_answer_bytes, config.find_timeout_s)
+    from cadtwist.net.clusterhttp import HttpAsk  # noqa: PLC0415 (only where others are asked)
+    from cadtwist.net.clusternode import ClusterNode, NodeOptions  # noqa: PLC0415
+
+    own = None if ask else HttpAsk(reactor, config.max_answer_bytes, config.find_timeout_s)
+    asking: Any = ask or own
     first = min(FIRST_LOOK_S, config.retry_delay_s)
     delays = retry_delays(Retry(initial_s=first, factor=2.0, max_s=config.retry_delay_s, jitter=0.1))
     options = NodeOptions(config.find_timeout_s, config.fetch_timeout_s, config.use_post, delays)
     nodes = [ClusterNode(reactor, server, asking, options, _counter(count, server.name)) for server in servers]
     ways = ClusterOptions(config.merge, config.fail_on_error, tuple(config.forward_headers))
-    return ClusterService(Cluster(nodes, clock, count, ways), nodes, asking)
+    return ClusterService(Cluster(nodes, clock, count, ways), nodes, None if own is None else own.close)
 
 
 def _counter(count: Count, name: str) -> Count:
@@ -79,10 +85,10 @@ class ClusterService(Service):
 
     name = "cluster"
 
-    def __init__(self, cluster: Cluster, nodes: Sequence[ClusterNode], ask: Ask) -> None:
+    def __init__(self, cluster: Cluster, nodes: Sequence[ClusterNode], close: Callable[[], Any] | None = None) -> None:
         self.cluster = cluster
         self._nodes = nodes
-        self._ask = ask
+        self._close = close
 
     def startService(self) -> None:
         """Ask all servers what they can."""
@@ -95,7 +101,7 @@ class ClusterService(Service):
         super().stopService()
         for node in self._nodes:
             node.stop()
-        return self._ask.close() if isinstance(self._ask, HttpAsk) else None
+        return None if self._close is None else self._close()
 
 
 class Tally:

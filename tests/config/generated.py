@@ -298,6 +298,9 @@ def configs(draw: st.DrawFn) -> Config:
     config: Config = draw(_struct(Config, ""))
     if config.istat is not None:
         config = replace(config, istat=_usable_counters(config.istat))
+    if config.storage.kind == "ceres":
+        kept = tuple(rule for rule in config.aggregation if rule.method is None or rule.method in CERES_METHODS)
+        config = replace(config, aggregation=kept)
     servers = draw(st.lists(st.sampled_from(["h:1", "http://[::1]/x?format=pickle&noTags=1", "h?local=0"]), max_size=3))
     config = replace(config, cluster=replace(config.cluster, servers=tuple(servers), forward_headers=("X-A",)))
     if config.cache is not None:

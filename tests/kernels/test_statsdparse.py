@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
@@ -391,6 +391,7 @@ class Twins(SynchronousTestCase):
 
     def test_both_read_the_same(self) -> None:
         @settings(max_examples=500, deadline=None)
+        @example([b"a:0|d"], STATSITE | DOG, 2, 0)
         @given(st.lists(LINE, max_size=60), FLAGS, st.integers(1, 70), st.sampled_from([0, 0, 200]))
         def same(lines: list[bytes], flags: int, capacity: int, max_bytes: int) -> None:
             data = b"".join(line.replace(b"\n", b"") + b"\n" for line in lines)
