@@ -249,7 +249,7 @@ class HealthTests(NodeTestCase):
         self.fails(node.find(["a"], {}))
         self.ask.answers["/_internal/capabilities/"] = Reply(404, "text/html", b"")
         self.clock.advance(2)
-        node.find(["a"], {})
+        self.fails(node.find(["a"], {}))
         self.assertEqual(dict(self.ask.fields())["format"], "msgpack")
 
     def test_many_failures_at_once_are_one_death(self):
