@@ -104,11 +104,11 @@ def node_archives(path: str) -> tuple[Archive, ...]:
 
 def shown_archives(archives: Sequence[Archive]) -> str:
     """Return archives as storage-schemas.conf would have them: seconds per point, and length."""
-    return ",".join(f"{archive.step}s:{_length(archive.step * archive.points)}" for archive in archives)
+    return ",".join(f"{archive.step}s{_length(archive.retention)}" for archive in archives)
 
 
 def _length(seconds: int) -> str:
-    for unit, size in (("y", 31536000), ("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+    for unit, size in (("y", 31536000), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        if seconds and seconds % size == 0:
+            return f":{seconds // size}{unit}"
+    return ""

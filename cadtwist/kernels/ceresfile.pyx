@@ -11,8 +11,8 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy
 
 from cadtwist.kernels.whisperio cimport (
-    BAD_NAME, c_close, c_flock, c_fsync, c_open, c_rename, CREATED, CW_CORRUPT, CW_EMPTY, cw_order, CW_PATH_ROOM,
-    cw_point, cw_putf64, cw_pwrite, cw_relative, Event, LOCK_EX, MAX_EVENTS, O_CLOEXEC, O_RDONLY, qsort, QUARANTINED,
+    BAD_NAME, c_close, c_flock, c_fsync, c_open, c_rename, CREATED, CW_CORRUPT, cw_create, CW_EMPTY, cw_order,
+    CW_PATH_ROOM, cw_point, cw_putf64, cw_pwrite, cw_relative, Event, LOCK_EX, MAX_EVENTS, O_CLOEXEC, O_RDONLY, qsort, QUARANTINED,
     RETRY, SAYS_HEALED, SAYS_MISMATCH, SAYS_QUARANTINED, SAYS_RETRY, TOO_OLD, WAITS_FOR_CREATE, WRITTEN, whole,
 )
 
@@ -89,16 +89,6 @@ cdef extern from *:
         if (failed) return failed;
         return mkdir(path, 0755) == 0 || errno == EEXIST ? 0 : errno;
     }
-    static int ce_write_node(const char *temporary, const char *path, const char *text, size_t n, int flush, int replace) {
-        int failed, fd = open(temporary, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0666);
-        if (fd < 0) return errno;
-        failed = cw_pwrite(fd, text, n, 0);
-        if (!failed && flush && fsync(fd)) failed = errno;
-        if (!failed && (replace ? rename(temporary, path) : link(temporary, path))) failed = errno;
-        if (failed || !replace) unlink(temporary);
-        close(fd);
-        return failed;
-    }
     static int ce_new_slice(const char *path, const char *data, size_t n, int flush) {
         int failed, fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
         if (fd < 0) return errno;
@@ -132,7 +122,6 @@ cdef extern from *:
     int ce_exists(const char *path) nogil
     int ce_list(const char *path, int64_t step, int64_t **starts, int64_t *n, int64_t *room) nogil
     int ce_mkdirs(char *path) nogil
-    int ce_write_node(const char *temporary, const char *path, const char *text, size_t n, int flush, int replace) nogil
     int ce_new_slice(const char *path, const char *data, size_t n, int flush) nogil
     int ce_slice_path(char *out, int64_t start, int64_t step) nogil
     int ce_read(int fd, char *data, size_t n, size_t *got) nogil
@@ -174,7 +163,7 @@ cdef struct Node:
 cdef class Writer:
     """Writes jobs below `root`.  Of one thread.  See the twin."""
 
-    cdef int hashed, lock, flush, keep_slices
+    cdef int hashed, lock, flush, keep_slices, nameless
     cdef int64_t max_gap
     cdef uint32_t max_nodes
     cdef Node *nodes
@@ -183,7 +172,6 @@ cdef class Writer:
     cdef char *temporary
     cdef size_t root_size, folder_end
     cdef char own_name[64]
-    cdef size_t own_size
     cdef Schema *known
     cdef int n_known
     cdef cw_point *points
@@ -204,13 +192,13 @@ cdef class Writer:
         self, bytes root, uint32_t max_nodes=1 << 20, bint hashed=True, bint lock=False, bint flush=False,
         int64_t max_gap=DEFAULT_GAP, bint keep_nodes=True, bint keep_slices=True,
     ):
-        cdef bytes own = b"/.new-%d-%x" % (os.getpid(), <size_t><void *>self)
+        cdef bytes own = b".new-%d-%x" % (os.getpid(), <size_t><void *>self)
         if b"\0" in root:
             raise ValueError("no folder has a NUL in its name")
         self.hashed, self.lock, self.flush, self.keep_slices, self.max_gap = hashed, lock, flush, keep_slices, max_gap
         self.max_nodes = max_nodes if keep_nodes else 0
-        self.own_size = len(own) + 1
-        memcpy(self.own_name, <const char *>own, self.own_size)
+        memcpy(self.own_name, <const char *>own, len(own) + 1)
+        self.nameless = True
         root = root.rstrip(b"/") + b"/"
         self.root_size = len(root)
         self.path = <char *>malloc(self.root_size + CW_PATH_ROOM + TAIL_ROOM)
@@ -498,13 +486,21 @@ cdef class Writer:
         return failed
 
     cdef int write_node(self, Schema *schema, bint replace) noexcept nogil:
-        cdef int failed
-        memcpy(self.temporary, self.path, self.folder_end)
-        memcpy(self.temporary + self.folder_end, self.own_name, self.own_size)
+        """Make the node's file, whole or not at all: nameless first, where the file system has such files."""
+        cdef int fd, nameless = self.nameless
         memcpy(self.path + self.folder_end, b"/.ceres-node", 13)
-        failed = ce_write_node(self.temporary, self.path, schema.text, schema.size, self.flush, replace)
+        fd = cw_create(
+            self.path, self.own_name, schema.text, schema.size, schema.size, 0, self.flush, replace, &self.nameless
+        )
+        if fd < 0 and nameless and not self.nameless:
+            fd = cw_create(
+                self.path, self.own_name, schema.text, schema.size, schema.size, 0, self.flush, replace, &self.nameless
+            )
         self.path[self.folder_end] = 0
-        return failed
+        if fd < 0:
+            return -fd
+        c_close(fd)
+        return 0
 
     cdef bint renamed_to_hash(self, const uint8_t *name, size_t size) noexcept nogil:
         """Give a tagged node that lies under its plain name the hashed folder, whose path `self.path` has again."""
@@ -660,8 +656,8 @@ cdef class Writer:
         return failed
 
     cdef int write_open(self, int fd, int64_t at, const char *data, int64_t n) noexcept nogil:
-        cdef uint64_t inode
-        cdef int64_t size, links, gap, i
+        cdef uint64_t inode = 0
+        cdef int64_t size = 0, links = 0, gap, i
         cdef ce_identity found
         cdef int failed
         if self.lock:

@@ -273,6 +273,49 @@ port = 2004
         self.assertIn(("relay stats", "bad.x", "prefix bad.: rejected"), self.steps("bad.x"))
 
 
+class CeresTests(_Site):
+    """The same where `DATABASE = ceres`."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.write("carbon.conf", "[cache]\nDATABASE = ceres\n")
+
+    def node(self, name: str, text: str) -> str:
+        folder = os.path.join(self.files, name.replace(".", "/"))
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, ".ceres-node"), "w", encoding="utf-8") as file:
+            file.write(text)
+        return folder
+
+    def told(self, name: str) -> str:
+        stdout = io.StringIO()
+        self.assertEqual(explain.run(["--json", name], stdout, self.environ), 0)
+        return {step["station"]: step["decided"] for step in json.loads(stdout.getvalue())[name]}["file"]
+
+    def test_explained(self) -> None:
+        path = os.path.join(self.files, "fast", "x")
+        self.assertEqual(self.told("fast.x"), f"{path} (does not exist yet)")
+        self.node("fast.x", '{"timeStep": 10, "retentions": [[10, 360], [60, 1440]]}')
+        self.assertEqual(self.told("fast.x"), f"{path} (exists)")
+        self.node("fast.x", '{"timeStep": 10, "retentions": [[10, 360]]}')
+        self.assertEqual(self.told("fast.x"), f"{path} (exists, but keeps 10s:1h)")
+        self.node("fast.x", "{}")
+        self.assertIn(f"{path} (cannot be used: timeStep is missing", self.told("fast.x"))
+
+    def test_checked(self) -> None:
+        good = self.node("fast.x", '{"timeStep": 10, "retentions": [[10, 360], [60, 1440]]}')
+        other = self.node("y", '{"timeStep": 30}')
+        broken = self.node("z", "{")
+        self.file("w.wsp", [(1, 60)])
+        stdout = io.StringIO()
+        self.assertEqual(storecheck.run(["--store"], stdout, self.environ), 2)
+        text = stdout.getvalue()
+        self.assertNotIn(good, text)
+        self.assertNotIn("w.wsp", text)
+        self.assertIn(f"{other}: keeps 30s, schema [default] says 60s:7d", text)
+        self.assertIn(f"{broken}: cannot be used: no JSON", text)
+
+
 class StoreCheckTests(_Site):
     def check(self) -> tuple[int, str]:
         stdout = io.StringIO()
