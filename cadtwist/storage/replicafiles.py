@@ -270,6 +270,8 @@ def _check_name(name: bytes, path: bytes = b"") -> None:
 
 def _check_runs(data: bytes) -> None:
     """See that header and cells of one file lie within it."""
+    if len(data) < HEADER_BYTES:
+        raise ReplicaError("a redo record of no file")
     try:
         bound = parse_header(data[:HEADER_BYTES]).file_bytes
         at = HEADER_BYTES
