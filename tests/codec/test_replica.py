@@ -7,7 +7,7 @@ import struct
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -50,6 +50,9 @@ NUMBERS = st.integers(-(1 << 62), 1 << 62)
 def batch_of(n: int) -> SummaryBatch:
     column = np.arange(n) * 1.5
     return SummaryBatch(np.arange(n, dtype=np.uint32), column, column + 1, column, -column, column, column)
+
+
+CALM = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
 
 class PduTests(SynchronousTestCase):
@@ -116,10 +119,12 @@ class MessageTests(SynchronousTestCase):
             with self.assertRaises(ReplicaError, msg=str(offsets)):
                 StatNames.unpack(b"".join(pack_names(ids, b"a.bccc", np.array(offsets, np.uint32), events)))
 
+    @CALM
     @given(st.lists(st.tuples(PATHS, st.binary(min_size=HEADER_BYTES, max_size=HEADER_BYTES)), max_size=4))
     def test_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
         self.assertEqual(unpack_headers(pack_headers(headers)), headers)
 
+    @CALM
     @given(
         st.lists(st.builds(FoundFile, PLAIN, NUMBERS.map(abs), NUMBERS), max_size=5, unique_by=lambda file: file.name),
         st.lists(PLAIN, max_size=5, unique=True),
@@ -136,10 +141,12 @@ class MessageTests(SynchronousTestCase):
             with self.assertRaises(ReplicaError, msg=str(folders[:3])):
                 Folder.unpack(Folder([], folders, False).pack())
 
+    @CALM
     @given(NUMBERS, NUMBERS, st.lists(st.binary(min_size=16, max_size=16), max_size=4))
     def test_sums(self, size: int, changed: int, sums: list[bytes]) -> None:
         self.assertEqual(Sums.unpack(Sums(size, changed, 5, sums).pack()), Sums(size, changed, 5, sums))
 
+    @CALM
     @given(NUMBERS, st.lists(st.binary(max_size=50), max_size=4))
     def test_pages(self, size: int, pages: list[bytes]) -> None:
         self.assertEqual(Pages.unpack(Pages(size, 1, 2, pages).pack()), Pages(size, 1, 2, pages))
@@ -149,6 +156,7 @@ class MessageTests(SynchronousTestCase):
             with self.assertRaises(ReplicaError):
                 Pages.unpack(Pages(1, 1, 1, pages).pack())
 
+    @CALM
     @given(PATHS, PLAIN, st.lists(st.integers(0, 1 << 25), min_size=1, max_size=5))
     def test_requests(self, path: bytes, after: bytes, pages: list[int]) -> None:
         self.assertEqual(read_ask_folder(ask_folder(path, after)), (path, after))
@@ -186,7 +194,7 @@ class MessageTests(SynchronousTestCase):
             with self.assertRaises(ReplicaError):
                 read_ask_pages(ask_pages(b"a", pages))
 
-    @settings(max_examples=400)
+    @CALM
     @given(st.binary(max_size=200))
     def test_whatever_comes_is_read_or_refused(self, data: bytes) -> None:
         for read in (

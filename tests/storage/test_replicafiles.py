@@ -7,7 +7,7 @@ import os
 import random
 import struct
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -29,6 +29,9 @@ def content(root: str) -> dict[str, bytes]:
             with open(path, "rb") as file:
                 found[os.path.relpath(path, root)] = file.read()
     return found
+
+
+CALM = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
 
 class FilesCase(SynchronousTestCase):
@@ -123,6 +126,7 @@ class CompareTests(FilesCase):
         self.make_equal()
         self.assertEqual(self.make_equal(trust_times=True), 1)
 
+    @CALM
     @given(FILES, FILES)
     def test_any_two_stores(self, one: list[tuple[str, str, bytes]], other: list[tuple[str, str, bytes]]) -> None:
         self.setUp()
@@ -227,6 +231,7 @@ class RedoTests(SynchronousTestCase):
         with self.assertRaises(ReplicaError):
             checked_redo(entry(b"a..b", b"", 0xFFFF))
 
+    @CALM
     @given(st.binary(max_size=100), st.integers(0, 2000))
     def test_whatever_comes_is_good_or_refused(self, noise: bytes, at: int) -> None:
         redo = struct.pack("<IHHI", 15, 0xFFFF, 3, 0) + b"a.b"
