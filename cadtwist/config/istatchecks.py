@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 from cadtwist.config.istatmodel import DEBUG_OPTIONS, IstatConfig
 from cadtwist.config.redisurl import REDIS, parse_redis_url
+from cadtwist.model.shard import parse_shard
 from cadtwist.model.statretention import parse_stat_retentions
 
 __all__ = ["host_and_port", "istat_faults", "ports_of"]
 
-_PORTS = ("stat_port", "http_port", "admin_port", "replica_port", "prometheus_port")
+_PORTS = ("stat_port", "http_port", "admin_port", "replica_port", "prometheus_port", "shard_port")
 
 
 def host_and_port(text: str) -> tuple[str, int]:
@@ -50,13 +51,35 @@ def istat_faults(config: IstatConfig) -> Iterator[tuple[str, str]]:
         yield "debug", f"unknown: {', '.join(unknown)}"
     if config.replica_of and not config.store:
         yield "replica_of", "a replica needs a store"
-    if not config.store and not config.agent:
+    yield from _shard_faults(config)
+    if not config.store and not config.agent and not config.shards:
         yield "", "must have at least one of a forward address (agent) or a local store"
     taken: dict[int, str] = {}
     for field, port in ports_of(config):
         if port in taken:
             yield field, f"port {port} is also that of {taken[port].replace('_', '-')}"
         taken.setdefault(port, field)
+
+
+def _shard_faults(config: IstatConfig) -> Iterator[tuple[str, str]]:
+    names = set()
+    for text in config.shards:
+        try:
+            shard = parse_shard(text)
+        except ValueError as fault:
+            yield "shards", str(fault)
+            continue
+        if shard.name in names:
+            yield "shards", f"{shard.name!r} is there twice"
+        names.add(shard.name)
+    if config.shard_name and config.shard_name not in names:
+        yield "shard_name", f"{config.shard_name!r} is none of the shards"
+    if config.shard_name and not config.store:
+        yield "shard_name", "a shard needs a store"
+    if config.shard_name and not config.shard_port:
+        yield "shard_name", "a shard needs a shard-port, for what others send to it"
+    if config.shards and config.store and not config.shard_name:
+        yield "shards", "which of them has this store? (shard-name)"
 
 
 def ports_of(config: IstatConfig) -> list[tuple[str, int]]:

@@ -98,7 +98,8 @@ def read_istatd(text: str, path: str, argv: Sequence[str], problems: Problems) -
         value = _value(given, problems)
         if value is not None:
             into = process if option.field.startswith(PROCESS) else values
-            into[option.field.removeprefix(PROCESS)] = value
+            field = option.field.removeprefix(PROCESS)
+            into[field] = (*into.get(field, ()), value) if option.kind == "texts" else value
             places[option.field] = (given.file, given.line)
     for name in ("files_dir", "settings"):
         values[name] = _beside_the_store(values[name], values.get("store", ""))
@@ -172,7 +173,7 @@ def _value(given: _Given, problems: Problems) -> Any:
     option, text = given.option, given.value
     if option.kind == "flag":
         return option.sets
-    if option.kind == "text":
+    if option.kind in ("text", "texts"):
         return text
     if option.kind == "names":
         names = tuple(name for name in text.split(",") if name)

@@ -20,10 +20,11 @@ DEBUG_OPTIONS = (
 class IstatConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A counter daemon.  A port of 0 is closed; `store` and `agent` (host:port) are empty where there is none.
 
-    `settings` is a folder or a `redis://` URL.  `num_files` 0: the limit of open files stays as it is.  `levels_above`
-    says whether empty counters are made for the levels of a name, `rollup` how many of them add its samples up.
-    `min_space_bytes` below 0 = 100 MiB.  A `fake_time` of 0 = the real one.  `compat`: answers and forwarded numbers as
-    old clients know them, with six digits.
+    `shards` are `NAME=HOST:SHARD-PORT,HTTP-PORT` of all stores that share the counters (see `model.shard`),
+    `shard_name` the one that we are. `settings` is a folder or a `redis://` URL. `num_files` 0: the limit of open
+    files stays as it is. `levels_above` says whether empty counters are made for the levels of a name, `rollup` how
+    many of them add its samples up. `min_space_bytes` below 0 = 100 MiB. A `fake_time` of 0 = the real one.
+    `compat`: answers and forwarded numbers as old clients know them, with six digits.
     """
 
     listen_address: str = ""
@@ -47,6 +48,11 @@ class IstatConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     agent_connections: int = 1
     agent_interval_s: int = 10
     replica_of: str = ""
+    shards: tuple[str, ...] = ()
+    shard_name: str = ""
+    shard_port: int = 0
+    shard_copies: int = 1
+    shard_timeout_s: int = 5
     files_dir: str = "var/istatd/files"
     settings: str = "var/istatd/settings"
     compress: bool = True
@@ -78,7 +84,7 @@ class IstatConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def folders(self) -> tuple[str, ...]:
         """Every folder that is written into."""
         kept = (self.store.rstrip("/"), self.log_folder, f"{self.store.rstrip('/')}.bak") if self.store else ()
-        sent = (self.spool_folder,) if self.agent else ()
+        sent = (self.spool_folder,) if self.agent or self.shards else ()
         return (*kept, *sent, *(() if "://" in self.settings else (self.settings,)))
 
 

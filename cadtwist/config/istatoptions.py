@@ -24,16 +24,16 @@ _YEAR_S = 86400 * 365
 class IstatdOption(Struct, frozen=True):
     """One option: its name without dashes, the field of IstatConfig (or `process.` and one of IstatdProcess), its text.
 
-    `native` is the meaning of the field where it is not that of the option.  A `flag` stands alone and sets `sets`.
-    `low` and `high` bound numbers, `factor` turns them into the field's unit.  An option without
-    a field is known and has no effect, for the reason that its text tells.  `reloadable`: a running daemon takes a new
-    value.
+    `native` is the meaning of the field where it is not that of the option. A `flag` stands alone and sets `sets`.
+    `texts` may be given several times, and all of them count. `low` and `high` bound numbers, `factor` turns them
+    into the field's unit. An option without a field is known and has no effect, for the reason that its text tells.
+    `reloadable`: a running daemon takes a new value.
     """
 
     name: str
     field: str
     doc: str
-    kind: Literal["text", "number", "flag", "names"] = "text"
+    kind: Literal["text", "texts", "number", "flag", "names"] = "text"
     low: int = 0
     high: int = _MANY
     factor: int = 1
@@ -98,6 +98,17 @@ ISTATD_OPTIONS: tuple[IstatdOption, ...] = (
     _number("agentCount", "agent_connections", "connections for forwarding", 1, 1000),
     _number("agent-interval", "agent_interval_s", "how often is forwarded", 1, _YEAR_S, "s"),
     IstatdOption("replica-of", "replica_of", "host:port of a master to follow; empty = none"),
+    IstatdOption(
+        "shard",
+        "shards",
+        "NAME=HOST:SHARD-PORT,HTTP-PORT of a store that shares the counters; once for each, the same for all",
+        "texts",
+        native="NAME=HOST:SHARD-PORT,HTTP-PORT of all stores that share the counters; the same for all",
+    ),
+    IstatdOption("shard-name", "shard_name", "which of the shards this is; empty = none: keep nothing, answer for all"),
+    _port("shard-port", "shard_port", "port for samples from other shards"),
+    _number("shard-copies", "shard_copies", "shards that keep each counter", 1, 100),
+    _number("shard-timeout", "shard_timeout_s", "how long a shard may take to answer", 1, 3600, "s"),
     IstatdOption("files-dir", "files_dir", "folder of the web app's files"),
     IstatdOption("settings", "settings", "folder of settings, or redis://host:port/database"),
     IstatdOption(

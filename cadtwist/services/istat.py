@@ -59,6 +59,7 @@ from cadtwist.services.istatdoors import IstatDoors, part_name
 from cadtwist.services.istatexposition import CounterExposition
 from cadtwist.services.istatlog import IstatLog
 from cadtwist.services.istatparts import Answers, IstatClock, Orders
+from cadtwist.services.istatshards import ShardReceiver, Shards
 from cadtwist.services.localcounters import LocalCounters
 from cadtwist.services.replica import Replica
 from cadtwist.services.replicafeed import ReplicaFeed
@@ -147,11 +148,13 @@ class IstatDaemon:
         reports = reports or {"ledger": self.telemetry.ledger, "status": self.status, "waits": list}
         self.api = CounterApi(reactor, config, self.answers, self.clock, reports, catalog, self.account("api"))
         self.agents: list[AgentDestination] = []
+        self.shards = Shards(reactor, config, self.table, self.account) if config.shards else None
         self.writer: CounterWriter | Replica | None = None
         self.feed: ReplicaFeed | None = None
         self._journal: CounterLog | None = None
         self._blacklisted_at = 0.0
         self._next_agent = 0
+        self._store_sink: ISummarySink | None = None
         self.entry: ISummarySink = self._spread(carets, _Both(list(self._sinks())), "carets")
         self.exposition: CounterExposition | None = None
         if config.prometheus_port:
@@ -164,6 +167,8 @@ class IstatDaemon:
         self._build_doors()
         self.turn.add(self._write_log)  # behind the intakes, whose rows it writes
         self.turn.add(self.space.keys.turn_ended)
+        if self._foreign is not None:
+            self.turn.add(self._foreign.write)
         self.service = self._sequence()
 
     def account(self, part: str) -> Account:
@@ -175,6 +180,9 @@ class IstatDaemon:
     def _sinks(self) -> Iterator[ISummarySink]:
         if self.config.store:
             self._store_sink = self._kept()
+        if self.shards is not None:
+            yield self.shards.entry(self._own_sink if self.config.store else None, self.space.keys.hold)
+        elif self._store_sink is not None:
             yield self._store_sink
         if self.config.agent:
             account = self.account("forward")
@@ -197,6 +205,7 @@ class IstatDaemon:
             self.table, self.account("counters"), self.store.is_event, self.clock,
             step_s=retentions[0].interval, most=MOST_WAITING, opened=self._opened,
         )  # fmt: skip
+        self._own_sink: ISummarySink = self.cache
         self._segments = SegmentLog(os.path.abspath(config.log_folder))
         self._journal = CounterLog(self._segments, self.table, self.account("log"))
         self.space.keys.hold(_ToldNames(self._journal))
@@ -211,7 +220,10 @@ class IstatDaemon:
         )  # fmt: skip
         if config.replica_of:
             answers.writer = self.writer = replica_of(self.reactor, config, parts, self.account("replica"))
-            return Refusing(self.account("replica refuses"), "replica")
+            for holder in (self.writer, self.cache):
+                self.space.keys.hold(holder)
+            self._own_sink = Refusing(self.account("replica refuses"), "replica")
+            return self._own_sink
         self.feed = feed_of(self.reactor, config, parts, self.account("replicas"))
         answers.writer = self.writer = CounterWriter(
             self.reactor, self.cache, self.store, self.gate, self.account("writer"), config.flush_s,
@@ -243,6 +255,8 @@ class IstatDaemon:
         if config.log_file:
             yield IstatLog(config.log_file, self.orders.log_levels, globalLogPublisher)
         yield from self.settings_keeper.services()
+        if self.shards is not None:
+            yield from self.shards.services()
         yield from self.api.services()
         if self.writer is not None and self._journal is not None:
             yield Step("log", self._recover, self._close_log)
@@ -285,7 +299,16 @@ class IstatDaemon:
     def _build_doors(self) -> None:
         """Make what the doors lead to, be they open or not."""
         config = self.config
-        self.http = IstatResource(self.answers, self.account("http"), config.compress)
+        self._bad_log = BadInputLog(self.reactor.seconds)
+        self.backend = self.answers if self.shards is None else self.shards.answers(self.answers, self.settings)
+        self._foreign: ShardReceiver | None = None
+        if config.shard_port and config.store:
+            self._foreign = ShardReceiver(
+                f"{config.store.rstrip('/')}.shards", self.table, self.reactor, self.turn, self.gate,
+                self.account("samples of shards"), sink=self._own_sink, bad_log=self._bad_log, now=self.clock,
+                settle=self.telemetry.settle,
+            )  # fmt: skip
+        self.http = IstatResource(self.backend, self.account("http"), config.compress)
         count = self.account("admin").count
         self.orders = Orders(
             self.clock, self.answers, self.settings, self.peers.purge, self.flush_all, self.delete, self._stats, count,
@@ -293,7 +316,6 @@ class IstatDaemon:
         )  # fmt: skip
         for name in config.debug:
             self.orders.debug[name] = True
-        self._bad_log = BadInputLog(self.reactor.seconds)
         self.lines = ReceiverFactory(
             self._intake(Intake, "lines", lambda codec: codec),
             partial(StatConnection, peers=self.peers),
@@ -329,6 +351,9 @@ class IstatDaemon:
         if self.exposition is not None:
             yield from self.exposition.services()
             yield self.doors.open("Prometheus", self.exposition.site, config.prometheus_port)
+        if self._foreign is not None:
+            yield from self._foreign.services()
+            yield self.doors.open("shards", self._foreign.factory, config.shard_port)
         if self.feed is not None:
             replicas = ReplicaFactory(self.feed, self.reactor)
             yield Step("connected replicas", None, replicas.disconnect)

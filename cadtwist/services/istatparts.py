@@ -21,7 +21,7 @@ from cadtwist.services.counterwriter import CounterWriter
 from cadtwist.services.replica import Replica
 from cadtwist.storage.settings import FileSettings, RedisSettings
 from cadtwist.storage.statfile import StatStore
-from cadtwist.web.istat import MOST_FILE_BYTES, SettingsBackend, StatFile
+from cadtwist.web.istat import MOST_FILE_BYTES, Listed, Selected, SettingsBackend, StatFile
 
 __all__ = ["Answers", "IstatClock", "Orders"]
 
@@ -64,6 +64,25 @@ class Answers:
     def now(self) -> int:
         """Return the time."""
         return int(self._clock())
+
+    @property
+    def local(self) -> Answers:
+        """There are no other shards here."""
+        return self
+
+    async def matching(self, pattern: str) -> Listed:
+        """Return the levels of counters that a pattern matches."""
+        return Listed([] if self.tree is None else self.tree.matching(pattern))
+
+    async def all_agents(self) -> Sequence[Mapping[str, object]]:
+        """Return what is known of each connection."""
+        return self.agents()
+
+    async def select_many(
+        self, names: Sequence[str], start: int, end: int, most: int, trailing: bool
+    ) -> list[Selected]:
+        """Return the cells of each counter."""
+        return [await self.select(name, start, end, most, trailing) for name in names]
 
     async def select(self, name: str, start: int, end: int, most: int, trailing: bool) -> Selection | None:
         """Return a counter's cells: those in its files, and the samples that wait."""

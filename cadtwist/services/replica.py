@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -22,6 +23,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
 
 from cadtwist.cache.counters import CounterCache
 from cadtwist.codec.replica import (
@@ -35,6 +37,7 @@ from cadtwist.codec.replica import (
     unpack_samples,
 )
 from cadtwist.errors import StorageError
+from cadtwist.interfaces import IHolder
 from cadtwist.journal.counterlog import CounterLog, Place
 from cadtwist.kernels.statformat import COLLATED, munge, parse_header
 from cadtwist.model.batch import NO_ID, Ids
@@ -79,6 +82,7 @@ class ReplicaParts(NamedTuple):
     listed: Callable[[], None]
 
 
+@implementer(IHolder)
 class Replica(Service):
     """Follows the master at `host:port`.  Reactor thread; files are written and read by one thread of its own.
 
@@ -153,6 +157,13 @@ class Replica(Service):
         self._pool.stop()
         self._store.close()
         return result
+
+    def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Claim the ids that stand for the master's."""
+        return np.isin(ids, self._ids)
+
+    def forget(self, ids: Ids) -> None:
+        """Nothing is known of ids that stand for none of the master's."""
 
     # The connection
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import Any, NamedTuple, Protocol
 
-from cadtwist.errors import StorageError
-from cadtwist.query.countertree import CounterTree, matcher
+from cadtwist.errors import CadtwistError, StorageError
+from cadtwist.query.countertree import CounterTree, Found, matcher
 from cadtwist.query.istat import Selection
+from cadtwist.query.shardanswer import ASKED_BY, SELECT_TARGET, pack_selections, read_question
 from cadtwist.web.answers import Answer
 from cadtwist.web.istatformats import counter_csv, counter_json, counter_list, error_text, many_json
 from cadtwist.web.istatpage import PAGE
 
-__all__ = ["Backend", "SettingsBackend", "StatFile", "StatRequest", "respond"]
+__all__ = [
+    "AwayError", "Backend", "Listed", "Selected", "SettingsBackend", "StatFile", "StatRequest", "respond",
+]  # fmt: skip
 
-JSON, CSV = "application/json", "text/csv"
+JSON, CSV, BINARY = "application/json", "text/csv", "application/octet-stream"
 DEFAULT_SAMPLES, DEFAULT_MANY_SAMPLES = 1000, 100
 MOST_KEYS = 10_000
 MOST_FILE_BYTES = 1 << 20
@@ -56,20 +59,53 @@ class SettingsBackend(Protocol):
         """Change values, make the set if it is missing; an empty value deletes its key."""
 
 
+class Listed(NamedTuple):
+    """The levels of counters that a pattern matches, and the names of the shards that did not tell theirs."""
+
+    found: list[Found]
+    away: tuple[str, ...] = ()
+
+
+class AwayError(CadtwistError):
+    """Who keeps a counter or a set of settings does not answer."""
+
+
+Selected = Selection | AwayError | None
+"""A counter's cells; None where there is no such counter."""
+
+
 class Backend(Protocol):
-    """What the answers are made of.  `tree` is None without a store."""
+    """What the answers are made of.  `tree` is None without a store.
+
+    `local` is the same without other shards: what another shard is answered from.
+    """
 
     compat: bool
-    tree: CounterTree | None
     settings: SettingsBackend
+
+    @property
+    def tree(self) -> CounterTree | None:
+        """The counters that are known here."""
+
+    @property
+    def local(self) -> Backend:
+        """What this daemon keeps itself."""
 
     def now(self) -> int:
         """Return the time, epoch seconds."""
 
     async def select(self, name: str, start: int, end: int, most: int, trailing: bool) -> Selection | None:
-        """Return a counter's cells, None where there is no such counter."""
+        """Return a counter's cells, None where there is no such counter.  AwayError."""
 
-    def agents(self) -> Sequence[Mapping[str, object]]:
+    async def select_many(
+        self, names: Sequence[str], start: int, end: int, most: int, trailing: bool
+    ) -> list[Selected]:
+        """Return the cells of each counter."""
+
+    async def matching(self, pattern: str) -> Listed:
+        """Return the levels of counters that a pattern matches, sorted."""
+
+    async def all_agents(self) -> Sequence[Mapping[str, object]]:
         """Return what is known of each connection."""
 
     def file(self, name: str) -> StatFile | None:
@@ -103,12 +139,15 @@ async def respond(request: StatRequest, back: Backend) -> Answer:
     if not request.headers:
         return Answer(b"", JSON, 400)
     cross = _cross_origin(request)
+    back = back.local if ASKED_BY in request.headers else back
     try:
         answer = await _dispatch(request, back)
     except _BadRequestError as error:
         answer = Answer(error_text(str(error)), JSON, 400)
     except StorageError as error:
         answer = Answer(error_text(f"HTTP exception: {error}"), JSON, 400)
+    except AwayError as error:
+        answer = _error(503, str(error))
     return Answer(answer.body, answer.content_type, answer.status, {**cross, **answer.headers}) if cross else answer
 
 
@@ -130,11 +169,12 @@ async def _dispatch(request: StatRequest, back: Backend) -> Answer:
     if "f" in params:
         return _file(target[4:], back) if target.startswith("/?f=") else Answer(b"", JSON, 404)
     if "a" in params:
-        return _agents(back)
+        return await _agents(back)
     if "q" in params:
         if back.tree is None:
             return _error(503, "no store")
-        return _text(counter_list(params["q"], back.tree.matching(params["q"])))
+        listed = await back.matching(params["q"])
+        return _partial(_text(counter_list(params["q"], listed.found, listed.away)), listed.away)
     if "s" in params:
         return await _get_settings(params, back)
     return await _counter(request.path.removeprefix("/"), params, back)
@@ -145,6 +185,8 @@ async def _post(request: StatRequest, back: Backend) -> Answer:
         raise _BadRequestError("HTTP exception: Can't read body without content-length")
     if request.target in _MANY:
         return await _many(request.body, back)
+    if request.target == SELECT_TARGET and ASKED_BY in request.headers:
+        return await _select(request.body, back)
     params = _params(request.target)
     if "s" in params:
         return await _post_settings(params["s"], request.body, back)
@@ -198,11 +240,28 @@ async def _many(body: bytes, back: Backend) -> Answer:
     most, trailing = _whole(asked.get("maxSamples")), bool(_whole(asked.get("trailing")))
     if most < 0:
         raise _BadRequestError("Invalid 'maxSamples' parameter")
-    found = [
-        (key, await back.select(key, start, stop, most or DEFAULT_MANY_SAMPLES, trailing))
-        for key in dict.fromkeys(keys)
-    ]
-    return _text(many_json(found, bool(asked.get("compact")), back.compat))
+    keys = list(dict.fromkeys(keys))
+    found = await back.select_many(keys, start, stop, most or DEFAULT_MANY_SAMPLES, trailing)
+    away = tuple(sorted({str(one) for one in found if isinstance(one, AwayError)}))
+    told = [(key, str(one) if isinstance(one, AwayError) else one) for key, one in zip(keys, found, strict=True)]
+    return _partial(_text(many_json(told, bool(asked.get("compact")), back.compat)), away)
+
+
+async def _select(body: bytes, back: Backend) -> Answer:
+    """Answer another shard."""
+    try:
+        asked = read_question(body)
+    except ValueError as error:
+        raise _BadRequestError(str(error)) from None
+    if len(asked.names) > MOST_KEYS:
+        raise _BadRequestError(f"at most {MOST_KEYS} keys")
+    found = await back.select_many(*asked)
+    return Answer(pack_selections([None if isinstance(one, AwayError) else one for one in found]), BINARY)
+
+
+def _partial(answer: Answer, away: Sequence[str]) -> Answer:
+    """Tell in a header what is missing in an answer."""
+    return replace(answer, headers={**answer.headers, "X-Istat-Partial": ", ".join(away)}) if away else answer
 
 
 def _parsed(body: bytes) -> Any:
@@ -241,8 +300,8 @@ def _integer(params: Mapping[str, str], name: str, default: int) -> int:
 # Agents and settings
 
 
-def _agents(back: Backend) -> Answer:
-    agents = [dict(agent) for agent in back.agents()]
+async def _agents(back: Backend) -> Answer:
+    agents = [dict(agent) for agent in await back.all_agents()]
     body = json.dumps({"count": len(agents), "agents": agents}, ensure_ascii=False, separators=(",", ":"))
     return _text(body)
 

@@ -54,12 +54,16 @@ def counter_csv(selection: Selection, compat: bool) -> str:
     return _HEAD + "".join(rows)
 
 
-def many_json(found: Sequence[tuple[str, Selection | None]], compact: bool, compat: bool) -> str:
-    """Return many counters' cells, those not found first; numbers have six digits if `compat`."""
-    parts = [f'{quoted(key)}:"Not found."' for key, selection in found if selection is None]
+def many_json(found: Sequence[tuple[str, Selection | str | None]], compact: bool, compat: bool) -> str:
+    """Return many counters' cells, those not found first; numbers have six digits if `compat`.
+
+    A text stands for cells that cannot be had, and tells why.
+    """
+    missing = [(key, each or "Not found.") for key, each in found if not isinstance(each, Selection)]
+    parts = [f"{quoted(key)}:{quoted(why)}" for key, why in missing]
     last: Selection | None = None
     for key, selection in found:
-        if selection is not None:
+        if isinstance(selection, Selection):
             last = selection
             parts.append(f"{quoted(key)}:{_one_of_many(selection, compact, compat)}")
     if last is not None:
@@ -67,13 +71,14 @@ def many_json(found: Sequence[tuple[str, Selection | None]], compact: bool, comp
     return "{" + ",".join(parts) + "}"
 
 
-def counter_list(pattern: str, found: Iterable[Found]) -> str:
-    """Return the list of counters."""
+def counter_list(pattern: str, found: Iterable[Found], away: Sequence[str] = ()) -> str:
+    """Return the list of counters; of shards that are `away` it has none, and says so."""
     entries = ",".join(
         f'{{"is_leaf":{"false" if kind == AGGREGATE else "true"},"type":{kind},"name":{quoted(name)}}}'
         for name, kind in found
     )
-    return f'{_TYPES}{quoted(pattern)},"matching_names":[{entries}]}}'
+    partial = f',"partial":[{",".join(map(quoted, away))}]' if away else ""
+    return f'{_TYPES}{quoted(pattern)},"matching_names":[{entries}]{partial}}}'
 
 
 def _one_of_many(selection: Selection, compact: bool, compat: bool) -> str:

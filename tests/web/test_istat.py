@@ -18,7 +18,7 @@ from cadtwist.query.countertree import CounterTree
 from cadtwist.query.istat import Selection
 from cadtwist.storage.settings import FileSettings
 from cadtwist.web.answers import Answer
-from cadtwist.web.istat import StatFile, StatRequest, respond
+from cadtwist.web.istat import Listed, Selected, StatFile, StatRequest, respond
 from cadtwist.web.istatencoding import chosen_encoding, compressed
 from tests.istatrig import DATA, IstatRig, golden
 
@@ -50,7 +50,20 @@ class RigBackend:
             return None
         return self.rig.select(name, start, end, most, trailing)
 
-    def agents(self) -> Sequence[Mapping[str, object]]:
+    @property
+    def local(self) -> RigBackend:
+        return self
+
+    async def select_many(
+        self, names: Sequence[str], start: int, end: int, most: int, trailing: bool
+    ) -> list[Selected]:
+        return [await self.select(name, start, end, most, trailing) for name in names]
+
+    async def matching(self, pattern: str) -> Listed:
+        assert self.tree is not None
+        return Listed(self.tree.matching(pattern))
+
+    async def all_agents(self) -> Sequence[Mapping[str, object]]:
         return self.agents_known
 
     def file(self, name: str) -> StatFile | None:
