@@ -345,6 +345,9 @@ def _usable_counters(istat: IstatConfig) -> IstatConfig:
         admin_port=0,
         replica_port=0,
         prometheus_port=0,
+        shards=tuple(f"s{number}=localhost:1,{number + 2}" for number in range(len(istat.shards))),
+        shard_name="s0" if istat.shards else "",
+        shard_port=64999 if istat.shards else 0,
         debug=DEBUG_OPTIONS[: len(istat.debug)],
     )
 
