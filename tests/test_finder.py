@@ -179,6 +179,14 @@ class CadentTests(FinderTestCase):
             times = [("from", "60"), ("to", "180")]
             self.assertEqual(self.ask.asked[-1][2], [("target", "w.x"), *times, ("format", "json")])
 
+    def test_the_end_is_behind_the_last_value(self):
+        finder = self.make()
+        self.answer("/paths", self.NODES)
+        told = {"start": 60, "end": 240, "step": 60, "series": {"w.x": {"data": [[1.0, 60], [2.0, 180], [3.0, -60]]}}}
+        self.answer("/metrics", told)
+        (one,) = finder.fetch(["w.*"], 60, 240)
+        self.assertEqual((one["time_info"], one["values"]), ((60, 240, 60), [1.0, None, 2.0]))
+
     def test_nothing(self):
         for body in (b"", b"null", b'{"series": {}}', b"[]"):
             finder = self.make()

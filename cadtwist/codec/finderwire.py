@@ -141,10 +141,11 @@ def _gap(pairs: Sequence[tuple[Any, float]]) -> int:
 def _placed(pairs: Sequence[tuple[Any, float]], start: int, end: int, step: int) -> tuple[TimeInfo, list[Any]]:
     """Return the values in slots of `step` seconds: a point may lie anywhere within its own."""
     step = max(step, 1)
-    count = min(max((end - start) // step + 1, 1), len(pairs) + MOST_POINTS)
-    values: list[Any] = [None] * count
-    for value, moment in pairs:
-        slot = int(moment - start) // step
-        if value is not None and 0 <= slot < count:
+    slots = [(int(moment - start) // step, value) for value, moment in pairs]
+    count = max((end - start) // step, 1, *(slot + 1 for slot, _ in slots))
+    values: list[Any] = [None] * min(count, len(pairs) + MOST_POINTS)
+    for slot, value in slots:
+        if value is not None and 0 <= slot < len(values):
             values[slot] = value
+    count = len(values)
     return (start, start + count * step, step), values

@@ -39,6 +39,11 @@ class FrontTests(SystemTestCase):
         found: list[dict[str, Any]] = json.loads(ask(f"/render?{urlencode(fields)}"))
         return [{"target": one["target"], "datapoints": one["datapoints"]} for one in found]
 
+    @staticmethod
+    def known(series: list[dict[str, Any]]) -> list[tuple[str, list[list[float]]]]:
+        """Return of each series the points that are known."""
+        return [(one["target"], [point for point in one["datapoints"] if point[0] is not None]) for one in series]
+
     def found(self, ask: Any, query: str) -> list[tuple[str, int]]:
         nodes = json.loads(ask(f"/metrics/find?{urlencode({'query': query})}"))
         return sorted((one["id"], one["leaf"]) for one in nodes)
@@ -73,7 +78,14 @@ class FrontTests(SystemTestCase):
         self.assertEqual(json.loads(web.ask("/metrics/index.json")), self.daemon.json("/metrics/index.json"))
 
     def test_graphite_api_with_our_finder(self) -> None:
+        """By the protocol that our doors like best; and by that of Cadent, whose doors we have as well."""
         self.needs("graphite-api")
+        as_cadent = self.started(GraphiteApi(self.folder / "cadent", [f"{self.daemon.base}/cadent"]))
+        for query in QUERIES[1:3]:
+            self.assertEqual(self.found(as_cadent.ask, query), self.found(self.ours, query), query)
+        window = {"from": self.end - 600, "until": self.end}
+        mine, its = (self.rendered(ask, "servers.*.cpu", **window) for ask in (self.ours, as_cadent.ask))
+        self.assertEqual(self.known(its), self.known(mine))
         api = self.started(GraphiteApi(self.folder / "api", [self.daemon.base]))
         self.equals_ours(api.ask)
         self.assertEqual(json.loads(api.ask("/metrics/expand?query=servers.*.cpu")),
