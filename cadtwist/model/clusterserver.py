@@ -38,7 +38,7 @@ def parse_server(text: str, https: bool = False) -> Server:
     full = text if text.startswith(("http://", "https://")) else f"{'https' if https else 'http'}://{text}"
     parts = urlsplit(full)
     shown = text.rpartition("@")[2]
-    if not parts.hostname or parts.fragment:
+    if not parts.hostname or parts.fragment or not text.isascii() or set(text) & set(" \t\r\n"):
         raise ValueError(f"{shown!r} is no server: host:port or a URL is expected")
     port = parts.port or (443 if parts.scheme == "https" else 80)
     fields = dict(parse_qsl(parts.query, keep_blank_values=True))

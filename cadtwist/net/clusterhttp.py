@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, ResponseNeverReceived
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
@@ -19,6 +19,7 @@ from cadtwist.errors import CadtwistError
 __all__ = ["Ask", "HttpAsk", "Question", "Reply", "TooLongError"]
 
 _CONNECTIONS = 16
+_IDLE_S = 30  # servers close what is idle longer
 
 
 class Question(NamedTuple):
@@ -54,10 +55,15 @@ class HttpAsk:
         self._most_bytes = most_bytes
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = _CONNECTIONS
+        self._pool.cachedConnectionTimeout = _IDLE_S
         self._agent = Agent(reactor, connectTimeout=connect_timeout_s, pool=self._pool)
 
     def __call__(self, question: Question, timeout_s: float) -> Deferred[Reply]:
         """Ask; cancelling leaves the connection."""
+        asked = self._request(question).addErrback(self._again, question)
+        return _leavable(asked.addCallback(self._read)).addTimeout(timeout_s, self._reactor)
+
+    def _request(self, question: Question) -> Deferred[Any]:
         headers = Headers({name: [value] for name, value in question.headers.items()})
         headers.setRawHeaders("User-Agent", ["cadtwist"])
         body = None
@@ -65,8 +71,14 @@ class HttpAsk:
             headers.setRawHeaders("Content-Type", [question.kind])
             body = _Body(question.body)
         method = b"GET" if body is None else b"POST"
-        asked: Deferred[Any] = self._agent.request(method, question.url.encode("ascii"), headers, body)
-        return _leavable(asked.addCallback(self._read)).addTimeout(timeout_s, self._reactor)
+        return self._agent.request(method, question.url.encode("ascii"), headers, body)
+
+    def _again(self, failure: Failure, question: Question) -> Any:
+        """Ask once more where a connection was lost without an answer: the peer may have closed it while it waited."""
+        reasons = getattr(failure.value, "reasons", ()) if failure.check(ResponseNeverReceived) else ()
+        if not reasons or any(reason.check(CancelledError) for reason in reasons):
+            return failure
+        return self._request(question)
 
     def _read(self, response: Any) -> Deferred[Reply]:
         kind = (response.headers.getRawHeaders("Content-Type") or [""])[0]

@@ -21,6 +21,8 @@ class ServerTests(SynchronousTestCase):
         for text, why in (
             ("", "host:port or a URL is expected"),
             ("http://user:secret@", "host:port or a URL is expected"),
+            ("h/\xfc", "host:port or a URL is expected"),
+            ("h 1", "host:port or a URL is expected"),
             ("h:99999", "ort out of range"),
             ("h?color=red", "color is unknown; known are format, local, noTags"),
             ("h?format=json", "the format is one of pickle, msgpack, carbonapi_v3_pb"),

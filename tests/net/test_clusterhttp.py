@@ -8,7 +8,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.client import ResponseFailed
+from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from cadtwist.net.clusterhttp import HttpAsk, Question, Reply, TooLongError
 
@@ -64,6 +64,19 @@ class AskTests(SynchronousTestCase):
         protocol.dataReceived(b"HTTP/1.0 200 OK\r\n\r\nab")
         protocol.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.successResultOf(answer).body, b"ab")
+
+    def test_a_connection_that_was_closed_meanwhile(self):
+        """A question is put once more over another one, with its body; not a third time."""
+        answer = self.ask(Question(URL, b"body", "a/b"), 6.0)
+        protocol, _ = self.connected()
+        protocol.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(len(self.reactor.tcpClients), 2)
+        protocol, transport = self.connected()
+        self.assertTrue(transport.value().endswith(b"\r\n\r\nbody"))
+        self.assertNoResult(answer)
+        protocol.connectionLost(Failure(ConnectionLost()))
+        self.failureResultOf(answer, ResponseNeverReceived)
+        self.assertEqual(len(self.reactor.tcpClients), 2)
 
     def test_half_an_answer(self):
         answer = self.ask(Question(URL), 6.0)

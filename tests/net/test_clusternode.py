@@ -110,6 +110,17 @@ class FormTests(NodeTestCase):
         self.assertEqual([(wish.name, wish.start, wish.stop) for wish in wishes], [("a.*", 60, 120), ("b", 60, 120)])
         self.assertIn(("now", "130"), self.ask.fields())
 
+    def test_many_queries_are_asked_some_at_a_time(self):
+        node = self.make()
+        answer = node.find([f"q{n}" for n in range(20)], {})
+        for asked in (8, 16, 20):
+            self.assertEqual(len(self.ask.asked), asked)
+            for _, _, waiting in self.ask.asked[asked - 8 if asked < 20 else 16 :]:
+                waiting.callback(ok(msgspec.msgpack.encode([])))
+        self.assertEqual(self.successResultOf(answer), [[]] * 20)
+        self.assertIn("more than 100", self.fails(node.find(["q"] * 101, {})))
+        self.assertTrue(node.alive)
+
     def test_long_questions_are_posted(self):
         node = self.make()
         self.ask.answers = {"/render/": ok(msgspec.msgpack.encode([]))}
