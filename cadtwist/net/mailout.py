@@ -14,6 +14,9 @@ from cadtwist.telemetry import Account
 
 __all__ = ["Mailer", "message_of"]
 
+PATIENCE_S = 60.0
+"""With a host that does not take a mail."""
+
 Post = Callable[..., Deferred[Any]]
 
 
@@ -54,6 +57,7 @@ class Mailer:
         except ValueError as error:
             return self._failed(error, to)
         sent = self._post(self._host, self._sender, [to], message, port=self._port, reactor=self._reactor)
+        sent.addTimeout(PATIENCE_S, self._reactor)
         sent.addCallbacks(lambda _: self._account.count("mails"), lambda failure: self._failed(failure.value, to))
         return sent
 

@@ -181,8 +181,8 @@ class DattssGraph:
             self.neighbours = Neighbours(config, self.node, self._ask)
             self.node.belongs_here = self.neighbours.belongs_here
             self.node.pass_on = self.neighbours.pass_on
-        resource = DattssResource(reactor, self.node, account, self.neighbours)
-        self.site = BoundedSite(resource, config.max_body_bytes, reactor)
+        self._resource = DattssResource(reactor, self.node, account, self.neighbours)
+        self.site = BoundedSite(self._resource, config.max_body_bytes, reactor)
         self._bad_log = BadInputLog(reactor.seconds)
         self._own = OwnStatistics(account, self.node.account, self._put_own)
 
@@ -239,6 +239,7 @@ class DattssGraph:
     def _end(self) -> Deferred[Any]:
         """Take nothing more: who is still connected keeps what it has.  Store what is there."""
         self.node.stopping = True
+        self._resource.end()
         self.node.push()
         under_way = self.node.commit()
         return under_way.addCallback(lambda _: self.node.commit())

@@ -103,8 +103,18 @@ class DattssResource(Resource):
         self._backend = backend
         self._account = account
         self._forwarding = forwarding
-        self._polls = 0
-        account.gauge("polls", lambda: float(self._polls))
+        self._polls: set[Deferred[Answer]] = set()
+        self._streams: set[LiveStream] = set()
+        account.gauge("polls", lambda: float(len(self._polls)))
+        account.gauge("live", lambda: float(len(self._streams)))
+
+    def end(self) -> None:
+        """Let go of the clients that wait: they come again, here or elsewhere."""
+        for answered in list(self._polls):
+            if not answered.called:
+                answered.callback(Answer(_OK, _JSON))
+        for stream in list(self._streams):
+            stream.end()
 
     def render(self, request: Request) -> int:
         """Answer any method."""
@@ -188,14 +198,14 @@ class DattssResource(Resource):
         left = self._backend.poll(user, name, press)
         if left is None:
             raise DattssError("Too many processes")
-        self._polls += 1
+        self._polls.add(answered)
         over = self._reactor.callLater(
             POLL_S, lambda: None if answered.called else answered.callback(Answer(_OK, _JSON))
         )
         try:
             return await answered
         finally:
-            self._polls -= 1
+            self._polls.discard(answered)
             left()
             if over.active():
                 over.cancel()
@@ -269,7 +279,13 @@ class DattssResource(Resource):
         forget = self._backend.listen(user, stream.news)
         if forget is None:
             raise DattssError("Too many listeners")
-        stream.begin(forget)
+
+        def gone() -> None:
+            forget()
+            self._streams.discard(stream)
+
+        self._streams.add(stream)
+        stream.begin(gone)
 
     def _news(self, user: str) -> list[tuple[str, bytes]]:
         return [

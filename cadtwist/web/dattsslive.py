@@ -30,6 +30,7 @@ class LiveStream:
         self._read = read
         self._paused = False
         self._late = False
+        self._gone = False
         self._beat: Any = None
 
     def begin(self, forget: Callable[[], object]) -> None:
@@ -51,6 +52,12 @@ class LiveStream:
         for name, text in self._read():
             self._request.write(b"event: " + name.encode() + b"\ndata: " + text + b"\n\n")
 
+    def end(self) -> None:
+        """Send no more."""
+        if not self._gone:
+            self._request.unregisterProducer()
+            self._request.finish()
+
     def pauseProducing(self) -> None:
         """The reader is slow."""
         self._paused = True
@@ -71,7 +78,7 @@ class LiveStream:
             self._request.write(b": beat\n\n")
 
     def _end(self, forget: Callable[[], object]) -> None:
-        self._paused = True
+        self._paused = self._gone = True
         if self._beat is not None and self._beat.active():
             self._beat.cancel()
         forget()

@@ -45,3 +45,20 @@ class SummaryBatchTests(SynchronousTestCase):
 
     def test_mean_of_nothing_is_zero(self) -> None:
         self.assertEqual(filled(False).means().tolist(), [2.5, 0, -1])
+
+
+class JoiningTests(SynchronousTestCase):
+    def test_rows_one_behind_the_other(self) -> None:
+        one = SummaryBatch(np.array([1, 2], np.uint32), *(np.array([n, n + 1.0]) for n in range(11)))
+        two = SummaryBatch(np.array([3], np.uint32), *(np.array([n + 10.0]) for n in range(11)))
+        found = SummaryBatch.joined([one, two])
+        self.assertEqual(found.ids.tolist(), [1, 2, 3])
+        self.assertEqual(found.timestamps.tolist(), [0, 1, 10])
+        assert found.shares is not None
+        self.assertEqual(found.shares.tolist(), [10, 11, 20])
+        self.assertEqual(SummaryBatch.joined([two]).counts.tolist(), [11])
+
+    def test_columns_that_are_not_there(self) -> None:
+        one = SummaryBatch(np.array([1], np.uint32), *(np.array([1.0]) for _ in range(6)))
+        found = SummaryBatch.joined([one, one])
+        self.assertEqual((found.firsts, found.tops, found.maxima.tolist()), (None, None, [1, 1]))

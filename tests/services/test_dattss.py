@@ -11,6 +11,7 @@ import treq
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.internet.tcp import Connection
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from cadtwist.codec.dattss import AuthError, DattssKeys, error_body, read_put
@@ -138,6 +139,29 @@ class DaemonTests(TestCase):
                     await self.totals(port, user, [("a", 2), ("p.s", 2)])
             for daemon in found:
                 self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_news_come_from_another_node(self) -> Any:
+        async def run() -> None:
+            ports = [free_port(), free_port()]
+            nodes = tuple(DattssNode(host="127.0.0.1", port=port) for port in ports)
+            daemons = [await self.start(port, str(port), nodes=nodes, node=f"127.0.0.1:{port}") for port in ports]
+            first = daemons[0].dattss
+            assert first is not None
+            assert first.neighbours is not None
+            here = first.neighbours.belongs_here
+            user = next(name for name in "abcdefghij" if not here(name))
+            key, found = KEYS.key(user), bytearray()
+            response = await treq.get(f"http://127.0.0.1:{ports[0]}/s/live?auth={key}", persistent=False)
+            reading = treq.collect(response, found.extend)
+            await until(lambda: found.count(b"event: status:update") == 1)
+            await self.ask("PUT", ports[1], f"/agg?auth={key}", body(c=[partial("a", 5)]))
+            await until(lambda: b'"pth":"a"' in found)
+            await self.stop(daemons[1])
+            await reading
+            await self.stop(daemons[0])
+            await until(lambda: not [each for each in reactor.getReaders() if isinstance(each, Connection)])
 
         return ensureDeferred(run())
 

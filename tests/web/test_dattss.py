@@ -406,6 +406,16 @@ class LiveTests(DattssCase):
         client.transport.producer.resumeProducing()
         self.assertEqual(self.events(client)[0][1]["c"][0]["sum"], 2)
 
+    def test_the_end_lets_go_of_all_who_wait(self) -> None:
+        client = self.rig.client("GET", f"/s/live?auth={KEY}")
+        poll = self.rig.client("PUT", f"/process?auth={KEY}", b'{"process":"web"}')
+        client.transport.clear()
+        for _ in range(2):
+            self.rig.site.resource.end()
+        self.assertTrue(client.transport.value().endswith(b"0\r\n\r\n"))
+        self.assertEqual(read(poll.reply()), OK)
+        self.assertEqual((self.rig.node.users["user1"].listeners, timers(self.clock)), ([], []))
+
     def test_readers_leave_and_are_bounded(self) -> None:
         clients = [self.rig.client("GET", f"/s/live?auth={KEY}") for _ in range(100)]
         reply = self.rig.ask("GET", f"/s/live?auth={KEY}")
