@@ -204,6 +204,7 @@ _OURS = (
     ours("FILES_RESCAN_INTERVAL", "float", "storage.rescan_s", users="CB"),
     ours("READ_ALSO_DIRS", "list", "storage.read_also", users="CB"),
     ours("TAG_TIMEOUT", "float", "tags.timeout_s", users="CB"),
+    ours("TAGDB", "text", "tags.database", users="CB"),
     ours("CARBON_METRIC_HOST", "text", "self_metrics.host"),
     ours("LOCAL_STATS_INTERVAL", "float", "local_stats.interval_s"),
     ours("LOCAL_STATS_PREFIX", "text", "local_stats.prefix"),

@@ -10,7 +10,8 @@ import msgspec
 from cadtwist.config.accumulatorchecks import accumulator_faults
 from cadtwist.config.clustermodel import ClusterConfig
 from cadtwist.config.istatchecks import istat_faults, ports_of
-from cadtwist.config.model import Config, Listener
+from cadtwist.config.model import Config, Listener, TagsConfig
+from cadtwist.config.redisurl import parse_redis_url
 from cadtwist.config.relaychecks import Place, pattern_fault, relay_faults
 from cadtwist.config.relayforms import form_faults
 from cadtwist.model.clusterserver import parse_server
@@ -41,8 +42,7 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
             fault = pattern_fault(pattern)
             if fault is not None:
                 yield ("stages", name), fault
-    if config.tags.enabled and not config.tags.url.startswith(("http://", "https://")):
-        yield ("tags", "url"), f"{config.tags.url!r} begins neither with http:// nor with https://"
+    yield from _tags_faults(config.tags)
     yield from _cluster_faults(config.cluster)
     if config.storage.read_only and config.cache is not None:
         yield ("storage", "read_only"), "another process writes: there is nothing to do for [cache]"
@@ -60,6 +60,16 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
     yield from relay_faults(config)
     yield from accumulator_faults(config)
     yield from form_faults(config)
+
+
+def _tags_faults(tags: TagsConfig) -> Iterator[tuple[Place, str]]:
+    if tags.enabled and not tags.url.startswith(("http://", "https://")):
+        yield ("tags", "url"), f"{tags.url!r} begins neither with http:// nor with https://"
+    try:
+        if tags.database:
+            parse_redis_url(tags.database)
+    except ValueError as fault:
+        yield ("tags", "database"), str(fault)
 
 
 def _aggregations(config: Config) -> Iterator[tuple[Place, str]]:

@@ -228,7 +228,10 @@ class StorageConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class TagsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Telling a tag database (graphite-web) of new and updated series."""
+    """Telling a tag database (graphite-web) of new and updated series, and where our own keeps what it knows.
+
+    `database` is empty for a file in the storage, or a `redis://` URL.
+    """
 
     enabled: bool = True
     url: str = "http://127.0.0.1:80"
@@ -237,6 +240,7 @@ class TagsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     batch_series: int = 100
     max_queue_series: int = 10_000
     timeout_s: float = 5.0
+    database: str = ""
 
 
 class WebConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -126,6 +126,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("tags.batch_series", "series in one request", "", 1, 10_000, reloadable=True),
     Option("tags.max_queue_series", "series waiting in each of the two queues", "", 1, 10_000_000, reloadable=True),
     Option("tags.timeout_s", "patience with the tag database", "s", 0.1, 600, reloadable=True),
+    Option("tags.database", "where tags of series are kept for /tags: empty = a file in the storage, or redis://..."),
     Option("web.workers", "processes that answer render; 0 = the receiving process does", "", 0, 64),
     Option("web.cors_origins", "origins whose pages may ask; * = all"),
     Option("web.max_request_bytes", "largest request body", "bytes", 1024, GIB),

@@ -71,8 +71,8 @@ def dial_redis(host: str, port: int, database: int, user: str, password: str) ->
     def dial() -> Any:
         try:
             import txredisapi  # noqa: PLC0415 (an extra)
-        except ImportError:
-            raise StorageError("Redis is spoken by txredisapi: install cadtwist[redis]") from None
+        except ImportError as error:
+            raise StorageError(f"Redis is spoken by txredisapi: install cadtwist[redis] ({error})") from None
         return txredisapi.lazyConnection(
             host, port, dbid=database or None, charset=None, password=password or None, username=user or None,
             connectTimeout=TIMEOUT_S, replyTimeout=TIMEOUT_S, convertNumbers=False,

@@ -82,6 +82,11 @@ class Catalog:
             except ValueError:
                 continue
 
+    def forget(self, names: Sequence[str]) -> None:
+        """Forget series that are kept no more, without telling of it."""
+        for name in names:
+            self.tags.remove(name)
+
     def add(self, paths: Sequence[str]) -> list[str]:
         """Take series, return their canonical names; QueryError for the first that cannot be read."""
         if len(paths) > _MOST_PATHS:

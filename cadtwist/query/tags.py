@@ -97,6 +97,10 @@ class TagIndex:
     def __contains__(self, name: str) -> bool:
         return name in self._rows
 
+    def names(self) -> list[str]:
+        """Return all canonical names."""
+        return list(self._rows)
+
     def add(self, path: str) -> str:
         """Take a series, in any form of its name; return the canonical one.  ValueError for a name that is none."""
         tags = parse_name(path)

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from cadtwist.cache.cache import Cache, Limits
 from cadtwist.cache.drain import Drain, Rates
 from cadtwist.config.model import CacheConfig, Config
+from cadtwist.config.redisurl import parse_redis_url
 from cadtwist.flow import Gate
 from cadtwist.journal.segments import SegmentLog
 from cadtwist.journal.wal import Wal
@@ -37,8 +38,10 @@ from cadtwist.services.catalog import CatalogKeeper
 from cadtwist.services.counterseries import JoinedOwner
 from cadtwist.services.descriptors import file_limit, files_to_keep
 from cadtwist.services.known import KnownNames, ScannedNames
+from cadtwist.services.redistags import CatalogInRedis, TagsKeeper, all_of
 from cadtwist.services.scan import FileScan
 from cadtwist.services.sequence import Step
+from cadtwist.services.settings import redis_link
 from cadtwist.services.sharedcount import SharedCount
 from cadtwist.services.slices import OneByOne
 from cadtwist.services.space import Space
@@ -50,6 +53,7 @@ from cadtwist.services.writer import WriterService
 from cadtwist.services.written import AfterWrite
 from cadtwist.stages.numbers import NameNumbers
 from cadtwist.storage.catalogfile import CATALOG_FILE, CatalogFile
+from cadtwist.storage.redistags import RedisTags
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.telemetry import Telemetry
 from cadtwist.web.visits import COUNTED, HTTP_ACCOUNT
@@ -122,7 +126,14 @@ class CacheGraph:
         """Make what knows of tags and events; kept beside the files, where there are any."""
         storage, account = self.config.storage, self.telemetry.account("catalog")
         self.catalog = Catalog()
-        file = None if storage.kind == "memory" else CatalogFile(os.path.join(storage.root, CATALOG_FILE))
+        path = os.path.join(storage.root, CATALOG_FILE)
+        self.tags_keeper: TagsKeeper | None = None
+        file = None if storage.kind == "memory" else CatalogFile(path)
+        if self.config.tags.database:
+            link = redis_link(self.reactor, parse_redis_url(self.config.tags.database))
+            tags = RedisTags(link, all_of)
+            self.tags_keeper = TagsKeeper(self.reactor, link, tags, self.catalog, account)
+            file = CatalogInRedis(path if file is not None else "", tags)
         self.catalog_keeper = CatalogKeeper(self.reactor, self.catalog, file, account)
         self.catalog_syncer: Syncer | None = None
         if file is not None:
@@ -207,6 +218,7 @@ class CacheGraph:
             self.syncer,
             self.catalog_syncer,
             self.catalog_keeper,
+            self.tags_keeper,
         ]
         return [part for part in parts if part is not None]
 

@@ -17,7 +17,8 @@ __all__ = ["command_without_tls", "leave_tls_out", "names_tls", "tls_is_left_out
 
 _LIBRARY = "OpenSSL"
 _DECIDED = "twisted.internet.tcp"
-_SCHEMES = ("https:", "ssl:", "tls:")
+_SCHEMES = ("https:", "ssl:", "tls:", "redis:")
+"""What needs TLS to be there; the client of Redis cannot be imported without, even where it does not use it."""
 
 
 def names_tls(config: Config) -> bool:

@@ -127,6 +127,7 @@ _REGEX = st.sampled_from(["", r"^a\.(b)", "é'\""])
 _FLOOD = st.builds(FloodConfig, threshold=st.integers(-1, 9), window_s=st.integers(1, 9), cardinality=st.integers(0, 9))
 _SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "tags.url": _WORDS.map("http://{}".format),
+    "tags.database": st.sampled_from(["", "redis://localhost", "redis://:secret@[::1]:1/7"]),
     "statsd_emission.server": st.sampled_from(["", "localhost:8125", "[::1]:9"]),
     "relays.lines": st.builds(
         LineConfig,
