@@ -111,8 +111,9 @@ def _range(series: Sequence[Told]) -> tuple[int, int, int]:
 
 
 def metrics(series: Sequence[Told]) -> dict[str, Any]:
-    """Return `metrics` since 0.4."""
-    low, high, step = _range(series)
+    """Return `metrics` since 0.4: it ends with the time of the last point."""
+    low, behind, step = _range(series)
+    high = max((one.end - one.step for one in series), default=behind)
     known = [one for one in series if np.isfinite(one.values).any()]
     shown = {
         one.name: {

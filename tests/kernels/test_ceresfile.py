@@ -370,6 +370,9 @@ class NativeFaultsTests(FaultsMixin, TwinCase):
 
 SECONDS = st.integers(NOW, NOW + 3000)
 VALUES = st.floats(allow_nan=False, width=64)
+ODD_TIMES = SECONDS | st.sampled_from([-1, -0.5, 0, 9, 2**32 - 1, 2**32, 1e18, float("inf"), float("nan")])
+ODD_POINTS = st.lists(st.tuples(ODD_TIMES, st.floats()), max_size=4)
+NAMES = st.text("ab./;=\0", max_size=6) | st.sampled_from(["a", "a.b", "m;t=1.5", "x" * 256, "\udcff", "é.b"])
 WRITES = st.lists(st.lists(st.tuples(SECONDS, VALUES), max_size=12), min_size=1, max_size=8)
 
 
@@ -414,3 +417,21 @@ class TwinsTests(ModelCase):
     def test_both_twins_make_the_same_files(self, writes: list[Points], max_gap: int, keeps: bool) -> None:
         made = [contents(self.written(kernel, writes, max_gap, keeps)) for kernel in (python_twin("ceresfile"), NATIVE)]
         self.assertEqual(*made)
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(
+        st.lists(st.dictionaries(NAMES, ODD_POINTS, max_size=4), max_size=4),
+        st.booleans(),
+        st.integers(0, 3),
+    )
+    def test_both_twins_say_the_same_of_odd_jobs(
+        self, jobs: list[dict[str, Points]], hashed: bool, may_create: int
+    ) -> None:
+        told = []
+        for kernel in (python_twin("ceresfile"), NATIVE):
+            root = self.mktemp().encode()
+            job = Job(kernel, root, [(10, 100)], hashed=hashed)
+            statuses = [job.write(points, NOW, may_create) for points in jobs]
+            told.append((statuses, job.inner.counters(), job.inner.reports(), contents(root)))
+        self.assertEqual(*told)
+

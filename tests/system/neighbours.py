@@ -180,7 +180,8 @@ class GraphiteWeb(Process):
     """graphite-web under gunicorn.
 
     It reads files of `whisper` and asks `carbonlink` (host:port:instance each) for hot points, or asks the servers
-    of `cluster` (host:port each) for everything, or our finder, which asks `urls`.
+    of `cluster` (host:port each) for everything, or our finder, which asks `urls`.  Of a tree `ceres` it reads the
+    nodes, by a library in the folder `path`.
     """
 
     def __init__(
@@ -190,6 +191,8 @@ class GraphiteWeb(Process):
         carbonlink: Sequence[str] = (),
         cluster: Sequence[str] = (),
         urls: Sequence[str] = (),
+        ceres: Path | None = None,
+        path: str = "",
     ) -> None:
         (self.http,) = free_ports(1)
         for each in ("log", "index", "empty"):
@@ -203,9 +206,11 @@ class GraphiteWeb(Process):
         )
         if urls:
             settings += _FINDER_SETTINGS.format(urls=list(urls))
+        if ceres is not None:
+            settings += f"CERES_DIR = '{ceres}'\nSTORAGE_FINDERS = ['graphite.finders.ceres.CeresFinder']\n"
         (folder / "graphite_test_settings.py").write_text(settings)
         environ = {
-            "PYTHONPATH": os.pathsep.join((str(folder), _with_our_finder())),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(folder), _with_our_finder(), path))),
             "DJANGO_SETTINGS_MODULE": "graphite.settings",
             "GRAPHITE_SETTINGS_MODULE": "graphite_test_settings",
         }

@@ -12,11 +12,12 @@ import struct
 import subprocess
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlencode
 
 from tests.system.cadtwistd import Cadtwistd
 from tests.system.case import SystemTestCase
 from tests.system.environment import program
-from tests.system.neighbours import CarbonCache
+from tests.system.neighbours import CarbonCache, GraphiteWeb
 
 RETENTIONS = "10s:1h,60s:1d"
 _READ = """
@@ -155,6 +156,21 @@ class RealCeresTests(SystemTestCase):
             value = struct.pack("!d", float(line.split()[1]))
             ours.until(f"both have {line}", lambda value=value: all(map(partial(self.has, value), (theirs, ours))))
             self.assertEqual(self.tree(theirs.whisper), self.tree(ours.whisper))
+
+    def test_graphite_web_renders_the_same(self) -> None:
+        """Its finder for ceres reads our nodes; a roll-up has left coarser slices before them."""
+        self.needs("graphite-web")
+        daemon = self.started(Cadtwistd(self.folder / "ours", {"DATABASE": "ceres"}, RETENTIONS))
+        daemon.send("".join(self.sent()))
+        daemon.until("all is written", lambda: daemon.pending() == 0)
+        coarse = daemon.whisper / "a" / "b" / f"{self.start - 600}@60.slice"
+        coarse.write_bytes(struct.pack("!10d", *range(10)))
+        web = self.started(GraphiteWeb(self.folder / "web", ceres=daemon.whisper, path=self.library))
+        for first, last in ((0, 1200), (-1200, 600), (-600, 1000), (95, 135), (-3000, -300)):
+            query = {"target": "a.b", "from": self.start + first, "until": self.start + last, "format": "json"}
+            (ours,) = daemon.json("/render", **query)
+            (theirs,) = json.loads(web.ask(f"/render?{urlencode({**query, 'noCache': 1})}"))
+            self.assertEqual(ours["datapoints"], theirs["datapoints"], (first, last))
 
     def has(self, value: bytes, daemon: Cadtwistd | CarbonCache) -> bool:
         slices = [data for name, data in self.tree(daemon.whisper).items() if name.endswith(".slice")]

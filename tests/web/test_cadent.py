@@ -119,8 +119,8 @@ class SeriesTests(CadentCase):
             self.assertEqual(series.pop("data"), [[None, NOW - 120], [1.0, NOW - 60], [2.0, NOW]])
             flags = {"target": "w.mean", "uid": "w.mean", "in_cache": True, "using_cache": True}
             self.assertEqual(series, flags)
-            expected = {"real_start": NOW - 60, "real_end": NOW, "start": NOW - 120, "end": NOW + 60, "step": 60}
-            self.assertEqual(found, {**expected, "from": NOW - 120, "to": NOW + 60})
+            expected = {"real_start": NOW - 60, "real_end": NOW, "start": NOW - 120, "end": NOW, "step": 60}
+            self.assertEqual(found, {**expected, "from": NOW - 120, "to": NOW})
 
     def test_render_of_later_versions(self) -> None:
         found = self.json("render", target="w.mean,other", format="json", **{"from": "-2min"})
