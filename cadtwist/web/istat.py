@@ -261,7 +261,7 @@ async def _select(body: bytes, back: Backend) -> Answer:
 
 def _partial(answer: Answer, away: Sequence[str]) -> Answer:
     """Tell in a header what is missing in an answer."""
-    return replace(answer, headers={**answer.headers, "X-Istat-Partial": ", ".join(away)}) if away else answer
+    return replace(answer, headers={**answer.headers, "X-Cadtwist-Missing": ", ".join(away)}) if away else answer
 
 
 def _parsed(body: bytes) -> Any:

@@ -119,7 +119,7 @@ class ShardTests(SystemTestCase):
         self.nodes["b"].signal(signal.SIGKILL)
         until("it is dead", lambda: not self.nodes["b"].alive())
         with urllib.request.urlopen(f"{self.nodes['c'].url}/?q=site.*") as answer:
-            self.assertEqual(answer.headers["X-Istat-Partial"], "b")
+            self.assertEqual(answer.headers["X-Cadtwist-Missing"], "b")
         listed = self.nodes["c"].get("/?q=site.*")
         self.assertEqual(listed["partial"], ["b"])
         found = self.many(self.nodes["c"])
