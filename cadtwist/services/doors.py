@@ -39,7 +39,7 @@ from cadtwist.telemetry import Account, Telemetry
 if TYPE_CHECKING:
     from cadtwist.cache.cache import Cache
 
-__all__ = ["SHARED", "CacheAnswers", "Doors", "connections_of", "listener_for", "take_up"]
+__all__ = ["SHARED", "CacheAnswers", "Doors", "connections_of", "listener_for", "read_last", "take_up"]
 
 SHARED = ("http", "ops", "proxyadmin", "dattss")
 """Protocols of doors at which people and programs ask: the composition root opens them."""
@@ -116,20 +116,9 @@ class Doors:
         """
         until = self.reactor.seconds() + LAST_READS_S
         for factory in self.factories:
-            for connection in list(getattr(factory, "connections", ())):
-                self._read_last(connection.transport, until)
+            read_last(factory, self.reactor, self.gate, until)
             factory.disconnect()
         self.receivers.flush()
-
-    def _read_last(self, transport: Any, until: float) -> None:
-        """Read what a connection's socket has; not of one that is paused as the cache is full."""
-        while hasattr(transport, "transport"):
-            transport = transport.transport
-        if not hasattr(transport, "doRead") or not self.gate.open:
-            return
-        while self.reactor.seconds() < until and _has_bytes(transport):
-            if transport.doRead() is not None:
-                return
 
     def _limit_port(self, port: Any) -> None:
         """Let the bound of connections pause a port; not every endpoint's can be paused."""
@@ -222,6 +211,17 @@ class Doors:
             self.opened.append(service)
             found.append(service)
         return found
+
+
+def read_last(factory: Any, reactor: Any, gate: Gate, until: float) -> None:
+    """Read what the connections of a door have in the kernel; not of those that are paused as the cache is full."""
+    for connection in list(getattr(factory, "connections", ())):
+        transport = connection.transport
+        while hasattr(transport, "transport"):
+            transport = transport.transport
+        while gate.open and hasattr(transport, "doRead") and reactor.seconds() < until and _has_bytes(transport):
+            if transport.doRead() is not None:
+                break
 
 
 def take_up(reactor: Any, factory: Any, passed: Passed, account: Account) -> None:

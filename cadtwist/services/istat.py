@@ -360,9 +360,8 @@ class IstatDaemon:
             yield self.doors.open("replicas", replicas, config.replica_port)
         if config.admin_port:
             yield self.doors.open("admin", AdminFactory(self.orders), config.admin_port)
-        yield Step("clients", None, self.lines.disconnect)
         if config.stat_port:
-            yield from self.doors.lines(self.lines, self.datagrams)
+            yield from self.doors.lines(self.lines, self.datagrams, self.gate)
 
     def pass_on(self) -> list[Passed]:
         """Stop reading and give the sockets away; what was received is logged first."""

@@ -9,11 +9,13 @@ from typing import Any
 from twisted.application.service import IService
 
 from cadtwist.config.istatmodel import IstatConfig
+from cadtwist.flow import Gate
 from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.net.listeners import Listener, TCPListener, UDPListener
 from cadtwist.protocols.factory import ReceiverFactory
 from cadtwist.protocols.udp import DatagramIntake, DatagramReader
-from cadtwist.services.doors import connections_of, take_up
+from cadtwist.services.doors import LAST_READS_S, connections_of, read_last, take_up
+from cadtwist.services.sequence import Step
 from cadtwist.telemetry import Account
 
 __all__ = ["IstatDoors", "part_name"]
@@ -49,13 +51,21 @@ class IstatDoors:
         self._opened.append(door)
         return door
 
-    def lines(self, factory: ReceiverFactory, datagrams: DatagramIntake) -> Iterator[IService]:
-        """Yield what receives lines: of connections, those of a former process too, and of datagrams."""
+    def lines(self, factory: ReceiverFactory, datagrams: DatagramIntake, gate: Gate) -> Iterator[IService]:
+        """Yield what receives lines: of connections, those of a former process too, and of datagrams.
+
+        At the end connections are closed, and what the kernel still has of them counts.
+        """
 
         def receive(_port: object) -> None:
             for passed in self._inherited.take("connection", part_name("lines")):
                 take_up(self._reactor, factory, passed, self._account)
 
+        def disconnect() -> Any:
+            read_last(factory, self._reactor, gate, self._reactor.seconds() + LAST_READS_S)
+            return factory.disconnect()
+
+        yield Step("clients", None, disconnect)
         yield self.open("lines", factory, self._config.stat_port, receive)
         yield from self._datagrams(datagrams)
 
