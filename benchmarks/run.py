@@ -18,6 +18,7 @@ from benchmarks.bench import Bench, Group, say
 from benchmarks.cache import cache, create
 from benchmarks.files import descriptors, startup
 from benchmarks.floods import churn, random_names
+from benchmarks.istat import istat, istat_many
 from benchmarks.journal import bound, replay
 from benchmarks.memory import memory, site
 from benchmarks.query import chain, million, query
@@ -45,6 +46,8 @@ GROUPS: dict[str, Group] = {
     "random-names": random_names,
     "site": site,
     "relay": relay,
+    "istat": istat,
+    "istat-many": istat_many,
     "relay-reload": relay_reload,
     "query": query,
     "query-chain": chain,

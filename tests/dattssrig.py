@@ -22,7 +22,7 @@ from cadtwist.storage.dattssbook import DattssBook
 from cadtwist.storage.summarydb import SummaryStore
 from cadtwist.telemetry import Telemetry
 from cadtwist.web.dattss import DattssResource
-from cadtwist.web.site import BoundedSite
+from cadtwist.web.requests import BoundedSite
 from tests.web.wire import Client, Reply, request_bytes
 
 __all__ = ["START", "DattssCase", "Rig", "body", "partial"]

@@ -54,7 +54,7 @@ class CounterCache:
         *,
         step_s: int,
         most: int,
-        full_at: int = 256,
+        full_at: int = 128,
         opened: Callable[[bytes, bool], None] = lambda _counter, _event: None,
     ) -> None:
         self.samples = kernel.SampleStore(most, full_at)
@@ -71,6 +71,7 @@ class CounterCache:
         self._open: set[int] = set()
         self._new: list[int] = []
         self._round: Ids = np.zeros(0, np.uint32)
+        self._urgent: Ids = np.zeros(0, np.uint32)
         self._shift = Shift.DUE
         self._flying: set[int] = set()
         self._in_flight = 0
@@ -154,7 +155,7 @@ class CounterCache:
 
     def take_these(self, ids: Ids) -> StatJob:
         """Take a job of given counters, as the master of a replica has done."""
-        return self._job(ids)
+        return self._job(ids, self._shift)
 
     def know(self, number: int, event: bool) -> None:
         """Tell what a counter is, as found in a log."""
@@ -180,26 +181,37 @@ class CounterCache:
         self._shift = shift
         return len(self._round)
 
+    @property
+    def counters(self) -> int:
+        """About how many counters there are: the names that are known."""
+        return len(self._table)
+
+    @property
+    def urgent(self) -> int:
+        """Counters that do not wait for a round: those that became full, and new ones, to get files."""
+        new, self._new = self._new, []
+        soon = np.unique(np.concatenate((self.samples.full(), np.array(new, np.uint32))))
+        if len(soon):
+            self._urgent = np.concatenate((self._urgent, soon[~np.isin(soon, self._urgent)]))
+        return len(self._urgent)
+
     def take(self, most: int) -> StatJob | None:
-        """Take a job of up to `most` counters of the round, of new or of full ones; None if nothing is due.
+        """Take a job of up to `most` urgent counters, else of the round; None if nothing is due.
 
         Counters of which a job is under way are left for later.
         """
-        full = self._soon()
-        if not len(self._round):
-            self._shift = Shift.NONE
-        if len(full):
-            self._round = np.concatenate((full[~np.isin(full, self._round)], self._round))
-        chosen, rest = self._round[:most], self._round[most:]
-        busy = np.array([number in self._flying for number in chosen.tolist()], np.bool_)
-        self._round = np.concatenate((rest, chosen[busy])) if busy.any() else rest
-        chosen = chosen[~busy] if busy.any() else chosen
-        return self._job(chosen) if len(chosen) else None
+        if self.urgent:
+            chosen, self._urgent = self._free(self._urgent, most)
+            if len(chosen):
+                return self._job(chosen, Shift.NONE)
+        chosen, self._round = self._free(self._round, most)
+        return self._job(chosen, self._shift) if len(chosen) else None
 
-    def _soon(self) -> Ids:
-        """Return the counters that do not wait for a round: those that became full, and new ones, to get files."""
-        new, self._new = self._new, []
-        return np.concatenate((self.samples.full(), np.array(new, np.uint32))) if new else self.samples.full()
+    def _free(self, ids: Ids, most: int) -> tuple[Ids, Ids]:
+        """Return the first `most` of `ids` but for those of which a job is under way, and the rest."""
+        chosen, rest = ids[:most], ids[most:]
+        busy = np.array([number in self._flying for number in chosen.tolist()], np.bool_)
+        return (chosen[~busy], np.concatenate((rest, chosen[busy]))) if busy.any() else (chosen, rest)
 
     def confirm(self, job: StatJob, statuses: Statuses, kept: npt.NDArray[np.bool_]) -> None:
         """Tell what became of a job; `kept` is where the store still has open windows.  What can be is tried again."""
@@ -213,13 +225,13 @@ class CounterCache:
             self.samples.put_back(job.ids, *_only(job, again))
         self._account.out += int(amounts[~again].sum())
 
-    def _job(self, ids: Ids) -> StatJob:
+    def _job(self, ids: Ids, shift: Shift) -> StatJob:
         names, name_offsets = self._table.blob(ids)
         offsets, columns = self.samples.take(ids)
         self._in_flight += len(columns[0])
         self._flying.update(ids.tolist())
         events = (self._kinds[ids] == _EVENT).astype(np.uint8)
-        return StatJob(ids, names, name_offsets, events, offsets, columns, int(self._now()), self._shift)
+        return StatJob(ids, names, name_offsets, events, offsets, columns, int(self._now()), shift)
 
     # Ids
 

@@ -34,6 +34,7 @@ T = TypeVar("T")
 TICK_S = 0.25
 JOB_COUNTERS = 512
 LEAST_JOB = 32
+LEAST_WAITING, WAITING_EACH = 100_000, 48
 FULL_SHARE, EMPTY_SHARE = 0.8, 0.6
 REASON = "counters_full"
 
@@ -66,7 +67,7 @@ class CounterWriter(Service):
     """Writes every counter once in `flush_s`, spread over that time; all at once when asked or when memory is short.
 
     `log`, if there is one, gets each job's redo record before a file is changed; `keys` hears of jobs.  The gate is
-    shut while more than 80 % of the samples that may wait do wait.  Stopping writes everything, windows included.
+    shut while more than 80 % of the samples that should wait do wait.  Stopping writes everything, windows included.
     """
 
     name = "counter writer"
@@ -191,17 +192,29 @@ class CounterWriter(Service):
 
     def _turn(self) -> None:
         """Look what is due, four times a second."""
-        now, share = self._reactor.seconds(), len(self._cache.samples) / max(1, self._cache.samples.most)
-        if share > FULL_SHARE:
-            self._gate.pause(REASON)
-        elif share < EMPTY_SHARE:
-            self._gate.resume(REASON)
-        if not self._round_open and (now >= self._round_at or share > FULL_SHARE):
+        self.look()
+        if not self._round_open and self._reactor.seconds() >= self._round_at:
             self._begin(Shift.DUE)
-            self._hurry = self._hurry or share > FULL_SHARE
         if not self._busy and not self._leaving:
             self._pump()
         self._schedule()
+
+    def look(self) -> None:
+        """Let clients wait, and write in a hurry, while more samples wait than there should."""
+        share = len(self._cache.samples) / self._bound()
+        if share > FULL_SHARE:
+            self._gate.pause(REASON)
+            if not self._round_open:
+                self._begin(Shift.DUE)
+            self._hurry = True
+        elif share < EMPTY_SHARE:
+            self._gate.resume(REASON)
+        if not self._busy and self.running and (self._hurry or self._cache.urgent):
+            self._pump()
+
+    def _bound(self) -> int:
+        """Return how many samples should wait at most: what a round gathers of so many counters, and some more."""
+        return max(1, min(self._cache.samples.most, LEAST_WAITING + WAITING_EACH * self._cache.counters))
 
     def _begin(self, shift: Shift) -> None:
         self._round_size = self._cache.begin(shift)
@@ -215,7 +228,7 @@ class CounterWriter(Service):
     def _pump(self) -> None:
         """Begin the next job; of a round that is not in a hurry, as much as its time asks for."""
         pace = max(LEAST_JOB, int(self._round_size * TICK_S / max(TICK_S, self._flush_s)) + 1)
-        leisurely = self._round_open and not self._hurry
+        leisurely = self._round_open and not self._hurry and not self._cache.urgent
         job = self._cache.take(min(JOB_COUNTERS, pace) if leisurely else JOB_COUNTERS)
         if job is None:
             if not self._busy and (self._round_open or self._waiting):
@@ -267,6 +280,8 @@ class CounterWriter(Service):
         self._account.count("counters_written", len(job))
         self._round_failed = self._round_failed or bool((statuses == RETRY).any())
         self._cache.confirm(job, statuses, kept)
+        if len(self._cache.samples) < EMPTY_SHARE * self._bound():
+            self._gate.resume(REASON)
         if self._watcher is not None:
             self._watcher.written(job, job.ids[(statuses == RETRY) | (statuses == WAITS_FOR_CREATE)])
         if self._keys is not None:
@@ -276,7 +291,7 @@ class CounterWriter(Service):
             self._log.warn("{name}: {kind} {error}", name=report.name, kind=report.kind, error=report.error)
         if self._leaving:
             self._give_up()
-        elif self._hurry:
+        elif self._hurry or self._cache.urgent:
             self._pump()
 
     def _round_ends(self) -> None:

@@ -43,7 +43,7 @@ from cadtwist.storage.summarydb import SummaryStore
 from cadtwist.telemetry import Telemetry
 from cadtwist.web.answers import Answer
 from cadtwist.web.dattss import FORWARDED, DattssResource, Sent
-from cadtwist.web.site import BoundedSite
+from cadtwist.web.requests import BoundedSite
 
 __all__ = ["DattssGraph", "Neighbours"]
 

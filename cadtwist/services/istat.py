@@ -169,6 +169,7 @@ class IstatDaemon:
         self.turn.add(self.space.keys.turn_ended)
         if self._foreign is not None:
             self.turn.add(self._foreign.write)
+        self.turn.add(self._look)
         self.service = self._sequence()
 
     def account(self, part: str) -> Account:
@@ -388,6 +389,10 @@ class IstatDaemon:
         for agent in self.agents:
             agent.send(line + b"\n", 0)
         self.peers.check(tail)
+
+    def _look(self) -> None:
+        if isinstance(self.writer, CounterWriter):
+            self.writer.look()
 
     def _write_log(self) -> None:
         if self._journal is not None:

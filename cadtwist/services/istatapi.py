@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
 
@@ -14,19 +14,20 @@ from cadtwist.config.model import NamesConfig, WebConfig
 from cadtwist.model.statretention import parse_stat_retentions
 from cadtwist.query.catalog import Catalog
 from cadtwist.query.index import MetricIndex
+from cadtwist.query.owner import QueryLimits
 from cadtwist.services.catalog import CatalogKeeper
 from cadtwist.services.counterseries import CounterOwner, CounterSeries
 from cadtwist.services.istatparts import Answers
 from cadtwist.services.slices import OneByOne
 from cadtwist.services.syncer import Syncer
-from cadtwist.services.webworker import query_limits, web_context
 from cadtwist.storage.catalogfile import CatalogFile
-from cadtwist.storage.memory import MemoryStore
-from cadtwist.storage.schemas import SchemaTable
 from cadtwist.telemetry import Account
 from cadtwist.web.istatmeeting import Meeting
 from cadtwist.web.istatsite import IstatResource
-from cadtwist.web.site import BoundedSite, Doors
+from cadtwist.web.requests import BoundedSite
+
+if TYPE_CHECKING:
+    from cadtwist.web.site import Doors
 
 __all__ = ["CounterApi"]
 
@@ -62,7 +63,7 @@ class CounterApi:
         account.gauge("series", lambda: float(len(self.series.index)))
         self.owner = CounterOwner(
             self.series.index, answers.cells, parse_stat_retentions(config.retention), now, reports,
-            query_limits(WebConfig()), OneByOne(reactor), self._catalog,
+            QueryLimits(), OneByOne(reactor), self._catalog,
         )  # fmt: skip
 
     def services(self) -> Iterator[IService]:
@@ -74,6 +75,13 @@ class CounterApi:
 
     def site(self, counters: IstatResource) -> BoundedSite:
         """Return the site of the HTTP door, where counters answer whatever is no path of the API."""
+        return BoundedSite(Meeting(self._doors, counters), MAX_BODY_BYTES, self._reactor)
+
+    def _doors(self) -> Doors:
+        from cadtwist.services.webworker import web_context  # noqa: PLC0415 (only once somebody asks)
+        from cadtwist.storage.memory import MemoryStore  # noqa: PLC0415
+        from cadtwist.storage.schemas import SchemaTable  # noqa: PLC0415
+        from cadtwist.web.site import Doors  # noqa: PLC0415
+
         store = MemoryStore(SchemaTable())
-        api = Doors(web_context(self._reactor, self.owner, store, WebConfig(), inline=True, clock=self._now))
-        return BoundedSite(Meeting(api, counters), MAX_BODY_BYTES, self._reactor)
+        return Doors(web_context(self._reactor, self.owner, store, WebConfig(), inline=True, clock=self._now))

@@ -17,7 +17,7 @@ from cadtwist.services.slices import OneByOne
 from cadtwist.stages.exposition import Exposition
 from cadtwist.telemetry import Account
 from cadtwist.web.istatprometheus import PrometheusDoor
-from cadtwist.web.site import BoundedSite
+from cadtwist.web.requests import BoundedSite
 
 __all__ = ["CounterExposition"]
 

@@ -13,8 +13,8 @@ from cadtwist.web.answers import Answer, header
 from cadtwist.web.cadent import CadentRoom
 from cadtwist.web.context import WebContext
 from cadtwist.web.params import Params
-from cadtwist.web.requests import DirectRequest
-from cadtwist.web.site import BoundedSite, Doors
+from cadtwist.web.requests import BoundedSite, DirectRequest
+from cadtwist.web.site import Doors
 
 __all__ = ["CadentSite", "access_line"]
 

@@ -1,14 +1,16 @@
-"""Requests as twisted.web's site makes them: with bounded bodies, and answered without what we have no use for."""
+"""Requests with bounded bodies, answered without what we have no use for, and the site that makes them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from twisted.python.failure import Failure
-from twisted.web.server import Request
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
 
-__all__ = ["BoundedRequest", "DirectRequest"]
+__all__ = ["BoundedRequest", "BoundedSite", "DirectRequest"]
 
+_IDLE_S = 60
 _LINGER_S = 1.0
 _CLOSED = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -71,3 +73,19 @@ class DirectRequest(BoundedRequest):
             self.site.resource.render(self)
         except Exception:  # noqa: BLE001 (a fault of ours costs this request only)
             self.processingFailed(Failure())
+
+
+class BoundedSite(Site):
+    """A site whose requests have bodies of at most `max_body` bytes; an idle connection is closed after a minute."""
+
+    def __init__(
+        self, resource: Resource, max_body: int = 1 << 20, reactor: Any = None,
+        request: type[BoundedRequest] = BoundedRequest,
+    ) -> None:  # fmt: skip
+        super().__init__(resource, requestFactory=request, timeout=_IDLE_S, reactor=reactor)
+        self.max_body = max_body
+        self.displayTracebacks = False
+        self.noisy = False
+
+    def log(self, request: object) -> None:
+        """Keep no access log: dashboards would fill it."""

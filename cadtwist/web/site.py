@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET, Request
 
 from cadtwist.query.find import QueryError
 from cadtwist.web import admin, carbonapi, events, functions, graphite, tags
@@ -23,16 +23,15 @@ from cadtwist.web.errors import HTML, PLAIN, RefusedError
 from cadtwist.web.gatekeeper import CHALLENGE
 from cadtwist.web.params import Params, parse_params
 from cadtwist.web.render import render
-from cadtwist.web.requests import BoundedRequest, DirectRequest
+from cadtwist.web.requests import BoundedSite, DirectRequest
 from cadtwist.web.resultcache import Place, ResultCache, place_of
 from cadtwist.web.visits import Cost
 
-__all__ = ["ApiSite", "BoundedSite", "Doors"]
+__all__ = ["ApiSite", "Doors", "graphite_doors", "graphite_rooms"]
 
 Door = Callable[[WebContext, Params], Coroutine[Any, Any, Answer]]
 
 INDEX = "/metrics/index.json"
-_IDLE_S = 60
 _SOURCES = (
     (b"x-grafana-org-id", "grafana-org-id"),
     (b"x-dashboard-id", "dashboard-id"),
@@ -219,22 +218,6 @@ class Doors(Resource):
         """End quietly when the client left; tell anything else."""
         if not failure.check(CancelledError):
             self._log.failure("Sending an answer", failure)
-
-
-class BoundedSite(Site):
-    """A site whose requests have bodies of at most `max_body` bytes; an idle connection is closed after a minute."""
-
-    def __init__(
-        self, resource: Resource, max_body: int = 1 << 20, reactor: Any = None,
-        request: type[BoundedRequest] = BoundedRequest,
-    ) -> None:  # fmt: skip
-        super().__init__(resource, requestFactory=request, timeout=_IDLE_S, reactor=reactor)
-        self.max_body = max_body
-        self.displayTracebacks = False
-        self.noisy = False
-
-    def log(self, request: object) -> None:
-        """Keep no access log: dashboards would fill it."""
 
 
 class ApiSite(BoundedSite):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import threading
@@ -12,48 +11,29 @@ from typing import Any
 
 from cadtwist.model.statretention import parse_stat_retentions
 from cadtwist.storage.statfile import StatStore
-from tests.system.cadtwistd import RUN_TWISTD, get
-from tests.system.process import Process, free_ports
+from tests.system.counterd import Counterd
 
 __all__ = ["CounterFeed", "Istatd"]
 
 STEP_S = 10
 
 
-class Istatd(Process):
-    """`twistd istat` on loopback ports; `options` are lines of its configuration."""
+class Istatd(Counterd):
+    """A counter daemon whose files hold only what is sent: nothing of itself, no levels above."""
 
-    def __init__(self, folder: Path, *options: str, name: str = "istatd") -> None:
-        self.line, self.http, self.admin = free_ports(3)
-        self.store = folder / "store"
+    def __init__(self, folder: Path, flush_s: int) -> None:
         self.retention = f"{STEP_S}s:1d,5m:2d"
-        self.options = [
-            "listen-address 127.0.0.1", f"stat-port {self.line}", f"http-port {self.http}", f"admin-port {self.admin}",
-            f"store {self.store}", f"settings {folder / 'settings'}", f"retention {self.retention}",
-            "allocation-strategy 2", "no-self-counters", "dont-recursively-create-counters", *options,
-        ]  # fmt: skip
-        self.conf = folder / f"{name}.cfg"
-        command = (*RUN_TWISTD, "-n", "--pidfile=", "istat", "-c", self.conf)
-        super().__init__(name, command, folder, ports=(self.line, self.http, self.admin))
-
-    def start(self, seconds: float = 60.0) -> None:
-        """Write the configuration and start."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.conf.write_text("\n".join(self.options) + "\n")
-        super().start(seconds)
+        options = {"retention": self.retention, "flush": flush_s, "no-self-counters": None}
+        super().__init__("istatd", folder, {**options, "dont-recursively-create-counters": None})
 
     def stop(self, seconds: float = 60.0) -> int:
         """Stop it; 0 when it shut down in order (twistd then ends by the signal that asked it to)."""
         code = super().stop(seconds)
         return 0 if code == -signal.SIGTERM and "Server Shut Down" in self.tail() else code
 
-    def json(self, path: str, data: bytes | None = None) -> Any:
-        """Return what the daemon answers over HTTP."""
-        return json.loads(get(f"http://127.0.0.1:{self.http}{path}", data))
-
     def accounts(self) -> dict[str, Any]:
         """Return the ledger by part."""
-        return {account["name"]: account for account in self.json("/ledger")["accounts"]}
+        return {account["name"]: account for account in self.get("/ledger")["accounts"]}
 
     def logged(self) -> int:
         """Return how many samples are in the log, or were, since the start."""

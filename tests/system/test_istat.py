@@ -21,7 +21,7 @@ class CounterCrashTests(SystemTestCase):
         super().setUp()
         self.seed = self.number("CADTWIST_SYSTEM_SEED", self.now)
         self.chance = random.Random(self.seed)
-        self.daemon = Istatd(self.folder / "istatd", "flush 2")
+        self.daemon = Istatd(self.folder / "istatd", 2)
         self.addCleanup(self.daemon.kill)
 
     def test_what_was_logged_survives_once(self) -> None:
@@ -30,7 +30,7 @@ class CounterCrashTests(SystemTestCase):
             self.daemon.start()
             self.assertEqual(self.daemon.unbalanced(), {}, self._seed())
             already = self.daemon.logged()
-            feed = CounterFeed(self.daemon.line, f"run{round_}", self.now - AGE_S, COUNTERS)
+            feed = CounterFeed(self.daemon.stat, f"run{round_}", self.now - AGE_S, COUNTERS)
             feed.start()
             enough = self.chance.randrange(1, 40_000)
             logged = until("enough logged", lambda already=already, enough=enough: self._logged(already, enough))
@@ -55,13 +55,13 @@ class CounterHandoverTests(SystemTestCase):
     """SIGUSR2 under load."""
 
     def test_nothing_is_refused_and_nothing_is_lost(self) -> None:
-        daemon = self.started(Istatd(self.folder / "istatd", "flush 2"))
+        daemon = self.started(Istatd(self.folder / "istatd", 2))
         self.addCleanup(self._end, daemon)
-        feed = CounterFeed(daemon.line, "hand", self.now - AGE_S, COUNTERS)
+        feed = CounterFeed(daemon.stat, "hand", self.now - AGE_S, COUNTERS)
         feed.start()
         for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
             until("some came", lambda: daemon.logged() > 1000)
-            old = daemon.json("/ops/status")["pid"]
+            old = daemon.get("/ops/status")["pid"]
             os.kill(old, signal.SIGUSR2)
             until("another process serves", lambda old=old: self._serves(daemon) not in (0, old), 60)
         until("some came", lambda: daemon.logged() > 1000)
@@ -75,7 +75,7 @@ class CounterHandoverTests(SystemTestCase):
 
     def _serves(self, daemon: Istatd) -> int:
         try:
-            return int(daemon.json("/ops/status")["pid"])
+            return int(daemon.get("/ops/status")["pid"])
         except OSError:
             return 0
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -9,8 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.query.countertree import CounterTree
 from cadtwist.telemetry import Account
+from cadtwist.web.istat import Listed
+from cadtwist.web.istatmeeting import API_BEGINNINGS
 from cadtwist.web.istatsite import IstatResource
-from cadtwist.web.site import BoundedSite
+from cadtwist.web.requests import BoundedSite
+from cadtwist.web.site import graphite_doors, graphite_rooms
 from tests.web.wire import Client, Reply, request_bytes
 
 
@@ -32,11 +36,25 @@ class Back:
         if name == "broken":
             raise ValueError("cannot be read")
 
-    def agents(self) -> list[dict[str, object]]:
+    async def select_many(self, names: Sequence[str], *_asked: object) -> list[None]:
+        return [None for _ in names]
+
+    async def matching(self, pattern: str) -> Listed:
+        return Listed(self.tree.matching(pattern))
+
+    async def all_agents(self) -> list[dict[str, object]]:
         return [{"_peer": "x"}]
 
     def file(self, name: str) -> None:
         del name
+
+
+class MeetingTests(SynchronousTestCase):
+    def test_every_path_of_the_api_is_its_own(self) -> None:
+        """What is added to the API's doors must be known where counters are asked too."""
+        for path in (*graphite_doors(), *graphite_rooms()):
+            if path.strip("/"):
+                self.assertIn(path.strip("/").partition("/")[0].encode(), API_BEGINNINGS, path)
 
 
 class IstatSiteTests(SynchronousTestCase):

@@ -10,7 +10,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from cadtwist.web.answers import Answer, CrossOrigin, send
-from cadtwist.web.site import BoundedSite
+from cadtwist.web.requests import BoundedSite
 from tests.web.test_site import make
 from tests.web.wire import Client, ask, get, request_bytes
 
