@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cadtwist.model.summary import SummaryBatch
@@ -41,13 +41,15 @@ class Kept(NamedTuple):
 class SummaryJob:
     """Row i of `batch`, whose id is i, is the minute of the statistic `keys[i]` that begins at the row's timestamp.
 
-    `kept[i]` replaces what is known of the statistic beside.  All is stored at once, with `place`, or nothing.
+    `kept[i]` replaces what is known of the statistic beside; of those in `reset` the totals begin anew before.  All is
+    stored at once, with `place`, or nothing.
     """
 
     keys: list[StatisticKey]
     batch: SummaryBatch
     kept: list[Kept]
     place: Place = NOWHERE
+    reset: list[StatisticKey] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.keys)

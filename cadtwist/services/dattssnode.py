@@ -233,7 +233,7 @@ class DattssNode:
         place = NOWHERE if self._journal is None else self._journal.place
         commit = Commit(now, place, [(user, user.environment.commit(now)) for user in self.users.values()])
         done = self._committing = self.in_slices(commit.gather())
-        done.addCallback(lambda _: self.in_thread(self._store.write, commit.job()) if commit.keys else None)
+        done.addCallback(lambda _: self.in_thread(self._store.write, commit.job()) if commit else None)
         done.addCallback(self._committed, commit)
         done.addErrback(self._not_committed, commit)
         return done
@@ -244,7 +244,7 @@ class DattssNode:
         for user in commit.users:
             self.account.out += user.environment.settle(True)
             user.watch.feed(commit.now, commit.told.get(user.name, ()))
-        if self._journal is not None and commit.keys:
+        if self._journal is not None and commit:
             self._journal.stored(commit.place, commit.now)
 
     def _not_committed(self, failure: Failure, commit: Commit) -> None:

@@ -66,6 +66,7 @@ class Commit:
         self.told: dict[str, list[Partial]] = {}
         self._start = int(now // MINUTE_S) * MINUTE_S
         self._rows = rows
+        self._reset = [StatisticKey(user.name, *key) for user in self.users for key in user.environment.reset]
         self._kept: list[Kept] = []
         self._batches: list[SummaryBatch] = []
 
@@ -81,8 +82,12 @@ class Commit:
                 self.told.setdefault(user.name, []).extend(each for each in minutes if (each.typ, each.pth) in watched)
                 yield
 
+    def __bool__(self) -> bool:
+        """Tell whether there is something to store."""
+        return bool(self.keys or self._reset)
+
     def job(self) -> SummaryJob:
         """Return what is to be stored."""
-        batch = SummaryBatch.joined(self._batches)
+        batch = SummaryBatch.joined(self._batches or [summaries_of([], self._start)])
         batch.ids = np.arange(len(batch), dtype=np.uint32)
-        return SummaryJob(self.keys, batch, self._kept, self.place)
+        return SummaryJob(self.keys, batch, self._kept, self.place, self._reset)

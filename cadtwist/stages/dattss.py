@@ -130,6 +130,8 @@ class Environment:
         self._dirty: dict[int, Statistic] = {}
         self._under_way: list[Statistic] = []
         self._under_way_partials = 0
+        self._reset: list[tuple[str, str]] = []
+        self._resets_under_way = 0
         self._uptimes: dict[str, float] = {}
 
     @property
@@ -166,7 +168,13 @@ class Environment:
             return False
         for key in [key for key in self.statistics if key[1].startswith(f"{process}.")]:
             self.statistics.pop(key).total = 0.0
+            self._reset.append(key)
         return True
+
+    @property
+    def reset(self) -> list[tuple[str, str]]:
+        """The statistics (type, path) whose totals are to begin anew in the store as well."""
+        return self._reset
 
     def note_uptime(self, process: str, uptime_s: float) -> None:
         """Take note of it, whatever it was before; those heard of last are remembered."""
@@ -197,6 +205,7 @@ class Environment:
         generation, self._generation = self._generation, self._generation + 1
         self._under_way, self._dirty = list(self._dirty.values()), {}
         self._under_way_partials, self.waiting = self.waiting, 0
+        self._resets_under_way = len(self._reset)
         stored = self._stored
 
         def rows() -> Iterator[MinuteRow]:
@@ -213,6 +222,7 @@ class Environment:
         partials, self._under_way_partials = self._under_way_partials, 0
         if stored:
             self._stored = self._generation - 1
+            del self._reset[: self._resets_under_way]
             return partials
         self._dirty.update((id(statistic), statistic) for statistic in under_way)
         self.waiting += partials

@@ -160,6 +160,8 @@ class SummaryStore:
 
     def _write(self, job: SummaryJob) -> None:
         database = self._database
+        again = "UPDATE statistics SET total = 0, last = NULL, emphasis = 0 WHERE user = ? AND kind = ? AND path = ?"
+        database.executemany(again, job.reset)
         kept = (
             (*key, float(kept.total), None if kept.last is None else float(kept.last), int(kept.emphasis), kept.seen)
             for key, kept in zip(job.keys, job.kept, strict=True)

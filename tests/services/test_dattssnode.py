@@ -115,6 +115,20 @@ class RestartTests(DattssCase):
         self.again()
         self.assertEqual((self.counter()[0], sum(self.minutes())), (total, total))
 
+    def test_totals_of_a_process_that_restarted_do_not_come_back(self) -> None:
+        def put(uptime: float, *values: float) -> None:
+            partials = [partial("a", *values, name="nam")] if values else []
+            self.assertEqual(self.rig.put(body(c=partials, nam="proc", upt=uptime)).status, 200)
+
+        put(100, 5)
+        self.successResultOf(self.rig.node.commit())
+        put(2)
+        for stored in (False, True, True):
+            self.again(stored)
+            self.assertNotIn(5, [each["sum"] for each in self.rig.json("/s/status")["c"]])
+        put(8, 1)
+        self.assertEqual(self.counter("proc.a")[0], 1)
+
     def test_minutes_of_long_ago_are_no_part_of_averages(self) -> None:
         self.put("a", 60)
         self.successResultOf(self.rig.node.commit())

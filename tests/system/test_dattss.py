@@ -183,6 +183,59 @@ class KillTests(DattssCase):
         until("all arrived", lambda: server.sums().get("calls") == 20, 30)
 
 
+ASYNCIO = """
+import asyncio
+from cadtwist.client.aio import AioClient
+
+async def main():
+    async with AioClient(process="asyncio") as client:
+        for number in range(100):
+            client.agg("aio.calls", "1c")
+            await asyncio.sleep(0.01)
+
+asyncio.run(main())
+"""
+TWISTED = """
+from twisted.internet import reactor, task
+from cadtwist.client.tx import TwistedClient
+
+client = TwistedClient(reactor, process="twisted")
+client.startService()
+calls = task.LoopingCall(lambda: client.agg("tx.calls", "1c"))
+
+def end():
+    calls.stop()
+    return client.stopService().addBoth(lambda _: reactor.stop())
+
+calls.start(0.01)
+reactor.callLater(1, end)
+reactor.run()
+assert not client.core.lost
+print(client.core.sent)
+"""
+
+
+class ClientTests(DattssCase):
+    """Our clients that run in a loop; those with threads and without are in KillTests."""
+
+    def run_client(self, server: Dattssd, code: str) -> None:
+        environ = {**os.environ, **server.environ_of_clients(), "DATTSS_PUSH_PERIOD": "0.2", "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_asyncio_and_twisted(self) -> None:
+        server = self.server()
+        self.run_client(server, ASYNCIO)
+        self.run_client(server, TWISTED)
+        sums = server.sums()
+        self.assertEqual(sums["aio.calls"], 100)
+        self.assertGreater(sums["tx.calls"], 20)
+        self.assertEqual({e["name"]: e["status"] for e in server.ask("/s/processes")},
+                         {"asyncio": "down", "twisted": "down"})  # fmt: skip
+
+
 class NodesTests(DattssCase):
     def test_each_user_lives_on_one_node(self) -> None:
         ports = free_ports(2)
