@@ -2,7 +2,8 @@
 
 A frame is a length (u32, big-endian) and as many bytes, of which all numbers are little-endian::
 
-    version u8 = 1 | 3 zeros | rows u32 | names u32 | bytes of names u32 | origin 16s | number u64
+    version u8 = 1 | 3 zeros | crc32 u32 of all that follows
+    rows u32 | names u32 | bytes of names u32 | origin 16s | number u64
     offsets u32[names + 1] | names | index u32[rows] | time, count, sum, sumsq, min, max f64[rows] each
 
 `origin` is one life of a sender, `number` the frame's: what comes a second time, because a connection broke before it
@@ -12,6 +13,7 @@ was sure that the first had arrived, is known by them, and left out.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -29,7 +31,9 @@ __all__ = ["MOST_FRAME_BYTES", "ShardCodec", "ShardEncoder"]
 
 MOST_FRAME_BYTES = 4 << 20
 VERSION = 1
-_HEAD = struct.Struct("<B3xIII16sQ")
+_START = struct.Struct("<B3xI")
+_HEAD = struct.Struct("<III16sQ")
+_FIXED = _START.size + _HEAD.size
 _COLUMNS = 6
 
 
@@ -52,11 +56,12 @@ class ShardEncoder:
         self._number += 1
         columns = (batch.timestamps, batch.counts, batch.sums, batch.sumsqs, batch.minima, batch.maxima)
         parts = [
-            _HEAD.pack(VERSION, len(batch), len(names), len(blob), self._origin, self._number),
+            _HEAD.pack(len(batch), len(names), len(blob), self._origin, self._number),
             offsets.astype("<u4").tobytes(), blob, index.astype("<u4").tobytes(),
             *(np.ascontiguousarray(column, "<f8").tobytes() for column in columns),
         ]  # fmt: skip
-        return [(frame(b"".join(parts)), len(batch))]
+        body = b"".join(parts)
+        return [(frame(_START.pack(VERSION, zlib.crc32(body)) + body), len(batch))]
 
 
 class ShardCodec:
@@ -93,25 +98,27 @@ class ShardCodec:
         """Nothing waits."""
 
     def _frame(self, data: memoryview, now: float, bad: BadSink) -> None:
-        if len(data) < _HEAD.size:
+        if len(data) < _FIXED:
             bad(BadInput("frame", b"a frame ends early"), 1)
             return
-        version, rows, names, size, origin, number = _HEAD.unpack_from(data)
-        at = _HEAD.size + 4 * (names + 1) + size
-        if version != VERSION or len(data) != at + rows * (4 + 8 * _COLUMNS) or not names <= max(rows, 0):
+        version, crc = _START.unpack_from(data)
+        rows, names, size, origin, number = _HEAD.unpack_from(data, _START.size)
+        at = _FIXED + 4 * (names + 1) + size
+        fits = len(data) == at + rows * (4 + 8 * _COLUMNS) and names <= rows
+        if version != VERSION or not fits or zlib.crc32(data[_START.size :]) != crc:
             bad(BadInput("frame", b"a frame that contradicts itself"), max(1, min(rows, len(data))))
             return
-        if self._seen(origin, number):
-            self._again(rows)
-            return
-        offsets = np.frombuffer(data, "<u4", names + 1, _HEAD.size)
+        offsets = np.frombuffer(data, "<u4", names + 1, _FIXED)
         index = np.frombuffer(data, "<u4", rows, at)
         steps = np.diff(offsets.astype(np.int64))
         if offsets[0] or offsets[-1] != size or (steps <= 0).any() or (rows and int(index.max()) >= names):
             bad(BadInput("frame", b"a frame that contradicts itself"), max(1, rows))
             return
+        if self._seen(origin, number):
+            self._again(rows)
+            return
         ids: Ids = np.zeros(names, np.uint32)
-        blob = bytes(data[_HEAD.size + 4 * (names + 1) : at])
+        blob = bytes(data[_FIXED + 4 * (names + 1) : at])
         self._table.intern_many(blob, offsets.astype(np.uint32), ids, int(now))
         at += 4 * rows
         columns = [np.frombuffer(data, "<f8", rows, at + 8 * rows * n).astype(np.float64) for n in range(_COLUMNS)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from itertools import pairwise
 
 import numpy as np
@@ -93,9 +94,10 @@ class ShardFrameTests(SynchronousTestCase):
     def test_damaged_frames_cost_only_themselves(self) -> None:
         ((data, _),) = self.encode(self.some(3))
         payload = data[4:]
-        wrong = [payload[:-1], payload + b"x", payload[:20], b"", b"\2" + payload[1:]]
-        for at in (4, 8, 12, 40, 44, len(payload) - 8 * 6 * 3 - 4):
-            wrong.append(payload[:at] + b"\xff\xff\xff\x7f" + payload[at + 4 :])
+        wrong = [payload[:-1], payload + b"x", payload[:20], b"", b"\2" + payload[1:], payload[:-1] + b"!"]
+        for at in (8, 12, 16, 44, 48, len(payload) - 8 * 6 * 3 - 4):
+            body = payload[8:at] + b"\xff\xff\xff\x7f" + payload[at + 4 :]
+            wrong.append(payload[:4] + zlib.crc32(body).to_bytes(4, "little") + body)
         ((good, _),) = self.encode(self.some(2))
         self.feed(b"".join(map(frame, wrong)) + good)
         self.assertEqual(self.rows, self.some(2))
