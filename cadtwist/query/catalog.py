@@ -35,7 +35,11 @@ class Catalog:
         self.tags = TagIndex()
         self.events = EventLog()
         self._changed = changed or _nobody
-        self._questions: dict[str, Callable[..., Any]] = {
+        self._questions = self._bound()
+
+    def _bound(self) -> dict[str, Callable[..., Any]]:
+        """Return what answers each question, with the tags and events of now."""
+        return {
             "add": self.add,
             "remove": self.remove,
             "series": self.tags.find,
@@ -62,9 +66,12 @@ class Catalog:
             raise QueryError("This API only reads: nothing can be posted here")
         return asked(*arguments)
 
-    def take(self, other: Catalog) -> None:
-        """Know what another one knows, and nothing else; the other one is given up."""
-        self.tags, self.events, self._questions = other.tags, other.events, other._questions
+    def take(self, other: Catalog, with_tags: bool = True) -> None:
+        """Know the events, and the tags, of another one and no others; the other one is given up."""
+        self.events = other.events
+        if with_tags:
+            self.tags = other.tags
+        self._questions = self._bound()
 
     def met(self, name: str) -> None:
         """Take a series that datapoints came for; a name that cannot be read is left out."""

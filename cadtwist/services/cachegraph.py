@@ -48,7 +48,7 @@ from cadtwist.services.space import Space
 from cadtwist.services.stores import KeptAs, stored_roots, with_others, writing_store
 from cadtwist.services.syncer import Syncer
 from cadtwist.services.turn import Turn
-from cadtwist.services.webworker import query_limits
+from cadtwist.services.webworker import counted_for_readers, query_limits
 from cadtwist.services.writer import WriterService
 from cadtwist.services.written import AfterWrite
 from cadtwist.stages.numbers import NameNumbers
@@ -56,7 +56,6 @@ from cadtwist.storage.catalogfile import CATALOG_FILE, CatalogFile
 from cadtwist.storage.redistags import RedisTags
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.telemetry import Telemetry
-from cadtwist.web.visits import COUNTED, HTTP_ACCOUNT
 
 __all__ = ["CacheGraph", "cache_limits", "writer_rates"]
 
@@ -114,7 +113,7 @@ class CacheGraph:
         self.owner: Any = LocalOwner(
             self.index, self.table.lookup, self.points.peek_many,
             KeptAs(self.schemas, config.storage.kind == "ceres"), reports, query_limits(config.web),
-            OneByOne(self.reactor), self.catalog, self._count_for_readers,
+            OneByOne(self.reactor), self.catalog, counted_for_readers(telemetry),
         )  # fmt: skip
         self._build_services()
 
@@ -296,11 +295,6 @@ class CacheGraph:
     def _late_points(self, lane: int) -> int:
         """Return how many points the store found too old in a lane; in that lane's thread."""
         return 0 if self.config.storage.kind == "memory" else int(self.store.writer(lane).counters()["late"])
-
-    def _count_for_readers(self, what: str, amount: int) -> None:
-        """Count for web processes: requests, and what the cluster does."""
-        account, what = (HTTP_ACCOUNT, what.removeprefix(COUNTED)) if what.startswith(COUNTED) else ("cluster", what)
-        self.telemetry.account(account).count(what, amount)
 
     def ready_waits(self) -> list[str]:
         """Return what is still waited for."""

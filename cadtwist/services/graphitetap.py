@@ -77,6 +77,7 @@ def reader_of(loaded: Loaded, options: Mapping[str, Any]) -> Config:
         storage=replace(config.storage, read_only=True),
         schemas=config.schemas,
         aggregation=config.aggregation,
+        tags=config.tags,
         web=config.web,
         cluster=config.cluster,
         self_metrics=replace(config.self_metrics, interval_s=0.0),

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from cadtwist.config.model import Config
+from cadtwist.config.redisurl import parse_redis_url
 from cadtwist.errors import StorageError
 from cadtwist.model.batch import NO_ID, Ids
 from cadtwist.query.catalog import Catalog
@@ -28,12 +29,15 @@ from cadtwist.query.events import Event
 from cadtwist.query.index import HAS_FILE, MetricIndex
 from cadtwist.query.owner import Floats, LocalOwner
 from cadtwist.services.known import add_names
+from cadtwist.services.redistags import TagsKeeper, all_of
 from cadtwist.services.scan import FileScan
+from cadtwist.services.settings import redis_link
 from cadtwist.services.sharedcount import SharedCount
 from cadtwist.services.slices import OneByOne
 from cadtwist.services.stores import KeptAs, reading_store, stored_roots
-from cadtwist.services.webworker import query_limits
+from cadtwist.services.webworker import counted_for_readers, query_limits
 from cadtwist.storage.catalogfile import CATALOG_FILE, CatalogFile, EventRow
+from cadtwist.storage.redistags import RedisTags
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.telemetry import Account, Telemetry
 
@@ -52,7 +56,6 @@ class ReadGraph:
     ) -> None:
         storage = config.storage
         self._schemas = SchemaTable(config.schemas, config.aggregation)
-        self._telemetry = telemetry
         self._hash_tagged, self._max_bytes = storage.hash_tagged_names, config.names.max_bytes
         self.index = self._empty_index()
         self.names_changed = SharedCount()
@@ -60,24 +63,26 @@ class ReadGraph:
         self.read_store = reading_store(storage)
         self.catalog = Catalog(read_only=True)
         files = [CatalogFile(os.path.join(root, CATALOG_FILE), read_only=True) for root in stored_roots(storage)]
-        self._reader = CatalogReader(reactor, self.catalog, files, telemetry.account("catalog"))
+        account, database = telemetry.account("catalog"), config.tags.database
+        self._reader = CatalogReader(reactor, self.catalog, files, account, with_tags=not database)
+        self._tags: TagsKeeper | None = None
+        if database:
+            link = redis_link(reactor, parse_redis_url(database))
+            self._tags = TagsKeeper(reactor, link, _TagsOfOthers(link, all_of), self.catalog, account)
         names = TreeNames(self.index, self._empty_index)
         self.scan = FileScan(reactor, stored_roots(storage), names, storage.rescan_s)
         telemetry.account("files").gauge("index_names", lambda: len(self.index))
         self.owner = LocalOwner(
             self.index, _no_id, _no_points, KeptAs(self._schemas, storage.kind == "ceres"), reports,
-            query_limits(config.web), OneByOne(reactor), self.catalog, self._count_for_cluster,
+            query_limits(config.web), OneByOne(reactor), self.catalog, counted_for_readers(telemetry),
         )  # fmt: skip
 
     def _empty_index(self) -> MetricIndex:
         return MetricIndex(secrets.randbits(64), self._hash_tagged, self._max_bytes)
 
-    def _count_for_cluster(self, what: str, amount: int) -> None:
-        self._telemetry.account("cluster").count(what, amount)
-
     def services(self) -> list[IService]:
         """Return what looks at the files."""
-        return [self._reader, self.scan]
+        return [self._reader, *([] if self._tags is None else [self._tags]), self.scan]
 
     def change(self, old: Config, new: Config) -> None:
         """Take what a reloaded configuration says."""
@@ -100,6 +105,16 @@ def _no_id(_: bytes) -> int:
 
 def _no_points(ids: Ids) -> tuple[Ids, Floats, Floats]:
     return np.zeros(len(ids) + 1, np.uint32), np.zeros(0), np.zeros(0)
+
+
+class _TagsOfOthers(RedisTags):
+    """Tags in a Redis that others tell of their series."""
+
+    def keep(self, name: str) -> None:
+        """Tell nothing."""
+
+    def drop(self, name: str) -> None:
+        """Tell nothing."""
 
 
 class TreeNames:
@@ -128,6 +143,7 @@ class TreeNames:
 class CatalogReader(Service):
     """Knows the tags and events that catalogs' files hold; a file that has changed is read again.
 
+    With `with_tags` off it knows their events only: tags come from elsewhere.
     `read(work)` runs the reading elsewhere and returns a Deferred.  A file that cannot be read changes nothing.
     """
 
@@ -141,7 +157,9 @@ class CatalogReader(Service):
         files: Sequence[CatalogFile],
         account: Account,
         read: Callable[[Callable[[], Kept]], Deferred[Kept]] = deferToThread,
+        with_tags: bool = True,
     ) -> None:
+        self._with_tags = with_tags
         self._reactor = reactor
         self._catalog = catalog
         self._files = files
@@ -182,14 +200,14 @@ class CatalogReader(Service):
     def _kept(self) -> Kept:
         """In another thread."""
         return (
-            [names for file in self._files for names in file.names()],
+            [names for file in self._files for names in file.names()] if self._with_tags else [],
             [events for file in self._files for events in file.events()],
         )
 
     def _take(self, kept: Kept) -> Deferred[Any]:
         fresh = Catalog(read_only=True)
         taking = self._cooperator.cooperate(_taking(fresh, kept)).whenDone()
-        return taking.addCallback(lambda _: self._catalog.take(fresh))
+        return taking.addCallback(lambda _: self._catalog.take(fresh, self._with_tags))
 
     def _unreadable(self, failure: Failure) -> None:
         if failure.check(StorageError):

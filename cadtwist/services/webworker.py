@@ -37,16 +37,18 @@ from cadtwist.services.slots import ChildProcess, Slot, child_environment
 from cadtwist.services.stores import reading_store
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
+from cadtwist.telemetry import Telemetry
 from cadtwist.web.answers import CrossOrigin
 from cadtwist.web.context import WebContext
 from cadtwist.web.gatekeeper import Gatekeeper
 from cadtwist.web.resultcache import ResultCache
 from cadtwist.web.site import ApiSite
-from cadtwist.web.visits import Visits
+from cadtwist.web.visits import COUNTED, HTTP_ACCOUNT, Visits
 
 __all__ = [
     "WebWorkers",
     "WorkerConfig",
+    "counted_for_readers",
     "listening_socket",
     "main",
     "query_limits",
@@ -93,6 +95,16 @@ def listening_socket(interface: str, port: int) -> socket.socket:
 def query_limits(web: WebConfig) -> QueryLimits:
     """Return the budgets of a request."""
     return QueryLimits(series=web.max_series, points=web.max_points, seconds=web.max_seconds, find=FindLimits())
+
+
+def counted_for_readers(telemetry: Telemetry) -> Callable[[str, int], None]:
+    """Return what counts for web processes: requests, and what the cluster does."""
+
+    def count(what: str, amount: int) -> None:
+        account, what = (HTTP_ACCOUNT, what.removeprefix(COUNTED)) if what.startswith(COUNTED) else ("cluster", what)
+        telemetry.account(account).count(what, amount)
+
+    return count
 
 
 def web_site(

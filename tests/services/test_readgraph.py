@@ -109,6 +109,18 @@ class CatalogReaderTests(SynchronousTestCase):
         self.reader(self.path, other)
         self.assertEqual(self.catalog.answer("tags", ["", 9]), ["name", "x", "y"])
 
+    def test_tags_of_elsewhere_stay(self):
+        written(self.path, ["a;b=c"], [(60, 1, "deploy", ("web",), "")])
+        self.catalog.restore(["x;y=z"])
+        files, account = [CatalogFile(self.path, read_only=True)], self.telemetry.account("catalog")
+        reader = CatalogReader(self.clock, self.catalog, files, account, maybeDeferred, with_tags=False)
+        reader.startService()
+        self.addCleanup(reader.stopService)
+        self.clock.pump([0] * 20)
+        self.assertEqual(self.catalog.answer("tags", ["", 9]), ["name", "y"])
+        self.assertEqual(self.catalog.answer("series", [["y=z"]]), ["x;y=z"])
+        self.assertEqual(self.catalog.answer("event times", [0, 100, []]), [60])
+
     def test_nothing_is_posted(self):
         self.reader()
         for question, arguments in (("add", [["a;b=c"]]), ("remove", [["a;b=c"]]), ("new event", [1, "x", [], ""])):

@@ -10,6 +10,7 @@ from typing import Any
 from tests.system.cadtwistd import Cadtwistd, get
 from tests.system.case import SystemTestCase
 from tests.system.redisd import RedisServer
+from tests.system.test_reader import Reader
 
 
 class RedisTagsTests(SystemTestCase):
@@ -35,3 +36,6 @@ class RedisTagsTests(SystemTestCase):
         self.assertNotIn("disk;dc=a;host=h3", self.find(two, "name=disk"))
         values = json.loads(get(f"http://127.0.0.1:{two.http}/tags/dc"))["values"]
         self.assertEqual([(value["value"], value["count"]) for value in values], [("a", 19), ("b", 1)])
+        reader = self.started(Reader(self.folder / "reader", two.conf, f"--logdir={self.folder / 'reader'}"))
+        reader.until("a reader knows them", lambda: reader.ask("/tags/findSeries", expr="dc=b"))
+        self.assertEqual(reader.ask("/tags/findSeries", expr="name=disk"), self.find(two, "name=disk"))
