@@ -1,7 +1,8 @@
 """Cadent's pair of TOML files: the sections with their servers, and the PreReg file.  Text in, Config out.  Pure.
 
 `[default]` gives what a section does not say; every other table is a section.  Keys that Cadent does not know and we
-do: `spool_dir` and `spool_max_bytes` (for all servers) in `[default]`, `spool_bytes` and `queue_policy` (for each).
+do: `spool_dir` and `spool_max_bytes` (for all servers) and `wal_dir` (of accumulators) in `[default]`, `spool_bytes`
+and `queue_policy` (for each server).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from cadtwist.config.cadentprereg import PreRegs, Sections, read_prereg
 from cadtwist.config.cadentsection import IDLE_KEYS, SECTION_KEYS, CadentSection
 from cadtwist.config.checks import faults
 from cadtwist.config.errors import Problems
-from cadtwist.config.model import Config, LimitsConfig, Listener, LocalStatsConfig, SelfMetricsConfig
+from cadtwist.config.model import Config, LimitsConfig, Listener, LocalStatsConfig, SelfMetricsConfig, WalConfig
 from cadtwist.config.relaychecks import host_and_port
 from cadtwist.config.relaymodel import OpsConfig, ProcessesConfig, SpoolConfig, StatsdEmissionConfig
 from cadtwist.config.tomllines import KeyPath, read_toml
@@ -125,6 +126,7 @@ class _Cadent:
                 directory=default.text("spool_dir") or SpoolConfig().directory,
                 max_bytes=default.whole("spool_max_bytes", SpoolConfig().max_bytes, "spool.max_bytes"),
             ),
+            wal=WalConfig(directory=default.text("wal_dir")),
             statsd_emission=StatsdEmissionConfig(
                 server=default.text("statsd_server"),
                 prefix=default.text("statsd_prefix"),

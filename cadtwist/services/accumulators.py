@@ -55,6 +55,7 @@ class TimedFlushes:
 
     def __init__(self, stage: TimedStage) -> None:
         self.count = 0
+        self.left = False
         self.watch = Stopwatch()
         self._stage = stage
         self._spent_s = 0.0
@@ -78,17 +79,31 @@ class TimedFlushes:
         return done
 
     def finish(self, now: float) -> None:
-        """Tell whatever is open: nothing more will come."""
-        self._stage.finish(now)
+        """Tell whatever is open, as nothing more will come; the next process does where it is `left` to it."""
+        if not self.left:
+            self._stage.finish(now)
+            self.count += 1
+
+
+@implementer(ISink)
+class _Entry:
+    """Where the lines of an accumulator come in."""
+
+    def __init__(self, accumulator: Accumulator) -> None:
+        self._accumulator = accumulator
+
+    def accept(self, batch: Batch) -> None:
+        """Pass on what was read."""
+        self._accumulator.entry.accept(batch)
 
 
 @implementer(ISink)
 class Accumulator:
     """One accumulator: a window over the key spaces `series` (statsd's) or `names` (Graphite's).  Reactor thread.
 
-    `output` takes what it tells, as Batches of `names`; it may be replaced at any time.  `stages` are to be flushed, in
-    order.  `hold` and `release` make its parts known to the key spaces.  `before` is the one of that name whose place
-    it takes when it begins.
+    What was read comes in at `entry`, which is the window or logs for it.  `output` takes what it tells, as Batches of
+    `names`; it may be replaced at any time.  `stages` are to be flushed, in order.  `hold` and `release` make its parts
+    known to the key spaces.  `before` is the one of that name whose place it takes when it begins.
     """
 
     def __init__(
@@ -105,14 +120,15 @@ class Accumulator:
         self.config = config
         self.output = output
         self.account = telemetry.account(f"accumulator {config.name}")
-        self._series = series
-        self._names = names
+        self.series = series
+        self.names = names
         self._telemetry = telemetry
         self._now = now
         self._holders: list[tuple[Space, Any]] = []
         self._before = before
         self.bins = None if writer is None else self._resolutions(writer)
         self.window: StatsdWindow | Window = self._sums() if config.input_format == "statsd" else self._bins()
+        self.entry: ISink = self.window
         self._held, self.account.held = self.account.held, self.held
         self.flushes = TimedFlushes(self.window)
         self.bin_flushes = None if self.bins is None else TimedFlushes(self.bins)
@@ -147,7 +163,7 @@ class Accumulator:
         cells = buckets.cells_of(buckets.rows_before(math.inf)[:_MOST_SHOWN])
         rows, starts, _, sums, _, minima, maxima, firsts, lasts, samples = buckets.read(cells)
         ids = rows if isinstance(window, StatsdWindow) else window.outputs.ids[rows]
-        names = (self._series if of_statsd else self._names).table.names(ids)
+        names = (self.series if of_statsd else self.names).table.names(ids)
         times = np.full(len(cells), now) if of_statsd else starts
         bin_ = self.config.bins[0]
         columns = (np.where(np.isfinite(each), each, 0.0).tolist() for each in (minima, maxima, sums, firsts, lasts))
@@ -188,33 +204,33 @@ class Accumulator:
         account = self._telemetry.account(f"accumulator {self.config.name} bins")
         sinks = writer.sinks(self.config.bins)
         bins = Resolutions(sinks, account, self._now(), time.perf_counter, WINDOW_BYTES)
-        self._holders.append((self._names, bins))
+        self._holders.append((self.names, bins))
         return bins
 
     def _sums(self) -> StatsdWindow:
         """Return the window of a statsd accumulator."""
-        config, series, names = self.config, self._series.table, self._names.table
+        config, series, names = self.config, self.series.table, self.names.table
         as_statsd = config.output_format == "statsd"
         style, naming = cadent_style(dict(config.options), config.flush_s, config.keep_keys, as_statsd)
         teller: Any = Silence()
         if config.backend:
             teller = GraphiteTeller(series, names, self, self.account, naming)
-            self._holders.append((self._names, teller))
+            self._holders.append((self.names, teller))
         summaries = None
         if self.bins is not None:
             summaries = KeySummaries(series, names, self.bins, self.account)
-            self._holders.append((self._names, summaries))
+            self._holders.append((self.names, summaries))
         sums = AccumulatedSums(style, 0.0 if config.aligned else self._now(), lambda: OwnCounts(0, 0, 0))
         window = StatsdWindow(
             series, sums, teller, self.account, time.perf_counter, self._now(), KEPT_VALUES, max_bytes=WINDOW_BYTES,
             summaries=summaries,
         )  # fmt: skip
-        self._holders.append((self._series, window))
+        self._holders.append((self.series, window))
         return window
 
     def _bins(self) -> Window:
         """Return the window of a graphite accumulator."""
-        config, names = self.config, self._names.table
+        config, names = self.config, self.names.table
         policy = WindowPolicy(
             "each-beat",
             allowance_s=0.0 if config.aligned else self._now() % config.flush_s,
@@ -226,12 +242,12 @@ class Accumulator:
         if config.output_format == "statsd":
             account = self._telemetry.account(f"accumulator {config.name} names")
             downstream = NameMap([StatsdNames()], names, downstream, account)
-            self._holders.append((self._names, downstream))
+            self._holders.append((self.names, downstream))
         window = Window(
             guessed_rules(config.flush_s), names, downstream, self.account, self._now, time.perf_counter, policy,
             Outputs(max_bytes=WINDOW_BYTES), summaries=None if self.bins is None else self.bins.accept_summaries,
         )  # fmt: skip
-        self._holders.append((self._names, window))
+        self._holders.append((self.names, window))
         return window
 
     def reader(self, relay: Space, max_line: int) -> RawLines:
@@ -241,15 +257,15 @@ class Accumulator:
             codec: Callable[[Callable[[Batch], None]], Any] = partial(self._statsd_codec, max_line)
         else:
             codec = partial(self._graphite_codec, max_line)
-        plain = relay is self._names and self.config.input_format == "graphite"
-        return RawLines(codec, relay.table, self.window, account, self._now, plain)
+        plain = relay is self.names and self.config.input_format == "graphite"
+        return RawLines(codec, relay.table, _Entry(self), account, self._now, plain)
 
     def _statsd_codec(self, max_line: int, emit: Callable[[Batch], None]) -> StatsdCodec:
-        return StatsdCodec(self._series.table, StatsdColumns(), emit, CADENT, max_line)
+        return StatsdCodec(self.series.table, StatsdColumns(), emit, CADENT, max_line)
 
     def _graphite_codec(self, max_line: int, emit: Callable[[Batch], None]) -> RelayCodec:
         dialect = graphite_lines(True, "cadent")
-        return RelayCodec(self._names.table, Columns(keep_spans=True), emit, dialect, max_line, numbers=True)
+        return RelayCodec(self.names.table, Columns(keep_spans=True), emit, dialect, max_line, numbers=True)
 
 
 def _date(when: float | None) -> str:

@@ -57,6 +57,7 @@ from cadtwist.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from cadtwist.services.accumulatorapi import AccumulatorApis
+    from cadtwist.services.accumulatorlogs import AccumulatorLogs
     from cadtwist.services.accumulatorwriters import SummaryWriter, Writers
     from cadtwist.services.cachegraph import CacheGraph
     from cadtwist.services.dattss import DattssGraph
@@ -153,6 +154,11 @@ class Daemon:
         self.chains = self._made_chains(config)
         self.chains.hold()
         self.feeds = FeedKeeper(self.reactor, config.wal, self.space, telemetry)
+        self.sums: AccumulatorLogs | None = None
+        if config.accumulators:
+            from cadtwist.services.accumulatorlogs import AccumulatorLogs  # noqa: PLC0415 (only where lines are added)
+
+            self.sums = AccumulatorLogs(self.reactor, telemetry)
 
     def _count(self, config: IstatConfig) -> None:
         """Make the part that keeps counters; where there are metrics, both are found in one tree."""
@@ -209,6 +215,8 @@ class Daemon:
         if kept is not None and kept.wal is not None:
             self.turn.add(kept.wal.turn_ended)
         self.turn.add(self.feeds.turn_ended)
+        if self.sums is not None:
+            self.turn.add(self.sums.turn_ended)
         for space in self.spaces.values():
             self.turn.add(space.keys.turn_ended)
         self._open_apis(self.config)
@@ -252,6 +260,7 @@ class Daemon:
             *self._dattss_services(),
             Every("sweep", self.reactor, SWEEP_S, self._sweep),
             *self._feed_services(),
+            *([] if self.sums is None else self.sums.services(self.config, lambda: self.chains.accumulators)),
             Step("floods", None, self._finish_floods),
             self.flusher,
             Every("flood windows", self.reactor, FLOOD_S, self._end_flood_windows),
@@ -448,6 +457,8 @@ class Daemon:
             self.emitter.sink = self._own_sink()
             old.finish()
             fresh.begin()
+            if self.sums is not None:
+                self.sums.join(new, fresh.accumulators)
             old.release()
             if self.relayed is not None:
                 self.relayed.chains_replaced(fresh.stages)
@@ -498,6 +509,8 @@ class Daemon:
         for graph in self.graphs:
             graph.leave()
         self.feeds.leave(self.chains.windows)
+        if self.sums is not None:
+            self.sums.leave()
         if self.relayed is not None:
             self.relayed.leave()
         if self.istat is not None:

@@ -21,6 +21,7 @@ from tests.system.process import Process, free_ports, until
 MAIN = """
 [default]
 internal_health_server_listen = "127.0.0.1:{ops}"
+wal_dir = "{folder}/wal"
 [stats]
 listen = "tcp://127.0.0.1:{stats}"
 msg_type = "statsd"
@@ -88,7 +89,7 @@ class AccumulatorTests(SystemTestCase):
         self.stats, self.metrics, self.ops, self.api = free_ports(4)
         ports = {"stats": self.stats, "metrics": self.metrics, "ops": self.ops, "sink": self.sink.port}
         self.conf = self.folder / "cadent.toml"
-        self.conf.write_text(MAIN.format(**ports))
+        self.conf.write_text(MAIN.format(folder=self.folder, **ports))
         self.prereg = self.folder / "prereg.toml"
         (self.folder / "whisper").mkdir()
         (self.folder / "access.log").touch()
@@ -204,3 +205,16 @@ class AccumulatorTests(SystemTestCase):
         self.assertIn("Nothing here .. try /graphite//find", str(caught.exception))
         self.assertEqual(process.stop(), 0)
         self.assertIn('"GET /graphite/expand?query=c.* HTTP/1.1" 200 ', (self.folder / "access.log").read_text())
+
+    def test_nothing_is_lost_by_kill_9(self) -> None:
+        process = self.begin("1h")
+        self.send(self.stats, b"c:3|c\ng:5|g\n")
+        process.until("they are taken", lambda: self.counted("sums") == 2)
+        process.kill()
+        process = self.begin("1h")
+        self.send(self.stats, b"c:4|c\ng:+1|g\n")
+        process.until("they are taken", lambda: self.counted("sums") == 2)
+        process.signal(signal.SIGTERM)
+        until("it ends", lambda: not process.alive())
+        values = self.values()
+        self.assertEqual((values["stats_counts.c"], values["stats.gauges.g"]), (7.0, 6.0))
