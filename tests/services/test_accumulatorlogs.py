@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from typing import Any
@@ -29,13 +30,18 @@ class LogTests(AccumulatorCase):
         found = [name for _, _, names in os.walk(os.path.join(self.folder, place)) for name in names]
         return [name for name in found if name != "lock"]
 
+    def copy(self) -> None:
+        """Copy the logs; spare segments that are made or go meanwhile hold nothing."""
+        with contextlib.suppress(shutil.Error):
+            shutil.copytree(os.path.join(self.folder, "wal"), os.path.join(self.folder, "copy"))
+
     async def crashed(self, made: AccumulatorConfig, data: bytes, points: int) -> None:
         """Let a process take `data`, and have its log as kill -9 leaves it in `copy`."""
         daemon = await self.start(self.logged(made))
         await self.send(data)
         await self.held(daemon, points)
         daemon.turn.end()
-        shutil.copytree(os.path.join(self.folder, "wal"), os.path.join(self.folder, "copy"))
+        self.copy()
         await self.stopped(daemon)
         for sink in self.sinks.values():
             sink.lines.clear()
@@ -92,7 +98,7 @@ class LogTests(AccumulatorCase):
     def empty(self, log: Any, made: AccumulatorConfig) -> bool:
         """Tell whether a log has nothing that a start would read."""
         shutil.rmtree(os.path.join(self.folder, "copy"), ignore_errors=True)
-        shutil.copytree(os.path.join(self.folder, "wal"), os.path.join(self.folder, "copy"))
+        self.copy()
         again = Daemon(self.daemons[0].reactor, self.logged(made, "copy"))
         assert again.sums is not None
         again.sums._running = True
