@@ -38,13 +38,15 @@ class LoggedPut(Struct, frozen=True, array_like=True):
 class PartialLog:
     """Reactor thread, save `sync`.  `account` counts `logged` and `unlogged` partials.
 
-    Frames are needed until they are stored and older than `window_s`.
+    Frames are needed until they are stored and older than `window_s`.  Beyond `most_bytes` (a store that is away for
+    long) nothing more is logged.
     """
 
-    def __init__(self, log: SegmentLog, account: Account, window_s: float) -> None:
+    def __init__(self, log: SegmentLog, account: Account, window_s: float, most_bytes: int = 256 << 20) -> None:
         self._log = log
         self._account = account
         self._window_s = window_s
+        self._most_bytes = most_bytes
         self._newest: dict[int, tuple[float, int]] = {}
         self._former_until = 0.0
         self._encode = msgspec.msgpack.Encoder().encode
@@ -58,6 +60,9 @@ class PartialLog:
 
     def append(self, put: LoggedPut) -> None:
         """Write a frame at once."""
+        if self._log.used_bytes > self._most_bytes:
+            self._account.count("unlogged", len(put.partials))
+            return
         serial = self._log.append(_PUT, self._encode(put))
         written = self._log.write() and serial > 0
         self._account.count("logged" if written else "unlogged", len(put.partials))

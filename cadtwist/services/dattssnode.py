@@ -242,7 +242,7 @@ class DattssNode:
         self._committing = None
         self.account.count("minutes_stored", len(commit.keys))
         for user in commit.users:
-            self.account.out += user.environment.settle(True)
+            self.account.out += user.environment.settle(True, commit.now)
             user.watch.feed(commit.now, commit.told.get(user.name, ()))
         if self._journal is not None and commit:
             self._journal.stored(commit.place, commit.now)
@@ -251,7 +251,7 @@ class DattssNode:
         self._committing = None
         self.account.count("commits_failed")
         for user in commit.users:
-            user.environment.settle(False)
+            user.environment.settle(False, self.clock())
         self._log.error("a minute cannot be stored now: {why}", why=failure.getErrorMessage())
         if failure.check(StorageError) is None:
             self._log.failure("storing a minute", failure)

@@ -79,6 +79,17 @@ class Statistic:
         while rolling and rolling[0].generation <= stored and now - rolling[0].at >= WINDOW_S:
             rolling.popleft()
 
+    def collapse(self, now: float) -> None:
+        """Put together what is older than a minute and could not be stored, so that it does not grow."""
+        old: _Received | None = None
+        rolling = self.rolling
+        while rolling and now - rolling[0].at >= WINDOW_S:
+            each = rolling.popleft()
+            together = each.partial if old is None else merged(old.partial, each.partial)
+            old = _Received(together, each.at, each.generation)
+        if old is not None:
+            rolling.appendleft(old)
+
     def entry(self) -> Entry:
         """Return the current state, as the API shows it: averages are texts of two decimals."""
         partials = [each.partial for each in self.rolling]
@@ -216,7 +227,7 @@ class Environment:
 
         return rows()
 
-    def settle(self, stored: bool) -> int:
+    def settle(self, stored: bool, now: float) -> int:
         """End the last commit: its minutes are `stored`, or have to be another time.  Return their partials."""
         under_way, self._under_way = self._under_way, []
         partials, self._under_way_partials = self._under_way_partials, 0
@@ -224,7 +235,10 @@ class Environment:
             self._stored = self._generation - 1
             del self._reset[: self._resets_under_way]
             return partials
-        self._dirty.update((id(statistic), statistic) for statistic in under_way)
+        for statistic in under_way:
+            statistic.slide(now, self._stored)
+            statistic.collapse(now)
+            self._dirty[id(statistic)] = statistic
         self.waiting += partials
         return 0
 

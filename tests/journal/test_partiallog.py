@@ -78,6 +78,17 @@ class LogTests(SynchronousTestCase):
         self.log.stored(self.log.place, NOW + 5000)
         self.assertEqual(len(self.segments.serials), 1, "a former life's go as well")
 
+    def test_it_is_bounded(self) -> None:
+        small = PartialLog(self.segments, self.account, 60.0, 10_000)
+        for number in range(200):
+            small.append(put(number))
+        self.assertLess(self.segments.used_bytes, 11_000)
+        logged, unlogged = self.account.counters["logged"], self.account.counters["unlogged"]
+        self.assertEqual(logged + unlogged, 200)
+        small.stored(small.place, NOW + 1000)
+        small.append(put(7))
+        self.assertEqual(self.account.counters["logged"], logged + 1)
+
     def test_frames_that_are_none_are_counted(self) -> None:
         self.segments.append(1, b"\xc1")
         self.log.append(put(3))

@@ -31,7 +31,7 @@ class RecordedTests(SynchronousTestCase):
                 self.compare(environment.status(now), step["status"], seen)
             else:
                 minutes = [msgspec.structs.asdict(each.minute) for each in environment.commit(now)]
-                environment.settle(True)
+                environment.settle(True, now)
                 wanted = [write[-1] | write[1] for write in step["writes"] if write[0] == "dts_aggregates"]
                 self.assertEqual(
                     sorted(({name: each[name] for name in MINUTE} for each in minutes), key=str),
@@ -60,7 +60,7 @@ class EnvironmentTests(SynchronousTestCase):
 
     def committed(self, now: float) -> list[float]:
         found = [each.minute.sum for each in self.environment.commit(now)]
-        self.environment.settle(True)
+        self.environment.settle(True, now)
         return found
 
     def test_two_partials_of_one_path_count_both(self) -> None:
@@ -84,7 +84,7 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertEqual(len(list(self.environment.commit(START + 60))), 2)
         self.environment.take([counter("a", 1)], START + 61)
         self.assertEqual((self.environment.held, self.environment.waiting), (3, 1))
-        self.assertEqual((self.environment.settle(False), self.environment.held), (0, 3))
+        self.assertEqual((self.environment.settle(False, START + 61), self.environment.held), (0, 3))
         self.assertEqual(sorted(self.committed(START + 200)), [1, 61])
         self.assertEqual((self.environment.held, self.environment.dirty), (0, False))
 
@@ -92,7 +92,7 @@ class EnvironmentTests(SynchronousTestCase):
         self.environment.take([counter("a", 60)], START)
         self.environment.commit(START + 60)
         self.environment.take([counter("a", 1)], START + 61)
-        self.assertEqual(self.environment.settle(True), 1)
+        self.assertEqual(self.environment.settle(True, START + 61), 1)
         self.assertEqual(self.committed(START + 120), [1])
 
     def test_a_restarted_process_begins_anew(self) -> None:
@@ -133,6 +133,18 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertLess(len(statistic.rolling), 60)
         self.assertEqual(self.entry("a", START + 50)["sum"], 10_000)
         self.assertEqual((self.environment.held, self.committed(START + 50)), (10_000, [10_000]))
+
+    def test_a_store_that_is_away_for_long_takes_bounded_memory_and_loses_nothing(self) -> None:
+        for minute in range(600):
+            for second in range(0, 60, 5):
+                self.environment.take([counter("a", 1, 2)], START + 60 * minute + second)
+            self.assertEqual(len(list(self.environment.commit(START + 60 * minute + 59))), 1)
+            self.assertEqual(self.environment.settle(False, START + 60 * minute + 59), 0)
+        (statistic,) = self.environment.statistics.values()
+        self.assertLess(len(statistic.rolling), 30)
+        found = self.entry("a", START + 60 * 600 - 1)
+        self.assertEqual((found["sum"], self.environment.held), (600 * 36, 7200))
+        self.assertEqual(self.committed(START + 60 * 600), [600 * 36])
 
     def test_old_statistics_are_forgotten(self) -> None:
         self.environment.take([counter("a", 1)], START)
