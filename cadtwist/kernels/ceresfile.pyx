@@ -165,7 +165,7 @@ cdef class Writer:
 
     cdef int hashed, lock, flush, keep_slices, nameless
     cdef int64_t max_gap
-    cdef uint32_t max_nodes
+    cdef uint32_t max_nodes, lanes
     cdef Node *nodes
     cdef Node scratch_node
     cdef char *path
@@ -190,13 +190,14 @@ cdef class Writer:
 
     def __cinit__(
         self, bytes root, uint32_t max_nodes=1 << 20, bint hashed=True, bint lock=False, bint flush=False,
-        int64_t max_gap=DEFAULT_GAP, bint keep_nodes=True, bint keep_slices=True,
+        int64_t max_gap=DEFAULT_GAP, bint keep_nodes=True, bint keep_slices=True, uint32_t lanes=1,
     ):
         cdef bytes own = b".new-%d-%x" % (os.getpid(), <size_t><void *>self)
-        if b"\0" in root:
-            raise ValueError("no folder has a NUL in its name")
+        if b"\0" in root or lanes < 1:
+            raise ValueError("no folder has a NUL in its name, and there is at least one lane")
         self.hashed, self.lock, self.flush, self.keep_slices, self.max_gap = hashed, lock, flush, keep_slices, max_gap
         self.max_nodes = max_nodes if keep_nodes else 0
+        self.lanes = lanes
         memcpy(self.own_name, <const char *>own, len(own) + 1)
         self.nameless = True
         root = root.rstrip(b"/") + b"/"
@@ -266,10 +267,11 @@ cdef class Writer:
 
     def close(self):
         """Forget all nodes; the Writer may be used again."""
-        cdef uint32_t i
-        for i in range(self.max_nodes):
-            if self.nodes[i].used:
-                self.nodes[i].used = 0
+        free(self.nodes)
+        self.nodes = <Node *>calloc(max(self.max_nodes, 1), sizeof(Node))
+        if self.nodes == NULL:
+            self.max_nodes = 0
+            raise MemoryError
 
     def write(
         self, names, name_offsets, ids, schemas, offsets, timestamps, values, int64_t now, int64_t may_create, statuses,
@@ -389,7 +391,7 @@ cdef class Writer:
         cdef int failed
         if self.max_nodes == 0:
             return UNKNOWN
-        kept = &self.nodes[number % self.max_nodes]
+        kept = &self.nodes[number // self.lanes % self.max_nodes]
         if not kept.used or kept.id != number:
             return UNKNOWN
         failed = ce_stat(self.path, &found)
@@ -418,7 +420,7 @@ cdef class Writer:
         found.newest = self.starts[0] if self.n_starts else -1
         node[0] = &self.scratch_node
         if self.max_nodes and now - found.folder.time // 1000000000 >= TRUSTED_S:
-            node[0] = &self.nodes[number % self.max_nodes]
+            node[0] = &self.nodes[number // self.lanes % self.max_nodes]
         node[0][0] = found
         return 0
 

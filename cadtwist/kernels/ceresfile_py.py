@@ -69,7 +69,7 @@ class _Schema(NamedTuple):
 
 
 class Writer:
-    """Writes jobs below `root`.  Of one thread.
+    """Writes jobs below `root`.  Of one thread, which has the ids of one of `lanes` (`id % lanes`).
 
     At most `max_nodes` nodes are kept in mind; none with `keep_nodes` false, none of their slices with `keep_slices`
     false.  `lock` takes an flock of each slice; `flush` syncs what was written.
@@ -77,9 +77,12 @@ class Writer:
 
     def __init__(
         self, root: bytes, max_nodes: int = 1 << 20, hashed: bool = True, lock: bool = False, flush: bool = False,
-        max_gap: int = DEFAULT_GAP, keep_nodes: bool = True, keep_slices: bool = True,
+        max_gap: int = DEFAULT_GAP, keep_nodes: bool = True, keep_slices: bool = True, lanes: int = 1,
     ) -> None:  # fmt: skip
+        if b"\0" in root or lanes < 1:
+            raise ValueError("no folder has a NUL in its name, and there is at least one lane")
         self._root, self._hashed, self._lock, self._flush = root, hashed, lock, flush
+        self._lanes = lanes
         self._max_gap, self._keep_slices = max_gap, keep_slices
         self._max_nodes = max_nodes if keep_nodes else 0
         self._schemas: list[_Schema] = []
@@ -197,7 +200,7 @@ class Writer:
     # Nodes
 
     def _place(self, number: int) -> int:
-        return number % max(self._max_nodes, 1)
+        return number // self._lanes % max(self._max_nodes, 1)
 
     def _current(self, folder: bytes, number: int) -> _Kept | None:
         """Return what is known of the node, if its folder has not changed."""

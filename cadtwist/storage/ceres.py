@@ -42,6 +42,7 @@ from cadtwist.storage.tree import walk_tree
 __all__ = ["CeresOptions", "CeresStore", "fetch_node", "is_ceres_tree"]
 
 _TRIES = 3
+_MAX_NODES = 1 << 22  # kept in mind by all lanes together: memory is taken for those that are there
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 Floats = npt.NDArray[np.float64]
 _KINDS = {
@@ -87,11 +88,13 @@ class CeresStore:
         self._folder = os.fsencode(os.path.join(self.root, ""))
         self._hashed = options.hash_tagged
         self._reports = FileReports(_KINDS)
-        self._lanes = [_Lane(self.root, self._reports, schemas, self._writer(options)) for _lane in range(lanes)]
+        self._lanes = [_Lane(self.root, self._reports, schemas, self._writer(options, lanes)) for _lane in range(lanes)]
 
-    def _writer(self, options: CeresOptions) -> ceresfile.Writer:
+    def _writer(self, options: CeresOptions, lanes: int) -> ceresfile.Writer:
         return ceresfile.Writer(
             os.fsencode(self.root),
+            max_nodes=_MAX_NODES // lanes,
+            lanes=lanes,
             hashed=options.hash_tagged,
             lock=options.lock,
             flush=options.flush,

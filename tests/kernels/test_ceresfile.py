@@ -292,6 +292,16 @@ class FaultsMixin:
         self.assertEqual(job.inner.counters()["reused"], 2)
         self.assertEqual(self.slices(), {f"{NOW}@60.slice": [2.0] * 3})
 
+    def test_ids_of_a_lane(self) -> None:
+        """Of four lanes one has every fourth id: its table has room for as many in a row."""
+        job = self.job(max_nodes=8, lanes=4)
+        now = int(time.time()) + 10
+        for turn in range(3):
+            for number in range(8):
+                job.write({f"n{number}": [(NOW + 60 * turn, 1.0)]}, now, first_id=4 * number + 3)
+        self.assertEqual(job.inner.counters()["reused"], 8)
+        self.assertRaises(ValueError, self.job, lanes=0)
+
     def test_few_nodes_are_kept_in_mind(self) -> None:
         job = self.job(max_nodes=1)
         now = int(time.time()) + 10
