@@ -85,8 +85,10 @@ cdef class PointStore:
     cdef double *scratch
     cdef size_t room_scratch
     cdef uint64_t n_points, n_in_flight, n_metrics, index_bytes
+    cdef uint64_t[::1] counted
 
     def __cinit__(self):
+        self.counted = np.zeros(1, np.uint64)
         begin_pool(&self.pool)
         self.job_arrays = []
         self.pin_counts = {}
@@ -102,6 +104,17 @@ cdef class PointStore:
         free(self.flights)
         free(self.jobs)
         free(self.scratch)
+
+    @property
+    def appended(self):
+        """One uint64, which rises with every datapoint that comes; another such array may be put in its place."""
+        return np.asarray(self.counted)
+
+    @appended.setter
+    def appended(self, counted):
+        if len(counted) != 1:
+            raise ValueError("one number is needed")
+        self.counted = counted
 
     @property
     def points(self):
@@ -451,6 +464,7 @@ cdef class PointStore:
                 if refused_rows is not None:
                     refused_rows[i] = 1
         self.count_pin(segment, pinned)
+        self.counted[0] += n
         return merged, refused, first
 
     def pending(self):

@@ -41,6 +41,18 @@ class PointStore:
         self._flights: dict[int, Flight] = {}
         self._points = 0
         self._in_flight = 0
+        self._appended = np.zeros(1, np.uint64)
+
+    @property
+    def appended(self) -> npt.NDArray[np.uint64]:
+        """One uint64, which rises with every datapoint that comes; another such array may be put in its place."""
+        return self._appended
+
+    @appended.setter
+    def appended(self, counted: npt.NDArray[np.uint64]) -> None:
+        if len(counted) != 1:
+            raise ValueError("one number is needed")
+        self._appended = counted
 
     @property
     def points(self) -> int:
@@ -105,6 +117,7 @@ class PointStore:
                 if refused_rows is not None:
                     refused_rows[row] = 1
         self._points += len(ids) - merged - refused
+        self._appended += np.uint64(len(ids))
         return merged, refused, first
 
     def pending(self) -> tuple[Ids, Ids]:

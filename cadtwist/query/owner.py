@@ -61,10 +61,14 @@ class HotMetric(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Resolution(Struct, frozen=True, array_like=True):
-    """The metrics of each pattern, sorted by name, and the schemas that they refer to."""
+    """The metrics of each pattern, sorted by name, and the schemas that they refer to.
+
+    `quiet`: no datapoint at all waited in memory.
+    """
 
     patterns: list[list[HotMetric]]
     schemas: list[SchemaInfo]
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class LocalOwner:
     What does not end in its first slice goes on by `cooperate(slices)`, which returns a Deferred of their result; with
     None it is done at once.  `lookup` and `hot` are MetricTable's and PointStore's; `schema(name)` how a name is (to
     be) kept; `reports` gives the values of each topic; `count(what, amount)` adds to a counter.
-    `recent` remembers what patterns meant.
+    `waiting` tells how many datapoints wait in memory, `recent` remembers what patterns meant.
     """
 
     index: MetricIndex
@@ -127,6 +131,7 @@ class LocalOwner:
     cooperate: Callable[[Slices[Any]], Any] | None = None
     known: Catalog = field(default_factory=Catalog)
     count: Callable[[str, int], object] = _uncounted
+    waiting: Callable[[], int] | None = None
     recent: LeafCache = field(default_factory=LeafCache)
 
     def find(self, queries: list[str]) -> Any:
@@ -214,6 +219,7 @@ class LocalOwner:
         flat = names[0] if len(names) == 1 else [name for found in names for name in found]
         if len(flat) > self.limits.series:
             raise TooBroad(f"The request means {len(flat)} series, the limit is {self.limits.series}")
+        quiet = self.waiting is not None and not self.waiting()
         schemas: dict[SchemaInfo, int] = {}
         numbers = [schemas.setdefault(self.schema(name), len(schemas)) for name in flat]
         ids = np.array([self.lookup(name.encode("utf-8", "replace")) for name in flat], np.uint32)
@@ -222,9 +228,9 @@ class LocalOwner:
         else:
             metrics = self._with_points(flat, numbers, list(schemas), ids, start, end)
         if len(names) == 1:
-            return Resolution([metrics], list(schemas))
+            return Resolution([metrics], list(schemas), quiet)
         grouped = iter(metrics)
-        return Resolution([[next(grouped) for _ in found] for found in names], list(schemas))
+        return Resolution([[next(grouped) for _ in found] for found in names], list(schemas), quiet)
 
     def _with_points(
         self, names: list[str], numbers: list[int], schemas: list[SchemaInfo], ids: Ids, start: int, end: int

@@ -313,7 +313,7 @@ class Daemon:
             sockets, others = list(self._web_sockets.values()), others_only(config.cluster, doors)
             services.append(
                 webworker.WebWorkers(
-                    self.reactor, sockets, kept.owner, config.web, config.storage, others, changes=kept.names_changed
+                    self.reactor, sockets, kept.owner, config.web, config.storage, others, changes=kept.changed
                 )
             )
         inline = [door for door in doors if door not in shared]

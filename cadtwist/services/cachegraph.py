@@ -105,15 +105,15 @@ class CacheGraph:
         self._build_catalog()
         self.known = KnownNames(self._empty_index, self.table, self.catalog_keeper.met)
         self.index = self.known.index
-        self.names_changed = SharedCount()
-        self.index.names.changes = self.names_changed.number
+        self.changed = SharedCount()
+        self.index.names.changes = self.changed.names
         telemetry.account(space.name).gauge("index_names", lambda: len(self.index))
         self._build_store()
         self._build_cache(gate, turn)
         self.owner: Any = LocalOwner(
             self.index, self.table.lookup, self.points.peek_many,
             KeptAs(self.schemas, config.storage.kind == "ceres"), reports, query_limits(config.web),
-            OneByOne(self.reactor), self.catalog, counted_for_readers(telemetry),
+            OneByOne(self.reactor), self.catalog, counted_for_readers(telemetry), lambda: self.points.points,
         )  # fmt: skip
         self._build_services()
 
@@ -163,6 +163,7 @@ class CacheGraph:
     def _build_cache(self, gate: Gate, turn: Turn) -> None:
         config = self.config
         self.points = active.points.PointStore()
+        self.points.appended = self.changed.points
         self.schema_numbers = NameNumbers(self.table.name, self.schemas.decide)
         self.wal: Wal | None = None
         self.log: SegmentLog | None = None
@@ -206,7 +207,7 @@ class CacheGraph:
 
     def join(self, others: Any) -> None:
         """Let readers find the metrics of another owner beside ours."""
-        others.count_changes_in(self.names_changed.number)
+        others.count_changes_in(self.changed.names)
         self.owner = JoinedOwner(self.owner, others)
 
     def before_doors(self) -> list[IService]:
@@ -259,6 +260,7 @@ class CacheGraph:
         if (new.schemas, new.aggregation) != (old.schemas, old.aggregation):
             self.schemas.reload(new.schemas, new.aggregation)
             self.schema_numbers.ask_again()
+            self.changed.names[0] += 1  # readers remember how metrics are kept
         self.cache.limits = cache_limits(new)
         self.drain.change(new.writer.strategy, writer_rates(new))
         if self.syncer is not None:

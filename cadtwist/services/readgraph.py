@@ -58,8 +58,8 @@ class ReadGraph:
         self._schemas = SchemaTable(config.schemas, config.aggregation)
         self._hash_tagged, self._max_bytes = storage.hash_tagged_names, config.names.max_bytes
         self.index = self._empty_index()
-        self.names_changed = SharedCount()
-        self.index.names.changes = self.names_changed.number
+        self.changed = SharedCount()
+        self.index.names.changes = self.changed.names
         self.read_store = reading_store(storage)
         self.catalog = Catalog(read_only=True)
         files = [CatalogFile(os.path.join(root, CATALOG_FILE), read_only=True) for root in stored_roots(storage)]
@@ -74,7 +74,7 @@ class ReadGraph:
         telemetry.account("files").gauge("index_names", lambda: len(self.index))
         self.owner = LocalOwner(
             self.index, _no_id, _no_points, KeptAs(self._schemas, storage.kind == "ceres"), reports,
-            query_limits(config.web), OneByOne(reactor), self.catalog, counted_for_readers(telemetry),
+            query_limits(config.web), OneByOne(reactor), self.catalog, counted_for_readers(telemetry), lambda: 0,
         )  # fmt: skip
 
     def _empty_index(self) -> MetricIndex:
@@ -89,6 +89,7 @@ class ReadGraph:
         self.scan.rescan_s = new.storage.rescan_s
         if (new.schemas, new.aggregation) != (old.schemas, old.aggregation):
             self._schemas.reload(new.schemas, new.aggregation)
+            self.changed.names[0] += 1  # readers remember how metrics are kept
 
     def ready_waits(self) -> list[str]:
         """Return what is still waited for."""

@@ -23,6 +23,7 @@ from cadtwist.errors import CadtwistError
 from cadtwist.net.directsocket import DirectSocket
 from cadtwist.query.find import Found, Match, QueryError, at_once, matched
 from cadtwist.query.owner import IOwner, Resolution
+from cadtwist.query.quiet import QuietAnswers
 from cadtwist.services.frames import FrameProtocol
 
 __all__ = ["OwnerSide", "RemoteOwner"]
@@ -131,7 +132,7 @@ class RemoteOwner(FrameProtocol):
     Over a `DirectSocket` an answer is waited for for up to a millisecond, as that is cheaper than to come back for it
     in a later turn of the reactor; where the owner turned out to be busy, not for the next questions.
 
-    `changes` is the owner's count of names that came and went, in memory that both share.
+    `changes` are the owner's counts of names that came and went and of datapoints that came, in memory that both share.
     `greeted` fires once with the greeting, `gone` once when the connection ends.  An answer that does not come within
     `patience_s` seconds of `clock` (None: endless) fails with ConnectionLost.
     """
@@ -147,6 +148,7 @@ class RemoteOwner(FrameProtocol):
         self._is_gone = False
         self._numbers = 0
         self._waiting: dict[int, _Waiting] = {}
+        self._quiet = QuietAnswers()
         self._late = 0
         self._skipped = 0
 
@@ -158,8 +160,17 @@ class RemoteOwner(FrameProtocol):
         return _all_matched(found)
 
     def resolve(self, patterns: list[str], start: int, end: int) -> Any:
-        """See IOwner."""
-        return self._ask(Resolution, "resolve", patterns, start, end)
+        """See IOwner; while no name and no datapoint comes, what was answered is remembered."""
+        if self.changes is None:
+            return self._ask(Resolution, "resolve", patterns, start, end)
+        version = int(self.changes[0]), int(self.changes[1])
+        known = self._quiet.get(patterns, version)
+        if known is not None:
+            return known
+        answer = self._ask(Resolution, "resolve", patterns, start, end)
+        if isinstance(answer, Deferred):
+            return answer
+        return self._quiet.put(patterns, version, answer)
 
     def leaves(self, cursor: int, budget: int) -> Any:
         """See IOwner."""

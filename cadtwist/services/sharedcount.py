@@ -1,4 +1,4 @@
-"""A number in memory that several processes share: one counts, the others look."""
+"""Numbers in memory that several processes share: one counts, the others look."""
 
 from __future__ import annotations
 
@@ -9,26 +9,31 @@ import tempfile
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SharedCount", "shared_number"]
+__all__ = ["SharedCount", "shared_numbers"]
 
-_BYTES = 8
+_NUMBERS = 2
+_BYTES = 8 * _NUMBERS
 
 
 class SharedCount:
-    """One uint64 at `number[0]`, in memory behind the descriptor `fileno()`."""
+    """Two uint64, in memory behind the descriptor `fileno()`: `names` that came or went, `points` that came.
+
+    Each is an array of one.
+    """
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as this object lives)
         self._file.truncate(_BYTES)
-        self.number = shared_number(self._file.fileno())
+        numbers = shared_numbers(self._file.fileno())
+        self.names, self.points = numbers[:1], numbers[1:]
 
     def fileno(self) -> int:
-        """Return the descriptor by which another process finds the number."""
+        """Return the descriptor by which another process finds the numbers."""
         return self._file.fileno()
 
 
-def shared_number(descriptor: int) -> npt.NDArray[np.uint64]:
-    """Return the uint64 that others count in, as an array of one; the descriptor may be closed then."""
+def shared_numbers(descriptor: int) -> npt.NDArray[np.uint64]:
+    """Return the numbers of a SharedCount, names first; the descriptor may be closed then."""
     size = os.fstat(descriptor).st_size
     if size < _BYTES:
         raise ValueError("the shared memory is too small")

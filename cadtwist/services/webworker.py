@@ -32,7 +32,7 @@ from cadtwist.query.find import FindLimits
 from cadtwist.query.owner import IOwner, NoMetrics, QueryLimits
 from cadtwist.services.clusterparts import ClusterService, Tally, cluster_of
 from cadtwist.services.resolve import OwnerSide, RemoteOwner
-from cadtwist.services.sharedcount import SharedCount, shared_number
+from cadtwist.services.sharedcount import SharedCount, shared_numbers
 from cadtwist.services.slots import ChildProcess, Slot, child_environment
 from cadtwist.services.stores import reading_store
 from cadtwist.storage.memory import MemoryStore
@@ -65,7 +65,7 @@ _BACKLOG = 1024
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What the owner tells a new web process: `listeners` are (descriptor, address family).
 
-    `changes` is the descriptor behind which the owner counts names that come and go.
+    `changes` is the descriptor behind which the owner counts names that come and go, and points that come.
     """
 
     listeners: tuple[tuple[int, int], ...]
@@ -230,7 +230,7 @@ def _serve(reactor: Any, owner: RemoteOwner, greeting: bytes) -> None:
     config = msgspec.msgpack.decode(greeting, type=WorkerConfig)
     owner.patience_s = config.web.find_timeout_s
     if config.changes is not None:
-        owner.changes = shared_number(config.changes)
+        owner.changes = shared_numbers(config.changes)
         os.close(config.changes)
     tally = Tally(reactor, partial(_tell, owner))
     cluster = cluster_of(reactor, config.cluster, time.time, tally.count)

@@ -46,6 +46,16 @@ class PointStoreContract:
     def add(self, *points: tuple[int, float, float], segment: int = 1, room: int = ROOM) -> Any:
         return self.store.append(*rows(*points), segment, room)
 
+    def test_counts_what_comes(self) -> None:
+        store, elsewhere = self.twin.PointStore(), np.array([7], np.uint64)
+        store.append(np.array([1, 1, 2], np.uint32), np.array([1.0, 1.0, 2.0]), np.zeros(3), 0, 100)
+        self.assertEqual(store.appended.tolist(), [3])
+        store.appended = elsewhere
+        store.append(np.array([1], np.uint32), np.array([9.0]), np.zeros(1), 0, 0)
+        self.assertEqual((elsewhere.tolist(), store.appended.tolist()), ([8], [8]))
+        with self.assertRaises(ValueError):
+            store.appended = np.zeros(2, np.uint64)
+
     def test_keeps_order_of_arrival(self) -> None:
         self.assertEqual(self.add((3, 20.0, 1.0), (3, 10.0, 2.0), (0, 5.0, 3.0)), (0, 0, -1))
         self.assertEqual(seen(self.store, 3), [(20.0, 1.0), (10.0, 2.0)])

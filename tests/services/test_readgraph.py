@@ -165,7 +165,7 @@ class GraphTests(SynchronousTestCase):
         graph.index.add(b"a.b")
         resolution = graph.owner.resolve(["a.*"], 0, 100)
         self.assertEqual([metric.name for metric in resolution.patterns[0]], ["a.b"])
-        self.assertEqual(graph.owner.names_version(), int(graph.names_changed.number[0]))
+        self.assertEqual(graph.owner.names_version(), int(graph.changed.names[0]))
         graph.owner.tell({"partial_answers": 2})
         self.assertEqual(telemetry.account("cluster").counters, {"partial_answers": 2})
         changed = Config(storage=StorageConfig(read_only=True, rescan_s=7.0), schemas=(schema_rule("b", "", "60s:1d"),))

@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -213,6 +214,30 @@ class DirectTests(SynchronousTestCase):
         self.line.cut = False
         for _ in range(3):
             self.assertEqual(self.here.find(["a.*"]), self.local.find(["a.*"]), "waited for again from now on")
+
+    def test_nothing_is_asked_again_while_nothing_comes(self):
+        waiting = []
+        self.local = replace(self.local, waiting=lambda: len(waiting))
+        self.line.there._owner = self.local
+        self.here.changes = np.zeros(2, np.uint64)
+        self.local.index.names.changes = self.here.changes[:1]
+
+        def asks():
+            before = self.line.waited
+            found = self.here.resolve(["a.*"], 0, 99)
+            self.assertEqual([metric.name for metric in found.patterns[0]], names)
+            return self.line.waited - before
+
+        names = ["a.b", "a.c"]
+        self.assertEqual([asks(), asks(), asks()], [1, 0, 0])
+        self.here.changes[1] += np.uint64(1)
+        waiting.append("a point")
+        self.assertEqual([asks(), asks()], [1, 1], "points wait")
+        waiting.clear()
+        self.assertEqual([asks(), asks()], [1, 0], "they are in their files")
+        self.local.index.add(b"a.d")
+        names = ["a.b", "a.c", "a.d"]
+        self.assertEqual([asks(), asks()], [1, 0])
 
     def test_who_waits_already_is_not_kept_waiting(self):
         self.line.cut = True

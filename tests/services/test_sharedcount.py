@@ -9,27 +9,31 @@ import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.kernels import active
-from cadtwist.services.sharedcount import SharedCount, shared_number
+from cadtwist.services.sharedcount import SharedCount, shared_numbers
 
 
 class SharedCountTests(SynchronousTestCase):
     def test_another_sees_what_one_counts(self):
         count = SharedCount()
         descriptor = os.dup(count.fileno())
-        seen = shared_number(descriptor)
+        seen = shared_numbers(descriptor)
         os.close(descriptor)
-        self.assertEqual(seen.tolist(), [0])
-        count.number += np.uint64(3)
-        self.assertEqual(seen.tolist(), [3])
+        self.assertEqual(seen.tolist(), [0, 0])
+        count.names += np.uint64(3)
+        count.points += np.uint64(5)
+        self.assertEqual(seen.tolist(), [3, 5])
 
-    def test_an_index_counts_in_it(self):
+    def test_an_index_and_points_count_in_it(self):
         count = SharedCount()
-        seen = shared_number(count.fileno())
+        seen = shared_numbers(count.fileno())
         index = active.index.NameIndex(1)
-        index.changes = count.number
+        index.changes = count.names
         index.add(b"a.b")
-        self.assertEqual(seen.tolist(), [1])
+        points = active.points.PointStore()
+        points.appended = count.points
+        points.append(np.array([1, 1], np.uint32), np.array([1.0, 2.0]), np.array([1.0, 2.0]), 0, 100)
+        self.assertEqual(seen.tolist(), [1, 2])
 
     def test_too_small(self):
         with tempfile.TemporaryFile() as file:
-            self.assertRaises(ValueError, shared_number, file.fileno())
+            self.assertRaises(ValueError, shared_numbers, file.fileno())

@@ -31,7 +31,7 @@ class RealProcessTests(TestCase):
         os.mkdir(root)
         storage = StorageConfig(root=root)
         self.index, changes = local.index, SharedCount()
-        self.index.names.changes = changes.number
+        self.index.names.changes = changes.names
         self.workers = WebWorkers(real_reactor, [door], local, WebConfig(workers=1), storage, changes=changes)
         self.workers.startService()
         self.addCleanup(self.workers.stopService)
