@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 
 from tests.system.case import SystemTestCase
 from tests.system.istatd import CounterFeed, Istatd
-from tests.system.process import until
+from tests.system.process import NotReady, until
 
 AGE_S = 80_000
 COUNTERS = 100
@@ -92,3 +93,17 @@ class CounterHandoverTests(SystemTestCase):
         pid = self._serves(daemon)
         if pid:
             os.kill(pid, signal.SIGKILL)
+
+
+class CounterDoorTests(SystemTestCase):
+    """Where a daemon listens."""
+
+    def test_listen_address(self) -> None:
+        daemon = self.started(Istatd(self.folder / "istatd", 300))
+        for port in (daemon.stat, daemon.http, daemon.admin):
+            socket.create_connection(("127.0.0.1", port), 10).close()
+            self.assertRaises(ConnectionRefusedError, socket.create_connection, ("127.0.0.2", port), 10)
+        daemon.stop()
+        daemon.options["listen-address"] = "1.2.3"
+        self.assertRaises(NotReady, daemon.start)
+        self.assertIn("'1.2.3' is no IP address", daemon.tail())
