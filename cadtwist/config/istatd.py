@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from cadtwist.config.errors import Problems
 from cadtwist.config.istatchecks import istat_faults
-from cadtwist.config.istatmodel import DEBUG_OPTIONS, IstatConfig, IstatdProcess
+from cadtwist.config.istatmodel import DEBUG_OPTIONS, TOLD, IstatConfig, IstatdProcess
 from cadtwist.config.istatoptions import ISTATD_OPTIONS, PROCESS, IstatdOption, option_named
 from cadtwist.config.model import Config, SelfMetricsConfig, TagsConfig
 from cadtwist.config.relaymodel import ProcessesConfig
@@ -181,6 +181,10 @@ def _value(given: _Given, problems: Problems) -> Any:
         if unknown:
             problems.error(given.file, given.line, option.name, f"unknown: {', '.join(unknown)}")
             return None
+        silent = [name for name in names if name not in TOLD]
+        if silent:
+            text = f"has no effect: {', '.join(silent)}: is counted, and logged where it is a fault"
+            problems.notice(given.file, given.line, option.name, text)
         return names
     if not _WHOLE.fullmatch(text) or not option.low <= int(text) <= option.high:
         problem = f"{text[:60]!r} does not fit, expected: a whole number from {option.low} to {option.high}"

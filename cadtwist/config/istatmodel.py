@@ -8,13 +8,16 @@ from msgspec import Struct
 
 from cadtwist.model.statretention import DEFAULT_RETENTION
 
-__all__ = ["DEBUG_OPTIONS", "IstatConfig", "IstatdProcess"]
+__all__ = ["DEBUG_OPTIONS", "TOLD", "IstatConfig", "IstatdProcess"]
 
 DEBUG_OPTIONS = (
     "admin", "allKeys", "audit", "http", "log_args", "loopback", "promExporter", "promServer", "record",
     "rejectedCounters", "replica_of", "segv", "settings", "statTcp", "statUdp",
 )  # fmt: skip
-"""What may be told more about; `segv` is known and does nothing."""
+"""What istatd may tell more about."""
+
+TOLD = ("admin", "http")
+"""Of which we tell: requests with their status, commands.  The others are known, and counted or logged anyway."""
 
 
 class IstatConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -243,6 +243,8 @@ class AdminConnection(LineOnlyReceiver):
 
     async def _answer(self, line: str) -> list[str] | None:
         self._backend.count("commands")
+        if self._backend.debug.get("admin"):
+            self.log.info("An administrator says: {line}", line=line[:1000])
         try:
             return await answer(line, self._backend)
         except Exception as error:  # noqa: BLE001 (a command's fault is the administrator's to know)

@@ -309,7 +309,9 @@ class IstatDaemon:
                 self.account("samples of shards"), sink=self._own_sink, bad_log=self._bad_log, now=self.clock,
                 settle=self.telemetry.settle,
             )  # fmt: skip
-        self.http = IstatResource(self.backend, self.account("http"), config.compress)
+        self.http = IstatResource(
+            self.backend, self.account("http"), config.compress, lambda: self.orders.debug["http"]
+        )
         count = self.account("admin").count
         self.orders = Orders(
             self.clock, self.answers, self.settings, self.peers.purge, self.flush_all, self.delete, self._stats, count,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,15 +21,21 @@ __all__ = ["IstatResource"]
 
 
 class IstatResource(Resource):
-    """Every path, answered by `respond`.  `account` counts `requests`, `errors_http` and `errors_server`."""
+    """Every path, answered by `respond`.  `account` counts `requests`, `errors_http` and `errors_server`.
+
+    While `tells()`, each answer is logged.
+    """
 
     isLeaf = True
 
-    def __init__(self, backend: Backend, account: Account, compress: bool = True) -> None:
+    def __init__(
+        self, backend: Backend, account: Account, compress: bool = True, tells: Callable[[], bool] = lambda: False
+    ) -> None:
         super().__init__()
         self.compress = compress
         self._backend = backend
         self._account = account
+        self._tells = tells
         self._current = 0
         self._log = Logger()
         account.gauge("current", lambda: float(self._current))
@@ -64,6 +71,9 @@ class IstatResource(Resource):
     def _send(self, answer: Answer, request: Request) -> None:
         if answer.status >= 400:
             self._account.count("errors_http")
+        if self._tells():
+            method, target = request.method.decode("ascii", "replace"), request.uri.decode("utf-8", "replace")
+            self._log.info("{method} {target}: {status}", method=method, target=target[:1000], status=answer.status)
         body = answer.body
         headers = {"Content-Type": answer.content_type, **answer.headers}
         accepted = request.getHeader(b"accept-encoding")

@@ -421,7 +421,7 @@ class TellingTests(IstatCase):
         return ensureDeferred(self.own_counters())
 
     async def own_counters(self) -> None:
-        one = self.start(self_counters=True, agent="localhost:1")
+        one = self.start(agent="localhost:1")
         self.send(one, "a 1", "bad line with words", "@x", f"b {NOW + 100} 1")
         await self.admin(one, "flush")
         await self.ask(one, "GET", "/nothing")
@@ -443,11 +443,20 @@ class TellingTests(IstatCase):
         self.assertEqual(one.own.changes(), b"")
         self.assertIn(b"istatd.app.memory.vmrss ", one.own.state())
         self.assertIn(b"istatd.mm.opens 3", one.own.files())
-        one.clock.fake += 10
-        await until(lambda: "istatd.counter.enqueue" in one.tree)  # kept, as time goes by
+        await self.stop(one)
+
+    def test_own_counters_are_kept_and_not_forwarded(self) -> Any:
+        return ensureDeferred(self.own_counters_kept())
+
+    async def own_counters_kept(self) -> None:
+        one = self.start(self_counters=True, agent="localhost:1")
+        self.send(one, "a 1")
+        await until(lambda: "istatd.counter.enqueue" in one.tree)
         agent: Any = one.agents[0]
         one.forward()
+        self.assertIn(b"a ", agent.sent)
         self.assertNotIn(b"istatd.", agent.sent)
+        one.turn.end()
         self.assertEqual([a.name for a in one.telemetry.accounts.values() if a.balance()], [])
 
     def test_prometheus(self) -> Any:

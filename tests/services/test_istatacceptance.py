@@ -8,8 +8,11 @@ import os
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.testing import StringTransport
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from cadtwist.protocols.istatadmin import AdminFactory
 from tests.services.istatdaemons import IstatCase
 
 T = 1325394000
@@ -100,7 +103,7 @@ class AnswerRowTests(IstatCase):
         return ensureDeferred(self.counter_list())
 
     async def counter_list(self) -> None:
-        one = self.start(self_counters=True)
+        one = self.start()
         self.send(one, f"foo.bar {T} 1", f"foo.baz {T} 2")
         await self.admin(one, "flush")
         found = (await self.json(one, "/?q=foo*"))["matching_names"]
@@ -135,7 +138,28 @@ class AnswerRowTests(IstatCase):
         return ensureDeferred(self.memory())
 
     async def memory(self) -> None:
-        one = self.start(self_counters=True)
+        one = self.start()
         told = dict(line.split(" ") for line in one.own.state().decode().splitlines())
         for name in ("vmsize", "vmrss"):
             self.assertGreater(int(told[f"istatd.app.memory.{name}"]), 1 << 20)
+
+    def test_debug_options_tell_more(self) -> Any:
+        return ensureDeferred(self.telling())
+
+    async def telling(self) -> None:
+        one = self.start()
+        told: list[str] = []
+        observer = lambda event: told.append(formatEvent(event))  # noqa: E731
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        await self.ask(one, "GET", "/quiet")
+        await self.admin(one, "debug http,on")
+        await self.ask(one, "GET", "/loud")
+        connection: Any = AdminFactory(one.orders).buildProtocol(None)
+        connection.makeConnection(StringTransport())
+        connection.lineReceived(b"debug admin,on")
+        connection.lineReceived(b"loglevel")
+        requests = [text for text in told if text.startswith("GET")]
+        self.assertEqual(requests, ["GET /loud: 404"])
+        self.assertIn("An administrator says: loglevel", told)
+        self.assertNotIn("An administrator says: debug admin,on", told)
