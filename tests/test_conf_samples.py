@@ -60,6 +60,8 @@ class SampleTests(SynchronousTestCase):
                 ("line", "tcp", 2003),
                 ("line", "udp", 2003),
                 ("pickle", "tcp", 2004),
+                ("statsd", "tcp", 8125),
+                ("statsd", "udp", 8125),
             ],
         )
         istat = config.istat

@@ -14,6 +14,7 @@ from cadtwist.config.model import Config, Listener, TagsConfig
 from cadtwist.config.redisurl import parse_redis_url
 from cadtwist.config.relaychecks import Place, pattern_fault, relay_faults
 from cadtwist.config.relayforms import form_faults
+from cadtwist.config.statsdsection import section_faults
 from cadtwist.model.clusterserver import parse_server
 from cadtwist.model.consolidation import CERES_METHODS
 
@@ -57,6 +58,7 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
     yield from _aggregations(config)
     yield from _istat(config)
     yield from _dattss_faults(config)
+    yield from _statsd_faults(config)
     yield from relay_faults(config)
     yield from accumulator_faults(config)
     yield from form_faults(config)
@@ -126,6 +128,29 @@ def _dattss_faults(config: Config) -> Iterator[tuple[Place, str]]:
         yield ("dattss", "nodes"), "a node is there twice"
 
 
+def _statsd_faults(config: Config) -> Iterator[tuple[Place, str]]:
+    section = config.statsd
+    if section is None:
+        for number, listener in enumerate(config.listeners):
+            if listener.protocol == "statsd":
+                yield ("listeners", number), "a listener of protocol statsd needs [statsd]"
+        return
+    if not config.listeners_of("statsd"):
+        yield ("statsd",), "there is no listener of protocol statsd"
+    if config.processes.workers > 1:
+        yield ("processes", "workers"), "more than one only without [statsd]: one has all values of a series"
+    known = [relay.name for relay in config.relays if relay.lines.format != "statsd"]
+    known += ["cache"] if config.cache is not None else []
+    for name in section.to:
+        if name not in known:
+            what = "there is no [cache]" if name == "cache" else f"there is no relay {name!r} of Graphite lines"
+            yield ("statsd", "to"), what
+    if not section.to and not known:
+        yield ("statsd",), "there is neither a cache nor a relay that gets its values"
+    for place, text in section_faults(section):
+        yield ("statsd", *place), text
+
+
 def _socket(listener: Listener) -> str:
     """Return what two listeners cannot share."""
     if listener.transport != "http":
@@ -156,7 +181,7 @@ def _listener_fault(listener: Listener) -> str | None:
         return f"{listener.protocol} is not spoken over http"
     if listener.transport != "udp":
         return None
-    if listener.protocol not in ("line", "dattss"):
+    if listener.protocol not in ("line", "dattss", "statsd"):
         return f"{listener.protocol} is not spoken over udp"
     if listener.tls is not None or listener.proxy_protocol:
         return "tls and proxy_protocol are for streams, not for udp"

@@ -23,7 +23,7 @@ __all__ = ["carbon_sample", "main", "native_sample", "options_document"]
 
 _WIDTH = 110
 _LISTS = ("listeners", "schemas", "aggregation", "relays", "destinations", "accumulators")
-_OPTIONAL = ("istat.", "health_metrics", "aggregator", "dattss")
+_OPTIONAL = ("istat.", "health_metrics", "aggregator", "dattss", "statsd.")
 _UNSHOWN = (*_LISTS, *_OPTIONAL, "aggregate_rules", "stages.rewrite", "stages.post_rewrite")
 _SHARED = {
     "relay": "the options of folders, process, listeners and receiving that [cache] shows",

@@ -31,6 +31,7 @@ from cadtwist.config.relaymodel import (
     SpoolConfig,
     StatsdEmissionConfig,
 )
+from cadtwist.config.statsdsection import StatsdSection
 from cadtwist.model.aggregationrules import AggregateRule
 from cadtwist.model.retention import AggregationRule, SchemaRule
 from cadtwist.model.rules import RewriteRule
@@ -64,7 +65,7 @@ __all__ = [
     "WriterConfig",
 ]
 
-Protocol = Literal["line", "pickle", "protobuf", "cachequery", "http", "ops", "proxyadmin", "dattss"]
+Protocol = Literal["line", "pickle", "protobuf", "cachequery", "http", "ops", "proxyadmin", "dattss", "statsd"]
 Transport = Literal["tcp", "udp", "unix", "endpoint", "http"]
 Strategy = Literal["sorted", "timesorted", "max", "bucketmax", "naive", "random"]
 
@@ -312,7 +313,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     None = datapoints are not kept here (then wal, writer, storage, schemas and aggregation are not read).  `relays`
     send datapoints on to `destinations`.  `health_metrics` None = off.  `aggregator` None = nothing is aggregated
     (then `aggregate_rules` only matter to groups that are `aggregated`).  `accumulators` are Cadent's.  `istat` None =
-    no counter daemon is part of it, `dattss` None = no DaTtSs server.
+    no counter daemon is part of it, `dattss` None = no DaTtSs server, `statsd` None = no statsd.
     """
 
     program: str = "cadtwist"
@@ -350,6 +351,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     processes: ProcessesConfig = ProcessesConfig()
     istat: IstatConfig | None = None
     dattss: DattssConfig | None = None
+    statsd: StatsdSection | None = None
 
     def listeners_of(self, protocol: Protocol) -> tuple[Listener, ...]:
         """Return the doors that speak `protocol`, in their order."""

@@ -19,6 +19,7 @@ from cadtwist.config.istatoptions import ISTAT_OPTIONS
 from cadtwist.config.model import Config
 from cadtwist.config.optionrow import GIB, PORT_MAX, Option
 from cadtwist.config.relayoptions import RELAY_OPTIONS
+from cadtwist.config.statsdsection import STATSD_OPTIONS
 
 __all__ = ["OPTIONS", "Option", "default_of", "fault_of", "leaves", "option", "struct_of", "type_name"]
 
@@ -29,7 +30,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("user", "user to become after the listeners are open; empty = stay"),
     Option("pid_directory", "folder of the pid file of the legacy commands; empty = none"),
     Option("listeners.protocol", "what is spoken"),
-    Option("listeners.transport", "tcp, udp (line and dattss), unix, endpoint, or http (line only: POST)"),
+    Option("listeners.transport", "tcp, udp (line, statsd and dattss), unix, endpoint, or http (line only: POST)"),
     Option("listeners.interface", "IPv4 or IPv6 address to listen on (tcp, udp, http); of `ops` 127.0.0.1 by default"),
     Option("listeners.port", "port to listen on (tcp, udp, http)", "port", 0, PORT_MAX),
     Option("listeners.path", "path of the unix socket (unix) or of the URL (http)"),
@@ -187,6 +188,7 @@ OPTIONS: tuple[Option, ...] = (
     *RELAY_OPTIONS,
     *ISTAT_OPTIONS,
     *DATTSS_OPTIONS,
+    *STATSD_OPTIONS,
 )
 
 

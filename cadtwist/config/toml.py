@@ -48,7 +48,7 @@ def _table(header: str, path: str, values: dict[str, Any], brief: bool) -> Itera
         deeper = f"{path}.{name}"
         if isinstance(entry, Struct):
             inner.append((f"[{deeper}]", deeper, _row(entry) if brief else dict(_items(entry)), brief))
-        elif isinstance(entry, tuple) and entry and not isinstance(entry[0], (str, tuple)):
+        elif isinstance(entry, tuple) and entry and not isinstance(entry[0], (str, int, float, tuple)):
             inner.extend((f"[[{deeper}]]", deeper, _row(one), True) for one in entry)
         else:
             yield f"{name} = {toml_value(entry)}"

@@ -37,10 +37,10 @@ from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.services.admission import Admission, replayed
 from cadtwist.services.agent import agent_stats, received_points
 from cadtwist.services.aggregatorstats import AggregatorStats
-from cadtwist.services.chains import GRAPHITE, Chains, space_of, spaces_of
+from cadtwist.services.chains import GRAPHITE, Chains, space_of, spaces_of, told_to
 from cadtwist.services.doors import CacheAnswers, Doors
 from cadtwist.services.feedkeeper import FeedKeeper
-from cadtwist.services.flushing import Flusher
+from cadtwist.services.flushing import Flusher, TimedStage
 from cadtwist.services.localstats import LocalStats
 from cadtwist.services.logs import CarbonLogs
 from cadtwist.services.receivers import Receivers, door_name
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from cadtwist.services.istat import IstatDaemon
     from cadtwist.services.ops import RelayOps
     from cadtwist.services.readgraph import ReadGraph
+    from cadtwist.services.statsdpart import StatsdPart
 
 __all__ = ["Daemon"]
 
@@ -110,6 +111,7 @@ class Daemon:
         self._web_sockets: dict[str, socket.socket] = {}
         self._priming: CooperativeTask[Any] | None = None
         self.ops: RelayOps | None = None
+        self._leaving = False
         self.dattss: DattssGraph | None = None
         self._build_graph(orphans, served)
         self._build_doors(served)
@@ -151,8 +153,16 @@ class Daemon:
             from cadtwist.services.dattss import DattssGraph  # noqa: PLC0415 (only where it is wanted)
 
             self.dattss = DattssGraph(self.reactor, config.dattss, telemetry)
+        self.statsd: StatsdPart | None = None
+        if config.statsd is not None:
+            from cadtwist.services.statsdpart import StatsdPart  # noqa: PLC0415 (only where it is wanted)
+
+            self.statsd = StatsdPart(
+                self.reactor, config, config.statsd, telemetry, self.space, self.gate, self.turn
+            )
         self.chains = self._made_chains(config)
         self.chains.hold()
+        self._settle_statsd()
         self.feeds = FeedKeeper(self.reactor, config.wal, self.space, telemetry)
         self.sums: AccumulatorLogs | None = None
         if config.accumulators:
@@ -204,7 +214,7 @@ class Daemon:
         answers = None if kept is None else CacheAnswers(kept.table, kept.cache, kept.read_store)
         statsrelay = None if self.relayed is None else self.relayed.answer
         self.receivers = Receivers(
-            self.reactor, self.config, self.telemetry, self.chains, self.gate, self.turn, statsrelay
+            self.reactor, self.config, self.telemetry, self.chains, self.gate, self.turn, statsrelay, self.statsd
         )
         self.doors = Doors(
             self.reactor, self.config, self.telemetry, self.receivers, self.gate, answers, self.inherited, served
@@ -217,7 +227,8 @@ class Daemon:
         self.turn.add(self.feeds.turn_ended)
         if self.sums is not None:
             self.turn.add(self.sums.turn_ended)
-        for space in self.spaces.values():
+        spaces = [*self.spaces.values(), *([] if self.statsd is None else [self.statsd.space])]
+        for space in spaces:
             self.turn.add(space.keys.turn_ended)
         self._open_apis(self.config)
 
@@ -245,7 +256,7 @@ class Daemon:
         """Return the parts in the order in which they start; they stop in the reverse order."""
         self.tellers = Sequence()
         self._fill_tellers()
-        self.flusher = Flusher(self.reactor, lambda: self.chains.timed)
+        self.flusher = Flusher(self.reactor, self._timed)
         self.turn.add(self.flusher.wake)
         parts: list[IService] = [
             *self._logs(),
@@ -261,6 +272,7 @@ class Daemon:
             Every("sweep", self.reactor, SWEEP_S, self._sweep),
             *self._feed_services(),
             *([] if self.sums is None else self.sums.services(self.config, lambda: self.chains.accumulators)),
+            *([] if self.statsd is None else self.statsd.services()),
             Step("floods", None, self._finish_floods),
             self.flusher,
             Every("flood windows", self.reactor, FLOOD_S, self._end_flood_windows),
@@ -276,6 +288,16 @@ class Daemon:
     def _logs(self) -> list[IService]:
         log = self.config.log
         return [CarbonLogs(log.directory, log.rotate, globalLogPublisher)] if log.directory else []
+
+    def _timed(self) -> list[TimedStage]:
+        """Return what tells by time, in the order of the data's walk."""
+        return [*([] if self.statsd is None or self._leaving else [self.statsd.window]), *self.chains.timed]
+
+    def _settle_statsd(self) -> None:
+        """Let statsd's values go where the configuration says."""
+        section = self.config.statsd
+        if self.statsd is not None and section is not None:
+            self.statsd.deliver_to(self.chains.chain(told_to(self.config, section.to)).first)
 
     def _feed_services(self) -> list[IService]:
         """Return what logs the windows of an aggregator."""
@@ -412,6 +434,8 @@ class Daemon:
             self.relayed.change(new)
         if self.istat is not None and new.istat is not None:
             self.istat.change(new.istat)
+        if self.statsd is not None and new.statsd is not None:
+            self.statsd.change(new.statsd)
         self.doors.change(new)
         if (new.self_metrics, new.local_stats, new.tags) != (old.self_metrics, old.local_stats, old.tags):
             self._restart_tellers()
@@ -454,6 +478,7 @@ class Daemon:
             self.receivers.replace_chains(fresh)
             fresh.adopt(old)
             self.feeds.join(fresh.windows)
+            self._settle_statsd()
             self.emitter.sink = self._own_sink()
             old.finish()
             fresh.begin()
@@ -482,6 +507,8 @@ class Daemon:
         """Recycle idle names; let the log make room even when nothing comes."""
         for space in self.spaces.values():
             space.sweep(now, int(self.config.names.idle_s))
+        if self.statsd is not None:
+            self.statsd.sweep(now, int(self.config.names.idle_s))
         self.turn.begin()
 
     def _finish_floods(self) -> None:
@@ -511,6 +538,7 @@ class Daemon:
         self.feeds.leave(self.chains.windows)
         if self.sums is not None:
             self.sums.leave()
+        self._leaving = self.statsd is not None and self.statsd.leave()
         if self.relayed is not None:
             self.relayed.leave()
         if self.istat is not None:

@@ -57,6 +57,7 @@ __all__ = [
     "space_of",
     "spaces_of",
     "targets_of",
+    "told_to",
 ]
 
 CACHE = "cache"
@@ -82,8 +83,13 @@ def name_rules(config: Config) -> list[NameRule]:
 
 def targets_of(config: Config, door: Listener) -> tuple[str, ...]:
     """Return where a listener's datapoints go: as it says, else to the cache, else to the first relay."""
-    if door.to:
-        return door.to
+    return told_to(config, door.to)
+
+
+def told_to(config: Config, to: tuple[str, ...]) -> tuple[str, ...]:
+    """Return where datapoints go that are for `to`: empty = the cache, else the first relay."""
+    if to:
+        return to
     return (CACHE,) if config.cache is not None else tuple(relay.name for relay in config.relays[:1])
 
 
@@ -148,6 +154,8 @@ class Chains:
         for door in config.listeners:
             if door.protocol in ("line", "pickle", "protobuf"):
                 self.chain(targets_of(config, door))
+        if config.statsd is not None:
+            self.chain(told_to(config, config.statsd.to))
 
     def chain(self, targets: tuple[str, ...]) -> Chain:
         """Return the chain to `targets`, made at the first call."""

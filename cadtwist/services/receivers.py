@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cadtwist.codec.carbonpickle import PickleCodec
 from cadtwist.codec.line import LineCodec
@@ -26,6 +26,9 @@ from cadtwist.services.routers import dialect_of
 from cadtwist.services.turn import Turn
 from cadtwist.telemetry import Telemetry
 
+if TYPE_CHECKING:
+    from cadtwist.services.statsdpart import StatsdPart
+
 __all__ = ["Receivers", "door_name"]
 
 Emit = Callable[[Batch], None]
@@ -39,7 +42,8 @@ def door_name(door: Listener) -> str:
 class Receivers:
     """Makes them, one intake for each listener; `flush` hands over what all of them hold back.  Reactor thread.
 
-    `answers(command)` answers the commands of statsrelay on connections, where its dialect has them.
+    `answers(command)` answers the commands of statsrelay on connections, where its dialect has them; `statsd` makes
+    what its own doors need.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Receivers:
         gate: Gate,
         turn: Turn,
         answers: Callable[[bytes], bytes] | None = None,
+        statsd: StatsdPart | None = None,
     ) -> None:
         self.bad_log = BadInputLog(reactor.seconds)
         self._reactor = reactor
@@ -60,12 +65,15 @@ class Receivers:
         self._gate = gate
         self._turn = turn
         self._answers = answers
+        self._statsd = statsd
         self._intakes: list[tuple[Listener, Intake]] = []
 
     def flush(self) -> None:
         """Hand over the rows that wait in every intake."""
         for _, intake in self._intakes:
             intake.flush()
+        if self._statsd is not None:
+            self._statsd.flush_intakes()
 
     def replace_chains(self, chains: Chains) -> None:
         """Deliver to the stages of another set from now on; how lines are read stays."""
@@ -75,6 +83,8 @@ class Receivers:
 
     def factory(self, door: Listener, limit: ConnectionLimit) -> Any:
         """Return the factory for the connections of a door of streams."""
+        if door.protocol == "statsd" and self._statsd is not None:
+            return self._statsd.factory(door, limit)
         config, intake = self._config, self._intake(door, Intake)
         if door.transport == "http":
             from cadtwist.protocols.httpingest import IngestSite  # noqa: PLC0415 (only where HTTP is spoken)
@@ -94,6 +104,8 @@ class Receivers:
 
     def datagrams(self, door: Listener) -> DatagramIntake:
         """Return the intake of a door of datagrams."""
+        if door.protocol == "statsd" and self._statsd is not None:
+            return self._statsd.datagrams(door)
         made: DatagramIntake = self._intake(door, DatagramIntake)
         return made
 

@@ -88,7 +88,10 @@ class LoggedSink:
 
 
 class WindowKeeper:
-    """Keeps the log of one window; its journal.  Reactor thread."""
+    """Keeps the log of one window; its journal.  Reactor thread.
+
+    `keep`: the next process goes on with the window, so that the log stays when this one ends.
+    """
 
     def __init__(self, log: WindowLog, window: StatsdWindow, space: Space, telemetry: Telemetry, hands: Hands) -> None:
         self.log = log
@@ -98,6 +101,7 @@ class WindowKeeper:
         self._hands = hands
         self._opened_in = log.log.serial
         self._marks: deque[_Mark] = deque()
+        self.keep = False
         window.journal = self
         space.keys.hold(log)
 
@@ -143,7 +147,7 @@ class WindowKeeper:
     def close(self) -> None:
         """Everything is told and the destination is closed: keep the log only if something could not be given away."""
         self.tend()
-        self.log.close(keep=bool(self._marks))
+        self.log.close(keep=self.keep or bool(self._marks))
 
 
 def keeper_of(

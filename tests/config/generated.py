@@ -42,6 +42,7 @@ from cadtwist.config.relaymodel import (
     SamplingConfig,
     SpoolConfig,
 )
+from cadtwist.config.statsdsection import HistogramConfig
 from cadtwist.model.aggregationrules import AGGREGATE_METHODS
 from cadtwist.model.consolidation import CERES_METHODS, METHODS
 from cadtwist.model.retention import checked_archives
@@ -329,7 +330,7 @@ def configs(draw: st.DrawFn) -> Config:
         config = replace(config, processes=replace(config.processes, workers=1))
     config = replace(config, accumulators=tuple(accumulators))
     config = replace(config, destinations=destinations, relays=relays, health_metrics=metrics, listeners=listeners)
-    return _with_dattss(draw, config)
+    return _with_statsd(_with_dattss(draw, config))
 
 
 def _usable_counters(istat: IstatConfig) -> IstatConfig:
@@ -351,6 +352,21 @@ def _usable_counters(istat: IstatConfig) -> IstatConfig:
         shard_port=64999 if istat.shards else 0,
         debug=DEBUG_OPTIONS[: len(istat.debug)],
     )
+
+
+def _with_statsd(config: Config) -> Config:
+    """Return a Config whose statsd, if it has one, is usable."""
+    known = [relay.name for relay in config.relays] + (["cache"] if config.cache is not None else [])
+    if config.statsd is None or not known:
+        return replace(config, statsd=None)
+    histograms = (HistogramConfig(metric="a", bins=(0.5, 10.0, float("inf"))),)
+    section = replace(
+        config.statsd, to=tuple(known[:1]), histograms=histograms[: len(config.statsd.histograms)],
+        percent_thresholds=(90.0, -10.0), quantiles=(0.5,), timers_include=("sum", "count"),
+    )  # fmt: skip
+    door = Listener(protocol="statsd", transport="udp", interface="statsd", port=1)
+    processes = replace(config.processes, workers=1)
+    return replace(config, statsd=section, processes=processes, listeners=(*config.listeners, door))
 
 
 def _with_dattss(draw: st.DrawFn, config: Config) -> Config:

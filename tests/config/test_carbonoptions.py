@@ -12,6 +12,7 @@ from cadtwist.config.dattssoptions import DATTSS_OPTIONS
 from cadtwist.config.istatoptions import ISTAT_OPTIONS
 from cadtwist.config.options import OPTIONS
 from cadtwist.config.relayoptions import RELAY_OPTIONS
+from cadtwist.config.statsdsection import STATSD_OPTIONS
 
 
 class TableTests(SynchronousTestCase):
@@ -31,7 +32,7 @@ class TableTests(SynchronousTestCase):
         own = {"program", "instance", "schemas", "aggregation", "storage.kind", "stages.normalise_tags"}
         own |= {"writer.low_fruit_rate", "storage.read_only"}
         effects = {"stages.blacklist", "stages.whitelist", "wal.directory", "log.directory"}
-        others = {row.path for row in (*RELAY_OPTIONS, *ISTAT_OPTIONS, *DATTSS_OPTIONS)}
+        others = {row.path for row in (*RELAY_OPTIONS, *ISTAT_OPTIONS, *DATTSS_OPTIONS, *STATSD_OPTIONS)}
         others |= {"stages.rewrite", "stages.post_rewrite", "writer.low_fruit_rate"}
         missing = {
             row.path

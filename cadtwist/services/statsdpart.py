@@ -1,0 +1,253 @@
+"""statsd as a part of the daemon: its values go the way of everything that is received.
+
+::
+
+    doors of protocol statsd -> intake -> [log] -> window -> names -> cache, relays
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from typing import Any
+
+from twisted.application.service import IService
+from zope.interface import implementer
+
+from cadtwist.codec.line import Tail
+from cadtwist.codec.statsd import RecordTail, StatsdCodec, StatsdColumns, StatsiteCodec
+from cadtwist.config.model import Config, Listener
+from cadtwist.config.statsdmodel import StatsiteConfig
+from cadtwist.config.statsdsection import StatsdSection
+from cadtwist.flow import Gate
+from cadtwist.interfaces import ISink
+from cadtwist.kernels.statsdline import DOG, SANITISE
+from cadtwist.model.batch import Batch
+from cadtwist.protocols.badlog import BadInputLog
+from cadtwist.protocols.factory import Connection, ConnectionLimit, ReceiverFactory
+from cadtwist.protocols.intake import Intake
+from cadtwist.protocols.udp import DatagramIntake
+from cadtwist.services.space import Space
+from cadtwist.services.turn import Turn
+from cadtwist.services.windowkeeper import Hands, Keep, LoggedSink, WindowKeeper, keeper_of
+from cadtwist.stages.statsd import StatsdWindow
+from cadtwist.stages.statsdnames import GraphiteTeller
+from cadtwist.stages.statsdsums import Etsy, OwnCounts, Statsite
+from cadtwist.telemetry import Telemetry
+
+__all__ = ["StatsdPart"]
+
+NAMES_BYTES, WINDOW_BYTES = 1 << 30, 2 << 30
+KEPT_VALUES = 65536
+SAFE_AFTER_S = 5.0
+"""What a flush told is by then in the cache's log, or in the spools of destinations."""
+
+
+class _LineStream(Connection):
+    """A stream of statsd lines."""
+
+    def __init__(self, intake: Intake) -> None:
+        super().__init__(intake)
+        self.state = Tail()
+
+
+class _RecordStream(Connection):
+    """A stream of statsite's lines and records; a faulty record closes it."""
+
+    state: RecordTail
+
+    def __init__(self, intake: Intake) -> None:
+        super().__init__(intake)
+        self.state = RecordTail()
+
+    @property
+    def broken(self) -> bool:
+        """Whether nothing more can be read of this stream."""
+        return self.state.lost
+
+
+class _Aged:
+    """Takes what was told some time ago for safe."""
+
+    def __init__(self, now: Any) -> None:
+        self._now = now
+        self._told: deque[tuple[float, int]] = deque()
+        self._given = self._safe = 0
+
+    def given(self) -> int:
+        """Note that a flush has been told."""
+        self._given += 1
+        self._told.append((self._now(), self._given))
+        return self._given
+
+    def safe(self) -> int:
+        """Return the last flush that is safe."""
+        while self._told and self._told[0][0] + SAFE_AFTER_S <= self._now():
+            self._safe = self._told.popleft()[1]
+        return self._safe
+
+
+@implementer(ISink)
+class StatsdPart:
+    """The window of `[statsd]`, what reads for it, and its log.  Reactor thread; a sink of what the window tells.
+
+    `names` is the key space of metrics; `deliver_to` says where the values go.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: Config,
+        section: StatsdSection,
+        telemetry: Telemetry,
+        names: Space,
+        gate: Gate,
+        turn: Turn,
+    ) -> None:
+        self.section = section
+        self.space = Space("statsd names", NAMES_BYTES, telemetry)
+        self._reactor = reactor
+        self._config = config
+        self._telemetry = telemetry
+        self._names = names
+        self._gate = gate
+        self._turn = turn
+        self._bad_log = BadInputLog(reactor.seconds)
+        self._intakes: list[Any] = []
+        self._downstream: ISink | None = None
+        self._account = telemetry.account("statsd")
+        self._start = reactor.seconds()
+        self._teller: GraphiteTeller | None = None
+        statsite = self._is_statsite
+        self.window = StatsdWindow(
+            self.space.table, self._calculation(section), self._named(section), self._account, time.perf_counter,
+            self._start, kept=max(1024, 2 * int(16 / section.timer_error)) if statsite else KEPT_VALUES,
+            precision=StatsiteConfig(set_error=section.set_error).precision if statsite else 0, max_bytes=WINDOW_BYTES,
+        )  # fmt: skip
+        self.space.keys.hold(self.window)
+        self._keep = self._kept(config, section)
+        aged = _Aged(reactor.seconds)
+        self.keeper: WindowKeeper | None = keeper_of(
+            self._keep, self.window, self.space, telemetry, Hands(aged.given, aged.safe)
+        )
+
+    @property
+    def _is_statsite(self) -> bool:
+        return self.section.family == "statsite"
+
+    @staticmethod
+    def _kept(config: Config, section: StatsdSection) -> Keep:
+        wal = config.wal
+        logged = [door for door in config.listeners_of("statsd") if Keep("x", section.log_inputs).logs(door.transport)]
+        if not wal.enabled or not logged:
+            return Keep()
+        folder = os.path.join(wal.directory, "statsd")
+        return Keep(folder, section.log_inputs, wal.sync_s, wal.segment_bytes, 1 << 30, 0)
+
+    def _calculation(self, section: StatsdSection) -> Etsy | Statsite:
+        if self._is_statsite:
+            return Statsite(section.statsite_style, self._start, lambda: self._account.received)
+        return Etsy(section.style, self._start, self._counts)
+
+    def _named(self, section: StatsdSection) -> GraphiteTeller:
+        own = section.naming.own if section.prefix_stats and not self._is_statsite else None
+        naming = section.statsite_naming if self._is_statsite else section.naming
+        teller = GraphiteTeller(
+            self.space.table, self._names.table, self, self._account, naming, own,
+            raw_keys=not section.sanitise_keys or self._is_statsite,
+        )  # fmt: skip
+        self._names.keys.hold(teller)
+        if self._teller is not None:
+            self._names.keys.release(self._teller)
+        self._teller = teller
+        return teller
+
+    def _counts(self) -> OwnCounts:
+        found = [
+            (each.codec.packets + int(each.account.gauges.get("udp.datagrams", float)()), each.codec.lines,
+             each.codec.wrong)
+            for each in self._intakes
+        ]  # fmt: skip
+        return OwnCounts(*(sum(column) for column in zip(*found, strict=True))) if found else OwnCounts(0, 0, 0)
+
+    # what it reads
+
+    def factory(self, door: Listener, limit: ConnectionLimit) -> ReceiverFactory:
+        """Return the factory for the connections of a door."""
+        return ReceiverFactory(
+            self._intake(door, Intake),
+            _RecordStream if self._is_statsite else _LineStream,
+            clock=self._reactor,
+            limit=limit,
+            idle_timeout_s=self._config.limits.idle_timeout_s,
+            log_connections=self._config.log.connections,
+            log_lost=self._config.log.lost_connections,
+        )
+
+    def datagrams(self, door: Listener) -> DatagramIntake:
+        """Return the intake of a door of datagrams."""
+        made: DatagramIntake = self._intake(door, DatagramIntake)
+        return made
+
+    def _intake(self, door: Listener, kind: type[Intake]) -> Any:
+        table, section = self.space.table, self.section
+        flags = (SANITISE if section.sanitise_keys else 0) | (DOG if section.dogstatsd else 0)
+        longest, is_statsite = self._config.limits.max_line_bytes, self._is_statsite
+
+        def codec(emit: Any) -> StatsdCodec:
+            if is_statsite:
+                return StatsiteCodec(table, StatsdColumns(), emit, longest)
+            return StatsdCodec(table, StatsdColumns(), emit, flags, longest)
+
+        logged = self.keeper is not None and self._keep.logs(door.transport)
+        sink = LoggedSink(self.keeper.log, self.window) if self.keeper is not None and logged else self.window
+        account = self._telemetry.account(f"{door.protocol} {door.address}")
+        made = kind(
+            "statsd", codec, sink=sink, gate=self._gate, account=account, bad_log=self._bad_log,
+            now=self._reactor.seconds, begin=self._turn.begin, settle=self._telemetry.settle,
+        )  # fmt: skip
+        self._intakes.append(made)
+        return made
+
+    def flush_intakes(self) -> None:
+        """Hand over the rows that wait in every intake, and write what was logged."""
+        for intake in self._intakes:
+            intake.flush()
+        if self.keeper is not None:
+            self.keeper.log.turn_ended()
+
+    # what it tells
+
+    def accept(self, batch: Batch) -> None:
+        """Pass on what a flush told."""
+        if self._downstream is None:
+            self._telemetry.account("nowhere").drop("no_target", len(batch))
+        else:
+            self._downstream.accept(batch)
+        self._turn.begin()
+
+    def deliver_to(self, sink: ISink) -> None:
+        """Let the values go to `sink` from now on."""
+        self._downstream = sink
+
+    def services(self) -> list[IService]:
+        """Return what runs from before the first value comes until after the last is told."""
+        return [] if self.keeper is None else self.keeper.services(self._reactor, self._keep.sync_s)
+
+    def change(self, section: StatsdSection) -> None:
+        """Take a changed section: the open window goes on."""
+        if section != self.section:
+            self.section = section
+            self.window.change(self._calculation(section), self._named(section), self._reactor.seconds())
+
+    def sweep(self, now: float, idle_s: int) -> None:
+        """Recycle idle names."""
+        self.space.sweep(now, idle_s)
+
+    def leave(self) -> bool:
+        """Let the next process have what is open; False where it has no log: then it must be told."""
+        if self.keeper is None:
+            return False
+        self.keeper.keep = True
+        return True
