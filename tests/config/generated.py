@@ -127,6 +127,8 @@ _HEALTH = st.builds(
 _REGEX = st.sampled_from(["", r"^a\.(b)", "é'\""])
 _FLOOD = st.builds(FloodConfig, threshold=st.integers(-1, 9), window_s=st.integers(1, 9), cardinality=st.integers(0, 9))
 _SPECIAL: dict[str, st.SearchStrategy[Any]] = {
+    "web.users": st.lists(st.sampled_from(["a:b", f"é:sha256:{'0a' * 32}"]), max_size=2).map(tuple),
+    "web.tokens": st.lists(st.sampled_from(["secret", f"sha256:{'0a' * 32}"]), max_size=2).map(tuple),
     "tags.url": _WORDS.map("http://{}".format),
     "tags.database": st.sampled_from(["", "redis://localhost", "redis://:secret@[::1]:1/7"]),
     "statsd_emission.server": st.sampled_from(["", "localhost:8125", "[::1]:9"]),
