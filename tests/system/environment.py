@@ -4,10 +4,11 @@ Run as a script it builds what is missing and says where it is::
 
     python tests/system/environment.py [carbon] [graphite-web] [graphite-api] [statsd] [carbon-c-relay] ...
 
-carbon-c-relay and Redis are Debian's, installed where this is done by root; go-carbon and carbonapi are for benchmarks
-only.  Each other neighbour lives in an environment of its own under `.venv-neighbours/` in the checkout (or the folder
-named in CADTWIST_NEIGHBOURS) and is reused when it is there.  carbon 1.1.10 and Django 3.0 do not start on Python 3.12
-and later, so that an older interpreter is looked for (CADTWIST_NEIGHBOUR_PYTHON names one).  Standard library only.
+carbon-c-relay, Redis, Node and npm are Debian's, installed where this is done by root; go-carbon and carbonapi are for
+benchmarks only.  Each other neighbour lives in an environment of its own under `.venv-neighbours/` in the checkout (or
+the folder named in CADTWIST_NEIGHBOURS) and is reused when it is there.  carbon 1.1.10 and Django 3.0 do not start on
+Python 3.12 and later, so that an older interpreter is looked for (CADTWIST_NEIGHBOUR_PYTHON names one).  Standard
+library only.
 """
 
 from __future__ import annotations
@@ -88,18 +89,19 @@ def build(neighbour: str) -> Path:
     return target
 
 
-def _package(name: str) -> Path:
+def _package(name: str, program: str = "") -> Path:
     """Install a Debian package unless its program is there; return the program's folder."""
-    found = shutil.which(name)
+    program = program or name
+    found = shutil.which(program)
     if found is None:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
             raise Missing(f"{name} is not installed: apt install {name}")
         _run("apt-get", "update", "-qq")
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
         _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", name, **quiet)
-        found = shutil.which(name)
+        found = shutil.which(program)
     if found is None:
-        raise Missing(f"{name} was installed, but there is no program of this name")
+        raise Missing(f"{name} was installed, but there is no program {program}")
     return Path(found).parent
 
 
@@ -142,8 +144,8 @@ def _build_python(target: Path, wanted: tuple[str, ...]) -> None:
 
 
 def _build_node(target: Path, wanted: tuple[str, ...]) -> None:
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        raise Missing(f"{target.name} needs Node and npm")
+    _package("nodejs", "node")
+    _package("npm")
     target.mkdir(parents=True)
     quiet = ("--no-audit", "--no-fund", "--omit=optional", "--ignore-scripts", "--silent")
     _run("npm", "install", *quiet, "--prefix", target, *wanted)
