@@ -9,7 +9,7 @@ from cadtwist.query.owner import Resolution
 
 __all__ = ["QuietAnswers"]
 
-_MOST_ANSWERS = 1024
+_MOST_ANSWERS = 4096
 _MOST_PATTERNS = 10
 _MOST_METRICS = 100
 _LONGEST = 1000
@@ -21,7 +21,7 @@ Version = tuple[int, int]
 class QuietAnswers:
     """Remembers answers of an owner in whose memory nothing waited, for one version.
 
-    At most 1,024, each of at most 10 patterns and 100 metrics; the least recently asked for go first.  Queries of tags
+    At most 4,096, each of at most 10 patterns and 100 metrics; the least recently asked for go first.  Queries of tags
     are not remembered: nobody counts their changes.
     """
 

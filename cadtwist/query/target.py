@@ -104,7 +104,7 @@ def parse_target(text: str) -> Node:
     return _known_target(text) if len(text) <= _SHORT else _parsed(text)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def _known_target(text: str) -> Node:
     """Return the tree of a short target: dashboards ask for the same again and again, and nobody changes a node."""
     return _parsed(text)

@@ -16,7 +16,7 @@ from cadtwist.storage.whisper import WhisperOptions, WhisperStore
 
 __all__ = ["reading_store", "stored_roots", "with_others", "writing_store"]
 
-_MOST_KEPT_OPEN = 1024  # whisper files of each process that reads
+_MOST_KEPT_OPEN = 4096  # whisper files of each process that reads
 
 
 def writing_store(

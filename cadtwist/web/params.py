@@ -104,7 +104,7 @@ def _fields(text: bytes) -> list[tuple[str, str]]:
     return list(_short_fields(text)) if len(text) <= _SHORT else _parsed_fields(text)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def _short_fields(text: bytes) -> tuple[tuple[str, str], ...]:
     """Return the fields of a short text: dashboards ask the same again and again."""
     return tuple(_parsed_fields(text))

@@ -47,8 +47,8 @@ class QuietAnswersTests(SynchronousTestCase):
             self.assertIsNone(self.kept.get(patterns, (1, 1)))
 
     def test_bounded(self) -> None:
-        for number in range(1100):
+        for number in range(4200):
             self.put([f"p{number}"], (1, 1), answer())
             self.assertIsNotNone(self.kept.get(["p0"], (1, 1)))
-        self.assertEqual(len(self.kept), 1024)
+        self.assertEqual(len(self.kept), 4096)
         self.assertIsNone(self.kept.get(["p1"], (1, 1)))
