@@ -200,15 +200,16 @@ class CounterWriter(Service):
         self._schedule()
 
     def look(self) -> None:
-        """Let clients wait, and write in a hurry, while more samples wait than there should."""
+        """Let clients wait, and write in a hurry, from when too many samples wait until few enough do."""
         share = len(self._cache.samples) / self._bound()
         if share > FULL_SHARE:
             self._gate.pause(REASON)
+        elif share < EMPTY_SHARE:
+            self._gate.resume(REASON)
+        if REASON in self._gate.reasons:
             if not self._round_open:
                 self._begin(Shift.DUE)
             self._hurry = True
-        elif share < EMPTY_SHARE:
-            self._gate.resume(REASON)
         if not self._busy and self.running and (self._hurry or self._cache.urgent):
             self._pump()
 
