@@ -6,32 +6,39 @@ The pickle is protocol 0, in a frame of 4 bytes length: a list of (name, (timest
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from cadtwist.kernels import active
-from cadtwist.kernels.jstext import js_text
-from cadtwist.model.batch import Batch
+from cadtwist.model.batch import BATCH_POINTS, Ids
 
 __all__ = ["StatsdEncoder"]
 
+Matrix = npt.NDArray[np.float64]
 _LENGTH = struct.Struct(">I")
 
 
 class StatsdEncoder:
-    """Encodes the values of one flush; `table` has the names.  All of a Batch have one timestamp."""
+    """Encodes what series tell in one flush."""
 
-    def __init__(self, table: active.table.MetricTable, protocol: Literal["text", "pickle"]) -> None:
+    def __init__(self, protocol: Literal["text", "pickle"]) -> None:
         self.divisible = protocol == "text"
-        self._table = table
 
-    def encode(self, batch: Batch) -> bytes:
-        """Return the bytes of a Batch of finite values: lines, or one frame."""
-        timestamp = int(batch.timestamps[0])
+    def encode(
+        self, blob: bytes, offsets: Ids, prefixes: list[bytes], suffixes: list[bytes], values: Matrix, timestamp: int
+    ) -> Iterator[tuple[bytes, int]]:
+        """Yield lines, or frames, and how many datapoints each is; see `told_lines` of `kernels.statsdparse_py`."""
+        data = active.statsdparse.told_lines(blob, offsets, prefixes, suffixes, values, timestamp)
         if self.divisible:
-            return active.statsdparse.js_lines(self._table, batch.ids, batch.values, timestamp)
-        items = [
-            f"(S'{name.decode()}'\n(L{timestamp}L\nS'{js_text(value)}'\ntta"
-            for name, value in zip(self._table.names(batch.ids), batch.values.tolist(), strict=True)
-        ]
-        body = f"(l{''.join(items)}.".encode()
-        return _LENGTH.pack(len(body)) + body
+            if data:
+                yield data, int(np.count_nonzero(~np.isnan(values)))
+            return
+        lines = data.decode().splitlines()
+        for start in range(0, len(lines), BATCH_POINTS):
+            part = [line.split(" ") for line in lines[start : start + BATCH_POINTS]]
+            items = [f"(S'{name}'\n(L{stamp}L\nS'{value}'\ntta" for name, value, stamp in part]
+            body = f"(l{''.join(items)}.".encode()
+            yield _LENGTH.pack(len(body)) + body, len(part)

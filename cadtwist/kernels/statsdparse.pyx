@@ -365,7 +365,7 @@ cdef extern from *:
 cdef extern from "Python.h":
     char* PyOS_double_to_string(double value, char form, int precision, int flags, int* kind) except NULL
 
-__all__ = ["fixed_lines", "intern_outputs", "js_lines", "parse_binary", "parse_statsd"]
+__all__ = ["fixed_lines", "intern_outputs", "parse_binary", "parse_statsd", "told_lines"]
 
 cdef object read_line = statsdline.read_line
 cdef object read_record = statsdline.read_record
@@ -622,41 +622,63 @@ def intern_outputs(MetricTable table not None, bytes blob not None, const uint32
         table.intern_batch_c(block.text, block.starts, block.lengths, &out[0, 0] + done, block.n, seconds)
 
 
-def js_lines(MetricTable table not None, const uint32_t[::1] ids not None, const double[::1] values not None,
-             int64_t timestamp):
-    """Return the lines `name value timestamp` of finite values, numbers as JavaScript writes them.
+def told_lines(bytes blob not None, const uint32_t[::1] offsets not None, list prefixes not None,
+               list suffixes not None, const double[:, ::1] values not None, int64_t timestamp):
+    """Return the lines `name value timestamp` of what series tell, numbers as JavaScript writes them.
 
-    KeyError for an id without a name.
+    The series are `blob[offsets[i]:offsets[i+1]]` (`KEY|TYPE`), `values[i, j]` is called `prefixes[j] + KEY +
+    suffixes[j]`, a suffix standing before the tags of a key, which its first `;` begins.  NaN is not told.
     """
-    cdef Py_ssize_t i, n = ids.shape[0]
+    cdef const char* base = PyBytes_AS_STRING(blob)
+    cdef const char* key
+    cdef const char* mark
+    cdef Py_ssize_t i, j, n = offsets.shape[0] - 1, many = PyList_GET_SIZE(prefixes)
     cdef bytes stamp = b" %d\n" % timestamp
-    cdef bytes text
-    cdef size_t room, used = 0, length, after = PyBytes_GET_SIZE(stamp)
-    cdef const char* names
-    cdef const uint32_t[::1] at
+    cdef bytes prefix, suffix, text
+    cdef size_t length, head, size, used = 0, after = PyBytes_GET_SIZE(stamp)
     cdef char* out
-    if values.shape[0] != n:
-        raise ValueError("the columns differ in length")
-    blob, offsets = table.blob(ids)
-    names = PyBytes_AS_STRING(blob)
-    at = offsets
-    room = <size_t>PyBytes_GET_SIZE(blob) + <size_t>n * (after + ST_NUMBER_)
-    result = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>room)
+    if n < 0 or values.shape[0] != n or values.shape[1] != many or PyList_GET_SIZE(suffixes) != many or (
+        offsets[n] > <size_t>PyBytes_GET_SIZE(blob)
+    ):
+        raise ValueError("the arrays do not fit each other")
+    cdef size_t around = sum([len(p) + len(s) for p, s in zip(prefixes, suffixes)])
+    result = PyBytes_FromStringAndSize(
+        NULL, <Py_ssize_t>(PyBytes_GET_SIZE(blob) * many + n * (around + many * (after + ST_NUMBER_))))
     out = PyBytes_AS_STRING(result)
     for i in range(n):
-        length = at[i + 1] - at[i]
-        memcpy(out + used, names + at[i], length)
-        used += length
-        out[used] = 32
-        used += 1
-        length = st_js(out + used, values[i])
-        if length == 0:
-            text = js_text(values[i]).encode()
-            length = PyBytes_GET_SIZE(text)
-            memcpy(out + used, PyBytes_AS_STRING(text), length)
-        used += length
-        memcpy(out + used, PyBytes_AS_STRING(stamp), after)
-        used += after
+        if offsets[i] > offsets[i + 1] or offsets[i + 1] > offsets[n]:
+            raise ValueError("the arrays do not fit each other")
+        key = base + offsets[i]
+        length = offsets[i + 1] - offsets[i]
+        while length and key[length - 1] != 124:
+            length -= 1
+        length -= length > 0
+        mark = <const char*>memchr(key, 59, length)
+        head = length if mark is NULL else mark - key
+        for j in range(many):
+            if values[i, j] != values[i, j]:
+                continue
+            prefix, suffix = prefixes[j], suffixes[j]
+            size = PyBytes_GET_SIZE(prefix)
+            memcpy(out + used, PyBytes_AS_STRING(prefix), size)
+            used += size
+            memcpy(out + used, key, head)
+            used += head
+            size = PyBytes_GET_SIZE(suffix)
+            memcpy(out + used, PyBytes_AS_STRING(suffix), size)
+            used += size
+            memcpy(out + used, key + head, length - head)
+            used += length - head
+            out[used] = 32
+            used += 1
+            size = st_js(out + used, values[i, j])
+            if size == 0:
+                text = js_text(values[i, j]).encode()
+                size = PyBytes_GET_SIZE(text)
+                memcpy(out + used, PyBytes_AS_STRING(text), size)
+            used += size
+            memcpy(out + used, PyBytes_AS_STRING(stamp), after)
+            used += after
     return result[:used]
 
 

@@ -11,10 +11,11 @@ from cadtwist.kernels.jstext import js_text
 from cadtwist.kernels.statsdline import BAD_LIMIT, BAD_TABLE_FULL, BINARY_MAGIC, NO_ID, read_line, read_record
 from cadtwist.kernels.table_py import MetricTable
 
-__all__ = ["fixed_lines", "intern_outputs", "js_lines", "parse_binary", "parse_statsd"]
+__all__ = ["fixed_lines", "intern_outputs", "parse_binary", "parse_statsd", "told_lines"]
 
 Ids = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
 
 
 def parse_statsd(
@@ -131,16 +132,24 @@ def intern_outputs(
             out[i, j] = table.intern(prefix + head + suffix + mark + tags, int(now))
 
 
-def js_lines(table: MetricTable, ids: Ids, values: Floats, timestamp: int) -> bytes:
-    """Return the lines `name value timestamp` of finite values, numbers as JavaScript writes them.
+def told_lines(
+    blob: bytes, offsets: Ids, prefixes: list[bytes], suffixes: list[bytes], values: Matrix, timestamp: int
+) -> bytes:
+    """Return the lines `name value timestamp` of what series tell, numbers as JavaScript writes them.
 
-    KeyError for an id without a name.
+    The series are `blob[offsets[i]:offsets[i+1]]` (`KEY|TYPE`), `values[i, j]` is called `prefixes[j] + KEY +
+    suffixes[j]`, a suffix standing before the tags of a key, which its first `;` begins.  NaN is not told.
     """
-    stamp = b" %d\n" % timestamp
-    return b"".join(
-        name + b" " + js_text(value).encode() + stamp
-        for name, value in zip(table.names(ids), values.tolist(), strict=True)
-    )
+    if values.shape != (len(offsets) - 1, len(prefixes)) or len(suffixes) != len(prefixes) or offsets[-1] > len(blob):
+        raise ValueError("the arrays do not fit each other")
+    lines = []
+    for (start, end), row in zip(pairwise(offsets.tolist()), values.tolist(), strict=True):
+        head, mark, tags = blob[start:end].rpartition(b"|")[0].partition(b";")
+        for prefix, suffix, value in zip(prefixes, suffixes, row, strict=True):
+            if value == value:
+                name = prefix + head + suffix + mark + tags
+                lines.append(b"%b %b %d\n" % (name, js_text(value).encode(), timestamp))
+    return b"".join(lines)
 
 
 def fixed_lines(table: MetricTable, ids: Ids, timestamps: Floats, values: Floats, as_statsd: bool) -> bytes:

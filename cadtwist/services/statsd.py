@@ -48,7 +48,7 @@ from cadtwist.services.syncer import Syncer
 from cadtwist.services.turn import Turn
 from cadtwist.services.windowkeeper import NOTHING, Hands, Keep, LoggedSink, backlog_of, keeper_of
 from cadtwist.stages.statsd import StatsdWindow
-from cadtwist.stages.statsdnames import GraphiteTeller
+from cadtwist.stages.statsdlines import LineTeller
 from cadtwist.stages.statsdsums import Etsy, OwnCounts
 from cadtwist.telemetry import Telemetry
 
@@ -112,7 +112,6 @@ class StatsdDaemon:
         self.gate = Gate()
         self.healthy = config.healthy
         self.space = Space("statsd names", NAMES_BYTES, self.telemetry)
-        self.outputs = Space("statsd outputs", 0, self.telemetry)
         self.last_message = _NEVER
         self._flags = (SANITISE if config.sanitise_keys else 0) | (DOG if dog else 0)
         self._reread = reread
@@ -120,13 +119,10 @@ class StatsdDaemon:
         self.intakes: list[Any] = []
         self._limit = ConnectionLimit()
         self._bad_log = BadInputLog(reactor.seconds)
-        self._named: GraphiteTeller | None = None
         self._backlog: Backlog | None = None
         self._destination = self._graphite()
         account = self.telemetry.account("graphite output")
-        self.output = GraphiteOutput(
-            StatsdEncoder(self.outputs.table, config.graphite_protocol), self._destination, account, reactor.seconds
-        )
+        self.output = GraphiteOutput(self._destination, account, reactor.seconds)
         if self._destination is not None:
             self._destination.listen(self._destination_changed)
         self.window = StatsdWindow(
@@ -155,14 +151,11 @@ class StatsdDaemon:
         return Etsy(config.style, self._started, self.counts)
 
     def _tellers(self, config: StatsdConfig) -> Tellers:
-        graphite = GraphiteTeller(
-            self.space.table, self.outputs.table, self.output, self.telemetry.account("statsd"), config.naming,
-            config.naming.own, self.output.status, raw_keys=not config.sanitise_keys,
+        graphite = LineTeller(
+            self.space.table, StatsdEncoder(self.config.graphite_protocol), self.output.send,
+            self.telemetry.account("statsd"), config.naming, config.naming.own, self.output.status,
+            raw_keys=not config.sanitise_keys,
         )  # fmt: skip
-        self.outputs.keys.hold(graphite)
-        if self._named is not None:
-            self.outputs.keys.release(self._named)
-        self._named = graphite
         console = ConsoleTeller(self.space.table, sys.stdout, config.console_prettyprint, _date)
         return Tellers([graphite, console] if "console" in config.backends else [graphite], self.output)
 
@@ -210,7 +203,6 @@ class StatsdDaemon:
             self.turn.add(self.keeper.log.turn_ended)
         self.turn.add(self.flusher.wake)
         self.turn.add(self.space.keys.turn_ended)
-        self.turn.add(self.outputs.keys.turn_ended)
         sync_s = self.keep.sync_s
         sending = [*([] if self._destination is None else [self._destination]), *self._repeats]
         parts: list[IService] = [] if self.keeper is None else self.keeper.services(self.reactor, sync_s)
@@ -291,7 +283,6 @@ class StatsdDaemon:
 
     def _sweep(self, now: float) -> None:
         self.space.sweep(now, IDLE_S)
-        self.outputs.sweep(now, IDLE_S)
 
     def _destination_changed(self, destination: Destination) -> None:
         if not destination.connected:

@@ -6,11 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from zope.interface import implementer
-
-from cadtwist.codec.statsdoutput import StatsdEncoder
-from cadtwist.interfaces import IDestination, ISink
-from cadtwist.model.batch import Batch, Ids
+from cadtwist.interfaces import IDestination
+from cadtwist.model.batch import Ids
 from cadtwist.model.told import Told
 from cadtwist.stages.statsd import Teller
 from cadtwist.telemetry import Account
@@ -21,17 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["ConsoleTeller", "GraphiteOutput", "Repeater", "Tellers"]
 
 
-@implementer(ISink)
 class GraphiteOutput:
-    """Encodes what a flush tells and queues it; knows how the last flush went.  Without a destination it only counts.
+    """Queues what a flush tells; knows how the last flush went.  Without a destination it only counts.
 
     `seconds` gives the time by which flushes are timed.
     """
 
     def __init__(
-        self, encoder: StatsdEncoder, destination: IDestination | None, account: Account, seconds: Callable[[], float]
+        self, destination: IDestination | None, account: Account, seconds: Callable[[], float]
     ) -> None:
-        self._encoder = encoder
         self._destination = destination
         self._account = account
         self._seconds = seconds
@@ -39,14 +34,12 @@ class GraphiteOutput:
         self._length = 0
         self._told = {"last_flush": seconds(), "last_exception": seconds(), "flush_time": 0.0, "flush_length": 0.0}
 
-    def accept(self, batch: Batch) -> None:
-        """Queue the values of a flush."""
-        points = len(batch)
+    def send(self, data: bytes, points: int) -> None:
+        """Queue values of a flush."""
         self._account.received += points
         if self._destination is None:
             self._account.drop("no_graphite_host", points)
             return
-        data = self._encoder.encode(batch)
         self._length += len(data)
         self._account.out += points
         self._destination.send(data, points)

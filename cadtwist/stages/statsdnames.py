@@ -23,7 +23,7 @@ from cadtwist.telemetry import Account
 if TYPE_CHECKING:
     from cadtwist.kernels.active import table as tables
 
-__all__ = ["GraphiteTeller", "Naming"]
+__all__ = ["GraphiteTeller", "Naming", "clean", "own_figures"]
 
 _NO_SLOT = -1
 _NAMES_EACH = {"c": 2, "ms": 14, "g": 1, "s": 1, "kv": 1}
@@ -135,14 +135,7 @@ class GraphiteTeller:
         """End a flush, with what the window tells of itself, if it does; return how many datapoints that made."""
         if self._own is None or not counts:
             return 0
-        status = self._status()
-        fields = {
-            "numStats": counts["c"] + counts["ms"] + counts["g"] + counts["s"],
-            "graphiteStats.calculationtime": round(counts["calculation_ms"]),
-            "processing_time": status.get("processing_time", 0.0),
-            **{f"graphiteStats.{what}": status.get(what, 0.0)
-               for what in ("last_exception", "last_flush", "flush_time", "flush_length")},
-        }  # fmt: skip
+        fields = own_figures(counts, self._status())
         ids = np.array([self._table.intern(self._own(field).encode(), int(timestamp)) for field in fields], np.uint32)
         good = ids != NO_ID
         return self._pass_on(ids[good], np.array(list(fields.values()), np.float64)[good], timestamp)
@@ -198,7 +191,7 @@ class GraphiteTeller:
         """Intern the names of series: a row of ids each."""
         blob, offsets = self._source.blob(ids)
         if self._raw_keys:
-            blob, offsets = _clean(blob, offsets)
+            blob, offsets = clean(blob, offsets)
         names = np.zeros((len(ids), len(family.prefixes)), np.uint32)
         active.statsdparse.intern_outputs(
             self._table, blob, offsets, family.prefixes, family.suffixes, names, timestamp
@@ -212,7 +205,18 @@ class GraphiteTeller:
         return names
 
 
-def _clean(blob: bytes, offsets: Ids) -> tuple[bytes, Ids]:
+def own_figures(counts: dict[str, float], status: dict[str, float]) -> dict[str, float]:
+    """Return what statsd tells of itself at the end of a flush, by its own names."""
+    return {
+        "numStats": counts["c"] + counts["ms"] + counts["g"] + counts["s"],
+        "graphiteStats.calculationtime": round(counts["calculation_ms"]),
+        "processing_time": status.get("processing_time", 0.0),
+        **{f"graphiteStats.{what}": status.get(what, 0.0)
+           for what in ("last_exception", "last_flush", "flush_time", "flush_length")},
+    }  # fmt: skip
+
+
+def clean(blob: bytes, offsets: Ids) -> tuple[bytes, Ids]:
     """Return names `KEY|TYPE` whose keys are sanitised up to their first `;`."""
     ends, names = offsets.tolist(), []
     for start, end in pairwise(ends):

@@ -271,14 +271,18 @@ class StatsdContract:
             self.assertEqual([row[0] for row in rows], ["abc|c"], cut)
 
     def test_lines_have_javascripts_numbers(self) -> None:
-        table = self.tables.MetricTable(1)
         values = [0.0, -0.0, 1.0, -17.5, 0.1, 1e15, 123456789012345678.0, 1e21, 1e-7, -5e-8, 2.0**53, 0.00012, 320.25]
-        ids = np.array([table.intern(b"a.metric%d" % i, 1) for i in range(len(values))], np.uint32)
-        found = self.kernel.js_lines(table, ids, np.array(values), 1700000000)
-        wanted = [f"a.metric{i} {js_text(value)} 1700000000\n" for i, value in enumerate(values)]
+        columns = np.array([values, [math.nan] * len(values)]).T.copy()
+        blob = b"".join(b"metric%02d;k=v|ms" % i for i in range(len(values)))
+        offsets = np.arange(0, len(blob) + 1, 15, dtype=np.uint32)
+        found = self.kernel.told_lines(blob, offsets, [b"a.", b"b"], [b".mean", b""], columns, 1700000000)
+        wanted = [f"a.metric{i:02}.mean;k=v {js_text(value)} 1700000000\n" for i, value in enumerate(values)]
         self.assertEqual(found.decode(), "".join(wanted))
-        self.assertEqual(self.kernel.js_lines(table, ids[:0], np.zeros(0), 5), b"")
-        self.assertRaises(KeyError, self.kernel.js_lines, table, np.array([999], np.uint32), np.zeros(1), 5)
+        none = np.zeros((0, 1))
+        self.assertEqual(self.kernel.told_lines(b"", np.zeros(1, np.uint32), [b"a"], [b""], none, 5), b"")
+        two = [b"a", b"b"]
+        for wrong in (([b"a"], [b""], columns), (two, [b""], columns), (two, [b"", b""], columns[:1])):
+            self.assertRaises(ValueError, self.kernel.told_lines, blob, offsets, *wrong, 5)
 
     def test_lines_with_six_decimals(self) -> None:
         table = self.tables.MetricTable(1)
@@ -402,7 +406,6 @@ class Twins(SynchronousTestCase):
         same()
 
     def test_both_write_the_same_lines(self) -> None:
-        pair = [(python_twin("statsdparse"), python_twin("table")), (self.kernel, self.tables)]
         wholes = st.one_of(st.integers(-9, 9), st.integers(-(10**16), 10**16))
         decimals = st.builds(lambda whole, places: whole / 10**places, wholes, st.integers(0, 9))
 
@@ -410,10 +413,10 @@ class Twins(SynchronousTestCase):
         @given(st.lists(st.one_of(st.floats(allow_nan=False, allow_infinity=False), decimals)))
         def same(values: list[float]) -> None:
             told = []
-            for kernel, tables in pair:
-                table = tables.MetricTable(1)
-                ids = np.array([table.intern(b"m%d" % i, 1) for i in range(len(values))], np.uint32)
-                told.append(kernel.js_lines(table, ids, np.array(values, np.float64), 7))
+            blob, offsets = b"".join(b"m|c" for _ in values), np.arange(0, 3 * len(values) + 1, 3, dtype=np.uint32)
+            column = np.array(values, np.float64).reshape(-1, 1)
+            for kernel in (python_twin("statsdparse"), self.kernel):
+                told.append(kernel.told_lines(blob, offsets, [b"x."], [b".y"], column, 7))
             self.assertEqual(*told)
 
         same()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import struct
-from typing import Any
 
 import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,7 +13,6 @@ from zope.interface import implementer
 from cadtwist.codec.statsdoutput import StatsdEncoder
 from cadtwist.interfaces import IDestination
 from cadtwist.kernels import active
-from cadtwist.model.batch import Batch
 from cadtwist.model.told import Told
 from cadtwist.services.statsdbackends import ConsoleTeller, GraphiteOutput, Repeater, Tellers
 from cadtwist.services.statsdkeys import KeyCounts
@@ -40,15 +38,11 @@ class GraphiteOutputTests(SynchronousTestCase):
         self.table, self.sent, self.now = active.table.MetricTable(1), Sent(), 100.0
         self.account = Account("graphite output")
 
-    def output(self, protocol: Any = "text", destination: Sent | None = None) -> GraphiteOutput:
-        return GraphiteOutput(StatsdEncoder(self.table, protocol), destination, self.account, lambda: self.now)
+    def output(self, destination: Sent | None = None) -> GraphiteOutput:
+        return GraphiteOutput(destination, self.account, lambda: self.now)
 
-    def batch(self, **values: float) -> Batch:
-        ids = np.array([self.table.intern(name.encode(), 1) for name in values], np.uint32)
-        return Batch(ids, np.full(len(ids), 1_700_000_000.0), np.array(list(values.values())))
-
-    def test_lines(self) -> None:
-        self.output(destination=self.sent).accept(self.batch(a=1.0, b=0.5))
+    def test_what_is_told_is_queued(self) -> None:
+        self.output(destination=self.sent).send(b"a 1 1700000000\nb 0.5 1700000000\n", 2)
         self.assertEqual(self.sent.chunks, [(b"a 1 1700000000\nb 0.5 1700000000\n", 2)])
         self.assertEqual(self.account.balance(), 0)
 
@@ -57,9 +51,9 @@ class GraphiteOutputTests(SynchronousTestCase):
         replay = StatsdReplay(recorded["config"])
         replay.flush()
         replay.send(recorded["packets"])
-        encoder = StatsdEncoder(replay.graphite, "pickle")
         frames: list[bytes] = []
-        replay.accept = lambda batch: frames.append(encoder.encode(batch))  # type: ignore[method-assign]
+        replay.teller._encoder = StatsdEncoder("pickle")
+        replay.teller._send = lambda data, points: frames.append(data)
         replay.flush()
         (wanted,) = [each for each in recorded["flushes"] if isinstance(each, dict)][:1]
         mine = [frame[4:] for frame in frames]
@@ -71,14 +65,14 @@ class GraphiteOutputTests(SynchronousTestCase):
         self.assertEqual(items.count("tta"), wanted["body_normalised"].count("tta"))
 
     def test_nobody_to_send_to(self) -> None:
-        self.output().accept(self.batch(a=1.0))
+        self.output().send(b"a 1 1\n", 1)
         self.assertEqual((self.account.dropped, self.account.balance()), ({"no_graphite_host": 1}, 0))
 
     def test_how_the_last_flush_went(self) -> None:
         output = self.output(destination=self.sent)
         self.assertEqual(output.status()["flush_length"], 0.0)
         output.begin()
-        output.accept(self.batch(a=1.0))
+        output.send(b"a 1 1700000000\n", 1)
         self.now = 100.25
         output.end()
         output.failed()

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from cadtwist.codec.statsd import RecordTail, StatsdCodec, StatsdColumns, StatsiteCodec
+from cadtwist.codec.statsdoutput import StatsdEncoder
 from cadtwist.config.errors import Problems
 from cadtwist.config.statsd import read_statsd
 from cadtwist.config.statsite import read_statsite
@@ -18,6 +19,7 @@ from cadtwist.kernels.statsdline import SANITISE
 from cadtwist.model.badinput import BadInput
 from cadtwist.model.batch import Batch
 from cadtwist.stages.statsd import StatsdWindow
+from cadtwist.stages.statsdlines import LineTeller
 from cadtwist.stages.statsdnames import GraphiteTeller
 from cadtwist.stages.statsdstream import StreamTeller
 from cadtwist.stages.statsdsums import Etsy, OwnCounts, Statsite
@@ -39,19 +41,26 @@ def ignore(bad: BadInput, items: int) -> None:
 
 
 class StatsdReplay:
-    """statsd with one configuration, from its listener to the lines of its graphite backend."""
+    """statsd with one configuration, from its listener to the lines of its graphite backend.
 
-    def __init__(self, config: dict[str, Any], max_bytes: int = 0) -> None:
+    `interned`: by names in a table, as a daemon with a cache has them.
+    """
+
+    def __init__(self, config: dict[str, Any], max_bytes: int = 0, interned: bool = False) -> None:
         problems = Problems()
         self.config = read_statsd(json.dumps(config), "config.js", problems)
         assert not problems.reports, problems.reports
         self.table, self.graphite = active.table.MetricTable(3), active.table.MetricTable(4)
         self.lines: list[str] = []
         self.account = Account("statsd")
-        teller = GraphiteTeller(
-            self.table, self.graphite, self, self.account, self.config.naming, self.config.naming.own,
-            raw_keys=not self.config.sanitise_keys,
-        )  # fmt: skip
+        naming, raw = self.config.naming, not self.config.sanitise_keys
+        teller: Any = LineTeller(
+            self.table, StatsdEncoder("text"), self.sent, self.account, naming, naming.own, raw_keys=raw
+        )
+        if interned:
+            teller = GraphiteTeller(
+                self.table, self.graphite, self, self.account, naming, naming.own, raw_keys=raw
+            )
         flags = SANITISE if self.config.sanitise_keys else 0
         self.codec = StatsdCodec(self.table, StatsdColumns(50), self.take, flags)
         self.etsy = Etsy(self.config.style, START, self.counts)
@@ -72,6 +81,12 @@ class StatsdReplay:
     def tick(self) -> float:
         self.ticks += 0.001
         return self.ticks
+
+    def sent(self, data: bytes, points: int) -> None:
+        lines = [line.rpartition(" ") for line in data.decode().splitlines()]
+        assert {stamp for _, _, stamp in lines} == {str(math.floor(self.now + 0.5))}
+        assert len(lines) == points
+        self.lines += [f"{line} TS" for line, _, _ in lines]
 
     def accept(self, batch: Batch) -> None:
         names = [name.decode() for name in self.graphite.names(batch.ids)]

@@ -41,9 +41,9 @@ def shown(lines: list[str]) -> Counter[str]:
 
 
 class RecordedStatsdTests(SynchronousTestCase):
-    def replay(self, name: str, budget_s: float = math.inf) -> None:
+    def replay(self, name: str, budget_s: float = math.inf, interned: bool = False) -> None:
         recorded = recording(name)
-        replay = StatsdReplay(recorded["config"])
+        replay = StatsdReplay(recorded["config"], interned=interned)
         replay.flush()
         later = recorded.get("packets_before_later_flush", {})
         for number, expected in enumerate(recorded["flushes"]):
@@ -75,6 +75,10 @@ class RecordedStatsdTests(SynchronousTestCase):
     def test_as_recorded(self) -> None:
         for name in SCENARIOS:
             self.replay(name)
+
+    def test_as_recorded_with_interned_names(self) -> None:
+        for name in SCENARIOS:
+            self.replay(name, interned=True)
 
     def test_as_recorded_in_slices(self) -> None:
         for name in ("default_legacy", "deleteIdleStats", "percentiles_many"):
@@ -306,7 +310,7 @@ class StatsdWindowTests(SynchronousTestCase):
         self.assertEqual((replay.account.held(), replay.account.balance()), (0, 0))
 
     def test_series_are_claimed_and_forgotten(self) -> None:
-        replay = StatsdReplay({})
+        replay = StatsdReplay({}, interned=True)
         replay.send(["a:1|c", "a:1|ms"])
         ids = np.array([replay.table.lookup(name) for name in (b"a|c", b"a|ms")], np.uint32)
         replay.flush()
