@@ -190,8 +190,9 @@ class CounterCache:
     def urgent(self) -> int:
         """Counters that do not wait for a round: those that became full, and new ones, to get files."""
         new, self._new = self._new, []
-        soon = np.unique(np.concatenate((self.samples.full(), np.array(new, np.uint32))))
-        if len(soon):
+        full = self.samples.full()
+        if new or len(full):
+            soon = np.unique(np.concatenate((full, np.array(new, np.uint32))))
             self._urgent = np.concatenate((self._urgent, soon[~np.isin(soon, self._urgent)]))
         return len(self._urgent)
 
