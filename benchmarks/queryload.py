@@ -15,11 +15,12 @@ from urllib.parse import quote
 from benchmarks.bench import Bench, say
 from benchmarks.load import LEAVES, Asked, Sent, ask, blast, metric
 from benchmarks.report import Row
-from tests.system.cadtwistd import get
+from tests.system.cadtwistd import RUN_TWISTD, get
 from tests.system.process import Process, free_ports
 
 __all__ = ["ingest"]
 
+ROOT = Path(__file__).resolve().parent.parent
 NAMES = 100_000
 RATE = 300_000.0
 CLIENTS = 8
@@ -56,18 +57,23 @@ interval_s = 0
 
 
 class _Measured(Process):
-    """A cache whose reactor's turns are measured."""
+    """A cache; one whose reactor's `turns` are measured turns all the time, so that its CPU says nothing."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, turns: bool) -> None:
         self.line, self.http = free_ports(2)
         folder.mkdir(parents=True)
         conf = folder / "cache.toml"
         conf.write_text(_CONF.format(line=self.line, http=self.http, folder=folder))
-        command = [sys.executable, str(Path(__file__).with_name("turns.py")), str(conf)]
-        super().__init__("cache", command, folder, ports=(self.line, self.http))
+        self._turns = turns
+        command: list[str | Path] = [*RUN_TWISTD, "-n", "--pidfile=", "cadtwist", "-c", conf]
+        if turns:
+            command = [sys.executable, Path(__file__).with_name("turns.py"), conf]
+        super().__init__("cache", command, folder, ports=(self.line, self.http), cwd=ROOT)
 
     def tell(self) -> dict[str, float]:
-        """Return what was found of turns since the last call."""
+        """Return what was found of turns since the last call, nothing where they are not measured."""
+        if not self._turns:
+            return {}
 
         def told() -> list[dict[str, float]]:
             lines = self.log.read_text("utf-8", "replace").splitlines()
@@ -78,10 +84,10 @@ class _Measured(Process):
         self.until("it tells", lambda: len(told()) > known)
         return told()[-1]
 
-    def received(self) -> int:
-        """Return how many datapoints the cache has taken."""
+    def account(self, name: str) -> dict[str, int]:
+        """Return an account of the ledger."""
         accounts = json.loads(get(f"http://127.0.0.1:{self.http}/ledger"))["accounts"]
-        return next(int(account["received"]) for account in accounts if account["name"] == "cache")
+        return next(account for account in accounts if account["name"] == name)
 
     def own_cpu_s(self) -> float:
         """Return the CPU seconds of the receiving process, its writer threads included, without web processes."""
@@ -90,38 +96,40 @@ class _Measured(Process):
 
 
 def ingest(bench: Bench) -> Iterator[Row]:
-    """The same load alone and with eight clients, in turn; files are written meanwhile."""
+    """The same load alone and with eight clients, in turn; files are written meanwhile.  Turns are measured apart."""
+    alone, beside, lost = _loads(bench, turns=False)
+    cpu, with_clients = (min(found["cpu"] for found in some) for some in (alone, beside))
+    yield Row("query-ingest", "CPU of ingest alone", "cadtwist", cpu, "CPU s per M")
+    yield Row("query-ingest", f"CPU of ingest with {CLIENTS} clients", "cadtwist", with_clients, "CPU s per M",
+              MORE_CPU * cpu)  # fmt: skip
+    yield Row("query-ingest", "datapoints lost", "cadtwist", float(lost), "", 0.0)
+    alone, beside, _ = _loads(bench, turns=True)
+    for what, some, bar in (("alone", alone, None), ("with clients", beside, LONGEST_MS)):
+        yield Row("query-ingest", f"longest turn {what}", "cadtwist", max(one["longest_ms"] for one in some), "ms", bar)
+        yield Row("query-ingest", f"longest turn {what}, CPU", "cadtwist", max(one["longest_cpu_ms"] for one in some),
+                  "ms", bar)  # fmt: skip
+
+
+def _loads(bench: Bench, turns: bool) -> tuple[list[dict[str, float]], list[dict[str, float]], int]:
+    """Return the figures of each load alone and with clients, and how many datapoints were lost of all."""
     names = bench.scaled(NAMES)
+    found: dict[int, list[dict[str, float]]] = {0: [], CLIENTS: []}
     with bench.folder() as folder:
-        cache = _Measured(folder / "cache")
+        cache = _Measured(folder / "cache", turns)
         cache.start(60)
         try:
-            rounds = 0
-            sent = blast(cache.line, names=names, points=3, conns=4, step=60, ts0=_begin(), drain=True).lines
-            cache.settle(1.0, 120)
-            alone: list[float] = []
-            beside: list[float] = []
-            longest = longest_cpu = 0.0
+            sent = blast(cache.line, names=names, points=1, conns=4, step=60, ts0=_begin(), drain=True).lines
+            cache.until("the files are made", lambda: cache.account("cache")["held"] == 0, 300)
             for _ in range(bench.repeat):
                 for clients in (0, CLIENTS):
-                    rounds += 1
-                    cpu, load, asked, turns = _run(cache, names, bench.seconds, clients)
+                    load, asked, figures = _run(cache, names, bench.seconds, clients)
                     sent += load.lines
-                    (beside if clients else alone).append(cpu)
-                    say(f"{clients} clients: {cpu:.3f} CPU s per million, {load.lines:,} lines, {asked}, {turns}")
-                    if clients:
-                        longest = max(longest, turns["longest_ms"])
-                        longest_cpu = max(longest_cpu, turns["longest_cpu_ms"])
-            cache.until("all was taken", lambda: cache.received() >= sent, 30)
-            lost = sent - cache.received()
+                    found[clients].append(figures)
+                    say(f"{clients} clients: {figures}, {load.lines:,} lines, {asked}")
+            cache.until("all was taken", lambda: cache.account("cache")["received"] >= sent, 30)
+            return found[0], found[CLIENTS], sent - cache.account("cache")["received"]
         finally:
             cache.kill()
-    yield Row("query-ingest", "CPU of ingest alone", "cadtwist", min(alone), "CPU s per M")
-    yield Row("query-ingest", f"CPU of ingest with {CLIENTS} clients", "cadtwist", min(beside), "CPU s per M",
-              MORE_CPU * min(alone))  # fmt: skip
-    yield Row("query-ingest", "datapoints lost", "cadtwist", float(lost), "", 0.0)
-    yield Row("query-ingest", "longest turn with clients", "cadtwist", longest, "ms", LONGEST_MS)
-    yield Row("query-ingest", "longest turn with clients, CPU", "cadtwist", longest_cpu, "ms", LONGEST_MS)
 
 
 def _begin() -> int:
@@ -130,8 +138,8 @@ def _begin() -> int:
 
 def _run(
     cache: _Measured, names: int, seconds: float, clients: int
-) -> tuple[float, Sent, Asked | None, dict[str, float]]:
-    """Return CPU seconds per million points, what was sent, what was asked, and the longest turns."""
+) -> tuple[Sent, Asked | None, dict[str, float]]:
+    """Return what was sent and asked, and CPU seconds per million points with the longest turns."""
     found: list[Asked] = []
     thread = threading.Thread(target=lambda: found.append(ask(cache.http, _paths(names), clients, seconds)))
     cache.tell()
@@ -142,8 +150,8 @@ def _run(
                  drain=True)  # fmt: skip
     if clients:
         thread.join()
-    used = cache.own_cpu_s() - before
-    return used / load.lines * 1e6, load, found[0] if found else None, cache.tell()
+    used = (cache.own_cpu_s() - before) / load.lines * 1e6
+    return load, found[0] if found else None, {"cpu": used, **cache.tell()}
 
 
 def _paths(names: int) -> list[str]:
