@@ -16,6 +16,7 @@ import os
 import struct
 import zlib
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 
 from cadtwist.journal.disk import Disk
@@ -33,15 +34,16 @@ _READ_AHEAD = 1 << 20
 
 
 class Place:
-    """Where a chunk that came from the disk stands there; `done` when it was delivered."""
+    """Where a chunk that came from the disk stands there; `done` when it was delivered, `begun` in part."""
 
-    __slots__ = ("done", "epoch", "points", "sequence", "serial")
+    __slots__ = ("begun", "done", "epoch", "points", "sequence", "serial")
 
     def __init__(self, frame: Frame, points: int) -> None:
         self.serial = frame.after.serial
         self.epoch = frame.epoch
         self.sequence = frame.sequence
         self.points = points
+        self.begun = False
         self.done = False
 
 
@@ -211,8 +213,26 @@ class Backlog:
 
     def passed_part(self, place: Place, points: int) -> None:
         """Tell that `points` of a chunk that `next` gave will not be sent again, but more of it will."""
+        place.begun = True
         place.points -= points
         self.open_points -= points
+
+    def move_rests(self, left: Iterable[Chunk]) -> None:
+        """Write what is left of chunks that were delivered in part, or overtaken, once more, behind all others.
+
+        The cursor passes them then; before, the next process would send again what was delivered.  `left` are the
+        chunks that `next` gave and that wait to be sent.  A disk that refuses leaves all as it is.
+        """
+        waiting = {id(chunk.place): chunk for chunk in left}
+        moved: list[Chunk] = []
+        overtaken = False
+        for place in reversed(self._open):
+            overtaken = overtaken or place.done
+            if (overtaken or place.begun) and id(place) in waiting:
+                moved.append(waiting[id(place)])
+        for chunk in reversed(moved):
+            if chunk.place is not None and self.append([Chunk(chunk.data, chunk.points, chunk.since)]):
+                self.passed(chunk.place)
 
     def _advance(self) -> None:
         """Move the cursor over what was delivered without a gap, and let segments go."""

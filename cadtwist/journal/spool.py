@@ -389,6 +389,7 @@ class Spool:
         if self.backlog is not None:
             if self._budget is not None:
                 self._budget.leave(self.backlog)
+            self.backlog.move_rests(self._back)
             self.backlog.close()
 
 

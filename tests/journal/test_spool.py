@@ -6,7 +6,7 @@ import errno
 import os
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -449,6 +449,7 @@ class ModelTests(SpoolCase):
     )
 
     @QUICK
+    @example([("push", 2), ("close", 0), ("connect", 0), ("write", 20), ("close", 0)], True, 0.0)
     @given(steps, st.booleans(), st.sampled_from([0.0, 1.0]))
     def test_counted_lines_arrive(self, steps: list[tuple[str, int]], on_disk: bool, window_s: float) -> None:
         self.folder = self.mktemp()
