@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -249,7 +250,7 @@ class Writer:
         self._report("healed", REPORT_HEALED, name)
 
     def _write_node(self, folder: bytes, schema: _Schema, settle: Any) -> None:
-        temporary = os.path.join(folder, b".new-%d-py" % os.getpid())
+        temporary = os.path.join(folder, b".new-%d-%d-py" % (os.getpid(), threading.get_ident()))
         fd = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o666)
         try:
             _write_all(fd, schema.text, 0)

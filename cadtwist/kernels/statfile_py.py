@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 import struct
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -447,7 +448,7 @@ def create_file(path: bytes, head: Header, sparse: bool = False, replace: bool =
     """Make a file with that header at `path`, whole or not at all; over what is there if `replace`."""
     with contextlib.suppress(FileExistsError):
         os.makedirs(os.path.dirname(path))
-    temporary = os.path.join(os.path.dirname(path), b".%d.new" % os.getpid())
+    temporary = os.path.join(os.path.dirname(path), b".%d-%d.new" % (os.getpid(), threading.get_ident()))
     fd = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o664)
     try:
         if sparse:

@@ -12,6 +12,7 @@ import operator
 import os
 import stat
 import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import Any
@@ -148,7 +149,7 @@ def create(
     """
     head = header_bytes(archives, xff, method)
     size = len(head) + sum(points for _step, points in archives) * _SIZE
-    temporary = os.path.join(os.path.dirname(path), b".new-%d-py" % os.getpid())
+    temporary = os.path.join(os.path.dirname(path), b".new-%d-%d-py" % (os.getpid(), threading.get_ident()))
     fd = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o666)
     try:
         _write_all(fd, head, 0)

@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -310,6 +311,19 @@ class WriterMixin:
             self.assertEqual(found[3].tolist(), [float(i)])
         self.assertEqual([name for name in os.listdir(self.root) if name != b"servers"], [])
         self.assertLessEqual(writer.inner.open_files, 2)
+
+    def test_writers_in_threads_make_files_of_one_folder(self) -> None:
+        def made(lane: int) -> list[int]:
+            writer = self.writer()
+            names = [f"{lane}-{i}" for i in range(100)]
+            return [writer.write({name: [(NOW, float(lane))]})[0] for name in names]
+
+        with ThreadPoolExecutor(4) as lanes:
+            self.assertEqual(list(lanes.map(made, range(4))), [[1] * 100] * 4)
+        for name in os.listdir(self.root):
+            lane = float(name.partition(b"-")[0])
+            found = self.kernel.fetch(os.path.join(self.root, name), NOW - 60, NOW, NOW)
+            self.assertEqual(found[3].tolist(), [lane], name)
 
     def test_writes_what_update_many_writes(self) -> None:
         points = [(NOW - age, float(age)) for age in range(1500, -5, -1)]
