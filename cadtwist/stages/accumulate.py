@@ -53,6 +53,10 @@ class AccumulatedSums(Etsy):
         interval = self.style.flush_interval_s
         return self._start + (math.floor((now - self._start) / interval + _NEARLY) + 1) * interval
 
+    def stamp(self, now: float) -> float:
+        """Return the second that `now` is in: a bin that has not begun is nobody's yet."""
+        return float(math.floor(now))
+
 
 @implementer(ISink)
 class RawLines:

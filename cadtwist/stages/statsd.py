@@ -87,6 +87,9 @@ class Calculation(Protocol):
     def due(self, now: float) -> float:
         """Return when the first flush after `now` is due."""
 
+    def stamp(self, now: float) -> float:
+        """Return the timestamp of a flush at `now`, in whole seconds."""
+
     def group(self, kind: int, key: str) -> int:
         """Return which fields a series has, of those of its kind; less than 255."""
 
@@ -310,7 +313,7 @@ class StatsdWindow:
 
     def _steps(self, now: float, own: bool = True) -> Iterator[None]:
         """Flush; pauses after each slice.  Without `own` it is one of a former process: nothing of ours is told."""
-        begun, timestamp = self._clock(), float(math.floor(now + 0.5))
+        begun, timestamp = self._clock(), self.calculation.stamp(now)
         journal = self.journal if own else None
         if own:
             self.calculation.begin(timestamp, self.add)

@@ -62,6 +62,10 @@ class Etsy:
         interval = self.style.flush_interval_s
         return self._start + (math.floor((now - self._start) / interval + 0.5) + 1) * interval
 
+    def stamp(self, now: float) -> float:
+        """Return the nearest second."""
+        return float(math.floor(now + 0.5))
+
     def group(self, kind: int, key: str) -> int:
         """Return a timer's histogram; of a counter, whether it is never deleted."""
         if kind == _TIMER:
@@ -190,6 +194,10 @@ class Statsite:
         """Return when the first flush after `now` is due."""
         interval = self.style.flush_interval_s
         return self._start + (math.floor((now - self._start) / interval) + 1) * interval
+
+    def stamp(self, now: float) -> float:
+        """Return the second that `now` is in."""
+        return float(math.floor(now))
 
     def group(self, kind: int, key: str) -> int:
         """Return a timer's histogram."""

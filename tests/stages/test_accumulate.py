@@ -168,6 +168,23 @@ class DueTests(SynchronousTestCase):
             self.assertTrue(0.09 < due - now < 0.11, due)
             now = due
 
+    def test_no_flush_is_of_a_second_to_come_or_of_one_that_was_told(self) -> None:
+        series, names, stamps = active.table.MetricTable(1), active.table.MetricTable(2), list[float]()
+
+        class Stamps:
+            def accept(self, batch: Batch) -> None:
+                stamps.append(batch.timestamps[0])
+
+        style, naming = cadent_style({}, 1.0, True, False)
+        teller = GraphiteTeller(series, names, Stamps(), Account("lines"), naming)
+        sums = AccumulatedSums(style, 0.0, lambda: OwnCounts(0, 0, 0))
+        window = StatsdWindow(series, sums, teller, Account("window"), float, START)
+        window.add(b"a|g", 1.0)
+        for late in (1.7, 2.0, 3.9):
+            window.flush(START + late)
+        window.finish(START + 4.5)
+        self.assertEqual([stamp - START for stamp in stamps], [1.0, 2.0, 3.0, 4.0])
+
 
 class GraphiteTruth(SynchronousTestCase):
     """A graphite accumulator against a plain model of it."""

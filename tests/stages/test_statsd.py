@@ -401,6 +401,15 @@ class StatsiteWindowTests(SynchronousTestCase):
         self.assertEqual(self.scenario(flush_interval=7).window.next_flush(START), START + 7.0)
         self.assertEqual(self.scenario(flush_interval=7, aligned_flush=1).window.next_flush(START), 1_700_000_001.0)
 
+    def test_no_flush_is_of_a_second_to_come_or_of_one_that_was_told(self) -> None:
+        replay, stamps = self.scenario(flush_interval=1, aligned_flush=1), []
+        for late in (1.7, 2.0, 3.9, 4.5):
+            replay.send(["a:1|c"])
+            replay.window.flush(START + late)
+            stamps.append(int(replay.stream.split(b"|")[-1]) - START)
+            replay.stream = b""
+        self.assertEqual(stamps, [1.0, 2.0, 3.0, 4.0])
+
     def test_inputs_are_counted_once(self) -> None:
         replay = self.scenario(flush_interval=10, input_counter="in")
         for flush, packets in enumerate((["a:1|c", "b:1|c"], ["a:1|c"], [])):
