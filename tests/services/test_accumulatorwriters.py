@@ -74,7 +74,7 @@ class WriterTests(AccumulatorCase):
             start = int(time.time()) // 60 * 60 - 600
             await self.send(b"m.avg 1 %d\nm.avg 3 %d\nm.upper 2 %d\nm.upper 9 %d\n" % (start, start + 9, start, start))
             await self.send(b"m.upper 1 %d\n" % (start + 10))
-            await self.held(daemon, 5)
+            await self.taken(daemon, 5)
             store = self.graph(daemon).store
             await self.stopped(daemon)
             now = int(time.time())
@@ -131,7 +131,7 @@ class WriterTests(AccumulatorCase):
     def test_the_bounds_of_the_cache(self) -> Any:
         async def run() -> None:
             options = {"cache_metric_size": 2, "cache_points_size": 1, "writes_per_second": 0.001}
-            daemon = await self.start(self.written(options=options, bins=BINS[:1], flush_s=10.0))
+            daemon = await self.start(self.written(options=options, bins=BINS[:1]))
             graph = self.graph(daemon)
             self.assertEqual((graph.drain.rates.updates_per_second, graph.drain.rates.low_fruit_rate), (0.001, 0.25))
             await self.send(b"a:1|c\nb:1|c\nc:1|c\n")

@@ -49,6 +49,7 @@ backend = "out"
 input_format = "statsd"
 output_format = "graphite"
 accumulate_flush = "{flush}"
+random_ticker_start = true
 times = ["1s:1h", "4s:4h"]
 [sums.accumulator.writer.metrics]
 driver = "whisper"
