@@ -248,6 +248,7 @@ cdef inline Block *ring_block(Ring *ring, int32_t number) noexcept nogil:
     cdef Block *grown
     cdef Block *block
     cdef int32_t i, room
+    cdef int failed
     if ring.places[number]:
         return &ring.blocks[ring.places[number] - 1]
     if ring.used == ring.room:
@@ -264,8 +265,9 @@ cdef inline Block *ring_block(Ring *ring, int32_t number) noexcept nogil:
         if block.data == NULL:
             ring.failed = ENOMEM
             return NULL
-    ring.failed = sf_pread(ring.fd, block.data, BLOCK, ring.head.page_size + <int64_t>number * BLOCK)
-    if ring.failed:
+    failed = sf_pread(ring.fd, block.data, BLOCK, ring.head.page_size + <int64_t>number * BLOCK)
+    if failed:
+        ring.failed = failed  # and stays so, whatever is read after it
         return NULL
     block.number, block.low, block.high = number, BLOCK_CELLS, -1
     ring.used += 1
@@ -425,6 +427,8 @@ cdef inline bint counter_happened(Counter *counter, int64_t time, double amount)
             counter.window[i].time = time - (SLOTS - 1 - i) * counter.step
     counter_shift(counter, time)
     at = (time - counter.window[0].time) // counter.step
+    if at >= SLOTS:  # a ring failed, so that the window was not moved
+        return False
     cell = &counter.window[at]
     cell.sum += amount / <double>counter.step
     cell.low = cell.high = <float>cell.sum
@@ -552,8 +556,22 @@ cdef inline void state_pack(Counter *counter, char *out) noexcept nogil:
             out += 1 + OPEN_CELLS * sizeof(sf_cell)
 
 
+cdef inline bint window_fits(Counter *counter) noexcept nogil:
+    """Tell whether the window is one of whole steps of this counter, at times that it may have."""
+    cdef int i
+    for i in range(SLOTS):
+        if not -2 * BEYOND <= counter.window[i].time <= 2 * BEYOND:
+            return False
+        if counter.window[i].time != counter.window[0].time + i * counter.step:
+            return False
+    return counter.window[0].time % counter.step == 0
+
+
 cdef inline bint state_unpack(Counter *counter, const char *data, size_t size) noexcept nogil:
-    """Set the open windows of a counter just begun; False for bytes that are none."""
+    """Set the open windows of a counter just begun; False for bytes that are none.
+
+    A window of other steps than the counter has now is left out.
+    """
     cdef size_t window = SLOTS * (sizeof(sf_cell) + 4), season = 1 + OPEN_CELLS * sizeof(sf_cell), at = 1
     cdef int i
     cdef uint8_t number
@@ -565,6 +583,10 @@ cdef inline bint state_unpack(Counter *counter, const char *data, size_t size) n
             memcpy(&counter.window[i], data + at, sizeof(sf_cell))
             memcpy(&counter.writes[i], data + at + sizeof(sf_cell), 4)
             at += sizeof(sf_cell) + 4
+        if counter.step and not window_fits(counter):
+            counter.windowed = False
+            memset(counter.window, 0, sizeof(counter.window))
+            memset(counter.writes, 0, sizeof(counter.writes))
     elif data[0] != 0:
         return False
     if (size - at) % season:

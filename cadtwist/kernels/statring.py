@@ -38,6 +38,8 @@ _CELLS = BLOCK_BYTES // CELL_BYTES
 _CELL = struct.Struct("<qdffif")
 _RUN = struct.Struct("<QI")
 _WRITES = struct.Struct("<I")
+_FAR = 1 << 54
+"""No window reaches so far: times of samples are held within 2^53."""
 _FLOAT_MAX = float(np.finfo(np.float32).max)
 
 
@@ -128,6 +130,15 @@ class State:
             out.append(bytes([number]))
             out += [_CELL.pack(*cell) for cell in seasons[number]]
         return b"".join(out)
+
+    def has_steps(self, step: int) -> bool:
+        """Return whether the window is one of whole steps, at times that a counter may have."""
+        times = [cell.time for cell, _writes in self.window]
+        return not times or (
+            max(map(abs, times)) <= _FAR
+            and times[0] % step == 0
+            and times == [times[0] + n * step for n in range(WINDOW)]
+        )
 
     @classmethod
     def unpack(cls, data: bytes) -> State:
@@ -280,7 +291,10 @@ class Ring:
 
 
 class Counter:
-    """The rings of a counter, finest first (None where a file is unusable), and its state, which is changed."""
+    """The rings of a counter, finest first (None where a file is unusable), and its state, which is changed.
+
+    A window of other steps than the counter has now (its files were made anew) is left out.
+    """
 
     def __init__(self, rings: list[Ring | None], state: State) -> None:
         self.rings = rings
@@ -289,6 +303,8 @@ class Counter:
         usable = next(ring for ring in rings if ring is not None)
         self.event = bool(usable.head.flags & (COLLATED if usable is self.finest else COUNTER_AGGREGATE))
         self.interval = usable.head.interval
+        if not state.has_steps(self.interval):
+            state.window.clear()
         for number, ring in enumerate(rings):
             if ring is not None and ring.head.flags & TRAILING:
                 state.seasons.setdefault(number, [Cell(0)] * SEASON_CELLS)

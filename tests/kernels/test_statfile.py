@@ -230,6 +230,23 @@ class StatFileContract:
         self.assertEqual(self.cells("a.b", "ma-1h"), [(T, 2.0, 2.0, 2.0, 1, 4.0)])
         self.assertIn((T, 2.0, 2.0, 2.0, 1, 4.0), self.cells("e"))
 
+    def test_a_window_of_other_steps_is_left_out(self) -> None:
+        slot = struct.Struct("<qdffifI")
+        torn = [*range(T, T + 40, 10), T + (1 << 40)]
+        damaged = [torn, list(range(T + 3, T + 53, 10)), [-(1 << 62)] * 5]
+        states = [b"\5" + b"".join(slot.pack(time, 1, 1, 1, 1, 1, 1) for time in times) for times in damaged]
+        writer = self.writer()
+        self.write(writer, {b"old": [gauge(T, 10.0), gauge(T + 40, 10.0)]}, events=True)
+        for number, state in enumerate([writer.state(0), *states]):
+            fresh = self.writer([(b"10s" if number else b"1s", 10 if number else 1, 360, 0.0)])
+            name = b"e%d" % number
+            fresh.restore(0, state)
+            self.write(fresh, {name: [gauge(T + 40, 20.0), gauge(T + 30, 20.0)]}, events=True)
+            self.assertEqual(fresh.counters()["samples"], 2 if number else 1)
+            self.assertEqual(self.cells(name.decode(), "10s" if number else "1s")[-1][0], T + 40)
+            with self.kernel.Reader(os.path.join(self.root, name), [b"10s", b"1s"]) as reader:
+                reader.replay(*([np.array([T + 49.0])] * 6), state)
+
     def test_damaged_records_and_states_are_refused(self) -> None:
         writer = self.writer(SEASONAL)
         arguments, _ = job({b"a": [gauge(T, 2.0)]}, T)
