@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 
@@ -33,6 +34,20 @@ class SharedCountTests(SynchronousTestCase):
         points.appended = count.points
         points.append(np.array([1, 1], np.uint32), np.array([1.0, 2.0]), np.array([1.0, 2.0]), 0, 100)
         self.assertEqual(seen.tolist(), [1, 2])
+
+    def test_the_numbers_outlive_the_one_that_counted(self):
+        count = SharedCount()
+        seen = shared_numbers(count.fileno())
+        count.names += np.uint64(3)
+        del count
+        gc.collect()
+        self.assertEqual(seen.tolist(), [3, 0])
+
+    def test_the_memory_is_there_and_stays(self):
+        count = SharedCount()
+        self.assertGreater(os.fstat(count.fileno()).st_blocks, 0)
+        if hasattr(os, "memfd_create"):
+            self.assertRaises(OSError, os.truncate, count.fileno(), 0)
 
     def test_too_small(self):
         with tempfile.TemporaryFile() as file:
