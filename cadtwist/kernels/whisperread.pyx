@@ -14,8 +14,8 @@ from libc.string cimport memcmp, memcpy, memset
 
 from cadtwist.kernels.whisperhead cimport know_base, open_file, read_slots, shut
 from cadtwist.kernels.whisperio cimport (
-    c_stat, CW_CORRUPT, CW_EMPTY, cw_get32, cw_getf64, CW_PATH_ROOM, cw_pread, cw_relative, HEAD_MOST, MAX_SLOTS,
-    NOTHING, SLOT, stat_s, TOO_MANY_POINTS, Archive, File, Scratch, floored, release, room_for_slots,
+    c_stat, CW_CORRUPT, CW_EMPTY, cw_get32, cw_getf64, CW_PATH_ROOM, cw_pread, cw_put32, cw_relative, HEAD_MOST,
+    MAX_SLOTS, NOTHING, SLOT, stat_s, TOO_MANY_POINTS, Archive, File, Scratch, floored, release, room_for_slots,
 )
 
 import numpy as np
@@ -147,19 +147,30 @@ cdef void drop(Kept *kept) noexcept nogil:
         kept.name = NULL
 
 
+cdef void write_head(File *file, char *head) noexcept nogil:
+    """Write the head that was parsed: what the file has by now may be another one."""
+    cdef float xff = <float>file.xff
+    cdef uint32_t bits, i
+    memcpy(&bits, &xff, 4)
+    cw_put32(head, file.method)
+    cw_put32(head + 4, file.max_retention)
+    cw_put32(head + 8, bits)
+    cw_put32(head + 12, file.count)
+    for i in range(file.count):
+        cw_put32(head + 16 + 12 * i, file.archives[i].offset)
+        cw_put32(head + 20 + 12 * i, file.archives[i].step)
+        cw_put32(head + 24 + 12 * i, file.archives[i].points)
+
+
 cdef int keep(Kept *kept, File *file, const char *name, size_t name_size) noexcept nogil:
     """Put an open file into a place; an error where that cannot be: then it stays the caller's."""
     cdef size_t head_size = 16 + 12 * <size_t>file.count
     cdef char *piece = <char *>malloc(name_size + head_size)
-    cdef int failed
     if piece == NULL:
         return ENOMEM
-    failed = cw_pread(file.fd, piece + name_size, head_size, 0)
-    if failed:
-        free(piece)
-        return failed
     drop(kept)
     memcpy(piece, name, name_size)
+    write_head(file, piece + name_size)
     kept.file, kept.name, kept.name_size = file[0], piece, name_size
     kept.head, kept.head_size = piece + name_size, head_size
     return 0

@@ -160,5 +160,14 @@ class NativeManyTests(ManyContract):
     else:
         kernel = NATIVE
 
+    def test_a_file_that_has_not_changed_is_not_opened_again(self) -> None:
+        file = self.make("a", SCHEMAS[1], 5)
+        before = self.read(["a"], NOW - 10, NOW)
+        links = [(int(fd), os.path.join("/proc/self/fd", fd)) for fd in os.listdir("/proc/self/fd")]
+        (kept,) = [fd for fd, link in links if os.path.lexists(link) and os.path.samefile(link, file)]
+        os.lseek(kept, 7, os.SEEK_SET)
+        self.assertEqual(plain(self.read(["a"], NOW - 10, NOW)), plain(before))
+        self.assertEqual(os.lseek(kept, 0, os.SEEK_CUR), 7)
+
 
 del ManyContract
