@@ -78,7 +78,7 @@ cdef extern from *:
             (*starts)[(*n)++] = start;
         }
         start = errno; closedir(folder);
-        qsort(*starts, (size_t)*n, sizeof(int64_t), ce_newer);
+        if (*n) qsort(*starts, (size_t)*n, sizeof(int64_t), ce_newer);
         return (int)start;
     }
     static int ce_mkdirs(char *path) {

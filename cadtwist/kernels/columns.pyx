@@ -44,5 +44,6 @@ def lay_over(double[::1] values, int64_t start, int64_t step, const double[::1] 
     for i in range(n):
         if timestamps[i] >= start and timestamps[i] < end:
             row = <int64_t>floor((floor(timestamps[i]) - start) / step)
-            values[row] = points[i]
+            if row < length:  # of times that float64 cannot tell apart it may be the one behind the end
+                values[row] = points[i]
     return True

@@ -40,5 +40,6 @@ def lay_over(values: Floats, start: int, step: int, timestamps: Floats, points: 
     inside = (timestamps >= start) & (timestamps < start + len(values) * step)
     rows = (np.floor(timestamps[inside]).astype(np.int64) - start) // step
     for row, point in zip(rows.tolist(), points[inside].tolist(), strict=True):
-        values[row] = point
+        if 0 <= row < len(values):  # of times that float64 cannot tell apart it may be one beside the ends
+            values[row] = point
     return True

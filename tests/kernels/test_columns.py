@@ -53,6 +53,9 @@ class ColumnsContract:
         self.assertEqual(laid([float("nan"), 200], [1, 2])[0], False)
         self.assertEqual(laid([130], [1], start=121), (True, [1, 0, 0]))
         self.assertRaises(ValueError, laid, [1], [])
+        values, late = np.zeros(4), np.array([2.3732323105468365e17])  # before the end, but not by a float64's division
+        self.assertTrue(self.kernel.lay_over(values[:3], 2743108192381461, 78193374287434071, late, late))
+        self.assertEqual(values[3], 0)
         self.assertRaises(ValueError, self.kernel.lay_over, np.zeros(1), 0, 0, np.zeros(1), np.zeros(1))
 
     def test_lay_over_against_a_loop(self) -> None:
