@@ -74,7 +74,7 @@ def _rows() -> dict[str, bool]:
     """Return reloadable by path; what stands in lists, and in what may be None, counts as a whole."""
     rows: dict[str, bool] = {}
     for row in OPTIONS:
-        first = row.path.partition(".")[0]
-        path = first if first in _WHOLE else row.path
+        first, *within = row.path.split(".")
+        path = ".".join([first, *([] if first in _WHOLE else within[:1])])
         rows[path] = row.reloadable
     return rows

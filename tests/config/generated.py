@@ -277,7 +277,7 @@ def _relays(draw: st.DrawFn, names: list[str]) -> tuple[RelayConfig, ...]:
 
 
 @st.composite
-def _accumulators(draw: st.DrawFn, relay: RelayConfig) -> AccumulatorConfig:
+def _accumulators(draw: st.DrawFn, relay: RelayConfig, port: int) -> AccumulatorConfig:
     found: AccumulatorConfig = draw(_struct(AccumulatorConfig, "accumulators."))
     if relay.lines.format != "regex":
         found = replace(found, input_format=relay.lines.format, output_format=relay.lines.format)
@@ -287,7 +287,7 @@ def _accumulators(draw: st.DrawFn, relay: RelayConfig) -> AccumulatorConfig:
         metrics = replace(writer.metrics, driver="file", dsn=f"é{relay.name}", options=options)
         writer = replace(writer, metrics=metrics, indexer=replace(writer.indexer, driver="noop"))
     if api is not None:
-        api = replace(api, listen="[::1]:80")
+        api = replace(api, listen=f"[::1]:{port}")
     bins = (BinConfig(resolution_s=0.5), BinConfig(resolution_s=10.0, ttl_s=60.0))[: draw(st.integers(1, 2))]
     backend = draw(st.sampled_from(["", relay.name]))
     return replace(
@@ -327,7 +327,8 @@ def configs(draw: st.DrawFn) -> Config:
         else replace(listener, to=())
         for listener in config.listeners
     )
-    accumulators = [draw(_accumulators(relay)) for relay in relays if draw(st.booleans())]
+    summing = (pair for pair in enumerate(relays, 80) if draw(st.booleans()))
+    accumulators = [draw(_accumulators(relay, port)) for port, relay in summing]
     if accumulators:
         config = replace(config, processes=replace(config.processes, workers=1))
     config = replace(config, accumulators=tuple(accumulators))

@@ -247,6 +247,8 @@ class EveryOptionTests(SynchronousTestCase):
         "CERES_NODE_CACHING_BEHAVIOR": "None",
         "CERES_SLICE_CACHING_BEHAVIOR": "all",
         "TCP_KEEPCNT": "9",
+        "HTTP_USERS": "a:b, c:d",
+        "TAGDB": "redis://h/1",
     }
 
     def _sample(self, name: str) -> str:
