@@ -49,9 +49,12 @@ class Counterd(Process):
         return f"http://127.0.0.1:{self.http}"
 
     def send(self, lines: Iterable[str]) -> None:
-        """Send lines over a connection of their own."""
-        with socket.create_connection(("127.0.0.1", self.stat), 10) as connection:
+        """Send lines over a connection of their own; when the daemon closes it, it has read them all."""
+        with socket.create_connection(("127.0.0.1", self.stat), 60) as connection:
             connection.sendall("".join(f"{line}\n" for line in lines).encode())
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
 
     def get(self, target: str) -> Any:
         """Return the answer to a GET as JSON; OSError where it is an error."""
