@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TextIO
 
 from cadtwist.cli import check
@@ -38,49 +39,30 @@ def differing_files(config: Config) -> Iterator[str]:
 
     Files of tagged metrics are passed over when their names are hashes: the metric cannot be told from them.
     """
-    if config.storage.kind == "ceres":
-        yield from _differing_nodes(config)
-    if config.storage.kind != "whisper":
+    storage = config.storage
+    if storage.kind == "whisper":
+        names, place, read = walk_tree(storage.root, nodes=False), relative_path, file_archives
+    elif storage.kind == "ceres":
+        names, place, read = walk_tree(storage.root, files=False), relative_folder, node_archives
+    else:
         return
     table = SchemaTable(config.schemas, config.aggregation)
-    for names in walk_tree(config.storage.root, nodes=False):
-        for name in names:
-            if name.startswith("_tagged."):
-                continue  # a hash
-            below = relative_path(name.encode("utf-8"), config.storage.hash_tagged_names)
-            path = os.path.join(config.storage.root, os.fsdecode(below))
-            try:
-                found = file_archives(path)
-            except FileNotFoundError:
-                continue  # gone since it was listed
-            except (OSError, CorruptFileError) as error:
-                yield f"{path}: cannot be used: {error}"
-                continue
-            decision = table.explain(name)
-            if found != decision.schema.archives:
-                wanted = shown_archives(decision.schema.archives)
-                yield f"{path}: keeps {shown_archives(found)}, schema [{decision.schema_rule}] says {wanted}"
-
-
-def _differing_nodes(config: Config) -> Iterator[str]:
-    table = SchemaTable(config.schemas, config.aggregation)
-    for names in walk_tree(config.storage.root, files=False):
-        for name in names:
-            if name.startswith("_tagged."):
-                continue  # a hash
-            below = relative_folder(name.encode("utf-8"), config.storage.hash_tagged_names)
-            path = os.path.join(config.storage.root, os.fsdecode(below))
-            try:
-                found = node_archives(path)
-            except FileNotFoundError:
-                continue  # gone since it was listed
-            except (OSError, CorruptNodeError) as error:
-                yield f"{path}: cannot be used: {error}"
-                continue
-            decision = table.explain(name)
-            if found != decision.schema.archives:
-                wanted = shown_archives(decision.schema.archives)
-                yield f"{path}: keeps {shown_archives(found)}, schema [{decision.schema_rule}] says {wanted}"
+    for name in chain.from_iterable(names):
+        if name.startswith("_tagged."):
+            continue  # a hash
+        below = place(name.encode("utf-8"), storage.hash_tagged_names)
+        path = os.path.join(storage.root, os.fsdecode(below))
+        try:
+            found = read(path)
+        except FileNotFoundError:
+            continue  # gone since it was listed
+        except (OSError, CorruptFileError, CorruptNodeError) as error:
+            yield f"{path}: cannot be used: {error}"
+            continue
+        decision = table.explain(name)
+        if found != decision.schema.archives:
+            wanted = shown_archives(decision.schema.archives)
+            yield f"{path}: keeps {shown_archives(found)}, schema [{decision.schema_rule}] says {wanted}"
 
 
 def file_archives(path: str) -> tuple[Archive, ...]:
