@@ -33,9 +33,9 @@ from cadtwist.kernels.ceresformat import (
 )
 from cadtwist.model.consolidation import CERES_METHODS, DEFAULT_METHOD, DEFAULT_XFF, METHODS
 from cadtwist.model.series import Series
-from cadtwist.model.writejob import Statuses, WriteJob
 from cadtwist.storage.ceresread import MAX_SLOTS, read_node, read_points, slices_in
-from cadtwist.storage.reports import FileReport, FileReports, summed
+from cadtwist.storage.lanes import Lane, LanedStore
+from cadtwist.storage.reports import FileReports
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.storage.tree import walk_tree
 
@@ -75,11 +75,11 @@ def is_ceres_tree(root: str) -> bool:
 
 
 @implementer(IStore)
-class CeresStore:
+class CeresStore(LanedStore):
     """Ceres nodes below `root`, which becomes the root of a tree with the first write.
 
     `write` may be called by `lanes` threads at a time, each with the ids of its lane (`id % lanes`); everything else
-    by any thread.
+    by any thread.  No point is too old for a node.
     """
 
     def __init__(self, root: str, schemas: SchemaTable, options: CeresOptions | None = None, lanes: int = 1) -> None:
@@ -87,11 +87,13 @@ class CeresStore:
         self.root = os.path.abspath(root)
         self._folder = os.fsencode(os.path.join(self.root, ""))
         self._hashed = options.hash_tagged
-        self._reports = FileReports(_KINDS)
-        self._lanes = [_Lane(self.root, self._reports, schemas, self._writer(options, lanes)) for _lane in range(lanes)]
+        self._schemas = schemas
+        self._is_tree = False
+        reports = FileReports(_KINDS)
+        super().__init__([self._lane(options, lanes, reports) for _lane in range(lanes)], reports, ceresfile.COUNTERS)
 
-    def _writer(self, options: CeresOptions, lanes: int) -> ceresfile.Writer:
-        return ceresfile.Writer(
+    def _lane(self, options: CeresOptions, lanes: int, reports: FileReports) -> Lane:
+        writer = ceresfile.Writer(
             os.fsencode(self.root),
             max_nodes=_MAX_NODES // lanes,
             lanes=lanes,
@@ -103,40 +105,17 @@ class CeresStore:
             keep_slices=options.keep_slices,
         )
 
-    # Writing
+        def add_schema(number: int) -> None:
+            writer.add_schema(*self._schemas.schema(number))
 
-    def write(self, job: WriteJob) -> Statuses:
-        """Write a job, whose ids are of one lane; return one status byte per metric.  Blocks, without the GIL.
+        return Lane(writer, reports, self._schemas, add_schema, self._become_tree)
 
-        Creates at most `job.may_create` nodes.  Faults of single nodes are statuses; ValueError is for a job whose
-        columns contradict each other.  No point is too old for a node.
-        """
-        return self.writer(int(job.ids[0]) % len(self._lanes) if len(job) else 0).write(job)
-
-    def writer(self, lane: int) -> _Lane:
-        """Return the IStore-like writer of one lane, for its thread."""
-        return self._lanes[lane]
-
-    def close(self) -> None:
-        """Forget what is known of nodes; the store may be used again.  Not while a thread writes."""
-        for lane in self._lanes:
-            lane.close()
-
-    def counters(self) -> dict[str, int]:
-        """Return what the writers counted."""
-        return summed(self._lanes, (*ceresfile.COUNTERS, "open_files"))
-
-    def reports(self) -> list[FileReport]:
-        """Return and forget what happened to nodes since the last call, with the kinds of whisper files."""
-        return self._reports.read()
-
-    def mismatched(self) -> list[str]:
-        """Return the names (at most 10,000) whose nodes were found with other retentions than their schema has."""
-        return self._reports.names("retention_mismatch")
-
-    def tell_again(self) -> None:
-        """Forget which nodes were reported, so that faults which persist are reported once more."""
-        self._reports.tell_again("retention_mismatch")
+    def _become_tree(self) -> None:
+        """Make the root the root of a tree, once; a fault of it is told by each metric."""
+        if not self._is_tree:
+            with contextlib.suppress(OSError):
+                os.makedirs(os.path.join(self.root, TREE_FOLDER), 0o755, exist_ok=True)
+                self._is_tree = True
 
     # Reading
 
@@ -304,40 +283,3 @@ def _replace_node(folder: bytes, properties: dict[str, object]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise StorageError(f"{os.fsdecode(folder)}: {error.strerror}") from error
-
-
-class _Lane:
-    """One writer, for one thread; the lock only guards against a wrong caller."""
-
-    def __init__(self, root: str, reports: FileReports, schemas: SchemaTable, writer: ceresfile.Writer) -> None:
-        self._tree = os.path.join(root, TREE_FOLDER)
-        self._reports = reports
-        self._schemas = schemas
-        self._writer = writer
-        self._lock = threading.Lock()
-        self._is_tree = False
-
-    def write(self, job: WriteJob) -> Statuses:
-        """As `CeresStore.write`."""
-        statuses: Statuses = np.zeros(len(job), np.uint8)
-        with self._lock:
-            if not self._is_tree:
-                with contextlib.suppress(OSError):  # of the root: each metric will tell
-                    os.makedirs(self._tree, 0o755, exist_ok=True)
-                    self._is_tree = True
-            for number in range(self._writer.schemas, len(self._schemas)):
-                self._writer.add_schema(*self._schemas.schema(number))
-            self._writer.write(
-                job.names, job.name_offsets, job.ids, job.schemas, job.offsets, job.timestamps, job.values,
-                job.now, job.may_create, statuses,
-            )  # fmt: skip
-            for kind, name, code in self._writer.reports():
-                self._reports.take(kind, name, code)
-        return statuses
-
-    def counters(self) -> dict[str, int]:
-        return {**self._writer.counters(), "open_files": self._writer.open_files}
-
-    def close(self) -> None:
-        with self._lock:
-            self._writer.close()

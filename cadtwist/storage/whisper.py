@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 from zope.interface import implementer
 
 from cadtwist.errors import StorageError, TooManyPointsError
@@ -22,8 +21,8 @@ from cadtwist.kernels.whisperformat import NOTHING, TOO_MANY_POINTS
 from cadtwist.model.consolidation import method_name, method_number
 from cadtwist.model.retention import Archive
 from cadtwist.model.series import Series
-from cadtwist.model.writejob import Statuses, WriteJob
-from cadtwist.storage.reports import FileReport, FileReports, summed
+from cadtwist.storage.lanes import Lane, LanedStore
+from cadtwist.storage.reports import FileReports
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.storage.tree import metric_of, walk_tree
 from cadtwist.storage.zipped import ZIPPED, unzipped
@@ -70,7 +69,7 @@ class FileInfo(NamedTuple):
 
 
 @implementer(IBulkReader)
-class WhisperStore:
+class WhisperStore(LanedStore):
     """Whisper files below `root`.
 
     `write` may be called by `lanes` threads at a time, each with the ids of its lane (`id % lanes`); everything else
@@ -88,11 +87,11 @@ class WhisperStore:
         self._schemas = schemas
         self._hashed = options.hash_tagged
         self._lock_files = options.lock
-        self._reports = FileReports(_KINDS)
-        self._lanes = [_Lane(self._reports, schemas, self._writer(options, lanes)) for _lane in range(lanes)]
+        reports = FileReports(_KINDS)
+        super().__init__([self._lane(options, lanes, reports) for _lane in range(lanes)], reports, whisperfile.COUNTERS)
 
-    def _writer(self, options: WhisperOptions, lanes: int) -> whisperfile.Writer:
-        return whisperfile.Writer(
+    def _lane(self, options: WhisperOptions, lanes: int, reports: FileReports) -> Lane:
+        writer = whisperfile.Writer(
             os.fsencode(self.root),
             max_open=max(1, options.max_open_files // lanes),
             hashed=options.hash_tagged,
@@ -102,42 +101,17 @@ class WhisperStore:
             random=options.random_access,
         )
 
-    # Writing
+        def add_schema(number: int) -> None:
+            archives, xff, method = self._schemas.schema(number)
+            writer.add_schema([(archive.step, archive.points) for archive in archives], xff, method_number(method))
 
-    def write(self, job: WriteJob) -> Statuses:
-        """Write a job, whose ids are of one lane; return one status byte per metric.  Blocks, without the GIL.
-
-        Creates at most `job.may_create` files.  Faults of single files are statuses; ValueError is for a job whose
-        columns contradict each other.
-        """
-        return self.writer(int(job.ids[0]) % len(self._lanes) if len(job) else 0).write(job)
-
-    def writer(self, lane: int) -> _Lane:
-        """Return the IStore-like writer of one lane, for its thread."""
-        return self._lanes[lane]
+        return Lane(writer, reports, self._schemas, add_schema)
 
     def close(self) -> None:
         """Close the descriptors that are kept open; the store may be used again.  Not while a thread writes."""
-        for lane in self._lanes:
-            lane.close()
+        super().close()
         with self._reading:
             self._reader.close()
-
-    def counters(self) -> dict[str, int]:
-        """Return what the writers counted, and the descriptors kept open now."""
-        return summed(self._lanes, (*whisperfile.COUNTERS, "open_files"))
-
-    def reports(self) -> list[FileReport]:
-        """Return and forget what happened to files since the last call: `FileReports` of the kinds of whisper files."""
-        return self._reports.read()
-
-    def mismatched(self) -> list[str]:
-        """Return the names (at most 10,000) whose files were found with other archives than their schema has."""
-        return self._reports.names("retention_mismatch")
-
-    def tell_again(self) -> None:
-        """Forget which files were reported, so that faults which persist are reported once more."""
-        self._reports.tell_again("retention_mismatch")
 
     # Reading
 
@@ -292,38 +266,6 @@ def _series(name: str, found: Any) -> Series | None:
     first, last, step, values, method, xff = found
     return Series(name, first, last, step, values, method_name(method), xff)
 
-
-class _Lane:
-    """One writer with its own descriptors, for one thread; the lock only guards against a wrong caller."""
-
-    def __init__(self, reports: FileReports, schemas: SchemaTable, writer: whisperfile.Writer) -> None:
-        self._reports = reports
-        self._schemas = schemas
-        self._writer = writer
-        self._lock = threading.Lock()
-
-    def write(self, job: WriteJob) -> Statuses:
-        """As `WhisperStore.write`."""
-        statuses: Statuses = np.zeros(len(job), np.uint8)
-        with self._lock:
-            for number in range(self._writer.schemas, len(self._schemas)):
-                archives, xff, method = self._schemas.schema(number)
-                pairs = [(archive.step, archive.points) for archive in archives]
-                self._writer.add_schema(pairs, xff, method_number(method))
-            self._writer.write(
-                job.names, job.name_offsets, job.ids, job.schemas, job.offsets, job.timestamps, job.values,
-                job.now, job.may_create, statuses,
-            )  # fmt: skip
-            for kind, name, code in self._writer.reports():
-                self._reports.take(kind, name, code)
-        return statuses
-
-    def counters(self) -> dict[str, int]:
-        return {**self._writer.counters(), "open_files": self._writer.open_files}
-
-    def close(self) -> None:
-        with self._lock:
-            self._writer.close()
 
 
 def _check_key(key: str) -> None:
