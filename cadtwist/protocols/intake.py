@@ -43,11 +43,12 @@ class Pausable(Protocol):
 class Intake:
     """The common part of a listener's connections; reactor thread.
 
-    Many small reads fill one Batch: `begin` is called when rows wait, and whoever gave it calls `flush` once at the
-    end of that turn (and once more when the listener stops).  Counters of the account: `received` and `out` are the
-    good datapoints; `bytes`, `lines` (items of any kind), `bad.<kind>`, `connections`.  A part further on that fails
-    costs what it had of the Batch, never the connection: `settle(reason)`, the telemetry's, then counts that in the
-    part which lost it, and returns how many datapoints.  For each part counts as received first what it is given.
+    Many small reads fill one Batch: `begin` is called when rows wait or were passed on, and whoever gave it calls
+    `flush` once at the end of that turn (and once more when the listener stops).  Counters of the account: `received`
+    and `out` are the good datapoints; `bytes`, `lines` (items of any kind), `bad.<kind>`, `connections`.  A part
+    further on that fails costs what it had of the Batch, never the connection: `settle(reason)`, the telemetry's, then
+    counts that in the part which lost it, and returns how many datapoints.  For each part counts as received first
+    what it is given.
     """
 
     log = Logger()
@@ -113,7 +114,7 @@ class Intake:
         waiting = codec.pending
         accepted = account.received + waiting - before
         counters["lines"] = counters.get("lines", 0) + accepted
-        if waiting:
+        if accepted or waiting:  # what was passed on at once has work to do at the end of the turn as well
             self._begin()
         return accepted
 

@@ -20,6 +20,15 @@ class IntakeTests(SynchronousTestCase):
         self.assertEqual(receiving.sink.batches, 1)
         self.assertEqual(receiving.sink.points, [(f"m{number}", 2.0, 1.0) for number in range(10)])
 
+    def test_a_turn_ends_after_what_was_passed_on_at_once(self) -> None:
+        receiving = Receiving(rows=4)
+        connection, _ = receiving.connect()
+        connection.dataReceived(b"bad\n")
+        self.assertFalse(receiving.due)
+        connection.dataReceived(b"a 1 2\n" * 4)
+        self.assertEqual((len(receiving.sink.points), receiving.intake.codec.pending), (4, 0))
+        self.assertTrue(receiving.due)
+
     def test_the_account_balances_and_counts(self) -> None:
         receiving = Receiving(rows=4)
         connection, _ = receiving.connect()
