@@ -7,6 +7,7 @@ and `queue_policy` (for each server).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import replace
@@ -29,12 +30,22 @@ _TICK_S = 5.0
 _FIELDS = {"members": "servers", "check": "servers", "interval_s": "heartbeat_time_delay", "regex": "msg_regex"}
 
 
+def _nowhere(_: str) -> str:
+    return ""
+
+
 def load_cadent(
-    text: str, path: str, problems: Problems, prereg: tuple[str, str] | None = None, instance: str = "a"
+    text: str,
+    path: str,
+    problems: Problems,
+    prereg: tuple[str, str] | None = None,
+    instance: str = "a",
+    state_of: Callable[[str], str] = _nowhere,
 ) -> Config:
     """Read the main file, and the PreReg file where its (path, text) is given; every fault is noted.
 
-    The Config only counts if there is none.
+    The Config only counts if there is none.  `state_of(name)` is the folder where a daemon of that name keeps what
+    accumulators have not told yet, unless `wal_dir` says otherwise; empty = nowhere.
     """
     tree, lines = read_toml(text, path, problems)
     if tree is None:
@@ -51,7 +62,7 @@ def load_cadent(
         for name, table in tree.items()
         if _is_table(source, name, table)
     ]
-    return _Cadent(source, default, sections, instance).config(prereg, problems)
+    return _Cadent(source, default, sections, instance, state_of).config(prereg, problems)
 
 
 def _is_table(source: Source, name: str, table: Any) -> bool:
@@ -64,11 +75,19 @@ def _is_table(source: Source, name: str, table: Any) -> bool:
 class _Cadent:
     """Joins the sections, `[default]` and the PreReg file."""
 
-    def __init__(self, source: Source, default: Table, sections: list[CadentSection], instance: str) -> None:
+    def __init__(
+        self,
+        source: Source,
+        default: Table,
+        sections: list[CadentSection],
+        instance: str,
+        state_of: Callable[[str], str],
+    ) -> None:
         self._source = source
         self._default = default
         self._sections = sections
         self._instance = instance
+        self._state_of = state_of
 
     def config(self, prereg: tuple[str, str] | None, problems: Problems) -> Config:
         """Return everything as a Config; its contradictions are noted where they were written."""
@@ -126,7 +145,7 @@ class _Cadent:
                 directory=default.text("spool_dir") or SpoolConfig().directory,
                 max_bytes=default.whole("spool_max_bytes", SpoolConfig().max_bytes, "spool.max_bytes"),
             ),
-            wal=WalConfig(directory=default.text("wal_dir")),
+            wal=WalConfig(directory=default.text("wal_dir", self._state())),
             statsd_emission=StatsdEmissionConfig(
                 server=default.text("statsd_server"),
                 prefix=default.text("statsd_prefix"),
@@ -144,6 +163,14 @@ class _Cadent:
             self_metrics=SelfMetricsConfig(interval_s=0.0),
             local_stats=LocalStatsConfig(interval_s=0.0),
         )
+
+    def _state(self) -> str:
+        """Return the folder of state; no two daemons of a machine have the same first door."""
+        door = next((section.listener for section in self._sections if section.listener is not None), None)
+        if door is None:
+            return ""
+        place = door.path.strip("/").replace("/", "-") if door.transport == "unix" else f"{door.interface}-{door.port}"
+        return self._state_of(f"cadent-{door.transport}-{place}")
 
     def _ops(self) -> tuple[Listener, ...]:
         text = self._default.text("internal_health_server_listen")

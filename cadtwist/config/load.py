@@ -18,6 +18,7 @@ from cadtwist.config.carbon import CarbonSource, default_paths, expanded, load_c
 from cadtwist.config.errors import Problems
 from cadtwist.config.model import Config
 from cadtwist.config.native import load_native
+from cadtwist.config.statefolder import state_folder
 from cadtwist.errors import ConfigError
 
 __all__ = ["DIALECTS", "Examined", "Loaded", "examine", "load", "programs_in", "read_file", "recognised"]
@@ -120,7 +121,8 @@ def examine(
         from cadtwist.config.cadent import load_cadent  # noqa: PLC0415 (only for its dialect)
 
         prereg = _prereg((overrides or {}).get("prereg", ""), environ, reader, problems)
-        config = load_cadent(text, path, problems, prereg, instance)
+        user = os.geteuid()
+        config = load_cadent(text, path, problems, prereg, instance, lambda name: state_folder(environ, name, user))
     elif dialect == "statsd-proxy":
         from cadtwist.config.statsdproxy import load_statsd_proxy  # noqa: PLC0415 (only for its dialect)
 

@@ -18,6 +18,7 @@ from twisted.python.usage import UsageError
 from cadtwist import __version__
 from cadtwist.config.errors import Problems
 from cadtwist.config.model import WebConfig
+from cadtwist.config.statefolder import state_folder
 from cadtwist.config.statsd import read_statsd
 from cadtwist.config.statsdmodel import StatsdConfig, StatsiteConfig
 from cadtwist.config.statsite import read_statsite
@@ -30,7 +31,7 @@ from cadtwist.services.descriptors import raise_file_limit
 from cadtwist.services.statsd import StatsdDaemon
 from cadtwist.services.statsite import StatsiteDaemon
 from cadtwist.services.webworker import web_site
-from cadtwist.services.windowkeeper import NOTHING, Keep, state_folder
+from cadtwist.services.windowkeeper import NOTHING, Keep
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -29,7 +29,7 @@ from cadtwist.services.syncer import Syncer
 from cadtwist.stages.statsd import Mask, StatsdWindow
 from cadtwist.telemetry import Telemetry
 
-__all__ = ["NOTHING", "Hands", "Keep", "LoggedSink", "WindowKeeper", "backlog_of", "keeper_of", "state_folder"]
+__all__ = ["NOTHING", "Hands", "Keep", "LoggedSink", "WindowKeeper", "backlog_of", "keeper_of"]
 
 _log = Logger()
 _TEND_S = 1.0
@@ -179,17 +179,3 @@ def backlog_of(keep: Keep, name: str) -> Backlog | None:
     except (OSError, StorageError) as error:
         _log.error("what waits for {name} stays in memory: {folder}: {error}", name=name, folder=folder, error=error)
         return None
-
-
-def state_folder(environ: Mapping[str, str], name: str, user: int) -> str:
-    """Return where a daemon called `name`, run by the user of that number, keeps its state unless told otherwise.
-
-    Below systemd's STATE_DIRECTORY, /var/lib/cadtwist for root, or else XDG_STATE_HOME or ~/.local/state.
-    """
-    managed = environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    if managed:
-        return os.path.join(managed, name)
-    if user == 0:
-        return os.path.join("/var/lib/cadtwist", name)
-    home = environ.get("XDG_STATE_HOME") or os.path.join(environ.get("HOME", "."), ".local", "state")
-    return os.path.join(home, "cadtwist", name)

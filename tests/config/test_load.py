@@ -100,6 +100,18 @@ class LoadTests(SynchronousTestCase):
         error = self.assertRaises(ConfigError, load, "/c/x.toml", read=_reader(files), overrides={"prereg": "/no"})
         self.assertEqual(error.problems, ["/no: cannot be read: /no"])
 
+    def test_where_cadent_keeps_its_state(self) -> None:
+        for given, listen, folder in (
+            ("", "tcp://1.2.3.4:80", "/s/cadent-tcp-1.2.3.4-80"),
+            ("", "unix:///run/c.sock", "/s/cadent-unix-run-c.sock"),
+            ('wal_dir = "w"', "tcp://1.2.3.4:80", "w"),
+            ('wal_dir = ""', "tcp://1.2.3.4:80", ""),
+        ):
+            section = f'[a]\nlisten = "{listen}"\nmsg_type = "statsd"\n[[a.servers]]\nservers = ["tcp://h:1"]\n'
+            files = {"/c/x.toml": f"[default]\n{given}\n{section}"}
+            loaded = load("/c/x.toml", read=_reader(files), environ={"STATE_DIRECTORY": "/s"})
+            self.assertEqual(loaded.config.wal.directory, folder)
+
     def test_what_cannot_be_read(self) -> None:
         folder = self.mktemp()
         os.mkdir(folder)

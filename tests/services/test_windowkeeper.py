@@ -26,7 +26,6 @@ from cadtwist.services.windowkeeper import (
     WindowKeeper,
     backlog_of,
     keeper_of,
-    state_folder,
 )
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdsums import Etsy, OwnCounts
@@ -195,9 +194,3 @@ class KeepTests(SynchronousTestCase):
             self.assertIsNone(found)
             self.assertIsNone(backlog_of(Keep(folder), "graphite"))
         self.assertIsNone(keeper_of(Keep(self.mktemp(), "none"), house.window, house.space, house.telemetry, hands))
-
-    def test_where_state_is_kept(self) -> None:
-        self.assertEqual(state_folder({"STATE_DIRECTORY": "/a:/b"}, "s", 5), "/a/s")
-        self.assertEqual(state_folder({"HOME": "/h"}, "s", 0), "/var/lib/cadtwist/s")
-        self.assertEqual(state_folder({"HOME": "/h"}, "s", 5), "/h/.local/state/cadtwist/s")
-        self.assertEqual(state_folder({"HOME": "/h", "XDG_STATE_HOME": "/x"}, "s", 5), "/x/cadtwist/s")

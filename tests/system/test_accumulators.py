@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import socket
+import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +83,14 @@ dsn = "{folder}/lines"
 max_file_size = "1000000"
 """
 
+MANY = 200_000
 REJECT = '[[sums.map]]\nprefix = "no."\nreject = true'
 
 
 class AccumulatorTests(SystemTestCase):
     def setUp(self) -> None:
         super().setUp()
+        self.sent = 0
         self.sink = LineSink()
         self.addCleanup(self.sink.close)
         self.stats, self.metrics, self.ops, self.api = free_ports(4)
@@ -95,12 +101,12 @@ class AccumulatorTests(SystemTestCase):
         (self.folder / "whisper").mkdir()
         (self.folder / "access.log").touch()
 
-    def begin(self, flush: str, filters: str = REJECT) -> Process:
+    def begin(self, flush: str, filters: str = REJECT, environ: Mapping[str, str] | None = None) -> Process:
         self.write_prereg(flush, filters)
         words: list[str | Path] = [*RUN_TWISTD, "-n", "--pidfile=", "cadent", f"--config={self.conf}"]
         words.append(f"--prereg={self.prereg}")
         ports = (self.stats, self.metrics, self.ops, self.api)
-        return self.started(Process("cadent", words, self.folder, ports=ports))
+        return self.started(Process("cadent", words, self.folder, environ, ports))
 
     def write_prereg(self, flush: str, filters: str) -> None:
         self.prereg.write_text(PREREG.format(folder=self.folder, flush=flush, filters=filters, api=self.api))
@@ -219,3 +225,31 @@ class AccumulatorTests(SystemTestCase):
         until("it ends", lambda: not process.alive())
         values = self.values()
         self.assertEqual((values["stats_counts.c"], values["stats.gauges.g"]), (7.0, 6.0))
+
+    def test_a_file_without_a_word_of_logs_loses_nothing_that_was_read(self) -> None:
+        self.conf.write_text(self.conf.read_text().replace(f'wal_dir = "{self.folder}/wal"\n', ""))
+        environ = {"STATE_DIRECTORY": str(self.folder / "state")}
+        process = self.begin("1h", environ=environ)
+        sent = threading.Thread(target=self.send_until_it_breaks)
+        sent.start()
+        process.until("many are taken", lambda: self.counted("sums") > MANY)
+        taken = self.counted("sums")
+        process.kill()
+        sent.join(30)
+        self.assertFalse(sent.is_alive())
+        process = self.begin("1h", environ=environ)
+        process.signal(signal.SIGTERM)
+        until("it ends", lambda: not process.alive())
+        self.assertEqual(os.listdir(self.folder / "state"), [f"cadent-tcp-127.0.0.1-{self.stats}"])
+        values = [value for name, value in self.values().items() if name.startswith("stats_counts.c.")]
+        self.assertEqual(len(values), 100)
+        self.assertGreaterEqual(sum(values), taken)
+        self.assertLessEqual(sum(values), self.sent)
+
+    def send_until_it_breaks(self) -> None:
+        """Send counters over one connection until its other end is gone; `sent` tells how many may have arrived."""
+        text = b"".join(b"c.n%d:1|c\n" % number for number in range(100))
+        with socket.create_connection(("127.0.0.1", self.stats), 10) as connection, contextlib.suppress(OSError):
+            while True:
+                self.sent += 100
+                connection.sendall(text)
