@@ -2,7 +2,7 @@
 
 Payloads of the frames (little-endian, columns; `segments` tells how frames stand in files)::
 
-    NAMES   = 1    as in `wal`: ids and names, of inputs and outputs
+    NAMES   = 1    as in `rowlog`: ids and names, of inputs and outputs
     POINTS  = 2    as in `wal`: datapoints that feed outputs
     OUTPUTS = 9    count u32 | 4 zeros | 11 columns f64[count]: frequency, method, start (NaN: nothing, or only
                    values are open), samples, count, sum, sumsq, min, max, first, last | ids u32[count]
@@ -19,12 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
-import numpy as np
-
-from cadtwist.journal.rowlog import RowLog
+from cadtwist.journal.rowlog import NAMES, Interned, Numbers, RowLog
 from cadtwist.journal.segments import SegmentLog
-from cadtwist.journal.wal import NAMES, POINTS, Interned, Numbers
-from cadtwist.model.batch import BATCH_POINTS, NO_ID, Batch, Floats, Ids
+from cadtwist.journal.wal import POINTS
+from cadtwist.model.batch import BATCH_POINTS, Batch, Floats, Ids
 from cadtwist.model.opencells import OpenCells
 from cadtwist.model.table import Names
 from cadtwist.telemetry import Account
@@ -33,7 +31,6 @@ __all__ = ["KEPT", "OUTPUTS", "FeedLog", "Kept", "StateSource", "replay_feeds"]
 
 OUTPUTS, KEPT = 9, 10
 _COLUMNS = 11
-_HEAD_BYTES = 8
 _FACTOR = 2
 
 
@@ -75,7 +72,7 @@ class FeedLog(RowLog):
     def append(self, batch: Batch) -> None:
         """Log lent datapoints."""
         self._turn_values += len(batch)
-        self._rows(POINTS, _head(batch.ids), (batch.timestamps, batch.values), batch.ids)
+        self._rows(POINTS, (batch.timestamps, batch.values), batch.ids)
 
     def turn_ended(self) -> None:
         """Write what the turn logged; where the log is long, log some of what is open."""
@@ -113,7 +110,7 @@ class FeedLog(RowLog):
 
     def _log_slice(self, kind: int, part: slice, columns: tuple[Floats, ...], ids: Ids) -> None:
         self._open_bytes += (8 * len(columns) + 4) * len(ids[part])
-        self._rows(kind, _head(ids[part]), tuple(column[part] for column in columns), ids[part])
+        self._rows(kind, tuple(column[part] for column in columns), ids[part])
 
 
 class Kept(NamedTuple):
@@ -125,47 +122,22 @@ class Kept(NamedTuple):
 def replay_feeds(log: SegmentLog, table: Interned, account: Account, now: int) -> Iterator[Batch | OpenCells | Kept]:
     """Yield what was logged before `log` was opened, in order, in the ids of `table`.
 
-    `account` counts `replayed` datapoints, `unreadable` ones (their name is lost, or the table refuses it) and
-    `unreadable_frames`.
+    `account` counts `replayed` datapoints, and what `Numbers` cannot read.
     """
-    numbers, serial = Numbers(), 0
-    for frame in log.read(before=log.first_serial):
-        if frame.after.serial != serial:
-            serial = frame.after.serial
-            numbers.clear()
-        if frame.kind == NAMES and numbers.learn(frame.payload, table, now):
-            continue
+    numbers = Numbers(table, account)
+    for frame in numbers.frames(log, now):
         if frame.kind == OUTPUTS:
-            cells = _outputs(frame.payload, numbers)
-            if cells is not None:
-                yield cells
+            outputs = numbers.rows(frame.payload, _COLUMNS)
+            if outputs is not None:
+                yield OpenCells.of(*outputs)
+        elif frame.kind in (POINTS, KEPT):
+            found = numbers.rows(frame.payload, 2)
+            if found is None:
                 continue
-        batch = numbers.points(frame.payload) if frame.kind in (POINTS, KEPT) else None
-        if batch is None:
-            account.count("unreadable_frames")
-            continue
-        known = batch.ids != NO_ID
-        if not known.all():
-            account.count("unreadable", int(np.count_nonzero(~known)))
-            batch = batch.select(known)
-        if frame.kind == POINTS:
-            account.count("replayed", len(batch))
-        yield batch if frame.kind == POINTS else Kept(batch)
-
-
-def _head(ids: Ids) -> bytes:
-    return len(ids).to_bytes(_HEAD_BYTES, "little")
-
-
-def _outputs(payload: memoryview, numbers: Numbers) -> OpenCells | None:
-    """Read an OUTPUTS frame; None for one that contradicts itself."""
-    count = int.from_bytes(payload[:4], "little")
-    if len(payload) != _HEAD_BYTES + (8 * _COLUMNS + 4) * count:
-        return None
-    ids = numbers.ids(np.frombuffer(payload, "<u4", count, _HEAD_BYTES + 8 * count * _COLUMNS))
-    known = ids != NO_ID
-    columns = [
-        np.frombuffer(payload, "<f8", count, _HEAD_BYTES + 8 * count * column).astype(np.float64)[known]
-        for column in range(_COLUMNS)
-    ]
-    return OpenCells.of(ids[known], columns)
+            ids, (timestamps, values) = found
+            batch = Batch(ids, timestamps, values)
+            if frame.kind == POINTS:
+                account.count("replayed", len(batch))
+            yield batch if frame.kind == POINTS else Kept(batch)
+        elif frame.kind != NAMES:
+            numbers.unreadable()

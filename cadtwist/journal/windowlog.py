@@ -2,15 +2,14 @@
 
 Payloads of the frames (little-endian, columns; `segments` tells how frames stand in files)::
 
-    NAMES  = 1   as in `wal`: ids and their names, `KEY|TYPE`
+    NAMES  = 1   as in `rowlog`: ids and their names, `KEY|TYPE`
     VALUES = 6   count u32 | has weights u32 | values f64[count] | weights f64[count], if it has | ids u32[count]
     CLOSED = 7   timestamp f64: the window closed, and its flush has this timestamp; what follows is of the next one
     LEVELS = 8   count u32 | 4 zeros | levels f64[count] | moved f64[count] | ids u32[count]
 
-An id means the name that the last NAMES frame before it in the same segment gave it.  LEVELS are what gauges had when
-the frame was written, so that segments before the open window may go; `moved` is 1 where the open window has changed
-one.  A closed window stays in the log until all that its flush told is out of our hands; a replay tells it again, with
-the same timestamp: what is stored by name and timestamp is the same then.
+LEVELS are what gauges had when the frame was written, so that segments before the open window may go; `moved` is 1
+where the open window has changed one.  A closed window stays in the log until all that its flush told is out of our
+hands; a replay tells it again, with the same timestamp: what is stored by name and timestamp is the same then.
 """
 
 from __future__ import annotations
@@ -22,17 +21,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cadtwist.journal.rowlog import RowLog
+from cadtwist.journal.rowlog import NAMES, Interned, Numbers, RowLog
 from cadtwist.journal.segments import SegmentLog
-from cadtwist.journal.wal import NAMES, Interned, Numbers
-from cadtwist.model.batch import NO_ID, Floats, Ids
+from cadtwist.model.batch import Floats, Ids
 from cadtwist.model.table import Names
 from cadtwist.telemetry import Account
 
 __all__ = ["Closed", "Levels", "Values", "WindowLog", "replay_window"]
 
 VALUES, CLOSED, LEVELS = 6, 7, 8
-_HEAD = struct.Struct("<II")
 _TIME = struct.Struct("<d")
 
 
@@ -75,12 +72,12 @@ class WindowLog(RowLog):
         if weights is not None and bool((weights == 1.0).all()):
             weights = None
         columns = (values,) if weights is None else (values, weights)
-        self._rows(VALUES, _HEAD.pack(len(ids), weights is not None), columns, ids)
+        self._rows(VALUES, columns, ids, flag=len(columns) - 1)
 
     def levels(self, ids: Ids, levels: Floats, moved: npt.NDArray[np.bool_]) -> None:
         """Log what gauges have now."""
         if len(ids):
-            self._rows(LEVELS, _HEAD.pack(len(ids), 0), (levels, moved.astype(np.float64)), ids)
+            self._rows(LEVELS, (levels, moved.astype(np.float64)), ids)
 
     def closed(self, timestamp: float) -> int:
         """Log that the window closed; return the segment in which the next one begins."""
@@ -93,48 +90,28 @@ class WindowLog(RowLog):
 def replay_window(log: SegmentLog, table: Interned, account: Account, now: int) -> Iterator[Values | Closed | Levels]:
     """Yield what was logged before `log` was opened, in order, in the ids of `table`.
 
-    `account` counts `replayed` values, `unreadable` ones (their name is lost, or the table refuses it) and
-    `unreadable_frames`.
+    `account` counts `replayed` values, and what `Numbers` cannot read.
     """
-    numbers, serial = Numbers(), 0
-    for frame in log.read(before=log.first_serial):
-        if frame.after.serial != serial:
-            serial = frame.after.serial
-            numbers.clear()
-        found: Values | Closed | Levels | None = None
-        if frame.kind == NAMES:
-            if numbers.learn(frame.payload, table, now):
-                continue
-        elif frame.kind == CLOSED and len(frame.payload) == _TIME.size:
-            found = Closed(*_TIME.unpack(frame.payload))
+    numbers = Numbers(table, account)
+    for frame in numbers.frames(log, now):
+        if frame.kind == CLOSED and len(frame.payload) == _TIME.size:
+            yield Closed(*_TIME.unpack(frame.payload))
         elif frame.kind in (VALUES, LEVELS):
             found = _rows_of(frame.kind, frame.payload, numbers)
-        if found is None:
-            account.count("unreadable_frames")
-            continue
-        if not isinstance(found, Closed):
-            known = found.ids != NO_ID
-            if not known.all():
-                account.count("unreadable", int(np.count_nonzero(~known)))
-                found = type(found)(*(None if column is None else column[known] for column in found))  # type: ignore[arg-type]
-        if isinstance(found, Values):
-            account.count("replayed", len(found.ids))
-        yield found
+            if isinstance(found, Values):
+                account.count("replayed", len(found.ids))
+            if found is not None:
+                yield found
+        elif frame.kind != NAMES:
+            numbers.unreadable()
 
 
 def _rows_of(kind: int, payload: memoryview, numbers: Numbers) -> Values | Levels | None:
-    """Read a frame of rows; None for one that contradicts itself."""
-    if len(payload) < _HEAD.size:
+    weighted = any(payload[4:8])
+    found = numbers.rows(payload, 2 if kind == LEVELS or weighted else 1)
+    if found is None:
         return None
-    count, weighted = _HEAD.unpack_from(payload)
-    columns = 2 if kind == LEVELS or weighted else 1
-    if len(payload) != _HEAD.size + (8 * columns + 4) * count:
-        return None
-    found = [
-        np.frombuffer(payload, "<f8", count, _HEAD.size + 8 * count * column).astype(np.float64)
-        for column in range(columns)
-    ]
-    ids = numbers.ids(np.frombuffer(payload, "<u4", count, _HEAD.size + 8 * count * columns))
+    ids, columns = found
     if kind == LEVELS:
-        return Levels(ids, found[0], found[1] != 0.0)
-    return Values(ids, found[0], found[1] if weighted else None)
+        return Levels(ids, columns[0], columns[1] != 0.0)
+    return Values(ids, columns[0], columns[1] if weighted else None)

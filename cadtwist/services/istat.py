@@ -103,7 +103,7 @@ class _Both:
 class _ToldNames:
     """Lets who tells names by their ids tell those anew that have got another name; it keeps none alive."""
 
-    def __init__(self, teller: CounterLog | ReplicaFeed) -> None:
+    def __init__(self, teller: ReplicaFeed) -> None:
         self.forget = teller.forget
 
     def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
@@ -209,7 +209,7 @@ class IstatDaemon:
         self._own_sink: ISummarySink = self.cache
         self._segments = SegmentLog(os.path.abspath(config.log_folder))
         self._journal = CounterLog(self._segments, self.table, self.account("log"))
-        self.space.keys.hold(_ToldNames(self._journal))
+        self.space.keys.hold(self._journal)
         answers = self.answers
         answers.tree, answers.store, answers.cache = self.tree, self.store, self.cache
         parts = ReplicaParts(
@@ -520,13 +520,13 @@ class IstatDaemon:
         if loaded > told:
             self._log.info("Loaded {n} counters.", n=loaded)
         self._show_all()
-        recovery = Recovery(self._segments, self.table, int(self.clock()))
+        recovery = Recovery(self._segments, self.table, self.account("log"), int(self.clock()))
         records = recovery.restore(self._apply)
         samples = 0
         log, self.cache.log = self.cache.log, None
         for batch in recovery.samples():
-            for number, event in recovery.events.items():
-                self.cache.know(number, event)
+            for number, mark in recovery.events.items():
+                self.cache.know(number, bool(mark))
             recovery.events.clear()
             samples += len(batch)
             self.cache.accept_logged(batch)

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from cadtwist.journal.rowlog import NAMES
 from cadtwist.journal.segments import SegmentLog
-from cadtwist.journal.wal import NAMES, POINTS, Wal, replay
+from cadtwist.journal.wal import POINTS, Wal, replay
 from cadtwist.kernels import active
 from cadtwist.model.batch import Batch
 from cadtwist.telemetry import Account

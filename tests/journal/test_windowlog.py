@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from cadtwist.journal.rowlog import NAMES
 from cadtwist.journal.segments import SegmentLog
-from cadtwist.journal.wal import NAMES
 from cadtwist.journal.windowlog import LEVELS, VALUES, Closed, Levels, Values, WindowLog, replay_window
 from cadtwist.kernels import active
 from cadtwist.telemetry import Account

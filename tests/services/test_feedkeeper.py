@@ -14,8 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.model import WalConfig
 from cadtwist.journal.feedlog import KEPT, OUTPUTS, FeedLog, replay_feeds
+from cadtwist.journal.rowlog import NAMES
 from cadtwist.journal.segments import SegmentLog
-from cadtwist.journal.wal import NAMES, POINTS
+from cadtwist.journal.wal import POINTS
 from cadtwist.model.aggregationrules import AGGREGATE_METHODS, AggregateRule
 from cadtwist.model.batch import Batch
 from cadtwist.services.feedkeeper import FeedKeeper
