@@ -28,11 +28,11 @@ from cadtwist.codec.finderwire import (
     MOST_POINTS,
     Found,
     TimeInfo,
-    fetch_question,
-    find_question,
+    fetch_request,
+    find_request,
     groups,
     read_cadent_series,
-    read_matches,
+    read_globs,
     read_series,
 )
 from cadtwist.codec.protowire import WireError
@@ -138,8 +138,8 @@ class Door:
         """Return (path, is it a leaf) of what a pattern means, no pair twice."""
         if self.speaks_v3():
             url = f"{self.url}/metrics/find/?format={_V3}"
-            data = self._ask(url, self._options.find_s, headers, find_question(pattern))
-            return list(dict.fromkeys(read_matches(data)))
+            data = self._ask(url, self._options.find_s, headers, find_request([pattern]))
+            return list(dict.fromkeys(match for _, matches in read_globs(data) for match in matches))
         query = urlencode({"query": pattern, "format": "json"})
         nodes = _json(self._ask(f"{self.url}/paths?{query}", self._options.find_s, headers))
         found = [
@@ -158,7 +158,7 @@ class Door:
             url = f"{self.url}/render/?{urlencode(fields)}"
             found: list[Found] = []
             for some in groups(patterns, _MESSAGE_BYTES):
-                question = fetch_question(some, start, end)
+                question = fetch_request(some, start, end)
                 found += read_series(self._ask(url, self._options.fetch_s, headers, question))
             return found
         paths = {pattern: [path for path, leaf in self.find(pattern, headers) if leaf] for pattern in patterns}

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cadtwist.codec.protowire import WireError, chunk, read_fields, varint
+from cadtwist.codec.protowire import WireError, chunk, read_fields, signed, text, varint
 
 __all__ = [
     "FetchWish", "SeriesMessage", "capabilities_v3", "fetch_wishes", "glob_patterns", "globs_v3",
@@ -21,7 +21,6 @@ __all__ = [
 ]  # fmt: skip
 
 _FIXED32 = 5
-_SIGN = 1 << 63
 _FLOAT = struct.Struct("<f")
 _MOST_WISHES = 10_000
 
@@ -146,8 +145,8 @@ def fetch_wishes(data: bytes) -> list[FetchWish]:
     for field, value in read_fields(data):
         if field == 1 and isinstance(value, bytes):
             found = dict(read_fields(value))
-            name, expression = _string(found.get(1)), _string(found.get(5))
-            wishes.append(FetchWish(name, _number(found.get(2)), _number(found.get(3)), expression or name))
+            name, expression = text(found.get(1)), text(found.get(5))
+            wishes.append(FetchWish(name, signed(found.get(2)), signed(found.get(3)), expression or name))
             if len(wishes) > _MOST_WISHES:
                 raise WireError(f"more than {_MOST_WISHES} metrics are asked for")
     return wishes
@@ -155,17 +154,7 @@ def fetch_wishes(data: bytes) -> list[FetchWish]:
 
 def glob_patterns(data: bytes) -> list[str]:
     """Read the patterns of a MultiGlobRequest, or the names of a MultiMetricsInfoRequest, of version 3."""
-    patterns = [_string(value) for field, value in read_fields(data) if field == 1]
+    patterns = [text(value) for field, value in read_fields(data) if field == 1]
     if len(patterns) > _MOST_WISHES:
         raise WireError(f"more than {_MOST_WISHES} patterns are asked for")
     return patterns
-
-
-def _string(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
-
-
-def _number(value: object) -> int:
-    if not isinstance(value, int):
-        return 0
-    return value - 2 * _SIGN if value & _SIGN else value

@@ -16,10 +16,11 @@ import msgspec
 import numpy as np
 
 from cadtwist.codec.carbonapi import Floats, SeriesMessage
-from cadtwist.codec.protowire import WireError, chunk, read_fields, varint
+from cadtwist.codec.finderwire import read_globs
+from cadtwist.codec.protowire import WireError, read_fields, signed, text
 
 __all__ = [
-    "FORMS", "MSGPACK", "PICKLE", "VERSION_3", "AnswerError", "fetch_request", "find_request", "read_matches",
+    "FORMS", "MSGPACK", "PICKLE", "VERSION_3", "AnswerError", "read_matches",
     "read_names", "read_plain_json", "read_protocols", "read_series",
 ]  # fmt: skip
 
@@ -28,7 +29,6 @@ FORMS = (PICKLE, MSGPACK, VERSION_3)
 """How a server may be asked to answer."""
 
 _LATEST = 1 << 33
-_SIGN = 1 << 63
 _STAND_INS = (
     ("graphite.intervals", "Interval"), ("graphite.intervals", "IntervalSet"), ("builtins", "object"),
     ("__builtin__", "object"),
@@ -71,7 +71,10 @@ def read_matches(form: str, data: bytes, query: str) -> list[Match]:
     """
     if form == VERSION_3:
         wanted = ("", query, query.replace(".", "/"))
-        return [match for name, matches in _globs(data) if name in wanted for match in matches]
+        try:
+            return [match for name, matches in read_globs(data) if name in wanted for match in matches]
+        except WireError as error:
+            raise AnswerError(str(error)) from None
     nodes = _listed(form, data, list[_Node])
     found = [(node.path or node.metric_path, bool(node.is_leaf or node.isLeaf)) for node in nodes]
     return [(path, is_leaf) for path, is_leaf in found if path]
@@ -112,35 +115,7 @@ def read_protocols(data: bytes) -> tuple[tuple[str, ...], str]:
     return tuple(str(one) for one in spoken), str(told.get("program", ""))
 
 
-def find_request(queries: Sequence[str]) -> bytes:
-    """Return a MultiGlobRequest of version 3."""
-    return b"".join(chunk(1, query.encode("utf-8", "replace")) for query in queries)
-
-
-def fetch_request(patterns: Sequence[str], start: int, end: int) -> bytes:
-    """Return a MultiFetchRequest of version 3: all patterns in one range of epoch seconds."""
-    times = b"\x10" + varint(start) + b"\x18" + varint(end)
-    names = [pattern.encode("utf-8", "replace") for pattern in patterns]
-    return b"".join(chunk(1, chunk(1, name) + times + chunk(5, name)) for name in names)
-
-
 # Version 3
-
-
-def _globs(data: bytes) -> Iterator[tuple[str, list[Match]]]:
-    try:
-        for field, answer in read_fields(data):
-            if field == 1 and isinstance(answer, bytes):
-                parts = list(read_fields(answer))
-                name = next((_text(value) for number, value in parts if number == 1), "")
-                yield name, [_match(value) for number, value in parts if number == 2 and isinstance(value, bytes)]
-    except WireError as error:
-        raise AnswerError(str(error)) from None
-
-
-def _match(data: bytes) -> Match:
-    fields = dict(read_fields(data))
-    return _text(fields.get(1)), bool(fields.get(2))
 
 
 def _series_v3(data: bytes) -> Iterator[SeriesMessage]:
@@ -155,9 +130,9 @@ def _series_v3(data: bytes) -> Iterator[SeriesMessage]:
 def _one_v3(parts: Sequence[tuple[int, Any]]) -> SeriesMessage:
     packed = [value for number, value in parts if number == 9]
     fields = dict(parts)
-    name, expression = _text(fields.get(1)), _text(fields.get(2))
-    start, stop, step = (_whole(fields.get(number)) for number in (4, 5, 6))
-    return SeriesMessage(name, expression or name, start, stop, step, _values(packed), _text(fields.get(3)).lower())
+    name, expression = text(fields.get(1)), text(fields.get(2))
+    start, stop, step = (signed(fields.get(number)) for number in (4, 5, 6))
+    return SeriesMessage(name, expression or name, start, stop, step, _values(packed), text(fields.get(3)).lower())
 
 
 def _values(packed: Sequence[Any]) -> Floats:
@@ -166,16 +141,6 @@ def _values(packed: Sequence[Any]) -> Floats:
         raise WireError("values that are no doubles")
     pieces = [np.frombuffer(one, "<f8") if isinstance(one, bytes) else np.array([one], np.float64) for one in packed]
     return np.concatenate(pieces).astype(np.float64) if pieces else np.zeros(0)
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int):
-        return 0
-    return value - 2 * _SIGN if value & _SIGN else value
 
 
 # pickle and MessagePack

@@ -1,4 +1,4 @@
-"""Answers of cadtwist (carbonapi's protocol 3) and of Cadent (JSON), as a finder within another program reads them.
+"""What is asked in carbonapi's protocol 3, and what cadtwist (in it) and Cadent (in JSON) answer to a finder.
 
 Nothing but the standard library: neither NumPy nor msgspec may be there.
 """
@@ -11,17 +11,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from cadtwist.codec.protowire import WireError, chunk, read_fields, varint
+from cadtwist.codec.protowire import WireError, chunk, read_fields, signed, text, varint
 
 __all__ = [
-    "MOST_POINTS", "Found", "TimeInfo", "fetch_question", "find_question", "groups", "read_cadent_series",
-    "read_matches", "read_series",
+    "MOST_POINTS", "Found", "TimeInfo", "fetch_request", "find_request", "groups", "read_cadent_series",
+    "read_globs", "read_series",
 ]  # fmt: skip
 
 MOST_POINTS = 4096
 """The most points that Cadent is asked for."""
 
-_SIGN = 1 << 63
 TimeInfo = tuple[int, int, int]
 """(start, end, step) in seconds."""
 
@@ -35,12 +34,12 @@ class Found(NamedTuple):
     values: list[Any]
 
 
-def find_question(pattern: str) -> bytes:
-    """Return a MultiGlobRequest of one pattern."""
-    return chunk(1, pattern.encode("utf-8", "replace"))
+def find_request(patterns: Sequence[str]) -> bytes:
+    """Return a MultiGlobRequest."""
+    return b"".join(chunk(1, pattern.encode("utf-8", "replace")) for pattern in patterns)
 
 
-def fetch_question(patterns: Sequence[str], start: int, end: int) -> bytes:
+def fetch_request(patterns: Sequence[str], start: int, end: int) -> bytes:
     """Return a MultiFetchRequest of patterns in a range of epoch seconds."""
     times = b"\x10" + varint(start) + b"\x18" + varint(end)
     names = [pattern.encode("utf-8", "replace") for pattern in patterns]
@@ -62,14 +61,18 @@ def groups(paths: Sequence[str], most: int) -> Iterator[list[str]]:
         yield group
 
 
-def read_matches(data: bytes) -> Iterator[tuple[str, bool]]:
-    """Yield (path, is it a leaf) of a MultiGlobResponse; WireError."""
+def read_globs(data: bytes) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
+    """Yield (query, its matches: path, is it a leaf) of a MultiGlobResponse; WireError."""
     for number, answer in read_fields(data):
         if number == 1 and isinstance(answer, bytes):
-            for field, match in read_fields(answer):
-                if field == 2 and isinstance(match, bytes):
-                    told = dict(read_fields(match))
-                    yield _text(told.get(1)), bool(told.get(2))
+            parts = list(read_fields(answer))
+            query = next((text(value) for field, value in parts if field == 1), "")
+            yield query, [_match(value) for field, value in parts if field == 2 and isinstance(value, bytes)]
+
+
+def _match(data: bytes) -> tuple[str, bool]:
+    told = dict(read_fields(data))
+    return text(told.get(1)), bool(told.get(2))
 
 
 def read_series(data: bytes) -> Iterator[Found]:
@@ -80,8 +83,8 @@ def read_series(data: bytes) -> Iterator[Found]:
             doubles = told.get(9)
             numbers = _doubles(doubles if isinstance(doubles, bytes) else b"")
             values = [None if value != value else value for value in numbers]
-            name, pattern = _text(told.get(1)), _text(told.get(2))
-            start, end, step = (_whole(told.get(field)) for field in (4, 5, 6))
+            name, pattern = text(told.get(1)), text(told.get(2))
+            start, end, step = (signed(told.get(field)) for field in (4, 5, 6))
             yield Found(pattern or name, name, (start, end, max(step, 1)), values)
 
 
@@ -92,16 +95,6 @@ def _doubles(data: bytes) -> array[float]:
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int):
-        return 0
-    return value - 2 * _SIGN if value & _SIGN else value
 
 
 def read_cadent_series(told: Any, start: int, end: int) -> Iterator[tuple[str, tuple[TimeInfo, list[Any]], bool]]:

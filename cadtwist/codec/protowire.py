@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-__all__ = ["WireError", "chunk", "read_fields", "varint"]
+__all__ = ["WireError", "chunk", "read_fields", "signed", "text", "varint"]
 
 _DOUBLE = struct.Struct("<d")
 _MAX_GROUPS = 16
+_SIGN = 1 << 63
 
 
 class WireError(ValueError):
@@ -58,6 +59,18 @@ def _read_varint(data: bytes, pos: int) -> tuple[int, int]:
             return result & 0xFFFFFFFFFFFFFFFF, pos
         shift += 7
     raise WireError("a number of too many bytes")
+
+
+def text(value: object) -> str:
+    """Return what a field says as text, "" where it is none."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
+
+
+def signed(value: object) -> int:
+    """Return what a field says as a whole number of 64 bits, 0 where it is none."""
+    if not isinstance(value, int):
+        return 0
+    return value - 2 * _SIGN if value & _SIGN else value
 
 
 def varint(number: int) -> bytes:

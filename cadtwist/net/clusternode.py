@@ -27,14 +27,13 @@ from cadtwist.codec.clusterwire import (
     VERSION_3,
     AnswerError,
     Match,
-    fetch_request,
-    find_request,
     read_matches,
     read_names,
     read_plain_json,
     read_protocols,
     read_series,
 )
+from cadtwist.codec.finderwire import fetch_request, find_request
 from cadtwist.errors import CadtwistError
 from cadtwist.model.clusterserver import Server
 from cadtwist.net.clusterhttp import Ask, Question, Reply, TooLongError

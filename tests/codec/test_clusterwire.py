@@ -22,14 +22,13 @@ from cadtwist.codec.clusterwire import (
     PICKLE,
     VERSION_3,
     AnswerError,
-    fetch_request,
-    find_request,
     read_matches,
     read_names,
     read_plain_json,
     read_protocols,
     read_series,
 )
+from cadtwist.codec.finderwire import fetch_request, find_request
 from cadtwist.codec.protowire import chunk, varint
 
 SERIES = {
