@@ -1,9 +1,9 @@
-"""Feeds the catalog of tags: from its file at the start, from new names while it runs, in slices."""
+"""Feeds the catalog of tags, in slices: from its file at the start, then from new names; or from files of others."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Cooperator
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -22,11 +23,38 @@ from cadtwist.query.events import Event
 from cadtwist.storage.catalogfile import CatalogFile, EventRow
 from cadtwist.telemetry import Account
 
-__all__ = ["CatalogKeeper"]
+__all__ = ["CatalogKeeper", "CatalogReader"]
 
+LOOK_S = 10.0
 _SLICE = 200
 _MOST_WAITING = 1 << 20
 Kept = tuple[list[list[str]], list[list[EventRow]]]
+Reading = Callable[[Callable[[], Kept]], Deferred[Kept]]
+"""Reads files elsewhere."""
+
+
+def _kept(files: Sequence[CatalogFile], with_tags: bool = True) -> Kept:
+    """In another thread."""
+    return (
+        [names for file in files for names in file.names()] if with_tags else [],
+        [events for file in files for events in file.events()],
+    )
+
+
+def _restoring(catalog: Catalog, names: list[list[str]], events: list[list[EventRow]]) -> Iterator[None]:
+    for rows in events:
+        for row in rows:
+            catalog.events.restore(Event(*row))
+        yield
+    for some in names:
+        for low in range(0, len(some), _SLICE):
+            catalog.restore(some[low : low + _SLICE])
+            yield
+
+
+def _show(catalog: Catalog, account: Account) -> None:
+    account.gauge("tagged_series", lambda: len(catalog.tags))
+    account.gauge("events", lambda: len(catalog.events))
 
 
 class CatalogKeeper(Service):
@@ -45,7 +73,7 @@ class CatalogKeeper(Service):
         catalog: Catalog,
         file: CatalogFile | None,
         account: Account,
-        read: Callable[[Callable[[], Kept]], Deferred[Kept]] = deferToThread,
+        read: Reading = deferToThread,
     ) -> None:
         self._catalog = catalog
         self._file = file
@@ -54,8 +82,7 @@ class CatalogKeeper(Service):
         self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
         self._waiting: deque[bytes] = deque()
         self._working = False
-        account.gauge("tagged_series", lambda: len(catalog.tags))
-        account.gauge("events", lambda: len(catalog.events))
+        _show(catalog, account)
         catalog.watch(self._changed)
 
     def met(self, blob: bytes, offsets: npt.NDArray[np.uint32]) -> None:
@@ -72,19 +99,14 @@ class CatalogKeeper(Service):
     def startService(self) -> None:
         """Read the file."""
         super().startService()
-        if self._file is None or not self._file.exists():
+        file = self._file
+        if file is None or not file.exists():
             self._work()
             return
-        reading = self._read(self._kept)
+        reading = self._read(lambda: _kept([file]))
         reading.addErrback(self._unreadable)
         reading.addCallback(self._restore)
         reading.addErrback(lambda failure: self._log.failure("Reading the catalog", failure))
-
-    def _kept(self) -> Kept:
-        """In another thread."""
-        if self._file is None:
-            return [], []
-        return list(self._file.names()), list(self._file.events())
 
     def _unreadable(self, failure: Failure) -> Kept:
         failure.trap(StorageError)
@@ -94,17 +116,8 @@ class CatalogKeeper(Service):
         return [], []
 
     def _restore(self, kept: Kept) -> Deferred[Any]:
-        return self._cooperator.cooperate(self._restoring(*kept)).whenDone().addCallback(lambda _: self._work())
-
-    def _restoring(self, names: list[list[str]], events: list[list[EventRow]]) -> Iterator[None]:
-        for rows in events:
-            for row in rows:
-                self._catalog.events.restore(Event(*row))
-            yield
-        for some in names:
-            for low in range(0, len(some), _SLICE):
-                self._catalog.restore(some[low : low + _SLICE])
-                yield
+        restoring = self._cooperator.cooperate(_restoring(self._catalog, *kept)).whenDone()
+        return restoring.addCallback(lambda _: self._work())
 
     def _work(self) -> None:
         if self._waiting and not self._working:
@@ -127,3 +140,71 @@ class CatalogKeeper(Service):
             self._file.drop(str(what))
         elif isinstance(what, Event):
             self._file.keep_event((what.when, what.number, what.what, what.tags, what.data))
+
+
+class CatalogReader(Service):
+    """Knows the tags and events that catalogs' files hold; a file that has changed is read again.
+
+    With `with_tags` off it knows their events only: tags come from elsewhere.
+    `read(work)` runs the reading elsewhere and returns a Deferred.  A file that cannot be read changes nothing.
+    """
+
+    name = "catalog"
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        catalog: Catalog,
+        files: Sequence[CatalogFile],
+        account: Account,
+        read: Reading = deferToThread,
+        with_tags: bool = True,
+    ) -> None:
+        self._with_tags = with_tags
+        self._reactor = reactor
+        self._catalog = catalog
+        self._files = files
+        self._read = read
+        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+        self._state: tuple[object, ...] = ()
+        self._call: IDelayedCall | None = None
+        _show(catalog, account)
+
+    def startService(self) -> None:
+        """Read the files, and look at them from time to time."""
+        super().startService()
+        self._look()
+
+    def stopService(self) -> None:
+        """Look no more."""
+        super().stopService()
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _look(self) -> None:
+        self._call = None
+        state = tuple(file.state() for file in self._files)
+        if state == self._state:
+            self._wait()
+            return
+        reading = self._read(lambda: _kept(self._files, self._with_tags))
+        reading.addCallback(self._take)
+        reading.addCallbacks(lambda _: setattr(self, "_state", state), self._unreadable)
+        reading.addCallback(lambda _: self._wait())
+
+    def _wait(self) -> None:
+        if self.running:
+            self._call = self._reactor.callLater(LOOK_S, self._look)
+
+    def _take(self, kept: Kept) -> Deferred[Any]:
+        fresh = Catalog(read_only=True)
+        taking = self._cooperator.cooperate(_restoring(fresh, *kept)).whenDone()
+        return taking.addCallback(lambda _: self._catalog.take(fresh, self._with_tags))
+
+    def _unreadable(self, failure: Failure) -> None:
+        if failure.check(StorageError):
+            self._log.error("The catalog cannot be read: {why}", why=failure.getErrorMessage())
+        else:
+            self._log.failure("Reading the catalog", failure)

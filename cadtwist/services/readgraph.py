@@ -7,27 +7,20 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.task import Cooperator
-from twisted.internet.threads import deferToThread
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from twisted.application.service import IService
 
 from cadtwist.config.model import Config
 from cadtwist.config.redisurl import parse_redis_url
-from cadtwist.errors import StorageError
 from cadtwist.model.batch import NO_ID, Ids
 from cadtwist.query.catalog import Catalog
-from cadtwist.query.events import Event
 from cadtwist.query.index import HAS_FILE, MetricIndex
 from cadtwist.query.owner import Floats, LocalOwner
+from cadtwist.services.catalog import CatalogReader
 from cadtwist.services.known import add_names
 from cadtwist.services.redistags import TagsKeeper, all_of
 from cadtwist.services.scan import FileScan
@@ -36,16 +29,12 @@ from cadtwist.services.sharedcount import SharedCount
 from cadtwist.services.slices import OneByOne
 from cadtwist.services.stores import KeptAs, reading_store, stored_roots
 from cadtwist.services.webworker import counted_for_readers, query_limits
-from cadtwist.storage.catalogfile import CATALOG_FILE, CatalogFile, EventRow
+from cadtwist.storage.catalogfile import CATALOG_FILE, CatalogFile
 from cadtwist.storage.redistags import RedisTags
 from cadtwist.storage.schemas import SchemaTable
-from cadtwist.telemetry import Account, Telemetry
+from cadtwist.telemetry import Telemetry
 
-__all__ = ["CatalogReader", "ReadGraph", "TreeNames"]
-
-LOOK_S = 10.0
-_SLICE = 200
-Kept = tuple[list[list[str]], list[list[EventRow]]]
+__all__ = ["ReadGraph", "TreeNames"]
 
 
 class ReadGraph:
@@ -139,91 +128,3 @@ class TreeNames:
         fresh, self._fresh = self._fresh, None
         if whole and fresh is not None:
             self._index.take_over(fresh)
-
-
-class CatalogReader(Service):
-    """Knows the tags and events that catalogs' files hold; a file that has changed is read again.
-
-    With `with_tags` off it knows their events only: tags come from elsewhere.
-    `read(work)` runs the reading elsewhere and returns a Deferred.  A file that cannot be read changes nothing.
-    """
-
-    name = "catalog"
-    _log = Logger()
-
-    def __init__(
-        self,
-        reactor: Any,
-        catalog: Catalog,
-        files: Sequence[CatalogFile],
-        account: Account,
-        read: Callable[[Callable[[], Kept]], Deferred[Kept]] = deferToThread,
-        with_tags: bool = True,
-    ) -> None:
-        self._with_tags = with_tags
-        self._reactor = reactor
-        self._catalog = catalog
-        self._files = files
-        self._read = read
-        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
-        self._state: tuple[object, ...] = ()
-        self._call: IDelayedCall | None = None
-        account.gauge("tagged_series", lambda: len(catalog.tags))
-        account.gauge("events", lambda: len(catalog.events))
-
-    def startService(self) -> None:
-        """Read the files, and look at them from time to time."""
-        super().startService()
-        self._look()
-
-    def stopService(self) -> None:
-        """Look no more."""
-        super().stopService()
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _look(self) -> None:
-        self._call = None
-        state = tuple(file.state() for file in self._files)
-        if state == self._state:
-            self._wait()
-            return
-        reading = self._read(self._kept)
-        reading.addCallback(self._take)
-        reading.addCallbacks(lambda _: setattr(self, "_state", state), self._unreadable)
-        reading.addCallback(lambda _: self._wait())
-
-    def _wait(self) -> None:
-        if self.running:
-            self._call = self._reactor.callLater(LOOK_S, self._look)
-
-    def _kept(self) -> Kept:
-        """In another thread."""
-        return (
-            [names for file in self._files for names in file.names()] if self._with_tags else [],
-            [events for file in self._files for events in file.events()],
-        )
-
-    def _take(self, kept: Kept) -> Deferred[Any]:
-        fresh = Catalog(read_only=True)
-        taking = self._cooperator.cooperate(_taking(fresh, kept)).whenDone()
-        return taking.addCallback(lambda _: self._catalog.take(fresh, self._with_tags))
-
-    def _unreadable(self, failure: Failure) -> None:
-        if failure.check(StorageError):
-            self._log.error("The catalog cannot be read: {why}", why=failure.getErrorMessage())
-        else:
-            self._log.failure("Reading the catalog", failure)
-
-
-def _taking(catalog: Catalog, kept: Kept) -> Iterator[None]:
-    names, events = kept
-    for rows in events:
-        for row in rows:
-            catalog.events.restore(Event(*row))
-        yield
-    for some in names:
-        for low in range(0, len(some), _SLICE):
-            catalog.restore(some[low : low + _SLICE])
-            yield
