@@ -32,7 +32,7 @@ __all__ = ["BufferedOutlet", "DatagramOutlet", "Outlet", "Owner", "SocketOptions
 PIECE_BYTES = 256 << 10
 PROBE_BYTES = 4 << 10
 LOOK_BYTES = 512 << 10
-"""After so many bytes the peer's kernel is asked what it confirmed, and what it still takes."""
+"""After so many bytes, or a quarter of the window, the peer's kernel is asked what it confirmed and still takes."""
 
 LOOK_S = 0.005
 _LONGEST_LOOK_S = 1.0
@@ -176,7 +176,8 @@ class Outlet(TwistedProtocol):
         if size:
             flight.wrote(size)
             self.owner.count_batch(size)
-            if flight.window_bytes and flight.written - self._looked_at >= LOOK_BYTES:
+            window = flight.window_bytes
+            if window and flight.written - self._looked_at >= min(LOOK_BYTES, window // 4):
                 self.poll(now)
         return size
 

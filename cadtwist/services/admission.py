@@ -10,24 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import CooperativeTask, Cooperator
 from twisted.logger import Logger
 
-from cadtwist.journal.wal import replay
 from cadtwist.services.sequence import Sequence
 
-__all__ = ["Admission", "replayed"]
-
-_log = Logger()
-
-
-def replayed(graph: Any) -> Iterator[None]:
-    """Give what the log of a `services.cachegraph.CacheGraph` has to its cache, in slices."""
-    if graph.log is None:
-        return
-    points = 0
-    for more in replay(graph.log, graph.table, graph.cache.restore, graph.log_account, int(graph.reactor.seconds())):
-        points += more
-        yield None
-    if points:
-        _log.info("{points} datapoints are back from the write-ahead log", points=points)
+__all__ = ["Admission"]
 
 
 class Admission(Service):
@@ -78,7 +63,7 @@ class Admission(Service):
 
     def _replayed(self) -> Iterator[None]:
         for graph in self._daemon.graphs:
-            yield from replayed(graph)
+            yield from graph.replayed()
 
     def _open(self, _: object) -> None:
         for graph in self._daemon.graphs:

@@ -34,7 +34,7 @@ from cadtwist.flow import Gate
 from cadtwist.interfaces import ISink
 from cadtwist.kernels import active
 from cadtwist.net.handover import Inheritance, Passed
-from cadtwist.services.admission import Admission, replayed
+from cadtwist.services.admission import Admission
 from cadtwist.services.agent import agent_stats, received_points
 from cadtwist.services.aggregatorstats import AggregatorStats
 from cadtwist.services.chains import GRAPHITE, Chains, space_of, spaces_of, told_to
@@ -451,7 +451,7 @@ class Daemon:
             self._log.error("the accumulators stay as they are: {error}", error=str(error))
             return replace(new, accumulators=self.config.accumulators)
         for graph in fresh:
-            for _ in replayed(graph):
+            for _ in graph.replayed():
                 pass
             graph.ready()
         return new

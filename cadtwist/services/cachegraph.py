@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from cadtwist.config.model import CacheConfig, Config
 from cadtwist.config.redisurl import parse_redis_url
 from cadtwist.flow import Gate
 from cadtwist.journal.segments import SegmentLog
-from cadtwist.journal.wal import Wal
+from cadtwist.journal.wal import Wal, replay
 from cadtwist.kernels import active
 from cadtwist.model.batch import Batch
 from cadtwist.model.table import KeySpace
@@ -226,6 +226,17 @@ class CacheGraph:
         """Return what runs between the readers and the doors, in order of starting."""
         parts: list[IService | None] = [self.scan, self.writer, Step("shutdown rates", None, self._hurry)]
         return [part for part in parts if part is not None]
+
+    def replayed(self) -> Iterator[None]:
+        """Give what the log has to the cache, in slices."""
+        if self.log is None:
+            return
+        points = 0
+        for more in replay(self.log, self.table, self.cache.restore, self.log_account, int(self.reactor.seconds())):
+            points += more
+            yield None
+        if points:
+            self._log.info("{points} datapoints are back from the write-ahead log", points=points)
 
     def ready(self) -> None:
         """The log has been read: from now on its segments go when nothing needs them."""
