@@ -10,15 +10,14 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
 from zope.interface import implementer
 
 from cadtwist.interfaces import ISink, IStage
-from cadtwist.model.batch import BATCH_POINTS, NO_ID, Batch, Ids
+from cadtwist.model.batch import Batch, Ids
 from cadtwist.model.metricname import canonical
 from cadtwist.model.rules import RewriteRule
-from cadtwist.stages.decisions import FIRST_ROW, PASS, UNKNOWN, Decisions, FanTable, Numbers
+from cadtwist.stages.decisions import PASS
+from cadtwist.stages.renaming import Renaming
 from cadtwist.telemetry import Account
 
 if TYPE_CHECKING:
@@ -129,11 +128,11 @@ def _joined(outcomes: list[Outcome]) -> Outcome:
 
 
 @implementer(IStage)
-class NameMap:
+class NameMap(Renaming[Batch]):
     """Applies `rules` in order to the name of every datapoint.  Reactor thread.
 
     `admit(id, name)`, if given, is asked last about each new name and returns "" or the reason to drop it: the hook
-    of cardinality limits.  Invariant: a target's id is claimed (`holds`) as long as a metric maps to it.
+    of cardinality limits.
 
     A reload: `fresh = old.replaced(rules)`, let the key space hold it, `prime` it over the live ids in slices, let
     the upstream sink deliver into it, then release `old`.
@@ -147,41 +146,9 @@ class NameMap:
         account: Account,
         admit: Callable[[int, str], str] | None = None,
     ) -> None:
+        super().__init__(table, downstream, account, self._all_pass)
         self.rules = tuple(rules)
-        self.downstream = downstream
-        self._table = table
-        self._account = account
         self._admit = admit
-        self._reasons: list[str] = []
-        self._fans = FanTable()
-        self._decisions = Decisions(self._decide_id, all_pass=self._all_pass)
-
-    def accept(self, batch: Batch) -> None:
-        """Pass on what the rules let through, under its new names; a Batch of which all passes is not copied."""
-        self._account.received += len(batch)
-        if self._decisions.all_are(batch.ids, PASS):
-            self._pass_on(batch)
-            return
-        decided = self._decisions.lookup(batch.ids)
-        kept = decided > UNKNOWN
-        if not kept.all():
-            self._count_drops(decided[~kept])
-            batch, decided = batch.select(kept), decided[kept]
-        if (decided >= FIRST_ROW).any():
-            self._fan_out(batch, decided)
-        elif len(batch):
-            self._pass_on(batch)
-
-    def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
-        """Claim the ids to which some other metric is mapped."""
-        return self._fans.used_by_others(ids, self._decisions.known(ids) - FIRST_ROW)
-
-    def forget(self, ids: Ids) -> None:
-        """Forget the decisions about `ids`."""
-        decided = self._decisions.known(ids)
-        for row in decided[decided >= FIRST_ROW].tolist():
-            self._fans.remove(row - FIRST_ROW)
-        self._decisions.forget(ids)
 
     def decide(self, name: str) -> Outcome:
         """Return what becomes of `name`.  Pure."""
@@ -236,37 +203,9 @@ class NameMap:
             refused = self._admit(number, name)
             outcome, reason = (Outcome((), refused), refused) if refused else (outcome, reason)
         if not outcome.names:
-            return -1 - self._reason(reason)
+            return self._dropped(reason)
         if reason:
             self._account.count(reason)
         if outcome.names == (name,):
             return PASS
-        seen = self._table.seen(number)
-        targets = [self._table.intern(_encoded(each), seen) for each in outcome.names]
-        if NO_ID in targets:
-            return UNKNOWN
-        return FIRST_ROW + self._fans.add(targets)
-
-    def _reason(self, reason: str) -> int:
-        if reason not in self._reasons:
-            self._reasons.append(reason)
-        return self._reasons.index(reason)
-
-    def _count_drops(self, decided: Numbers) -> None:
-        for number, points in enumerate(np.bincount(-decided).tolist()):
-            if points:
-                self._account.drop(self._reasons[number - 1] if number else "table_full", points)
-
-    def _fan_out(self, batch: Batch, decided: Numbers) -> None:
-        positions, ids = self._fans.spread(batch.ids, decided - FIRST_ROW)
-        self._account.made += len(ids) - len(batch)
-        for start in range(0, len(ids), BATCH_POINTS):
-            part = batch.select(positions[start : start + BATCH_POINTS])
-            part.ids = ids[start : start + BATCH_POINTS]
-            if part.spans is not None:
-                part.spans.renamed = True
-            self._pass_on(part)
-
-    def _pass_on(self, batch: Batch) -> None:
-        self._account.out += len(batch)
-        self.downstream.accept(batch)
+        return self._becomes(number, map(_encoded, outcome.names))

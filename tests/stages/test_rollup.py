@@ -45,7 +45,7 @@ class NameSpreadTests(SynchronousTestCase):
         self.stage(carets)
         self.send(b"plain", b"a^b^c", b"^")
         self.assertEqual(self.passed, [(b"plain", 0.0), (b"a.b", 1.0), (b"a.c", 1.0)])
-        self.assertEqual((self.account.dropped, self.account.balance()), ({"name": 1, "table_full": 0}, 0))
+        self.assertEqual((self.account.dropped, self.account.balance()), ({"name": 1}, 0))
 
     def test_a_counter_gets_a_sample_once(self) -> None:
         self.stage(carets)
@@ -74,4 +74,4 @@ class NameSpreadTests(SynchronousTestCase):
     def test_without_room_for_names_samples_are_dropped(self) -> None:
         self.stage(carets, max_bytes=100)
         self.send(b"a^b^c^d^e^f")
-        self.assertEqual((self.passed, self.account.dropped), ([], {"name": 0, "table_full": 1}))
+        self.assertEqual((self.passed, self.account.dropped), ([], {"table_full": 1}))
