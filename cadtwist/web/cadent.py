@@ -54,6 +54,11 @@ class CadentRoom:
             "incache": self._in_cache,
         }
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that are served, below the base."""
+        return tuple(self._doors)
+
     async def enter(self, context: WebContext, params: Params) -> Answer:
         """Answer the path that `params.tail` is, with or without a slash at its end."""
         door = self._doors.get(params.tail.strip("/"))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -44,7 +44,7 @@ class PrometheusDoor(Resource):
             gone = request.notifyFinish()
             gone.addErrback(lambda _: told.cancel())
             told.addCallback(lambda text: self._send(request, 200, self._type, text.encode("utf-8")))
-            told.addErrback(self._fault)
+            told.addErrback(self._fault, request)
         return NOT_DONE_YET
 
     def _send(self, request: Any, status: int, kind: str, body: bytes) -> None:
@@ -54,5 +54,9 @@ class PrometheusDoor(Resource):
         request.write(body)
         request.finish()
 
-    def _fault(self, failure: Failure) -> None:
+    def _fault(self, failure: Failure, request: Any) -> None:
+        """End quietly when the client left; else it is told that there is nothing to read now."""
+        if failure.check(CancelledError):
+            return
         self._log.failure("Answering Prometheus", failure)
+        self._send(request, 503, JSON, error_text("The counters cannot be told now"))

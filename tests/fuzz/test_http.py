@@ -27,7 +27,8 @@ PATHS = (
     "/render", "/metrics/find", "/metrics/expand", "/metrics", "/info", "/metrics/index.json", "/", "/ledger",
     "/cadent/find", "/cadent/expand", "/cadent/metrics", "/cadent/render/", "/cadent/rawrender", "/cadent/list",
     "/cadent/cache", "/cadent/incache", "/cadent", "/cadent/x",
-    "/functions", "/functions/", "/functions/scale", "/tags", "/tags/tagSeries", "/tags/findSeries", "/tags/x",
+    "/functions", "/functions/", "/functions/scale", "/tags", "/tags/tagSeries", "/tags/tagMultiSeries", "/tags/findSeries",
+    "/tags/x", "/metrics/set-metadata",
     "/tags/autoComplete/tags", "/tags/autoComplete/values", "/tags/delSeries", "/events", "/events/get_data",
     "/events/1", "/_internal/capabilities", "/browser/search", "/metrics/get-metadata", "/metrics/list", "/x",
     "/ops/status", "/healthz", "/readyz", "/version", "//", "/%00", "/render/", "*", "http://x/render",
@@ -61,7 +62,9 @@ FORMATS = (
 )  # fmt: skip
 NUMBERS = frozenset(("from", "until", "now", "cacheTimeout", "maxDataPoints", "xFilesFactor"))
 HEADERS = (
-    "Content-Length: 5", "Content-Length: -5", "Content-Length: x", "Transfer-Encoding: chunked",
+    "Content-Length: 5", "Content-Length: -5", "Content-Length: x", "Content-Length: 99999999999999999999",
+    "Content-Length: +5", "Content-Length: 1e3", "Content-Length: 5, 5", "Range: bytes=9-1,x",
+    "Transfer-Encoding: chunked",
     "Accept: application/json", "Transfer-Encoding: x", "Accept-Encoding: gzip", "Origin: x",
     "Expect: 100-continue", "Connection: close", ": ", "x", "Content-Type: application/x-www-form-urlencoded",
     "Content-Type: multipart/form-data; boundary=x", "Upgrade: h2c", "If-Modified-Since: x", "Range: bytes=0-1",
