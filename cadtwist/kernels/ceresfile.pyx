@@ -12,8 +12,8 @@ from libc.string cimport memchr, memcmp, memcpy
 
 from cadtwist.kernels.whisperio cimport (
     BAD_NAME, c_close, c_flock, c_fsync, c_open, c_rename, CREATED, CW_CORRUPT, cw_create, CW_EMPTY, cw_order,
-    CW_PATH_ROOM, cw_point, cw_putf64, cw_pwrite, cw_relative, Event, LOCK_EX, MAX_EVENTS, O_CLOEXEC, O_RDONLY, qsort, QUARANTINED,
-    RETRY, SAYS_HEALED, SAYS_MISMATCH, SAYS_QUARANTINED, SAYS_RETRY, TOO_OLD, WAITS_FOR_CREATE, WRITTEN, whole,
+    CW_PATH_ROOM, cw_point, cw_putf64, cw_pwrite, cw_relative, Event, LOCK_EX, MAX_EVENTS, O_CLOEXEC, O_NONBLOCK, O_RDONLY,
+    qsort, QUARANTINED, RETRY, SAYS_HEALED, SAYS_MISMATCH, SAYS_QUARANTINED, SAYS_RETRY, TOO_OLD, WAITS_FOR_CREATE, WRITTEN, whole,
 )
 
 import os
@@ -46,6 +46,7 @@ cdef extern from *:
     static int ce_fstat(int fd, uint64_t *ino, int64_t *size, int64_t *links) {
         struct stat s;
         if (fstat(fd, &s)) return errno;
+        if (!S_ISREG(s.st_mode)) return CW_CORRUPT;
         *ino = s.st_ino; *size = s.st_size; *links = (int64_t)s.st_nlink;
         return 0;
     }
@@ -102,8 +103,10 @@ cdef extern from *:
         return sprintf(out, "/%lld@%lld.slice", (long long)start, (long long)step);
     }
     static int ce_read(int fd, char *data, size_t n, size_t *got) {
-        ssize_t some;
+        ssize_t some; struct stat s;
         *got = 0;
+        if (fstat(fd, &s)) return errno;
+        if (!S_ISREG(s.st_mode)) return CW_CORRUPT;
         while (*got < n) {
             some = read(fd, data + *got, n - *got);
             if (some < 0) { if (errno == EINTR) continue; return errno; }
@@ -429,7 +432,7 @@ cdef class Writer:
         cdef int fd, failed, i
         cdef bint same = True
         memcpy(self.path + self.folder_end, b"/.ceres-node", 13)
-        fd = c_open(self.path, O_RDONLY | O_CLOEXEC)
+        fd = c_open(self.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         failed = errno if fd < 0 else 0
         self.path[self.folder_end] = 0
         if failed:
@@ -648,7 +651,7 @@ cdef class Writer:
         """Write values at their place; 0, an errno, or TOO_FAR if that lies too far behind the slice's end."""
         cdef int fd, failed = 0
         ce_slice_path(self.path + self.folder_end, start, step)
-        fd = c_open(self.path, O_WRONLY | O_CLOEXEC)
+        fd = c_open(self.path, O_WRONLY | O_CLOEXEC | O_NONBLOCK)
         if fd < 0:
             failed = errno
         else:

@@ -44,6 +44,7 @@ from cadtwist.kernels.ceresformat import (
     slice_name,
     slices_of_step,
 )
+from cadtwist.kernels.regularfile import open_regular
 from cadtwist.kernels.whisperfile_py import check_job
 
 __all__ = [
@@ -218,7 +219,7 @@ class Writer:
     def _opened(self, folder: bytes, name: bytes, number: int, schema: _Schema, now: int) -> _Kept | None:
         """Read a node and keep it in mind; None where its file is empty: whoever made it did not come to an end."""
         identity = _identity(folder)
-        with open(os.path.join(folder, NODE_FILE), "rb") as file:
+        with os.fdopen(open_regular(os.path.join(folder, NODE_FILE)), "rb") as file:
             data = file.read(MAX_NODE_BYTES)
         if not data:
             return None
@@ -311,7 +312,7 @@ class Writer:
     def _write_slice(self, folder: bytes, start: int, step: int, begin: int, values: Points) -> bool:
         """Write values at their place; False if that lies too far behind the slice's end."""
         path = os.path.join(folder, slice_name(start, step))
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        fd = open_regular(path, os.O_WRONLY)
         try:
             found = os.fstat(fd)
             if self._lock:

@@ -18,7 +18,7 @@ from cadtwist.kernels.statcore cimport (
     put64, ring_begin, ring_cell, ring_end, ring_free, sf_cell, sf_head, sf_pread, state_pack, state_size, state_unpack,
 )
 from cadtwist.kernels.whisperio cimport (
-    c_close, c_fstat, c_open, c_stat, cw_create, cw_pwrite, O_CLOEXEC, O_RDONLY, O_RDWR, S_ISREG, stat_s,
+    c_close, c_fstat, c_open, c_stat, cw_create, cw_pwrite, O_CLOEXEC, O_NONBLOCK, O_RDONLY, O_RDWR, S_ISREG, stat_s,
 )
 
 import os
@@ -679,9 +679,9 @@ cdef class Writer:
     cdef int open_known(self, uint64_t key, int32_t *at) noexcept nogil:
         """Open the file at `path` and keep it: 0, an errno, EMPTY or CORRUPT; at EMFILE make room once."""
         cdef stat_s found
-        cdef int fd = c_open(self.path, O_RDWR | O_CLOEXEC)
+        cdef int fd = c_open(self.path, O_RDWR | O_CLOEXEC | O_NONBLOCK)
         if fd < 0 and (errno == EMFILE or errno == ENFILE) and self.drop_half():
-            fd = c_open(self.path, O_RDWR | O_CLOEXEC)
+            fd = c_open(self.path, O_RDWR | O_CLOEXEC | O_NONBLOCK)
         if fd < 0:
             return errno
         if c_fstat(fd, &found) or not S_ISREG(found.st_mode) or found.st_size == 0:
@@ -796,7 +796,7 @@ cdef class Reader:
         """Open a file; one that is missing or unusable stays closed."""
         cdef Ring *ring = &self.rings[i]
         cdef stat_s found
-        cdef int fd = c_open(path, O_RDONLY | O_CLOEXEC), failed = 0
+        cdef int fd = c_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), failed = 0
         if fd < 0:
             if errno == ENOENT or errno == ENOTDIR:
                 return 0

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cadtwist.kernels.regularfile import open_regular
 from cadtwist.kernels.statformat import (
     BAD_NAME,
     CELL,
@@ -72,7 +73,7 @@ class _File:
     """A file opened for one use."""
 
     def __init__(self, path: bytes, flags: int = os.O_RDONLY) -> None:
-        self.fd = os.open(path, flags | os.O_CLOEXEC)
+        self.fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             if not stat.S_ISREG(os.fstat(self.fd).st_mode):
                 raise CorruptFileError("not a regular file")
@@ -269,9 +270,10 @@ class Writer:
 
     def _present(self, folder: bytes, retention: Retention) -> bool:
         try:
-            return os.stat(os.path.join(self._root, folder, retention[0])).st_size > 0
+            found = os.stat(os.path.join(self._root, folder, retention[0]))
         except FileNotFoundError:
             return False
+        return found.st_size > 0 or not stat.S_ISREG(found.st_mode)
 
     def _shape(self, folder: bytes, event: bool) -> tuple[bool, int]:
         """Return whether a counter is of events and its finest interval, as its finest file says if there is one."""
@@ -429,7 +431,7 @@ def apply_redo(root: bytes, redo: bytes, state: Callable[[bytes, bytes], None] |
 def _apply_entry(path: bytes, data: bytes) -> None:
     """Write the changed cells of one file, then its header."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = open_regular(path, os.O_RDWR)
     except (FileNotFoundError, NotADirectoryError):
         return
     try:

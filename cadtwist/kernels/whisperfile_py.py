@@ -79,7 +79,7 @@ class _File:
     """An open whisper file; closed on leaving the `with` block."""
 
     def __init__(self, path: bytes, write: bool, lock: bool = False, flush: bool = False, random: bool = False) -> None:
-        self.fd = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
+        self.fd = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
         self.flush = flush
         try:
             found = os.fstat(self.fd)

@@ -6,7 +6,8 @@ from libc.stdlib cimport free, malloc
 
 from cadtwist.kernels.whisperio cimport (
     c_close, c_fstat, c_open, CW_CORRUPT, CW_EMPTY, cw_get32, cw_getf32, cw_pread, HEAD_MOST, HEAD_ROOM, MAX_ARCHIVES,
-    O_CLOEXEC, O_RDONLY, O_RDWR, POSIX_FADV_RANDOM, posix_fadvise, S_ISREG, SLOT, stat_s, Archive, File, slot_of,
+    O_CLOEXEC, O_NONBLOCK, O_RDONLY, O_RDWR, POSIX_FADV_RANDOM, posix_fadvise, S_ISREG, SLOT, stat_s, Archive, File,
+    slot_of,
 )
 
 
@@ -97,11 +98,14 @@ cdef inline int read_slots(File *file, Archive *archive, int64_t interval, int64
 
 
 cdef inline int open_file(const char *path, File *file, bint write, bint random) noexcept nogil:
-    """Open a path and parse its head; 0, an errno, CW_EMPTY for zero bytes or CW_CORRUPT.  Leaves nothing open."""
+    """Open a path and parse its head; 0, an errno, CW_EMPTY for zero bytes or CW_CORRUPT.  Leaves nothing open.
+
+    Whatever is there in a file's place, a pipe without a writer for instance, nobody waits for it.
+    """
     cdef stat_s found
     cdef int failed = 0
     file.archives = NULL
-    file.fd = c_open(path, (O_RDWR if write else O_RDONLY) | O_CLOEXEC)
+    file.fd = c_open(path, (O_RDWR if write else O_RDONLY) | O_CLOEXEC | O_NONBLOCK)
     if file.fd < 0:
         return errno
     if c_fstat(file.fd, &found):

@@ -244,7 +244,7 @@ cdef extern from "<sys/stat.h>" nogil:
 cdef extern from "<fcntl.h>" nogil:
     int c_open "open"(const char *path, int flags, ...)
     int posix_fadvise(int fd, int64_t offset, int64_t size, int advice)
-    int O_RDONLY, O_RDWR, O_CLOEXEC, POSIX_FADV_RANDOM
+    int O_RDONLY, O_RDWR, O_CLOEXEC, O_NONBLOCK, POSIX_FADV_RANDOM
 
 
 cdef extern from "<unistd.h>" nogil:

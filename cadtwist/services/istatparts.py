@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from cadtwist.cache.counters import CounterCache
 from cadtwist.config.istatmodel import DEBUG_OPTIONS
 from cadtwist.errors import StorageError
+from cadtwist.kernels.regularfile import open_regular
 from cadtwist.kernels.statformat import munge
 from cadtwist.model.batch import NO_ID
 from cadtwist.model.statjob import SampleColumns, Shift
@@ -156,7 +157,7 @@ class Answers:
         path = os.path.join(self._files_dir, name)
         try:
             found = os.stat(path)
-            with open(path, "rb") as file:
+            with os.fdopen(open_regular(path), "rb") as file:
                 data = file.read(MOST_FILE_BYTES + 1)
         except (OSError, ValueError):
             return None

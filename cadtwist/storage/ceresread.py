@@ -21,6 +21,7 @@ from cadtwist.kernels.ceresformat import (
     slice_name,
     slice_of,
 )
+from cadtwist.kernels.regularfile import open_regular
 
 __all__ = ["MAX_SLOTS", "Slice", "aggregated", "read_node", "read_points", "read_slice", "slices_in"]
 
@@ -46,7 +47,7 @@ class Slice(NamedTuple):
 
 def read_node(folder: bytes) -> Node:
     """Return what a node says of itself; OSError where there is none, CorruptNodeError where it says nothing usable."""
-    with open(os.path.join(folder, NODE_FILE), "rb") as file:
+    with os.fdopen(open_regular(os.path.join(folder, NODE_FILE)), "rb") as file:
         return parse_node(file.read(MAX_NODE_BYTES))
 
 
@@ -71,7 +72,7 @@ def read_slice(folder: bytes, one: Slice, start: int, end: int) -> Floats:
     """
     first = (start - one.start) // one.step
     count = max(end - start, 0) // one.step
-    fd = os.open(os.path.join(folder, slice_name(one.start, one.step)), os.O_RDONLY | os.O_CLOEXEC)
+    fd = open_regular(os.path.join(folder, slice_name(one.start, one.step)))
     try:
         data = os.pread(fd, min(count, MAX_SLOTS) * POINT_BYTES, first * POINT_BYTES)
     finally:

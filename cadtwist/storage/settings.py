@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
 from cadtwist.errors import StorageError
+from cadtwist.kernels.regularfile import open_regular
 
 __all__ = ["FileSettings", "RedisSettings", "parse_settings", "settings_text"]
 
@@ -145,7 +146,7 @@ class FileSettings:
     def _text(self, name: str) -> str | None:
         path = self._path(name)
         try:
-            with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
+            with os.fdopen(open_regular(path), encoding="utf-8", errors="replace", newline="\n") as file:
                 text = file.read(MOST_BYTES + 1)
         except FileNotFoundError:
             return None

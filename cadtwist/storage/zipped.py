@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cadtwist.errors import StorageError
+from cadtwist.kernels.regularfile import open_regular
 
 __all__ = ["ZIPPED", "unzipped"]
 
@@ -26,7 +27,8 @@ def unzipped(path: bytes) -> Iterator[bytes]:
 
     OSError where it cannot be opened, StorageError where it is damaged or too large.
     """
-    with open(path, "rb") as zipped, gzip.GzipFile(fileobj=zipped) as source, _scratch() as (fd, place):
+    zipped = os.fdopen(open_regular(path), "rb")
+    with zipped, gzip.GzipFile(fileobj=zipped) as source, _scratch() as (fd, place):
         size = 0
         try:
             while chunk := source.read(_CHUNK):
