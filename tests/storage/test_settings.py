@@ -4,7 +4,8 @@ import os
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settled
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
@@ -174,6 +175,7 @@ class RedisSettingsTests(SettingsCase):
         self.result(settings.put("x", values))
         self.assertEqual(self.result(settings.get("x")), values)
 
+    @settled(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["", "1", "x y"])), max_size=5))
     def test_is_as_the_files_are(self, changes: list[dict[str, str]]) -> None:
         files, redis = FileSettings(self.mktemp()), RedisSettings(FakeRedis())
