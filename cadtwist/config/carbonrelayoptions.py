@@ -125,6 +125,6 @@ SPOOLING = (
     ours("DESTINATION_TLS_KEY", "path", "destinations.tls.key", users="RA"),
     ours("DESTINATION_CONNECT_TIMEOUT", "float", "destinations.reconnect.timeout_s", users="RA"),
     ours("DESTINATION_RETRY_MAX", "float", "destinations.reconnect.max_s", users="RA"),
-    ours("WORKERS", "int", "processes.workers", users="RA"),
+    ours("WORKERS", "int", "processes.workers", users="R"),
     ours("HTTP_DEBUG", "bool", "ops.debug", users="RA"),
 )

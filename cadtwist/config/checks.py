@@ -56,6 +56,8 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
             if fault is not None:
                 yield ("stages", name, number), f"{rule.pattern!r} to {rule.replacement!r} is not usable: {fault}"
     yield from _aggregations(config)
+    if config.aggregator is not None and config.processes.workers > 1:
+        yield ("processes", "workers"), "more than one only without [aggregator]: one has all values of an interval"
     yield from _istat(config)
     yield from _dattss_faults(config)
     yield from _statsd_faults(config)

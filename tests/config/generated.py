@@ -312,7 +312,7 @@ def configs(draw: st.DrawFn) -> Config:
     if config.storage.kind == "ceres":
         usable = tuple(rule for rule in config.aggregation if rule.method in (None, *CERES_METHODS))
         config = replace(config, aggregation=usable)
-    if config.cache is not None or config.istat is not None:
+    if config.cache is not None or config.istat is not None or config.aggregator is not None:
         config = replace(config, processes=replace(config.processes, workers=1))
     destinations = draw(_destinations())
     names = [destination.name for destination in destinations]

@@ -87,6 +87,12 @@ class DefaultsTests(SynchronousTestCase):
         self.assertEqual(config.stages.post_rewrite, (RewriteRule("c", ""),))
         self.assertEqual(read_back(config), (config, []))
 
+    def test_an_aggregator_is_one_process(self) -> None:
+        text = "[aggregator]\nDESTINATIONS = h:1\nWORKERS = 2\n"
+        config, problems = load(text, program="carbon-aggregator")
+        self.assertEqual((config.processes.workers, problems.texts("error")), (1, []))
+        self.assertIn("/c/carbon.conf:3: WORKERS: ", problems.texts("notice")[0])
+
     def test_an_aggregator_cache_keeps_what_it_makes(self) -> None:
         text = "[aggregator-cache]\nFORWARD_ALL = False\nWRITE_BACK_FREQUENCY = 5\nMAX_CACHE_SIZE = 9\n"
         config, problems = load(text, program="carbon-aggregator-cache")

@@ -6,9 +6,11 @@ import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from cadtwist.config.aggregatormodel import AggregatorConfig
 from cadtwist.config.checks import faults
 from cadtwist.config.clustermodel import ClusterConfig
 from cadtwist.config.model import Config, Listener, StagesConfig, StorageConfig, TagsConfig, TlsConfig, WalConfig
+from cadtwist.config.relaymodel import ProcessesConfig
 from cadtwist.model.retention import AggregationRule
 
 
@@ -55,6 +57,11 @@ class FaultsTests(SynchronousTestCase):
         known = "average, sum, last, max, min"
         self.assertEqual(fault, (("aggregation", 2), f"[absmax]: ceres has no method 'absmax'; known are {known}"))
         self.assertEqual(list(faults(Config(aggregation=rules))), [])
+
+    def test_one_process_has_all_values_of_an_interval(self) -> None:
+        config = Config(aggregator=AggregatorConfig(), processes=ProcessesConfig(workers=2))
+        self.assertEqual([place for place, _ in faults(config)], [("processes", "workers")])
+        self.assertEqual(list(faults(Config(processes=ProcessesConfig(workers=2)))), [])
 
     def test_the_log_holds_two_segments(self) -> None:
         small = WalConfig(segment_bytes=1 << 20, max_bytes=1 << 20)
