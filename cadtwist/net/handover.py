@@ -2,7 +2,7 @@
 
 The two talk over a pair of unix sockets (`SOCK_SEQPACKET`, so that descriptors stay with their message).  The new one
 says READY when it has loaded everything and only waits; the old one stops reading, sends all that it has, closes
-its files and ends.  Meanwhile clients meet the kernel's buffers.
+its files and ends.  Meanwhile clients meet the kernel's buffers.  One that ends before says NOT_WANTED.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 __all__ = [
-    "READY", "FdChannel", "Inheritance", "Passed", "close_all", "detached", "receive_all", "receive_one", "send_all",
+    "NOT_WANTED", "READY", "FdChannel", "Inheritance", "Kind", "NotWanted", "Passed", "close_all", "detached",
+    "receive_all", "receive_one", "send_all",
 ]  # fmt: skip
 
 READY = b"ready"
+NOT_WANTED = b"not wanted"
 _END = b"end"
 _PIECE_BYTES = 32 << 10
 _LONGEST = 256 << 20
@@ -30,6 +32,10 @@ _PIECE_S = 10.0
 _MORE, _LAST = b"+", b"."
 
 Kind = Literal["listener", "datagrams", "connection", "chunk"]
+
+
+class NotWanted(Exception):  # noqa: N818 (no fault: an answer)
+    """The former process was told to end, and nobody is to take its place."""
 
 
 class Passed(msgspec.Struct, kw_only=True):
@@ -131,20 +137,25 @@ def send_all(channel: FdChannel, things: Iterable[Passed]) -> None:
 
 
 def receive_one(channel: FdChannel) -> Passed | None:
-    """Return the next thing, None behind the last one; OSError, also where the other process has ended."""
+    """Return the next thing, None behind the last one; OSError, also where the other process has ended, NotWanted."""
     received = channel.receive()
     if received is None:
         raise ConnectionResetError("the other process is gone")
     message, fds = received
     if message == _END:
         return None
+    if message == NOT_WANTED:
+        raise NotWanted
     thing = msgspec.msgpack.decode(message, type=Passed)
     thing.fd = fds[0] if fds else -1
     return thing
 
 
 def receive_all(channel: FdChannel) -> list[Passed] | None:
-    """Wait for everything; None when the old process ended without having sent all of it (then nothing is passed)."""
+    """Wait for everything; None when the old process ended without having sent all of it (then nothing is passed).
+
+    Raises NotWanted.
+    """
     found: list[Passed] = []
     while True:
         try:

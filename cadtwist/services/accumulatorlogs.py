@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from twisted.application.service import IService
@@ -37,6 +37,10 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 class OpenLog(Protocol):
     """The log of one open window."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all that is open."""
 
     def replay(self, now: float) -> None:
         """Put what a former process left into the window, and log what comes from now on."""
@@ -71,6 +75,11 @@ class SumsLog:
         self.sync = self.log.sync
         self.tend = self._keeper.tend
 
+    @property
+    def is_whole(self) -> bool:
+        """See OpenLog."""
+        return not self._keeper.lacks
+
     def replay(self, now: float) -> None:
         """See OpenLog."""
         self._keeper.replay(now)
@@ -103,9 +112,15 @@ class BinsLog:
         self._names = names
         self._flushes = accumulator.flushes
         self._told = self._flushes.count
+        self._unlogged = 0
         self.turn_ended = self.log.turn_ended
         self.sync = self.log.sync
         names.keys.hold(self.log)
+
+    @property
+    def is_whole(self) -> bool:
+        """See OpenLog."""
+        return self.log.account.counters.get("unlogged", 0) == self._unlogged
 
     def replay(self, now: float) -> None:
         """See OpenLog."""
@@ -124,6 +139,7 @@ class BinsLog:
             self._told = self._flushes.count
             self.log.log.roll()
             self.log.release(self.log.log.serial)
+            self._unlogged = self.log.account.counters.get("unlogged", 0)
 
     def close(self, keep: bool) -> None:
         """See OpenLog."""
@@ -190,6 +206,11 @@ class AccumulatorLogs:
                     self._logs[name] = accumulator, made
                     made.replay(self._reactor.seconds())
 
+    @property
+    def logged(self) -> Collection[str]:
+        """The names of the accumulators of which a log has all that is open."""
+        return [name for name, (_, log) in self._logs.items() if log.is_whole]
+
     def turn_ended(self) -> None:
         """Write what the turn logged."""
         for _, log in self._logs.values():
@@ -198,8 +219,8 @@ class AccumulatorLogs:
     def leave(self) -> None:
         """Let the next process have what is open: windows that have a log are not told."""
         self._leaving = True
-        for accumulator, _ in self._logs.values():
-            accumulator.flushes.left = True
+        for accumulator, log in self._logs.values():
+            accumulator.flushes.left = log.is_whole
 
     def _made(self, config: Config, accumulator: Accumulator) -> OpenLog | None:
         of_statsd = accumulator.config.input_format == "statsd"
@@ -223,8 +244,8 @@ class AccumulatorLogs:
             log.sync()
 
     def _close(self) -> None:
-        for _, log in self._logs.values():
-            log.close(self._leaving)
+        for accumulator, log in self._logs.values():
+            log.close(self._leaving and accumulator.flushes.left)
 
 
 def _is_logged(config: Config, accumulator: Accumulator) -> bool:

@@ -260,6 +260,7 @@ class Daemon:
         self.turn.add(self.flusher.wake)
         parts: list[IService] = [
             *self._logs(),
+            *([] if self.statsd is None else [Step("end of the window log", None, self.statsd.close)]),
             *([] if self.kept is None else self.kept.before_doors()),
             *self._reading_services(),
             *([] if self.kept is None else self.kept.working()),
@@ -519,6 +520,12 @@ class Daemon:
         """Send what flood control has absorbed in windows that are over."""
         for stage in self.chains.floods:
             stage.flush(now, time.monotonic)
+
+    def passable_at(self, latest: float) -> float:
+        """Return when all may be passed on: where the last interval ends that no log has, or at `latest`."""
+        logged = () if self.sums is None else self.sums.logged
+        loose = [each.flushes for name, each in self.chains.accumulators.items() if name not in logged]
+        return self.flusher.hold([*loose, *([] if self.statsd is None else self.statsd.loose)], latest)
 
     def pass_on(self) -> list[Passed]:
         """Stop reading and give the sockets away; what was received is handed over first."""

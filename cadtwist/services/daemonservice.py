@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import signal
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
-from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from cadtwist.config.load import Loaded
@@ -20,7 +19,7 @@ from cadtwist.net.handover import Inheritance
 from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.build import Daemon
 from cadtwist.services.descriptors import raise_file_limit
-from cadtwist.services.exits import exit_with, fail_with
+from cadtwist.services.exits import exit_with, fail_with, signals_end_with_zero, stop_reactor
 from cadtwist.services.handover import Handover, Predecessor, predecessor, spawner
 from cadtwist.services.orphans import orphaned
 from cadtwist.services.pidfile import PidFile
@@ -89,12 +88,7 @@ class DaemonService(Service):
         if processes.handover != "none":
             self._handover.startService()
         if self.loaded.config.program in _EXIT_ZERO:
-            self._reactor.callWhenRunning(self._stop_quietly)
-
-    def _stop_quietly(self) -> None:
-        """End with 0 when told to: the reactor's own handlers make twistd end by the signal."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop_reactor))
+            self._reactor.callWhenRunning(signals_end_with_zero, self._reactor)
 
     def _tell_arbiter(self, path: str) -> Callable[[], object]:
         """Write beside the pid file the one that gunicorn's arbiters wait for; return what removes it."""
@@ -151,17 +145,13 @@ class DaemonService(Service):
             self._pid_file = PidFile(f"{path}.oldbin")
             self._pid_file.write()
         else:
-            self._stop_reactor()
+            stop_reactor(self._reactor)
 
     def _fault(self, text: str) -> None:
         """Print why, stop in order (threads and processes run by now), and exit with our status."""
         print(text, file=sys.stderr, flush=True)  # noqa: T201 (whoever started us reads it)
         atexit.register(exit_with, self._status)
-        self._reactor.callWhenRunning(self._stop_reactor)
-
-    def _stop_reactor(self) -> None:
-        with contextlib.suppress(ReactorNotRunning):
-            self._reactor.stop()
+        self._reactor.callWhenRunning(stop_reactor, self._reactor)
 
     def stopService(self) -> Any:
         """Stop everything in order; the Deferred fires when all is written."""

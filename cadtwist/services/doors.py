@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import socket
-import termios
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,26 +22,25 @@ from cadtwist.flow import Gate
 from cadtwist.kernels import active
 from cadtwist.model.batch import Floats, Ids
 from cadtwist.net import listeners
-from cadtwist.net.handover import Inheritance, Passed, detached
+from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.net.keepalive import KeepAlive
 from cadtwist.net.listeners import EndpointListener, TCPListener, UDPListener, UnixListener
 from cadtwist.net.tls import server_context, wrapped
 from cadtwist.protocols.cachequery import CacheQueryFactory
 from cadtwist.protocols.factory import ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.udp import DatagramReader
+from cadtwist.services.passing import LAST_READS_S, connections_of, read_last, take_up
 from cadtwist.services.receivers import Receivers, door_name
 from cadtwist.services.sequence import Step
-from cadtwist.telemetry import Account, Telemetry
+from cadtwist.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from cadtwist.cache.cache import Cache
 
-__all__ = ["SHARED", "CacheAnswers", "Doors", "connections_of", "listener_for", "read_last", "take_up"]
+__all__ = ["SHARED", "CacheAnswers", "Doors", "listener_for"]
 
 SHARED = ("http", "ops", "proxyadmin", "dattss")
 """Protocols of doors at which people and programs ask: the composition root opens them."""
-
-LAST_READS_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -213,54 +209,6 @@ class Doors:
         return found
 
 
-def read_last(factory: Any, reactor: Any, gate: Gate, until: float) -> None:
-    """Read what the connections of a door have in the kernel; not of those that are paused as the cache is full."""
-    for connection in list(getattr(factory, "connections", ())):
-        transport = connection.transport
-        while hasattr(transport, "transport"):
-            transport = transport.transport
-        while gate.open and hasattr(transport, "doRead") and reactor.seconds() < until and _has_bytes(transport):
-            if transport.doRead() is not None:
-                break
-
-
-def take_up(reactor: Any, factory: Any, passed: Passed, account: Account) -> None:
-    """Go on at `factory` (None: there is no such door) with a connection that another process had.
-
-    One that cannot be taken up is closed and counted: its client has reset it meanwhile (`gone_before_taken`), its
-    descriptor did not come through as we have too many, or its door reads another way now (`connections_refused`).
-    """
-    if passed.fd < 0:
-        account.count("connections_refused")
-        return
-    with socket.socket(fileno=passed.fd) as given:
-        if factory is None:
-            return
-        try:
-            transport = reactor.adoptStreamConnection(given.fileno(), given.family, factory)
-        except OSError as error:
-            account.count("gone_before_taken" if error.errno == errno.ENOTCONN else "connections_refused")
-            return
-    if transport is None or not (passed.data or passed.skipping):
-        return
-    go_on = getattr(transport.protocol, "take_up", None)  # with the item that it was within
-    if go_on is None:
-        account.count("connections_refused")
-        transport.abortConnection()
-        return
-    go_on(passed.data, passed.skipping)
-
-
-def connections_of(factory: ReceiverFactory, name: str) -> list[Passed]:
-    """Let go of the connections of a door without closing them for the world."""
-    found = []
-    for connection in list(factory.connections):
-        unread, skipping = connection.state.unread()
-        fd = detached(connection.transport, connection)
-        found.append(Passed(kind="connection", key=name, data=unread, skipping=skipping, fd=fd))
-    return found
-
-
 def listener_for(
     reactor: Any, config: Config, door: Listener, factory: Any, hooks: dict[str, Any]
 ) -> listeners.Listener:
@@ -273,16 +221,6 @@ def listener_for(
     tcp = config.tcp
     keepalive = KeepAlive(tcp.keepalive, tcp.keepalive_idle_s, tcp.keepalive_interval_s, tcp.keepalive_count)
     return TCPListener(name, reactor, factory, door.interface, door.port, keepalive=keepalive, **hooks)
-
-
-def _has_bytes(transport: Any) -> bool:
-    """Tell whether bytes wait in the kernel for a socket's transport."""
-    told = bytearray(4)
-    try:
-        fcntl.ioctl(transport.fileno(), termios.FIONREAD, told)
-    except (OSError, ValueError):
-        return False
-    return any(told)
 
 
 @implementer(IStreamServerEndpoint)

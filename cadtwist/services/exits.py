@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
-__all__ = ["EXIT_CONFIG", "EXIT_LEGACY", "exit_with", "fail_with"]
+from twisted.internet.error import ReactorNotRunning
+
+__all__ = ["EXIT_CONFIG", "EXIT_LEGACY", "exit_with", "fail_with", "signals_end_with_zero", "stop_reactor"]
 
 EXIT_CONFIG = 2
 EXIT_LEGACY = 1
@@ -24,3 +28,18 @@ def exit_with(status: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def stop_reactor(reactor: Any) -> None:
+    """Stop the reactor, if it runs."""
+    with contextlib.suppress(ReactorNotRunning):
+        reactor.stop()
+
+
+def signals_end_with_zero(reactor: Any) -> None:
+    """Let SIGTERM and SIGINT end the process with 0: the reactor's own handlers make twistd end by the signal.
+
+    To be called when the reactor runs, which sets its own at its start.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: reactor.callFromThread(stop_reactor, reactor))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -43,6 +44,7 @@ class Flusher(Service):
         self._reactor = reactor
         self._call: IDelayedCall | None = None
         self._due = 0.0
+        self._held_from = math.inf
 
     def startService(self) -> None:
         """Begin to flush."""
@@ -60,13 +62,26 @@ class Flusher(Service):
             except Exception:  # noqa: BLE001 (what others hold must be told)
                 self._log.failure("the last flush of {stage} failed", stage=type(stage).__name__)
 
+    def hold(self, stages: Iterable[TimedStage], latest: float) -> float:
+        """Return where the last interval ends that is open in `stages`: at once where none is, or at `latest`.
+
+        Whoever asks stops us then: what is due then or later is told by that alone, once.
+        """
+        now = float(self._reactor.seconds())
+        ends = [due for stage in stages if (due := stage.next_flush(now)) is not None]
+        at = max(now, min(latest, max(ends, default=now)))
+        if at > now:
+            self._held_from = at
+            self.wake()
+        return at
+
     def wake(self) -> None:
         """Look when the next stage is due."""
         if not self.running:
             return
         now = self._reactor.seconds()
         due = min((each for stage in self._stages() if (each := stage.next_flush(now)) is not None), default=None)
-        if due is None:
+        if due is None or due >= self._held_from:
             self._cancel()
         elif self._call is None or due < self._due:
             self._wait(due - now, due)
@@ -84,6 +99,8 @@ class Flusher(Service):
     def _flush(self) -> None:
         self._call = None
         now, again = self._reactor.seconds(), 0.0
+        if now >= self._held_from:
+            return
         for stage in self._stages():
             try:
                 stage.flush(now, SLICE_S)

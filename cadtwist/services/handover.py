@@ -2,8 +2,9 @@
 
 The new process is started with our command line, loads code and configuration and waits.  Then this one stops
 reading, hands over what it received, closes its logs, passes its sockets and ends; the new one replays the logs and
-goes on reading.  Clients notice nothing: what they send meanwhile waits in the kernel.  A new process that cannot
-start changes nothing here.
+goes on reading.  Where intervals are open that are in no log, this one waits for their end, and tells them whole.
+Clients notice nothing: what they send meanwhile waits in the kernel.  A new process that cannot start changes nothing
+here.
 """
 
 from __future__ import annotations
@@ -24,7 +25,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from cadtwist.net.handover import READY, FdChannel, Inheritance, Passed, close_all, receive_all, send_all
+from cadtwist.net.handover import (
+    NOT_WANTED,
+    READY,
+    FdChannel,
+    Inheritance,
+    NotWanted,
+    Passed,
+    close_all,
+    receive_all,
+    send_all,
+)
 from cadtwist.services.pidfile import PidFile
 
 __all__ = ["Handover", "Predecessor", "Watch", "command_line", "predecessor", "spawner"]
@@ -33,6 +44,7 @@ HANDOVER_FD = "CADTWIST_HANDOVER_FD"
 HANDOVER_PIDFILE = "CADTWIST_HANDOVER_PIDFILE"
 _CHILD_FD = 3
 _LOADING_S = 120.0
+_WAITING_S = 60.0
 _MOST_TRIES = 3
 _RUN_TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 
@@ -91,9 +103,10 @@ class Watch:
 class Handover(Service):
     """Starts the next process at SIGUSR2, and gives it everything when it is ready.  Reactor thread.
 
-    `daemon` gives `pass_on()` (sockets; nothing is read after it), `leave()`, `service`, and `remains()` (what waits in
-    memory when the service has stopped).  `passed(all_is_well)` is called when all is gone; whoever gave it ends the
-    process.  A next process that dies before it has everything is followed by another, three times at most.
+    `daemon` gives `passable_at(latest)` (when it may stop, at `latest` if it would be later), `pass_on()` (sockets;
+    nothing is read after it), `leave()`, `service`, and `remains()` (what waits in memory when the service has
+    stopped).  `passed(all_is_well)` is called when all is gone; whoever gave it ends the process.  A next process that
+    dies before it has everything is followed by another, three times at most.
     """
 
     name = "hand-over"
@@ -109,6 +122,7 @@ class Handover(Service):
         self._channel: FdChannel | None = None
         self._watch: Watch | None = None
         self._late: IDelayedCall | None = None
+        self._waiting: IDelayedCall | None = None
         self._old_handler: Any = None
         self._things: list[Passed] | None = None
         self._tries = 0
@@ -171,13 +185,20 @@ class Handover(Service):
             self._failed("it did not start")
             return
         self._unwatch()
-        if self._things is None:
-            self._pass_on(self._channel)
-        else:
+        if self._things is not None:
             self._send(self._channel, self._things)
+            return
+        now = self._reactor.seconds()
+        wait_s = self._daemon.passable_at(now + _WAITING_S) - now
+        if wait_s > 0:
+            self._log.info("the new process is ready, and waits {seconds:.1f} s until intervals end", seconds=wait_s)
+            self._waiting = self._reactor.callLater(wait_s, self._pass_on, self._channel)
+        else:
+            self._pass_on(self._channel)
 
     def _pass_on(self, channel: FdChannel) -> None:
         """Stop the daemon; there is no way back."""
+        self._waiting = None
         self._ended = Deferred()
         passed: list[Passed] = self._daemon.pass_on()
         self._daemon.leave()
@@ -231,6 +252,11 @@ class Handover(Service):
 
     def _give_up(self) -> None:
         self._unwatch()
+        if self._waiting is not None and self._channel is not None:
+            self._waiting.cancel()
+            self._waiting = None
+            with contextlib.suppress(OSError):
+                self._channel.send(NOT_WANTED)
         if self._channel is not None:
             self._channel.close()
             self._channel = None
@@ -239,7 +265,7 @@ class Handover(Service):
 class Predecessor:
     """The process whose place we take: blocks until it has passed everything on.
 
-    `inherited` is empty when it died instead: then we start as if there had been nobody.
+    `inherited` is empty when it died instead: then we start as if there had been nobody.  Raises NotWanted.
     """
 
     _log = Logger()
@@ -271,13 +297,17 @@ def predecessor(
 ) -> Predecessor | None:
     """Return the process that started us to take its place, None if nobody did.
 
-    `prepare()` is called before that process stops: what takes time is done there.
+    `prepare()` is called before that process stops: what takes time is done there.  Ends us (SystemExit) where that
+    process was told to end meanwhile.
     """
     fd, pid_path = environ.pop(HANDOVER_FD, ""), environ.pop(HANDOVER_PIDFILE, "")
     if not fd.isdigit():
         return None
     prepare()
-    return Predecessor(FdChannel(socket.socket(fileno=int(fd))), pid_path)
+    try:
+        return Predecessor(FdChannel(socket.socket(fileno=int(fd))), pid_path)
+    except NotWanted:
+        raise SystemExit(0) from None
 
 
 def tell_systemd(environ: MutableMapping[str, str], text: str) -> None:

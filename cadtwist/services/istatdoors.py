@@ -14,7 +14,7 @@ from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.net.listeners import Listener, TCPListener, UDPListener
 from cadtwist.protocols.factory import ReceiverFactory
 from cadtwist.protocols.udp import DatagramIntake, DatagramReader
-from cadtwist.services.doors import LAST_READS_S, connections_of, read_last, take_up
+from cadtwist.services.passing import LAST_READS_S, connections_of, read_last, take_up
 from cadtwist.services.sequence import Step
 from cadtwist.telemetry import Account
 

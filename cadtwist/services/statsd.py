@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -33,20 +34,31 @@ from cadtwist.journal.spool import QueueLimits
 from cadtwist.kernels.statsdline import DOG, SANITISE
 from cadtwist.model.batch import Batch
 from cadtwist.net.destination import Destination, DestinationOptions
-from cadtwist.net.listeners import TCPListener, UDPListener, UnixListener
+from cadtwist.net.handover import Inheritance, Passed
+from cadtwist.net.listeners import Listener, TCPListener, UDPListener, UnixListener
 from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.factory import Connection, ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.intake import Intake
 from cadtwist.protocols.statsdadmin import StatsdAdminFactory
 from cadtwist.protocols.udp import DatagramIntake, DatagramReader
 from cadtwist.services.flushing import Flusher
+from cadtwist.services.passing import PassedDoors
 from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.space import Space
 from cadtwist.services.statsdbackends import ConsoleTeller, GraphiteOutput, Repeater, Tellers
 from cadtwist.services.statsdkeys import KeyCounts
 from cadtwist.services.syncer import Syncer
 from cadtwist.services.turn import Turn
-from cadtwist.services.windowkeeper import NOTHING, Hands, Keep, LoggedSink, backlog_of, keeper_of
+from cadtwist.services.windowkeeper import (
+    NOTHING,
+    Hands,
+    Keep,
+    LoggedSink,
+    WindowKeeper,
+    backlog_of,
+    keeper_of,
+    recall,
+)
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdlines import LineTeller
 from cadtwist.stages.statsdsums import Etsy, OwnCounts
@@ -62,6 +74,7 @@ KEPT_VALUES = 65536
 IDLE_S = 3600
 SWEEP_S = 1.0
 DRAIN_S = 10.0
+LEAVE_S = 0.3
 SOCKET_BYTES = 16 << 20
 _NEVER = -1.0
 
@@ -90,7 +103,7 @@ class StatsdDaemon:
     """All parts of a running statsd and the service that starts and stops them.  Reactor thread.
 
     `dog`: read DogStatsD's types as well.  `reread()` gives the configuration anew, or None where that is faulty.
-    `keep`: what is kept on the disk.
+    `keep`: what is kept on the disk.  `inherited`: what a former process passed.
     """
 
     _log = Logger()
@@ -103,10 +116,12 @@ class StatsdDaemon:
         reread: Callable[[], StatsdConfig | None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
         keep: Keep = NOTHING,
+        inherited: Inheritance | None = None,
     ) -> None:
         self.reactor = reactor
         self.config = config
         self.keep = keep
+        self._inherited = inherited or Inheritance()
         self.telemetry = Telemetry()
         self.turn = Turn(reactor)
         self.gate = Gate()
@@ -117,6 +132,9 @@ class StatsdDaemon:
         self._reread = reread
         self._started = reactor.seconds()
         self.intakes: list[Any] = []
+        self.doors = PassedDoors(reactor, self.telemetry, self._inherited)
+        self._left: list[Passed] = []
+        self._leaving = False
         self._limit = ConnectionLimit()
         self._bad_log = BadInputLog(reactor.seconds)
         self._backlog: Backlog | None = None
@@ -130,9 +148,9 @@ class StatsdDaemon:
             self._started, kept=KEPT_VALUES, max_bytes=WINDOW_BYTES,
         )  # fmt: skip
         self.space.keys.hold(self.window)
-        self.keeper = None
-        if any(keep.logs(server.transport) for server in config.servers):
-            self.keeper = keeper_of(keep, self.window, self.space, self.telemetry, self._hands())
+        logged = [keep.logs(server.transport) for server in config.servers]
+        self.keeper = self._keeper() if any(logged) else None
+        self._logs_all = all(logged)
         self.key_counts = KeyCounts(self.space.table) if config.key_flush.interval_s else None
         self._repeats = self._repeated()
         self.repeater = Repeater(self._repeats, config.repeater_protocol == "tcp") if self._repeats else None
@@ -172,6 +190,9 @@ class StatsdDaemon:
         account = self.telemetry.account(f"destination {key}")
         return Destination(self.reactor, key, options, account, None, self._backlog)
 
+    def _keeper(self) -> WindowKeeper | None:
+        return keeper_of(self.keep, self.window, self.space, self.telemetry, self._hands())
+
     def _hands(self) -> Hands:
         """Return what tells when the values of a flush are out of our hands."""
         destination = self._destination
@@ -197,7 +218,7 @@ class StatsdDaemon:
     def _sequence(self) -> Sequence:
         """Return the parts in the order in which they start; they stop in the reverse order."""
         config = self.config
-        self.flusher = Flusher(self.reactor, lambda: (self.window,))
+        self.flusher = Flusher(self.reactor, lambda: () if self._leaving and self._is_whole else (self.window,))
         self.turn.add(self._hand_over)
         if self.keeper is not None:
             self.turn.add(self.keeper.log.turn_ended)
@@ -205,18 +226,22 @@ class StatsdDaemon:
         self.turn.add(self.space.keys.turn_ended)
         sync_s = self.keep.sync_s
         sending = [*([] if self._destination is None else [self._destination]), *self._repeats]
-        parts: list[IService] = [] if self.keeper is None else self.keeper.services(self.reactor, sync_s)
+        parts: list[IService] = [Step("end of the window log", None, self._close_log)]
+        if self.keeper is not None:
+            parts += self.keeper.services(self.reactor, sync_s)
+        else:
+            parts.append(Step("window log", self._recall))
         if self._backlog is not None:
             account = self.telemetry.account("spool sync")
             parts.append(Syncer(self.reactor, self._backlog.sync, sync_s, account, "the spool"))
         parts += [self._sending(each) for each in sending]
         parts += [self.flusher, Step("what was read", None, self._hand_over)]
-        parts += [self._door(server) for server in config.servers]
+        parts.append(Step("connections", None, lambda: self.doors.disconnect(self.gate)))
+        parts += [self.doors.joined(self._door(server)) for server in config.servers]
         facts = StatsdAdminFactory(self, self.telemetry.account("management"))
         if config.management_port:
-            parts.append(
-                TCPListener("management", self.reactor, facts, config.management_address, config.management_port)
-            )
+            where = config.management_address, config.management_port
+            parts.append(self.doors.joined(TCPListener("management", self.reactor, facts, *where)))
         parts.append(Every("sweep", self.reactor, SWEEP_S, self._sweep))
         if self.key_counts is not None:
             keys = config.key_flush
@@ -230,9 +255,24 @@ class StatsdDaemon:
         return sequence
 
     def _sending(self, destination: Destination) -> Step:
-        return Step(destination.key, destination.start, lambda: destination.close(DRAIN_S))
+        key = destination.key
 
-    def _door(self, server: StatsdServer) -> IService:
+        def start() -> None:
+            for chunk in self._inherited.take("chunk", key):
+                destination.send(chunk.data, chunk.points)
+            destination.start()
+
+        def left(chunks: list[tuple[bytes, int]]) -> None:
+            self._left += [Passed(kind="chunk", key=key, data=chunk, points=points) for chunk, points in chunks]
+
+        def stop() -> Deferred[None]:
+            if not self._leaving:
+                return destination.close(DRAIN_S)
+            return destination.leave(LEAVE_S if destination.connected else 0.0).addCallback(left)
+
+        return Step(key, start, stop)
+
+    def _door(self, server: StatsdServer) -> Listener | UDPListener:
         name = f"statsd {server.transport} {server.socket or f'{server.address}:{server.port}'}"
         if server.transport == "udp":
             kind = DatagramIntake if self.repeater is None else _RepeatingIntake
@@ -246,10 +286,11 @@ class StatsdDaemon:
         factory = ReceiverFactory(
             self._intake(name, Intake, server), StreamConnection, clock=self.reactor, limit=self._limit
         )
+        on_open = self.doors.opened(name, factory)
         if server.socket:
             mode = 0o666 if server.socket_mode < 0 else server.socket_mode
-            return UnixListener(name, self.reactor, factory, server.socket, mode=mode)
-        return TCPListener(name, self.reactor, factory, server.address, server.port)
+            return UnixListener(name, self.reactor, factory, server.socket, mode=mode, on_open=on_open)
+        return TCPListener(name, self.reactor, factory, server.address, server.port, on_open=on_open)
 
     def _intake(self, name: str, kind: type[Intake], server: StatsdServer) -> Any:
         table, flags = self.space.table, self._flags
@@ -262,6 +303,42 @@ class StatsdDaemon:
         )  # fmt: skip
         self.intakes.append(made)
         return made
+
+    # when another process takes its place
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the log has all that is open."""
+        return self.keeper is not None and self._logs_all and not self.keeper.lacks
+
+    def passable_at(self, latest: float) -> float:
+        """Return when all may be passed on: at the end of the interval, where the log has not all of it."""
+        return self.flusher.hold(() if self._is_whole else (self.window,), latest)
+
+    def pass_on(self) -> list[Passed]:
+        """Stop reading and give the sockets away; what was received is handed over first."""
+        passed = self.doors.pass_on()
+        self.turn.end()
+        return passed
+
+    def leave(self) -> None:
+        """Stop without waiting for what is slow; let the next process have the log, for gauges at least."""
+        self._leaving = True
+        if self.keeper is None:
+            self.keeper, self._logs_all = self._keeper(), False
+        if self.keeper is not None:
+            self.keeper.keep = True
+
+    def remains(self) -> list[Passed]:
+        """Return what waited in memory for destinations without a spool, after the stop."""
+        return self._left
+
+    def _recall(self) -> None:
+        recall(self.keep, self.window, self.space, self.telemetry, self.reactor.seconds())
+
+    def _close_log(self) -> None:
+        if self.keeper is not None:
+            self.keeper.close(safe=self._leaving)
 
     # while it runs
 

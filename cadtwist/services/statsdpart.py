@@ -28,9 +28,10 @@ from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.factory import Connection, ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.intake import Intake
 from cadtwist.protocols.udp import DatagramIntake
+from cadtwist.services.sequence import Step
 from cadtwist.services.space import Space
 from cadtwist.services.turn import Turn
-from cadtwist.services.windowkeeper import Hands, Keep, LoggedSink, WindowKeeper, keeper_of
+from cadtwist.services.windowkeeper import Hands, Keep, LoggedSink, WindowKeeper, keeper_of, recall
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdnames import GraphiteTeller
 from cadtwist.stages.statsdsums import Etsy, OwnCounts, Statsite
@@ -127,10 +128,9 @@ class StatsdPart:
         )  # fmt: skip
         self.space.keys.hold(self.window)
         self._keep = self._kept(config, section)
-        aged = _Aged(reactor.seconds)
-        self.keeper: WindowKeeper | None = keeper_of(
-            self._keep, self.window, self.space, telemetry, Hands(aged.given, aged.safe)
-        )
+        logged = [self._keep.logs(door.transport) for door in config.listeners_of("statsd")]
+        self.keeper = self._keeper() if any(logged) else None
+        self._logs_all = all(logged)
 
     @property
     def _is_statsite(self) -> bool:
@@ -139,11 +139,12 @@ class StatsdPart:
     @staticmethod
     def _kept(config: Config, section: StatsdSection) -> Keep:
         wal = config.wal
-        logged = [door for door in config.listeners_of("statsd") if Keep("x", section.log_inputs).logs(door.transport)]
-        if not wal.enabled or not logged:
-            return Keep()
-        folder = os.path.join(wal.directory, "statsd")
+        folder = os.path.join(wal.directory, "statsd") if wal.enabled and wal.directory else ""
         return Keep(folder, section.log_inputs, wal.sync_s, wal.segment_bytes, 1 << 30, 0)
+
+    def _keeper(self) -> WindowKeeper | None:
+        aged = _Aged(self._reactor.seconds)
+        return keeper_of(self._keep, self.window, self.space, self._telemetry, Hands(aged.given, aged.safe))
 
     def _calculation(self, section: StatsdSection) -> Etsy | Statsite:
         if self._is_statsite:
@@ -233,7 +234,17 @@ class StatsdPart:
 
     def services(self) -> list[IService]:
         """Return what runs from before the first value comes until after the last is told."""
-        return [] if self.keeper is None else self.keeper.services(self._reactor, self._keep.sync_s)
+        if self.keeper is None:
+            return [Step("window log", self._recall)]
+        return self.keeper.services(self._reactor, self._keep.sync_s)
+
+    def _recall(self) -> None:
+        recall(self._keep, self.window, self.space, self._telemetry, self._reactor.seconds())
+
+    def close(self) -> None:
+        """Let go of the log: all that was told is in files, in logs and spools, or with the next process."""
+        if self.keeper is not None:
+            self.keeper.close(safe=True)
 
     def change(self, section: StatsdSection) -> None:
         """Take a changed section: the open window goes on."""
@@ -245,9 +256,19 @@ class StatsdPart:
         """Recycle idle names."""
         self.space.sweep(now, idle_s)
 
+    @property
+    def _is_whole(self) -> bool:
+        return self.keeper is not None and self._logs_all and not self.keeper.lacks
+
+    @property
+    def loose(self) -> tuple[StatsdWindow, ...]:
+        """The window, unless a log has all that is open in it."""
+        return () if self._is_whole else (self.window,)
+
     def leave(self) -> bool:
-        """Let the next process have what is open; False where it has no log: then it must be told."""
+        """Let the next process have what is open; False where it gets levels of gauges only: the rest must be told."""
         if self.keeper is None:
-            return False
-        self.keeper.keep = True
-        return True
+            self.keeper, self._logs_all = self._keeper(), False
+        if self.keeper is not None:
+            self.keeper.keep = True
+        return self._is_whole

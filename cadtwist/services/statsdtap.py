@@ -1,7 +1,8 @@
-"""The twistd row `statsd`: statsd's config.js in (or statsite's ini), a running daemon out."""
+"""The twistd row `statsd`: statsd's config.js in (or statsite's ini, or native TOML), a running daemon out."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import sys
@@ -17,17 +18,23 @@ from twisted.python.usage import UsageError
 
 from cadtwist import __version__
 from cadtwist.config.errors import Problems
+from cadtwist.config.load import Loaded
 from cadtwist.config.model import WebConfig
 from cadtwist.config.statefolder import state_folder
 from cadtwist.config.statsd import read_statsd
 from cadtwist.config.statsdmodel import StatsdConfig, StatsiteConfig
 from cadtwist.config.statsite import read_statsite
-from cadtwist.errors import CadtwistError
+from cadtwist.errors import CadtwistError, ConfigError
 from cadtwist.kernels import active
 from cadtwist.net.listeners import TCPListener
 from cadtwist.query.owner import NoMetrics
 from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.descriptors import raise_file_limit
+from cadtwist.services.exits import EXIT_CONFIG as EXIT_NATIVE
+from cadtwist.services.exits import exit_with, signals_end_with_zero, stop_reactor
+from cadtwist.services.handover import Handover, predecessor, spawner
+from cadtwist.services.options import loader, make
+from cadtwist.services.reload import Load
 from cadtwist.services.statsd import StatsdDaemon
 from cadtwist.services.statsite import StatsiteDaemon
 from cadtwist.services.webworker import web_site
@@ -38,6 +45,12 @@ from cadtwist.storage.schemas import SchemaTable
 __all__ = ["Options", "StatsdService", "door_of", "makeService", "read_either", "topics_of"]
 
 EXIT_CONFIG = 1
+_SAID = {
+    "http-port": "a listener of protocol http",
+    "state-dir": "wal.directory",
+    "log-inputs": "statsd.log_inputs",
+    "dogstatsd": "statsd.dogstatsd",
+}
 _INI = re.compile(r"^\s*\[", re.MULTILINE)
 _OBJECT = re.compile(r"^\s*(?:(?://[^\n]*|/\*.*?\*/)\s*)*[({]", re.DOTALL)
 
@@ -46,7 +59,7 @@ class Options(TwistedOptions):
     """What `twistd statsd` understands."""
 
     optParameters = [
-        ["config", "c", None, "statsd's config.js or statsite's ini"],
+        ["config", "c", None, "statsd's config.js, statsite's ini, or native TOML with [statsd]"],
         ["http-port", None, 0, "port of 127.0.0.1 that tells /metrics and /ledger; 0 = none", int],
         ["state-dir", None, None, "folder of the log and of what waits for graphite; empty = nothing is kept"],
         ["log-inputs", None, "tcp", "whose values are logged until they are told: tcp (unix sockets too), all, none"],
@@ -59,6 +72,14 @@ class Options(TwistedOptions):
             raise UsageError("--config=FILE is needed")
         if self["log-inputs"] not in ("tcp", "all", "none"):
             raise UsageError("--log-inputs is tcp, all or none")
+        if _is_toml(self["config"]):
+            for name, said in _SAID.items():
+                if self[name] != (0 if name == "dogstatsd" else self.defaults.get(name)):
+                    raise UsageError(f"--{name} has no meaning with TOML, where {said} says it")
+
+
+def _is_toml(path: str) -> bool:
+    return path.endswith(".toml")
 
 
 def read_either(text: str, path: str, problems: Problems) -> StatsdConfig | StatsiteConfig:
@@ -81,6 +102,8 @@ def _read(path: str) -> tuple[StatsdConfig | StatsiteConfig, Problems]:
 
 def makeService(options: Any) -> IService:
     """Return the service for `options`; a faulty configuration is told, all faults of it, and ends the process."""
+    if _is_toml(options["config"]):
+        return make(_native(options), options, EXIT_NATIVE)
     config, problems = _read(options["config"])
     if problems.failed:
         print("\n".join(problems.texts("error")), file=sys.stderr)  # noqa: T201 (before there is a log)
@@ -94,6 +117,19 @@ def makeService(options: Any) -> IService:
         reactor, options["config"], config, problems.texts("warning"), bool(options["dogstatsd"]), options["http-port"],
         Keep(folder, options["log-inputs"]),
     )  # fmt: skip
+
+
+def _native(options: Any) -> Load:
+    """Return what loads native TOML that has statsd in it."""
+    again = loader(options, "native")
+
+    def load() -> Loaded:
+        loaded = again()
+        if loaded.config.statsd is None:
+            raise ConfigError([f"{loaded.path}: there is no [statsd]"])
+        return loaded
+
+    return load
 
 
 def door_of(config: StatsdConfig | StatsiteConfig) -> str:
@@ -129,6 +165,7 @@ class StatsdService(Service):
         self._http_port = http_port
         self._keep = keep
         self._changed_at = _changed(path)
+        self._handover: Handover | None = None
 
     def startService(self) -> None:
         """Build and start everything."""
@@ -137,23 +174,50 @@ class StatsdService(Service):
             self._log.warn("{remark}", remark=remark)
         settle_allocator()
         raise_file_limit()
-        config = self._config
+        former = predecessor(os.environ)
+        config, inherited = self._config, None if former is None else former.inherited
+        daemon: StatsdDaemon | StatsiteDaemon
         try:
             if isinstance(config, StatsiteConfig):
-                self.daemon = StatsiteDaemon(self._reactor, config, keep=self._keep)
+                daemon = StatsiteDaemon(self._reactor, config, keep=self._keep, inherited=inherited)
             else:
-                self.daemon = StatsdDaemon(self._reactor, config, self._dog, self._reread, keep=self._keep)
+                daemon = StatsdDaemon(
+                    self._reactor, config, self._dog, self._reread, keep=self._keep, inherited=inherited
+                )
             if self._http_port:
-                _reports(self._reactor, self.daemon, self._http_port).setServiceParent(self.daemon.service)
-            self.daemon.service.startService()
+                reports = daemon.doors.joined(_reports(self._reactor, daemon, self._http_port))
+                reports.setServiceParent(daemon.service)
+            self.daemon = daemon
+            daemon.service.startService()
         except (CadtwistError, OSError, CannotListenError) as error:
             print(error, file=sys.stderr)  # noqa: T201 (whoever started us reads it)
             raise SystemExit(EXIT_CONFIG) from None
+        if former is not None:
+            former.inherited.close()
+            former.watch(self._reactor)
+        spawn = spawner(self._reactor, sys.argv[1:], os.environ)
+        self._handover = Handover(self._reactor, daemon, spawn, self._has_passed)
+        self._handover.startService()
+        self._reactor.callWhenRunning(signals_end_with_zero, self._reactor)
+
+    def _has_passed(self, all_is_well: bool) -> None:
+        """The next process has everything, or there is none and we end as at a fault."""
+        self.daemon = None
+        if not all_is_well:
+            print("no process has taken our place", file=sys.stderr, flush=True)  # noqa: T201 (as above)
+            atexit.register(exit_with, EXIT_CONFIG)
+        stop_reactor(self._reactor)
 
     def stopService(self) -> Any:
         """Stop everything in order; the Deferred fires when what was told is sent."""
         super().stopService()
-        return self.daemon.service.stopService() if self.daemon is not None else None
+        if self.daemon is None:
+            return None
+        if self._handover is not None:
+            handed = self._handover.stopService()
+            if self._handover.under_way:
+                return handed
+        return self.daemon.service.stopService()
 
     def _reread(self) -> StatsdConfig | None:
         """Return the configuration if its file has changed and is without fault."""
@@ -167,7 +231,7 @@ class StatsdService(Service):
         return config if isinstance(config, StatsdConfig) and not problems.failed else None
 
 
-def _reports(reactor: Any, daemon: StatsdDaemon | StatsiteDaemon, port: int) -> IService:
+def _reports(reactor: Any, daemon: StatsdDaemon | StatsiteDaemon, port: int) -> TCPListener:
     """Return the listener that tells how the daemon is."""
     site = web_site(reactor, NoMetrics(topics_of(daemon)), MemoryStore(SchemaTable()), WebConfig(), inline=True)
     return TCPListener("http", reactor, site, "127.0.0.1", port)

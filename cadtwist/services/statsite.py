@@ -19,12 +19,14 @@ from twisted.python.failure import Failure
 from cadtwist.codec.statsd import RecordTail, StatsdColumns, StatsiteCodec
 from cadtwist.config.statsdmodel import StatsiteConfig
 from cadtwist.flow import Gate
+from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.net.listeners import TCPListener, UDPListener
 from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.factory import Connection, ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.intake import Intake
 from cadtwist.protocols.udp import DatagramIntake, DatagramReader
 from cadtwist.services.flushing import Flusher
+from cadtwist.services.passing import PassedDoors
 from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.space import Space
 from cadtwist.services.turn import Turn
@@ -42,6 +44,7 @@ IDLE_S = 3600
 SWEEP_S = 1.0
 MOST_COMMANDS = 16
 PATIENCE_S = 10.0
+_STDIN = "statsite stdin"
 
 
 class _CommandInput(ProcessProtocol):
@@ -157,7 +160,7 @@ class _StreamConnection(Connection):
 class StatsiteDaemon:
     """All parts of a running statsite and the service that starts and stops them.  Reactor thread.
 
-    `keep`: what is kept on the disk.
+    `keep`: what is kept on the disk.  `inherited`: what a former process passed.
     """
 
     def __init__(
@@ -166,11 +169,16 @@ class StatsiteDaemon:
         config: StatsiteConfig,
         clock: Callable[[], float] = time.perf_counter,
         keep: Keep = NOTHING,
+        inherited: Inheritance | None = None,
     ) -> None:
         self.reactor = reactor
         self.config = config
         self.keep = keep
         self.telemetry = Telemetry()
+        self._inherited = inherited or Inheritance()
+        self.doors = PassedDoors(reactor, self.telemetry, self._inherited)
+        self._stdin: tuple[StandardIO, Connection] | None = None
+        self._leaving = False
         self.turn = Turn(reactor)
         self.gate = Gate()
         self.space = Space("statsd names", NAMES_BYTES, self.telemetry)
@@ -186,10 +194,13 @@ class StatsiteDaemon:
             kept=_kept(config.timer_error), precision=config.precision, max_bytes=WINDOW_BYTES,
         )  # fmt: skip
         self.space.keys.hold(self.window)
+        streams = config.tcp_port or config.parse_stdin
+        logged = [keep.logs(how) for how, wanted in (("tcp", streams), ("udp", config.udp_port)) if wanted]
         self.keeper = None
-        if (keep.logs("tcp") and (config.tcp_port or config.parse_stdin)) or (keep.logs("udp") and config.udp_port):
+        if any(logged):
             hands = Hands(lambda: self.command.begun, lambda: self.command.ended)
             self.keeper = keeper_of(keep, self.window, self.space, self.telemetry, hands)
+        self._logs_all = all(logged)
         self._bad_log = BadInputLog(reactor.seconds)
         self.intakes: list[Any] = []
         self.service = self._sequence()
@@ -197,24 +208,25 @@ class StatsiteDaemon:
     def _sequence(self) -> Sequence:
         """Return the parts in the order in which they start; they stop in the reverse order."""
         config = self.config
-        self.flusher = Flusher(self.reactor, lambda: (self.window,))
+        self.flusher = Flusher(self.reactor, lambda: () if self._leaving and self._is_whole else (self.window,))
         logging = [] if self.keeper is None else [self.keeper.log.turn_ended]
         for job in (self._hand_over, *logging, self.flusher.wake, self.space.keys.turn_ended):
             self.turn.add(job)
         parts: list[IService] = [
+            Step("end of the window log", None, self._close_log),
             *([] if self.keeper is None else self.keeper.services(self.reactor, self.keep.sync_s)),
             Step("stream commands", None, self.command.wait),
             self.flusher,
             Step("what was read", None, self._hand_over),
+            Step("connections", None, lambda: self.doors.disconnect(self.gate)),
         ]
         if config.udp_port:
             intake = self._intake("statsite udp", DatagramIntake, "udp")
-            parts.append(
-                UDPListener(
-                    "statsite udp", lambda bound: DatagramReader(self.reactor, bound, intake), config.bind_address,
-                    config.udp_port, receive_bytes=config.udp_receive_bytes,
-                )
+            datagrams = UDPListener(
+                "statsite udp", lambda bound: DatagramReader(self.reactor, bound, intake), config.bind_address,
+                config.udp_port, receive_bytes=config.udp_receive_bytes,
             )  # fmt: skip
+            parts.append(self.doors.joined(datagrams))
         if config.tcp_port:
             factory = ReceiverFactory(
                 self._intake("statsite tcp", Intake, "tcp"),
@@ -222,7 +234,9 @@ class StatsiteDaemon:
                 clock=self.reactor,
                 limit=ConnectionLimit(),
             )
-            parts.append(TCPListener("statsite tcp", self.reactor, factory, config.bind_address, config.tcp_port))
+            name, where = "statsite tcp", (config.bind_address, config.tcp_port)
+            on_open = self.doors.opened(name, factory)
+            parts.append(self.doors.joined(TCPListener(name, self.reactor, factory, *where, on_open=on_open)))
         if config.parse_stdin:
             lines = ReceiverFactory(
                 self._intake("statsite stdin", Intake, "tcp"),
@@ -230,7 +244,7 @@ class StatsiteDaemon:
                 clock=self.reactor,
                 limit=ConnectionLimit(),
             )
-            parts.append(Step("stdin", lambda: StandardIO(lines.buildProtocol(None), reactor=self.reactor)))
+            parts.append(Step("stdin", lambda: self._read_stdin(lines)))
         parts.append(Every("sweep", self.reactor, SWEEP_S, lambda now: self.space.sweep(now, IDLE_S)))
         sequence = Sequence()
         for part in parts:
@@ -248,6 +262,49 @@ class StatsiteDaemon:
         )  # fmt: skip
         self.intakes.append(made)
         return made
+
+    def _read_stdin(self, lines: ReceiverFactory) -> None:
+        connection = lines.buildProtocol(None)
+        if connection is not None:
+            self._stdin = StandardIO(connection, reactor=self.reactor), connection
+            for passed in self._inherited.take("chunk", _STDIN):
+                connection.take_up(passed.data, passed.skipping)
+
+    # when another process takes its place
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether the log has all that is open."""
+        return self.keeper is not None and self._logs_all and not self.keeper.lacks
+
+    def passable_at(self, latest: float) -> float:
+        """Return when all may be passed on: at the end of the interval, where the log has not all of it."""
+        return self.flusher.hold(() if self._is_whole else (self.window,), latest)
+
+    def pass_on(self) -> list[Passed]:
+        """Stop reading and give the sockets away; what was received is handed over first."""
+        passed = self.doors.pass_on()
+        if self._stdin is not None:
+            transport, connection = self._stdin
+            transport.pauseProducing()
+            unread, skipping = connection.state.unread()
+            passed.append(Passed(kind="chunk", key=_STDIN, data=unread, skipping=skipping))
+        self.turn.end()
+        return passed
+
+    def leave(self) -> None:
+        """Let the next process have the log, where it has all that is open; else it is told."""
+        self._leaving = True
+        if self.keeper is not None and self._is_whole:
+            self.keeper.keep = True
+
+    def remains(self) -> list[Passed]:
+        """Return nothing: commands have got all that was told."""
+        return []
+
+    def _close_log(self) -> None:
+        if self.keeper is not None:
+            self.keeper.close()
 
     def _hand_over(self) -> None:
         for intake in self.intakes:

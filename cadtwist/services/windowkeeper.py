@@ -29,7 +29,7 @@ from cadtwist.services.syncer import Syncer
 from cadtwist.stages.statsd import Mask, StatsdWindow
 from cadtwist.telemetry import Telemetry
 
-__all__ = ["NOTHING", "Hands", "Keep", "LoggedSink", "WindowKeeper", "backlog_of", "keeper_of"]
+__all__ = ["NOTHING", "Hands", "Keep", "LoggedSink", "WindowKeeper", "backlog_of", "keeper_of", "recall"]
 
 _log = Logger()
 _TEND_S = 1.0
@@ -101,13 +101,14 @@ class WindowKeeper:
         self._hands = hands
         self._opened_in = log.log.serial
         self._marks: deque[_Mark] = deque()
+        self._unlogged = 0
         self.keep = False
         window.journal = self
         space.keys.hold(log)
 
     def services(self, reactor: Any, sync_s: float) -> list[IService]:
-        """Return what runs from before the first value comes until after the last is told."""
-        replay = Step("window log", lambda: self.replay(reactor.seconds()), self.close)
+        """Return what runs from before the first value comes until after the last is told; it does not close us."""
+        replay = Step("window log", lambda: self.replay(reactor.seconds()))
         syncer = Syncer(reactor, self.log.sync, sync_s, self._account, "the log of the window")
         return [replay, syncer, Every("release of the log", reactor, _TEND_S, lambda _: self.tend())]
 
@@ -124,9 +125,15 @@ class WindowKeeper:
         if values:
             _log.info("{values} values of a former process are in the window again", values=values)
 
+    @property
+    def lacks(self) -> bool:
+        """Whether the log lacks values of the open window that it was given: it is full, or the disk refused them."""
+        return self.log.account.counters.get("unlogged", 0) != self._unlogged
+
     def closed(self, timestamp: float) -> None:
         """The window closed: the next one begins in a segment of its own."""
         self._opened_in = self.log.closed(timestamp)
+        self._unlogged = self.log.account.counters.get("unlogged", 0)
 
     def levels(self, ids: Ids, levels: Any, moved: Mask) -> None:
         """Log the levels of gauges."""
@@ -144,10 +151,23 @@ class WindowKeeper:
         while self._marks and self._marks[0].given <= safe and (synced < 0 or self._marks[0].sequence <= synced):
             self.log.release(self._marks.popleft().opened_in)
 
-    def close(self) -> None:
-        """Everything is told and the destination is closed: keep the log only if something could not be given away."""
+    def close(self, safe: bool = False) -> None:
+        """Everything is told and the destination is closed: keep the log only if something could not be given away.
+
+        `safe`: nothing is in our hands any more, whatever `hands` says.
+        """
+        if safe and self._marks:
+            self.log.release(self._marks[-1].opened_in)
+            self._marks.clear()
         self.tend()
         self.log.close(keep=self.keep or bool(self._marks))
+
+    def forget(self) -> None:
+        """Let go of the log for good: the window goes on without one."""
+        self._window.journal = None
+        self._space.keys.release(self.log)
+        self._marks.clear()
+        self.close()
 
 
 def keeper_of(
@@ -167,6 +187,15 @@ def keeper_of(
         return None
     log = WindowLog(segments, space.table, telemetry.account("window log"), keep.window_bytes)
     return WindowKeeper(log, window, space, telemetry, hands)
+
+
+def recall(keep: Keep, window: StatsdWindow, space: Space, telemetry: Telemetry, now: float) -> None:
+    """Read what a former process left of a window that has no log now: levels of gauges, or what it still logged."""
+    if keep.folder and os.path.isdir(os.path.join(keep.folder, "window")):
+        keeper = keeper_of(keep, window, space, telemetry, Hands(int, int))
+        if keeper is not None:
+            keeper.replay(now)
+            keeper.forget()
 
 
 def backlog_of(keep: Keep, name: str) -> Backlog | None:

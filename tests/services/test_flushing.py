@@ -99,3 +99,14 @@ class FlusherTests(SynchronousTestCase):
         broken.broken = False
         self.clock.advance(1.0)
         self.assertEqual(broken.flushed, [11.0])
+
+    def test_what_ends_when_we_stop_is_told_by_that_alone(self) -> None:
+        one, two = Stage(10.0, 20.0), Stage(15.0)
+        flusher = self.start(one, two)
+        self.assertEqual(flusher.hold((), 60.0), 0.0)
+        self.assertEqual(flusher.hold((two,), 12.0), 12.0)
+        self.assertEqual(flusher.hold((one, two), 60.0), 15.0)
+        self.clock.pump([5.0] * 5)
+        self.assertEqual((one.flushed, two.flushed), ([10.0], []))
+        flusher.stopService()
+        self.assertEqual((one.finished, two.finished), ([25.0], [25.0]))

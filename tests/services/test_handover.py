@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.net.handover import READY, FdChannel, Passed, receive_all
+from cadtwist.net.handover import NOT_WANTED, READY, FdChannel, NotWanted, Passed, receive_all
 from cadtwist.services.handover import HANDOVER_FD, Handover, command_line, predecessor, tell_systemd
 from cadtwist.services.pidfile import PidFile
 
@@ -38,6 +38,10 @@ class Daemon:
         self.events = events
         self.service = self
         self.stopped: Deferred[None] = Deferred()
+        self.interval_s = 0.0
+
+    def passable_at(self, latest: float) -> float:
+        return min(self.interval_s, latest)
 
     def pass_on(self) -> list[Passed]:
         self.events.append("passes on")
@@ -157,6 +161,35 @@ class HandoverTests(SynchronousTestCase):
         self.assertEqual(self.events[-1], "passed")
         self.assertEqual(len(receive_all(self.channel()) or ()), 2)
 
+    def test_it_waits_for_the_end_of_an_interval(self) -> None:
+        self.daemon.interval_s = 10.0
+        self.handover.begin()
+        self.channel().send(READY)
+        self.reactor.readers[0].doRead()
+        self.reactor.advance(9.5)
+        self.assertEqual(self.events, ["spawns"])
+        self.handover.begin()
+        self.reactor.advance(0.5)
+        self.assertEqual(self.events, ["spawns", "passes on", "leaves", "stops"])
+
+    def test_but_no_longer_than_a_minute(self) -> None:
+        self.daemon.interval_s = 3600.0
+        self.handover.begin()
+        self.channel().send(READY)
+        self.reactor.readers[0].doRead()
+        self.reactor.advance(60.0)
+        self.assertEqual(self.events, ["spawns", "passes on", "leaves", "stops"])
+
+    def test_a_stop_while_it_waits_lets_nobody_take_its_place(self) -> None:
+        self.daemon.interval_s = 10.0
+        self.handover.begin()
+        self.channel().send(READY)
+        self.reactor.readers[0].doRead()
+        self.successResultOf(self.handover.stopService())
+        self.assertFalse(self.handover.under_way)
+        self.assertEqual((self.events, self.reactor.getDelayedCalls()), (["spawns"], []))
+        self.assertRaises(NotWanted, receive_all, self.channel())
+
     def test_the_signal(self) -> None:
         before = signal.getsignal(signal.SIGUSR2)
         self.handover.startService()
@@ -184,6 +217,13 @@ class PredecessorTests(SynchronousTestCase):
         ours.close()
         reactor.readers[0].doRead()
         self.assertEqual(reactor.readers, [])
+
+    def test_one_that_is_not_wanted_ends(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.addCleanup(ours.close)
+        FdChannel(ours).send(NOT_WANTED)
+        ended = self.assertRaises(SystemExit, predecessor, {HANDOVER_FD: str(theirs.detach())})
+        self.assertEqual(ended.code, 0)
 
     def test_the_command_line_without_the_pid_file(self) -> None:
         for arguments in (

@@ -197,6 +197,19 @@ class TapTests(SynchronousTestCase):
     def test_a_file_is_needed(self) -> None:
         self.assertRaises(UsageError, Options().parseOptions, [])
 
+    def test_toml_says_what_options_say_elsewhere(self) -> None:
+        Options().parseOptions(["--config=x.toml"])
+        for given in ("--http-port=1", "--state-dir=x", "--log-inputs=all", "--dogstatsd"):
+            self.assertRaises(UsageError, Options().parseOptions, ["--config=x.toml", given])
+
+    def test_toml_without_statsd_ends_the_process(self) -> None:
+        path = f"{self.mktemp()}.toml"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("[cache]\n")
+        options = Options()
+        options.parseOptions([f"--config={path}"])
+        self.assertEqual(self.assertRaises(SystemExit, makeService, options).code, 2)
+
     def test_faults_end_the_process(self) -> None:
         path = self.mktemp()
         for text in (None, "{port: 'x'}"):

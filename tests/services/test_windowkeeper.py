@@ -26,6 +26,7 @@ from cadtwist.services.windowkeeper import (
     WindowKeeper,
     backlog_of,
     keeper_of,
+    recall,
 )
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdsums import Etsy, OwnCounts
@@ -174,6 +175,44 @@ class LifeTests(SynchronousTestCase):
         house.keeper.close()
         House(self, values, START + 99.0, folder).die()
         self.assertEqual(values, {("a|c", "rate", START + 10.0): 0.1, ("a|c", "count", START + 10.0): 1.0})
+
+
+    def test_what_is_safe_whoever_asks_goes_and_levels_stay(self) -> None:
+        folder, values = self.mktemp(), Values()
+        _, house = self.run_steps([[("a|c", 1.0, 1.0), ("g|g", 5.0, 1.0)]], folder)
+        assert house.keeper is not None
+        house.keeper.keep = True
+        house.keeper.close(safe=True)
+        again = House(self, values, START + 99.0, folder)
+        self.assertEqual((values, again.window.open_values("g")), ({}, {"g": 5.0}))
+        again.die()
+
+    def test_a_full_log_lacks_values_until_the_window_closes(self) -> None:
+        house = House(self, Values(), START, self.mktemp())
+        assert house.keeper is not None
+        house.keeper.log._most_bytes = 0
+        house.add([("a|c", 1.0, 1.0)])
+        self.assertTrue(house.keeper.lacks)
+        house.window.flush(START + 10.0)
+        self.assertFalse(house.keeper.lacks)
+
+    def test_a_log_that_is_no_more_wanted_is_read_and_goes(self) -> None:
+        folder = self.mktemp()
+        keep = Keep(folder)
+        for is_first in (True, False):
+            house = House(self, Values(), START)
+            if is_first:
+                keeper = keeper_of(keep, house.window, house.space, house.telemetry, Hands(int, int))
+                assert keeper is not None
+                house.sink = LoggedSink(keeper.log, house.window)
+                house.add([("a|c", 2.0, 1.0)])
+                keeper.log.log.close()
+                continue
+            recall(keep, house.window, house.space, house.telemetry, START)
+            self.assertEqual(house.window.open_values("c"), {"a": 2.0})
+            self.assertIsNone(house.window.journal)
+            self.assertEqual([name for name in os.listdir(os.path.join(folder, "window")) if ".seg" in name], [])
+        recall(NOTHING, house.window, house.space, house.telemetry, START)
 
 
 class KeepTests(SynchronousTestCase):

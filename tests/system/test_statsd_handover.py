@@ -1,0 +1,273 @@
+"""A new statsd takes the place of the old one (SIGUSR2) under load: each value is told once, none is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from tests.system.cadtwistd import ROOT, RUN_TWISTD, get
+from tests.system.case import SystemTestCase
+from tests.system.linesink import LineSink
+from tests.system.process import Process, free_ports, until
+from tests.system.statsdd import Statsdd
+
+OPTIONS = "  flushInterval: {ms}, graphite: {{legacyNamespace: false}},"
+LONG_MS = 3_600_000
+_NATIVE = """
+[[listeners]]
+protocol = "statsd"
+interface = "127.0.0.1"
+port = {line}
+[[listeners]]
+protocol = "statsd"
+transport = "udp"
+interface = "127.0.0.1"
+port = {line}
+[[listeners]]
+protocol = "http"
+interface = "127.0.0.1"
+port = {http}
+[wal]
+directory = "{folder}/wal"
+[spool]
+directory = "{folder}/spool"
+[self_metrics]
+interval_s = 0.0
+[statsd]
+flush_interval_s = {flush_s}
+legacy_namespace = false
+log_inputs = "{inputs}"
+[[relays]]
+name = "out"
+[[relays.groups]]
+method = "constant"
+members = ["sink"]
+[[destinations]]
+name = "sink"
+host = "127.0.0.1"
+port = {sink}
+"""
+_INI = """
+[statsite]
+port = {line}
+udp_port = {line}
+bind_address = 127.0.0.1
+flush_interval = {flush_s}
+stream_cmd = cat >> {folder}/told
+"""
+
+
+class Load(threading.Thread):
+    """Sends counters of 1 over one TCP connection, each line in two pieces, and over UDP, until it is ended."""
+
+    def __init__(self, port: int, udp: bool = True) -> None:
+        super().__init__(daemon=True)
+        self.sent = {"tcp": 0, "udp": 0}
+        self.fault = ""
+        self._port = port
+        self._udp = udp
+        self._end = threading.Event()
+
+    def end(self) -> dict[str, int]:
+        """Stop, and return what was sent."""
+        self._end.set()
+        self.join(30)
+        return self.sent
+
+    def run(self) -> None:
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), 10) as stream, socket.socket(
+                socket.AF_INET, socket.SOCK_DGRAM
+            ) as datagrams:
+                datagrams.connect(("127.0.0.1", self._port))
+                while not self._end.is_set():
+                    stream.sendall(b"hand.tcp:1")
+                    stream.sendall(b"|c\n")
+                    self.sent["tcp"] += 1
+                    if self._udp:
+                        datagrams.send(b"hand.udp:1|c\n")
+                        self.sent["udp"] += 1
+                    self._end.wait(0.001)
+        except OSError as error:
+            self.fault = repr(error)
+
+
+class _Told(SystemTestCase):
+    """What the sink was told, by name and timestamp."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.sink = LineSink()
+        self.addCleanup(self.sink.close)
+        self.pid = 0
+        self.addCleanup(self.end)
+
+    def end(self) -> None:
+        """End whoever serves: after a hand-over it is no child of ours."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGTERM)
+            until("it ends", lambda: not alive(self.pid), 60)
+            self.pid = 0
+
+    def told(self) -> dict[str, float]:
+        """Return the sums by name; a name and a timestamp that come twice must not differ."""
+        found: dict[str, dict[str, float]] = defaultdict(dict)
+        for line in list(self.sink.order):
+            name, value, stamp = line.decode().split()
+            self.assertEqual(found[name].setdefault(stamp, float(value)), float(value), line)
+        return {name: sum(values.values()) for name, values in found.items()}
+
+    def hand_over(self, serving: object, seconds: float = 60.0) -> None:
+        """Let another process take the place of `self.pid`; `serving()` is the id of the one that serves."""
+        old = self.pid
+        os.kill(old, signal.SIGUSR2)
+        self.pid = until("another process serves", lambda: serving() not in (0, old) and serving(), seconds)  # type: ignore[operator]
+        until("the old one is gone", lambda: not alive(old), 60)
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def serving(port: int) -> int:
+    """Return the process that answers HTTP at a port, 0 where none does."""
+    try:
+        return int(json.loads(get(f"http://127.0.0.1:{port}/ops/status"))["pid"])
+    except OSError:
+        return 0
+
+
+class ConfigJsTests(_Told):
+    def begin(self, flush_ms: int, *arguments: str, more: str = "") -> Statsdd:
+        daemon = self.started(Statsdd(self.folder, self.sink.port, OPTIONS.format(ms=flush_ms) + more, arguments))
+        self.pid = daemon.pid
+        return daemon
+
+    def test_datagrams_and_streams(self) -> None:
+        daemon = self.begin(1000)
+        load = Load(daemon.line)
+        load.start()
+        for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
+            time.sleep(0.7)
+            self.hand_over(lambda: serving(daemon.http))
+        time.sleep(0.5)
+        sent = load.end()
+        self.assertEqual(load.fault, "")
+        self.end()
+        for kind, count in sent.items():
+            self.assertEqual(self.told().get(f"stats.counters.hand.{kind}.count"), count, kind)
+
+    def test_what_is_logged_stays_open_and_gauges_keep_their_levels(self) -> None:
+        daemon = self.begin(LONG_MS, "--log-inputs=all")
+        load = Load(daemon.line)
+        load.start()
+        with socket.create_connection(("127.0.0.1", daemon.line)) as stream:
+            stream.sendall(b"level:5|g\n")
+            time.sleep(0.5)
+            self.hand_over(lambda: serving(daemon.http))
+            stream.sendall(b"level:+2|g\n")
+            time.sleep(0.5)
+            sent = load.end()
+            self.assertEqual((load.fault, self.sink.order), ("", []))
+            self.end()
+        told = self.told()
+        self.assertEqual(told["stats.gauges.level"], 7.0)
+        for kind, count in sent.items():
+            self.assertEqual(told.get(f"stats.counters.hand.{kind}.count"), count, kind)
+
+    def test_gauges_of_datagrams_keep_their_levels(self) -> None:
+        daemon = self.begin(1000)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+            datagrams.connect(("127.0.0.1", daemon.line))
+            datagrams.send(b"level:5|g")
+            time.sleep(0.2)
+            self.hand_over(lambda: serving(daemon.http))
+            datagrams.send(b"level:+2|g")
+            name = b"stats.gauges.level 7 "
+            until("it moves from where it was", lambda: any(line.startswith(name) for line in list(self.sink.order)))
+
+    def test_a_stop_while_it_waits_for_the_end_of_the_interval(self) -> None:
+        daemon = self.begin(LONG_MS)
+        load = Load(daemon.line)
+        load.start()
+        os.kill(daemon.pid, signal.SIGUSR2)
+        daemon.until("the next one waits", lambda: "until intervals end" in daemon.tail())
+        sent = load.end()
+        self.assertEqual(load.fault, "")
+        self.end()
+        self.assertEqual(daemon.stop(), 0)
+        for kind, count in sent.items():
+            self.assertEqual(self.told().get(f"stats.counters.hand.{kind}.count"), count, kind)
+        self.assertEqual(serving(daemon.http), 0)
+
+
+class NativeTests(_Told):
+    """`[statsd]` in native TOML."""
+
+    def begin(self, flush_s: float, inputs: str) -> Process:
+        self.line, self.http = free_ports(2)
+        conf = self.folder / "statsd.toml"
+        conf.write_text(
+            _NATIVE.format(
+                line=self.line, http=self.http, sink=self.sink.port, folder=self.folder, flush_s=flush_s, inputs=inputs
+            )
+        )
+        command = [*RUN_TWISTD, "-n", "--pidfile=", "statsd", f"--config={conf}"]
+        process = self.started(Process("native", command, self.folder, {}, (self.line, self.http), cwd=ROOT))
+        self.pid = process.pid
+        return process
+
+    def run_over(self, flush_s: float, inputs: str, times: int) -> None:
+        self.begin(flush_s, inputs)
+        load = Load(self.line)
+        load.start()
+        for _ in range(times):
+            time.sleep(0.7)
+            self.hand_over(lambda: serving(self.http))
+        time.sleep(0.5)
+        sent = load.end()
+        self.assertEqual(load.fault, "")
+        self.end()
+        for kind, count in sent.items():
+            self.assertEqual(self.told().get(f"stats.counters.hand.{kind}.count"), count, kind)
+
+    def test_datagrams_and_streams(self) -> None:
+        self.run_over(1.0, "tcp", self.number("CADTWIST_SYSTEM_HANDOVERS", 3))
+
+    def test_what_is_logged_stays_open(self) -> None:
+        self.run_over(3600.0, "all", 2)
+        self.assertEqual(len([line for line in self.sink.order if b".hand.tcp.count" in line]), 1)
+
+
+class StatsiteTests(_Told):
+    def test_datagrams_and_streams(self) -> None:
+        (line,), http = free_ports(1), free_ports(1)[0]
+        conf = self.folder / "statsite.ini"
+        conf.write_text(_INI.format(line=line, folder=self.folder, flush_s=1))
+        command = [*RUN_TWISTD, "-n", "--pidfile=", "statsd", f"--config={conf}", f"--http-port={http}"]
+        command.append(f"--state-dir={self.folder / 'state'}")
+        process = self.started(Process("statsite", command, self.folder, {}, (line, http), cwd=ROOT))
+        self.pid = process.pid
+        load = Load(line)
+        load.start()
+        for _ in range(2):
+            time.sleep(0.7)
+            self.hand_over(lambda: serving(http))
+        time.sleep(0.5)
+        sent = load.end()
+        self.assertEqual(load.fault, "")
+        self.end()
+        sums: dict[str, float] = defaultdict(float)
+        for name, value, _ in (line.split("|") for line in (self.folder / "told").read_text().splitlines()):
+            sums[name] += float(value)
+        self.assertEqual({kind: sums[f"counts.hand.{kind}"] for kind in sent}, sent)
