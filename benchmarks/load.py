@@ -97,9 +97,12 @@ class Asked:
     p99_ms: float
 
 
-def ask(port: int, paths: Sequence[str], clients: int, seconds: float) -> Asked:
-    """Ask 127.0.0.1:`port` for the paths in turn, each of `clients` one question at a time."""
-    command = [str(tool("ask")), str(port), str(clients), str(seconds)]
+def ask(port: int, paths: Sequence[str], clients: int, seconds: float, rate: float = 0.0) -> Asked:
+    """Ask 127.0.0.1:`port` for the paths in turn, each of `clients` one question at a time.
+
+    All together they ask at most `rate` questions a second; 0: as fast as they are answered.
+    """
+    command = [str(tool("ask")), str(port), str(clients), str(seconds), str(rate)]
     done = subprocess.run(command, input="\n".join(paths), stdout=subprocess.PIPE, text=True, check=True, timeout=900)
     said = json.loads(done.stdout)
     bad = said["refused"] + said["broken"]

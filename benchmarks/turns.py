@@ -2,7 +2,8 @@
 """A daemon that measures its reactor's turns: `turns.py CONFIG`, native TOML.  SIGHUP reloads, as it does for twistd.
 
 SIGUSR1 begins anew, SIGTERM ends; both print {"turns", "longest_ms", "longest_cpu_ms"} as a line of JSON.  A turn is
-from one moment at which delayed calls are run to the next; its CPU time is that of the reactor's thread.
+what happens between two waits for events; its CPU time is that of the reactor's thread.  Measuring costs about a
+microsecond a turn.
 """
 
 from __future__ import annotations
@@ -27,25 +28,28 @@ from cadtwist.services.reload import Reloader
 
 
 class Turns:
-    """Counts turns and keeps the longest."""
+    """Counts turns and keeps the longest; stands between a reactor and its `poller`."""
 
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
+    def __init__(self, poller: Any) -> None:
+        self._poller = poller
         self.begin()
-        self._turn()
 
     def begin(self) -> None:
         """Count from here."""
-        self.turns, self.longest_s, self.longest_cpu_s = -1, 0.0, 0.0
+        self.turns, self.longest_s, self.longest_cpu_s = 0, 0.0, 0.0
         self._now, self._cpu = time.perf_counter(), time.thread_time()
 
-    def _turn(self) -> None:
-        now, cpu = time.perf_counter(), time.thread_time()
-        self.longest_s = max(self.longest_s, now - self._now)
-        self.longest_cpu_s = max(self.longest_cpu_s, cpu - self._cpu)
+    def poll(self, *arguments: Any) -> Any:
+        """End a turn, wait for events as the poller does, and begin the next one."""
+        self.longest_s = max(self.longest_s, time.perf_counter() - self._now)
+        self.longest_cpu_s = max(self.longest_cpu_s, time.thread_time() - self._cpu)
         self.turns += 1
-        self._now, self._cpu = now, cpu
-        self._reactor.callLater(0, self._turn)
+        events = self._poller.poll(*arguments)
+        self._now, self._cpu = time.perf_counter(), time.thread_time()
+        return events
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._poller, name)
 
     def tell(self) -> None:
         """Print what was found, and begin anew."""
@@ -61,13 +65,13 @@ def main() -> None:
     load_again = partial(load, sys.argv[1], dialect="native", environ={})
     daemon = Daemon(reactor, load_again().config)
     Reloader(reactor, daemon, load_again).setServiceParent(daemon.service)
-    turns: list[Turns] = []
+    turns = reactor._poller = Turns(reactor._poller)
     reactor.callWhenRunning(daemon.service.startService)
-    reactor.callWhenRunning(lambda: turns.append(Turns(reactor)))
-    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(turns[0].tell))
+    reactor.callWhenRunning(turns.begin)
+    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(turns.tell))
     reactor.addSystemEventTrigger("before", "shutdown", daemon.service.stopService)
     reactor.run()
-    turns[0].tell()
+    turns.tell()
 
 
 if __name__ == "__main__":

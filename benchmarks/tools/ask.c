@@ -1,7 +1,8 @@
-/* ask: asks an HTTP server the same questions again and again.   ask PORT CLIENTS SECONDS < paths
+/* ask: asks an HTTP server the same questions again and again.   ask PORT CLIENTS SECONDS [RATE] < paths
  *
- * Each client is a thread with one kept connection and one question at a time; all take the paths in turn.  Prints one
- * JSON object: answers, their rate, those that were no 200, and how long they took (milliseconds).
+ * Each client is a thread with one kept connection and one question at a time; all take the paths in turn.  With RATE
+ * all of them together ask at most so many questions a second, evenly; one who comes late does not catch up.  Prints
+ * one JSON object: answers, their rate, those that were no 200, and how long they took (milliseconds).
  *
  * Build: cc -O2 -pthread -o ask ask.c
  */
@@ -24,9 +25,9 @@ static char **questions;
 static size_t n_questions;
 static atomic_size_t turn;
 static int port;
-static double end;
+static double end, pause_s;
 
-struct client { pthread_t thread; size_t answers, refused, broken; float *times; char *room; size_t size; };
+struct client { pthread_t thread; double next; size_t answers, refused, broken; float *times; char *room; size_t size; };
 
 static double now(void) {
     struct timespec t;
@@ -82,6 +83,11 @@ static void *run(void *given) {
     while (now() < end) {
         double began = now();
         int status;
+        if (me->next > began) {
+            usleep((useconds_t)((me->next - began) * 1e6) + 1);
+            continue;
+        }
+        me->next = (me->next + pause_s > began ? me->next : began) + pause_s;
         if (fd < 0 && (fd = connected()) < 0) { usleep(1000); continue; }
         status = asked(me, fd, questions[atomic_fetch_add(&turn, 1) % n_questions]);
         if (!status || strcasestr(me->room, "\r\nconnection: close")) { close(fd); fd = -1; }
@@ -106,7 +112,7 @@ int main(int argc, char **argv) {
     double began, took;
     struct client *all;
     float *times;
-    if (argc != 4) { fprintf(stderr, "usage: ask PORT CLIENTS SECONDS < paths\n"); return 2; }
+    if (argc != 4 && argc != 5) { fprintf(stderr, "usage: ask PORT CLIENTS SECONDS [RATE] < paths\n"); return 2; }
     port = atoi(argv[1]);
     clients = atoi(argv[2]);
     while (getline(&line, &room, stdin) > 0) {
@@ -118,7 +124,9 @@ int main(int argc, char **argv) {
     if (!n_questions || !all) { fprintf(stderr, "no questions\n"); return 2; }
     began = now();
     end = began + atof(argv[3]);
+    if (argc == 5 && atof(argv[4]) > 0) pause_s = clients / atof(argv[4]);
     for (i = 0; i < clients; i++) {
+        all[i].next = began + pause_s * i / clients;
         all[i].times = malloc(MOST_TIMES * sizeof(float));
         all[i].room = malloc(all[i].size = 1 << 18);
         pthread_create(&all[i].thread, NULL, run, &all[i]);
