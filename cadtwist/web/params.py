@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from urllib.parse import parse_qsl
 
@@ -25,7 +25,8 @@ class Params:
     """Fields in order, the body's behind the query's: of a scalar the last one counts, lists take all.
 
     `accept` is the header of that name; `source` what the client tells of itself, for error texts.  `method` is the
-    request's, `tail` what follows the door's own path, `body` the body as it came; `cost` is what answering it takes.
+    request's, `tail` what follows the door's own path, `body` the body as it came; `header(name)` gives its headers;
+    `cost` is what answering it takes.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Params:
         self.method = "GET"
         self.tail = ""
         self.body = b""
+        self.header: Callable[[bytes], str | None] = _no_header
         self.cost = Cost()
         for key, value in fields:
             self._fields.setdefault(key, []).append(value)
@@ -67,6 +69,10 @@ class Params:
             return int(text)
         except ValueError as error:
             raise invalid(f"Invalid int value '{text}' for param {key}: {error}") from None
+
+
+def _no_header(_name: bytes) -> None:
+    return None
 
 
 def parse_params(query: bytes, body: bytes, content_type: str, accept: str | None) -> Params:

@@ -17,7 +17,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from cadtwist.query.find import QueryError
 from cadtwist.web import admin, carbonapi, events, functions, graphite, tags
 from cadtwist.web.answers import Answer, header, send
-from cadtwist.web.cadent import CadentRoom
+from cadtwist.web.cadent import LOCAL, CadentRoom
 from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, PLAIN, RefusedError
 from cadtwist.web.gatekeeper import CHALLENGE
@@ -185,11 +185,11 @@ class Doors(Resource):
         kind = header(request, b"content-type") or ""
         params = parse_params(query, body, kind, header(request, b"accept"))
         params.method, params.tail, params.body = request.method.decode("ascii", "replace"), tail, body
-        params.cost = cost
+        params.cost, params.header = cost, partial(header, request)
         params.source = [(name, found) for key, name in _SOURCES if (found := header(request, key))]
         context = self._context
-        if context.cluster is not None and params.last("local", "0") in ("0", ""):
-            scope = context.cluster.scope(context, partial(header, request))
+        if context.cluster is not None and params.last("local", "0") in ("0", "") and not tail.startswith(LOCAL):
+            scope = context.cluster.scope(context, params.header)
             return scope.told(await door(scope.context, params))
         answer = await door(context, params)
         if place is not None:

@@ -25,7 +25,7 @@ class Sources:
     """The sources of one request: each metric is read once for each range.
 
     A file's fault is logged and costs that file's points only.  TooBroad beyond the limits of points,
-    series and seconds.
+    series and seconds.  `waiting` are the names of those that were read of which points wait in memory.
     """
 
     _log = Logger()
@@ -37,6 +37,7 @@ class Sources:
         self._slices = Slices(context)
         self._until = context.clock() + context.limits.seconds
         self._read: dict[tuple[str, int, int], TimeSeries | None] = {}
+        self.waiting: set[str] = set()
         self._points = 0
         self._at_once = _FILES_AT_FIRST
 
@@ -97,6 +98,7 @@ class Sources:
         """Read some metrics."""
         most = self._context.limits.points
         metrics = [metric for _, metric in waiting]
+        self.waiting.update(metric.name for metric in metrics if metric.timestamps)
         try:
             answers = fetch_metrics(
                 self._context.store, metrics, schemas, window.start, window.end, self._now, most - self._points
