@@ -18,6 +18,8 @@ __all__ = [
     "GuessedRule",
     "cadent_style",
     "guessed_rules",
+    "method_named",
+    "read_method",
     "reduce_method",
     "statsd_name",
     "stored_method",
@@ -45,6 +47,23 @@ STORED_PATTERNS = (
 All but `count` is looked for in the last part of the name.
 """
 
+_READ_WORDS = {
+    **dict.fromkeys(("min", "lower"), "min"),
+    **dict.fromkeys(("max", "upper"), "max"),
+    **dict.fromkeys(("rawcount", "numstats", "count", "counts", "sum", "hit", "hits", "set", "sets", "ok"), "sum"),
+    **dict.fromkeys(("request", "requests", "error", "errors", "select", "selects", "selected"), "sum"),
+    **dict.fromkeys(("insert", "inserts", "inserted", "update", "updates", "updated"), "sum"),
+    **dict.fromkeys(("delete", "deletes", "deleted", "consume", "consumed", "consumes"), "sum"),
+    **dict.fromkeys(("add", "adds", "added", "remove", "removes", "removed"), "sum"),
+    **dict.fromkeys(("gauge", "last", "abs", "absolute"), "last"),
+    **dict.fromkeys(("median", "middle", "std", "mean"), "average"),
+}
+_READ_PATTERNS = (
+    (re.compile(r"(?:stats_count|stats\.count|stats\.set)|.*count_[0-9]+\Z", re.DOTALL).match, "sum"),
+    (re.compile(r"stats\.gauge").match, "last"),
+    (re.compile(r"(?:upper|max)_[0-9]+").search, "max"),
+    (re.compile(r"(?:lower|min)_[0-9]+").search, "min"),
+)
 _STORED_SEARCHES = tuple((re.compile(pattern).search, method) for pattern, method in STORED_PATTERNS)
 _TOP = re.compile(r"_top([0-9_]+)$")
 _STRIPPED = ("stats.counters.", "stats.gauges.", "stats.timers.")
@@ -62,6 +81,19 @@ def reduce_method(name: str) -> str:
 def stored_method(name: str) -> str:
     """Return which value of a summary is stored, by the name: average, sum, max or min."""
     return next((method for search, method in _STORED_SEARCHES if search(name)), "average")
+
+
+def method_named(word: str) -> str | None:
+    """Return how values of what a word names are combined in time: average, sum, max, min or last; None for none."""
+    return _READ_WORDS.get(word.strip().lower())
+
+
+def read_method(name: str) -> str:
+    """Return the same for a metric as versions since 0.4 read it: its tag `stat` counts, else its name."""
+    plain, _, tags = name.partition(";")
+    stat = next((tag[5:] for tag in tags.split(";") if tag.startswith("stat=")), "")
+    found = method_named(stat) or method_named(plain.rpartition(".")[2])
+    return found or next((method for matches, method in _READ_PATTERNS if matches(plain)), "average")
 
 
 @dataclass(frozen=True)

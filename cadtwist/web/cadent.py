@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from cadtwist.codec import cadentproto
-from cadtwist.model.cadentstyle import stored_method
+from cadtwist.model.cadentstyle import method_named, read_method, stored_method
 from cadtwist.model.pattern import is_pattern
 from cadtwist.query.cadent import Resolution, chosen_step, resampled, rounded, split_targets
 from cadtwist.query.find import Match, QueryError, TooBroad
@@ -198,7 +198,7 @@ class CadentRoom:
         found = {one.name: one for target in targets for one in by_target[target]}
         series = []
         for one in found.values():
-            method = stored_method(one.name)
+            method = _method(params, one.name, form)
             first, step, values = resampled(one.start, one.step, one.values, wanted, method)
             series.append(Told(one.name, first, step, values, method, one.name in sources.waiting))
         if params.last("in_cache").lower() in ("true", "1"):
@@ -214,6 +214,11 @@ class CadentRoom:
             if end - start < step:
                 raise RefusedError(400, f"The range is shorter than one step of {step:g} s")
         return start, end
+
+
+def _method(params: Params, name: str, form: str) -> str:
+    """Return how points of a metric are combined: as the request says, as its generation guesses by the name."""
+    return (method_named(params.last("agg")) or read_method(name)) if form else stored_method(name)
 
 
 def _placed(context: WebContext, series: list[Told]) -> list[Told]:

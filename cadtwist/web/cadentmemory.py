@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cadtwist.codec.cadentproto import cached_points
-from cadtwist.model.cadentstyle import stored_method
+from cadtwist.model.cadentstyle import read_method
 from cadtwist.query.find import TooBroad
 from cadtwist.query.index import LEAF
 from cadtwist.query.owner import HotMetric
@@ -40,7 +40,7 @@ async def cache(context: WebContext, params: Params) -> Answer:
     form = format_of(params)
     targets = await names_of(context, params, targets_of(params))
     waiting = [hot for hot in await hot_metrics(context, targets) if hot.timestamps]
-    shown = raw([Told(hot.name, 0, 1, np.zeros(0), stored_method(hot.name), True) for hot in waiting], True)
+    shown = raw([Told(hot.name, 0, 1, np.zeros(0), read_method(hot.name), True) for hot in waiting], True)
     for hot, one in zip(waiting, shown, strict=True):
         times, values = _columns(hot)
         one["data"] = [

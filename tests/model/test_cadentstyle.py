@@ -8,6 +8,8 @@ from cadtwist.model.cadentstyle import (
     CadentNaming,
     cadent_style,
     guessed_rules,
+    method_named,
+    read_method,
     reduce_method,
     statsd_name,
     stored_method,
@@ -33,6 +35,16 @@ class GuessTests(SynchronousTestCase):
             "upper.x": "average",
         }.items():  # fmt: skip
             self.assertEqual(stored_method(name), method, name)
+
+    def test_how_later_versions_read(self) -> None:
+        for name, method in (
+            ("a.Lower", "min"), ("a.upper", "max"), ("a.hits", "sum"), ("a.ok", "sum"), ("a.gauge", "last"),
+            ("stats_counts.x", "sum"), ("stats.count.x", "sum"), ("stats.gauges.x", "last"), ("a.count_90", "sum"),
+            ("a.upper_99", "max"), ("a.min_5", "min"), ("a.median_5", "average"), ("a.counting", "average"),
+            ("a.upper;stat=min", "min"), ("a.upper;host=x", "max"), ("count.a", "average"), ("", "average"),
+        ):  # fmt: skip
+            self.assertEqual(read_method(name), method, name)
+        self.assertEqual([method_named(word) for word in ("max", " Hits", "none", "")], ["max", "sum", None, None])
 
     def test_exactly_one_rule_is_about_a_name(self) -> None:
         for name in ("a.lower", "a.upper", "a.sum", "a.gauges.x", "a.b", "a.count"):

@@ -113,6 +113,11 @@ class FormTests(LaterCase):
                 self.assertEqual(self.get(path, target="w.*,other", format=form).status, 200)
                 self.assertEqual(len(self.owner.questions), 1, (path, form))
 
+    def test_how_points_are_combined(self) -> None:
+        for agg, method in (("", "average"), ("max", "max"), ("hits", "sum"), ("none", "average")):
+            (one,) = self.json("rawrender", target="w.mean", format="json", agg=agg)
+            self.assertEqual(one["aggfunc"], method, agg)
+
     def test_steps_and_bounds(self) -> None:
         for step in ("120", "2min"):
             self.assertEqual(self.json("metrics", target="w.mean", format="json", step=step)["step"], 120)
