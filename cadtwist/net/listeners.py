@@ -19,7 +19,10 @@ from twisted.logger import Logger
 from cadtwist.net.handover import Passed, detached
 from cadtwist.net.keepalive import KeepAlive
 
-__all__ = ["BACKLOG", "EndpointListener", "Listener", "TCPListener", "UDPListener", "UnixListener", "bind_udp"]
+__all__ = [
+    "BACKLOG", "EndpointListener", "Listener", "TCPListener", "UDPListener", "UnixListener", "bind_udp",
+    "endpoint_factory",
+]  # fmt: skip
 
 BACKLOG = 1024
 """Connections that the kernel keeps for us until we accept them."""
@@ -188,8 +191,52 @@ class UnixListener(Listener):
         return succeed(self._reactor.listenUNIX(self._path, self._factory, backlog=self._backlog, mode=self._mode))
 
 
+class _Asked:
+    """A reactor as an endpoint sees it: whatever kind of port that wants, `listen(factory, how)` is asked for it."""
+
+    def __init__(self, reactor: Any, listen: Callable[[Any, Callable[[Any], Any]], Any]) -> None:
+        self._reactor = reactor
+        self._listen = listen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(self, port: int, factory: Any, **more: Any) -> Any:
+        """Ask for a port of connections as they are."""
+        return self._listen(factory, lambda plain: self._reactor.listenTCP(port, plain, **more))
+
+    def listenSSL(self, port: int, factory: Any, contextFactory: Any, **more: Any) -> Any:
+        """Ask for a port of connections that speak TLS."""
+        from cadtwist.net.tls import wrapped  # noqa: PLC0415 (only where TLS is spoken)
+
+        return self.listenTCP(port, wrapped(factory, contextFactory), **more)
+
+    def listenUNIX(self, address: str, factory: Any, **more: Any) -> Any:
+        """Ask for a unix socket."""
+        return self._listen(factory, lambda plain: self._reactor.listenUNIX(address, plain, **more))
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
+        """Ask for a port over a socket of the service manager."""
+        return self._listen(
+            factory, lambda plain: self._reactor.adoptStreamPort(fileDescriptor, addressFamily, plain)
+        )
+
+
+def endpoint_factory(endpoint: str, factory: Factory[Any]) -> Any:
+    """Return what accepts the connections of an endpoint text for `factory`: with the TLS, say, that it asks for."""
+    if _is_managed(endpoint):
+        return factory
+    found: list[Any] = []
+    serverFromString(_Asked(None, lambda outermost, _: outermost), endpoint).listen(factory).addCallback(found.append)
+    return found[0]
+
+
 class EndpointListener(Listener):
-    """Whatever a Twisted server endpoint text names, for instance `systemd:domain=INET:index=0`."""
+    """Whatever a Twisted server endpoint text names, for instance `systemd:domain=INET:index=0`.
+
+    `factory` gets the connections as they are: see `endpoint_factory`.  An inherited socket takes the place of the one
+    that the endpoint would bind, or that the service manager gave to the first process alone.
+    """
 
     def __init__(
         self,
@@ -203,12 +250,23 @@ class EndpointListener(Listener):
     ) -> None:
         super().__init__(name, on_open, on_close)
         self._factory = factory
-        self._endpoint = serverFromString(reactor, endpoint)
+        self._reactor = reactor
+        self._text = endpoint
+        if not _is_managed(endpoint):
+            serverFromString(reactor, endpoint)  # a fault of it is told at once
 
     def open_port(self) -> Deferred[IListeningPort]:
         """Listen."""
-        found: Deferred[IListeningPort] = self._endpoint.listen(self._factory)
+        adopted = self.adopted(self._reactor, self._factory)
+        if adopted is not None:
+            return adopted
+        asked = _Asked(self._reactor, lambda _, listen: listen(self._factory))
+        found: Deferred[IListeningPort] = serverFromString(asked, self._text).listen(self._factory)
         return found
+
+
+def _is_managed(endpoint: str) -> bool:
+    return endpoint.startswith("systemd:")
 
 
 class UDPListener(Service):

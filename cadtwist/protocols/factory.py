@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
 from cadtwist.protocols.intake import Intake
@@ -152,8 +153,26 @@ class Connection(Protocol):
             self._idle_call = None
         self.listener.closed(self, self._address(), reason)
 
+    @property
+    def wrapped(self) -> bool:
+        """Whether something is between us and the socket: TLS, or a proxy's header."""
+        return isinstance(self.transport, ProtocolWrapper)
+
+    def unread(self) -> tuple[bytes, bool]:
+        """Return the bytes of the item that is not complete, and whether the rest of it is to be thrown away."""
+        unread, skipping = self.state.unread()
+        return bytes(unread), bool(skipping)
+
+    def say_goodbye(self) -> None:
+        """Tell the client that we write no more, so that it closes; what it has sent up to then is read."""
+        transport: Any = self.transport
+        if ISSLTransport.providedBy(transport):
+            transport.loseConnection()
+        elif hasattr(transport, "loseWriteConnection"):
+            transport.loseWriteConnection()
+
     def take_up(self, unread: bytes, skipping: bool) -> None:
-        """Go on where the client's connection to a former process was: what its `state.unread()` told."""
+        """Go on where the client's connection to a former process was: what its `unread()` told."""
         if skipping:
             self.state.skip()
         elif unread:
@@ -230,7 +249,7 @@ class ReceiverFactory(ServerFactory):
         self._make_connection = make_connection
         self._log_connections = log_connections
         self._log_lost = log_lost
-        self._all_closed: Deferred[None] | None = None
+        self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
         self._forget_gate: Callable[[], None] | None = None
         intake.account.gauge("connections_open", lambda: len(self.connections))
 
@@ -287,18 +306,39 @@ class ReceiverFactory(ServerFactory):
                 peer=peer,
                 how="closed cleanly" if clean else f"lost: {reason.getErrorMessage()}",
             )
-        if self._all_closed is not None and not self.connections:
-            done, self._all_closed = self._all_closed, None
-            done.callback(None)
+        self._settle()
+
+    def passable(self) -> list[Connection]:
+        """Return the connections that another process can go on with: nothing is between us and the client."""
+        return [connection for connection in self.connections if not connection.wrapped]
+
+    def drain(self, stays: bool) -> Deferred[None]:  # noqa: ARG002
+        """Let clients end the connections that are not passable; the Deferred fires when none of them is left."""
+        gone = self._gone(lambda: all(not connection.wrapped for connection in self.connections))
+        for connection in list(self.connections):
+            if connection.wrapped:
+                connection.say_goodbye()
+        return gone
 
     def disconnect(self) -> Deferred[None]:
         """Close all connections; the Deferred fires when the last one is gone."""
-        if not self.connections:
-            return succeed(None)
-        if self._all_closed is None:
-            self._all_closed = Deferred()
-        done = self._all_closed
+        gone = self._gone(lambda: not self.connections)
         for connection in list(self.connections):
             transport: Any = connection.transport
             transport.abortConnection()
+        return gone
+
+    def _gone(self, is_true: Callable[[], bool]) -> Deferred[None]:
+        """Return what fires when enough connections have ended for something to be true."""
+        done: Deferred[None] = Deferred()
+        self._waiting.append((is_true, done))
+        self._settle()
         return done
+
+    def _settle(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for is_true, done in waiting:
+            if is_true():
+                done.callback(None)
+            else:
+                self._waiting.append((is_true, done))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -48,6 +49,14 @@ class _Waiting:
         else:
             self._intake.wait(self)
 
+    def refuse(self) -> None:
+        """Say that nothing was read: the client may ask another process."""
+        if not self._gone:
+            self._intake.wait_no_more(self)
+            self._request.setResponseCode(503)
+            self._request.setHeader(b"content-length", b"0")
+            self._request.finish()
+
     def _left(self, _reason: object) -> None:
         self._gone = True
         self._intake.wait_no_more(self)
@@ -63,7 +72,7 @@ class _Lines(Resource):
         self._intake = intake
         self._path = path.encode("utf-8") or b"/"
 
-    def render(self, request: Request) -> int | bytes:
+    def render(self, request: _Bounded) -> int | bytes:
         """Read the body, or let it wait for the gate."""
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         if request.path != self._path:
@@ -72,7 +81,7 @@ class _Lines(Resource):
         if self._intake.gate.open:
             self._read(request)
         else:
-            _Waiting(self._intake, request, self._read)
+            request.waiting = _Waiting(self._intake, request, self._read)
         return NOT_DONE_YET
 
     def _read(self, request: Request) -> None:
@@ -95,6 +104,7 @@ class _Lines(Resource):
 class _Bounded(Request):
     """A request whose body has a bound: by what it announces, and by what comes."""
 
+    waiting: _Waiting | None = None
     _came = 0
     _refused = False
 
@@ -123,7 +133,10 @@ class _Bounded(Request):
 
 
 class _Connection(HTTPChannel):
-    """One that its site knows as long as it is open."""
+    """One that its site knows as long as it is open.
+
+    Between two requests it is idle: nothing is known of it but the bytes of a first line that is not complete.
+    """
 
     site: Any
 
@@ -136,6 +149,46 @@ class _Connection(HTTPChannel):
         """End."""
         self.site.connections.discard(self)
         super().connectionLost(reason)
+        self.site.settle()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is between two requests."""
+        return not self.requests
+
+    def unread(self) -> tuple[bytes, bool]:
+        """Return the bytes of the request that has hardly begun, of an idle connection."""
+        return bytes(self.clearLineBuffer()), False
+
+    def take_up(self, unread: bytes, skipping: bool) -> None:  # noqa: ARG002
+        """Go on where the client's connection to a former process was."""
+        self.dataReceived(unread)
+
+    def rest(self) -> None:
+        """Read no further request here: the next process does."""
+        if self.idle:
+            transport: Any = self.transport
+            transport.pauseProducing()
+
+    def be_last(self) -> None:
+        """Let the request that is under way be the last one."""
+        self.persistent = 0
+        for request in self.requests:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
+        """Take no further request on a connection that is to end."""
+        goes_on = bool(super().checkPersistence(request, version))
+        if goes_on and self.site.ending:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return goes_on and not self.site.ending
+
+    def requestDone(self, request: Request) -> None:
+        """Go on with the next request, unless that is for another process."""
+        super().requestDone(request)
+        if self.site.resting:
+            self.rest()
+            self.site.settle()
 
 
 class IngestSite(Site):
@@ -158,6 +211,9 @@ class IngestSite(Site):
     ) -> None:
         super().__init__(_Lines(intake, path), requestFactory=_Bounded, timeout=_timeout(idle_timeout_s), reactor=clock)
         self.connections: set[_Connection] = set()
+        self.resting = False
+        self.ending = False
+        self._settled: list[Deferred[None]] = []
         self.intake = intake
         self.max_body_bytes = max_body_bytes
         self.displayTracebacks = False
@@ -167,11 +223,47 @@ class IngestSite(Site):
         """Take another idle timeout, for connections that come."""
         self.timeOut = _timeout(idle_timeout_s)
 
+    def passable(self) -> list[_Connection]:
+        """Return the connections that another process can go on with, where nothing is between us and the client."""
+        return [connection for connection in self.connections if connection.idle]
+
+    def drain(self, stays: bool) -> Deferred[None]:
+        """Finish the requests that have begun; the Deferred fires when that is done.
+
+        `stays`: connections remain, and are read no further; else each ends with its next answer, and the Deferred
+        fires when none is left.
+        """
+        self.resting, self.ending = stays, not stays
+        for connection in list(self.connections):
+            if stays:
+                connection.rest()
+            elif not connection.idle:
+                connection.be_last()
+        settled: Deferred[None] = Deferred()
+        self._settled.append(settled)
+        self.settle()
+        return settled
+
+    def settle(self) -> None:
+        """Tell who waits for it, when nothing is left to be finished."""
+        if all(self.resting and connection.idle for connection in self.connections):
+            waiting, self._settled = self._settled, []
+            for settled in waiting:
+                settled.callback(None)
+
     def disconnect(self) -> None:
-        """Close all connections."""
+        """Close all connections, idle ones in order; requests that wait are told to come again."""
+        self.resting, self.ending = False, True
         for connection in list(self.connections):
             transport: Any = connection.transport
-            transport.abortConnection()
+            waiting = [request.waiting for request in connection.requests if request.waiting is not None]
+            if waiting:
+                connection.be_last()
+                waiting[0].refuse()
+            elif connection.idle:
+                transport.loseConnection()
+            else:
+                transport.abortConnection()
 
     def log(self, request: object) -> None:
         """Keep no access log."""

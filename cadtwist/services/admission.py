@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import CooperativeTask, Cooperator
 from twisted.logger import Logger
 
+from cadtwist.services.passing import DRAIN_S
 from cadtwist.services.sequence import Sequence
 
 __all__ = ["Admission"]
@@ -54,6 +55,7 @@ class Admission(Service):
             for graph in unread:
                 graph.writer.leave()
         closed = self._doors.stopService()
+        closed.addCallback(lambda _: self._daemon.doors.drain(DRAIN_S, stays=False))
         closed.addCallback(lambda _: self._hand_over())
         return closed
 

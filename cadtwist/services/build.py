@@ -527,6 +527,10 @@ class Daemon:
         loose = [each.flushes for name, each in self.chains.accumulators.items() if name not in logged]
         return self.flusher.hold([*loose, *([] if self.statsd is None else self.statsd.loose)], latest)
 
+    def drain(self, most_s: float) -> Any:
+        """Let connections end that the next process cannot have (a Deferred); all others are read on."""
+        return self.doors.drain(most_s, stays=True)
+
     def pass_on(self) -> list[Passed]:
         """Stop reading and give the sockets away; what was received is handed over first."""
         web = [Passed(kind="listener", key=name, fd=os.dup(door.fileno())) for name, door in self._web_sockets.items()]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.protocols.haproxy import proxyEndpoint
@@ -24,12 +24,12 @@ from cadtwist.model.batch import Floats, Ids
 from cadtwist.net import listeners
 from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.net.keepalive import KeepAlive
-from cadtwist.net.listeners import EndpointListener, TCPListener, UDPListener, UnixListener
+from cadtwist.net.listeners import EndpointListener, TCPListener, UDPListener, UnixListener, endpoint_factory
 from cadtwist.net.tls import server_context, wrapped
 from cadtwist.protocols.cachequery import CacheQueryFactory
 from cadtwist.protocols.factory import ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.udp import DatagramReader
-from cadtwist.services.passing import LAST_READS_S, connections_of, read_last, take_up
+from cadtwist.services.passing import LAST_READS_S, connections_of, is_drained, read_last, take_up, within
 from cadtwist.services.receivers import Receivers, door_name
 from cadtwist.services.sequence import Step
 from cadtwist.telemetry import Telemetry
@@ -87,8 +87,10 @@ class Doors:
     served: bool = False
     factories: list[Any] = field(default_factory=list)
     opened: list[listeners.Listener | UDPListener] = field(default_factory=list)
-    plain: dict[str, ReceiverFactory] = field(default_factory=dict)
+    plain: dict[str, Any] = field(default_factory=dict)
+    drained: dict[str, Any] = field(default_factory=dict)
     accepting: dict[str, Any] = field(default_factory=dict)
+    early: list[Passed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.limit = ConnectionLimit(self.config.limits.max_connections)
@@ -136,6 +138,8 @@ class Doors:
         hooks: dict[str, Any] = {}
         if isinstance(factory, ReceiverFactory):
             hooks = {"on_open": partial(self._receive_at, name), "on_close": self.limit.remove_port}
+        elif hasattr(factory, "passable"):
+            hooks = {"on_open": lambda _: self._take_up_all(name)}
         self.accepting[name] = self._outermost(door, factory)
         service = listener_for(self.reactor, self.config, door, self.accepting[name], hooks)
         service.inherited = self.inherited.socket("listener", name)
@@ -144,16 +148,23 @@ class Doors:
 
     def _outermost(self, door: Listener, factory: Any) -> Any:
         """Return what accepts connections: `factory` behind TLS or a proxy's header, where the door has them."""
-        if door.tls is None and not door.proxy_protocol and isinstance(factory, ReceiverFactory):
+        if door.tls is None and not door.proxy_protocol and hasattr(factory, "passable"):
             self.plain[door_name(door)] = factory
+        if is_drained(door) and hasattr(factory, "drain"):
+            self.drained[door_name(door)] = factory
         if door.tls is not None:
             context = server_context(door.tls.certificate, door.tls.key, door.tls.client_authority)
             factory = wrapped(factory, context)
-        return _behind_proxy(factory) if door.proxy_protocol else factory
+        if door.proxy_protocol:
+            factory = _behind_proxy(factory)
+        return endpoint_factory(door.endpoint, factory) if door.transport == "endpoint" else factory
 
     def _receive_at(self, name: str, port: Any) -> None:
         """Begin to receive at an open port: with the connections that a former process had there."""
         self._limit_port(port)
+        self._take_up_all(name)
+
+    def _take_up_all(self, name: str) -> None:
         for passed in self.inherited.take("connection", name):
             self.take_up(passed)
 
@@ -161,12 +172,25 @@ class Doors:
         """Go on with a connection that another process accepted, or that a former one had."""
         take_up(self.reactor, self.accepting.get(passed.key), passed, self.telemetry.account(passed.key))
 
+    def drain(self, most_s: float, stays: bool) -> Deferred[None]:
+        """Let connections end that cannot be passed on as they are; the Deferred fires after `most_s` at most.
+
+        Those with TLS or a proxy's header are told goodbye and read until the client closes; requests that have begun
+        are answered.  Whoever comes meanwhile to such a door waits in the kernel, for the next process (`stays`).
+        """
+        drained, self.drained = self.drained, {}
+        for listener in self.opened:
+            if listener.name in drained:
+                self.early += listener.pass_on()
+        waits = [factory.drain(stays and name in self.plain) for name, factory in drained.items()]
+        return within(self.reactor, most_s, DeferredList(waits))
+
     def pass_on(self) -> list[Passed]:
         """Stop reading everywhere and let go of sockets and plain connections without closing them for the world.
 
         What was received up to then is handed over first; what comes later waits in the kernel for the next process.
         """
-        found: list[Passed] = []
+        found, self.early = self.early, []
         for listener in self.opened:
             found += listener.pass_on()
         for name, factory in self.plain.items():

@@ -36,6 +36,7 @@ from cadtwist.net.handover import (
     receive_all,
     send_all,
 )
+from cadtwist.services.passing import DRAIN_S
 from cadtwist.services.pidfile import PidFile
 
 __all__ = ["Handover", "Predecessor", "Watch", "command_line", "predecessor", "spawner"]
@@ -103,10 +104,11 @@ class Watch:
 class Handover(Service):
     """Starts the next process at SIGUSR2, and gives it everything when it is ready.  Reactor thread.
 
-    `daemon` gives `passable_at(latest)` (when it may stop, at `latest` if it would be later), `pass_on()` (sockets;
-    nothing is read after it), `leave()`, `service`, and `remains()` (what waits in memory when the service has
-    stopped).  `passed(all_is_well)` is called when all is gone; whoever gave it ends the process.  A next process that
-    dies before it has everything is followed by another, three times at most.
+    `daemon` gives `passable_at(latest)` (when it may stop, at `latest` if it would be later), `drain(most_s)` (fires
+    when connections that cannot be passed on have ended), `pass_on()` (sockets; nothing is read after it), `leave()`,
+    `service`, and `remains()` (what waits in memory when the service has stopped).  `passed(all_is_well)` is called
+    when all is gone; whoever gave it ends the process.  A next process that dies before it has everything is followed
+    by another, three times at most.
     """
 
     name = "hand-over"
@@ -189,17 +191,31 @@ class Handover(Service):
             self._send(self._channel, self._things)
             return
         now = self._reactor.seconds()
-        wait_s = self._daemon.passable_at(now + _WAITING_S) - now
-        if wait_s > 0:
-            self._log.info("the new process is ready, and waits {seconds:.1f} s until intervals end", seconds=wait_s)
-            self._waiting = self._reactor.callLater(wait_s, self._pass_on, self._channel)
+        at = self._daemon.passable_at(now + _WAITING_S)
+        if at > now:
+            self._log.info("the new process is ready, and waits {seconds:.1f} s until intervals end", seconds=at - now)
+        if at > now + DRAIN_S:
+            self._waiting = self._reactor.callLater(at - now - DRAIN_S, self._drain, self._channel, at)
         else:
-            self._pass_on(self._channel)
+            self._drain(self._channel, at)
 
-    def _pass_on(self, channel: FdChannel) -> None:
-        """Stop the daemon; there is no way back."""
+    def _drain(self, channel: FdChannel, at: float) -> None:
+        """Begin to stop the daemon; there is no way back.  What cannot be passed on has time until `at`."""
         self._waiting = None
         self._ended = Deferred()
+        left_s = at - self._reactor.seconds()
+        drained: Deferred[None] = self._daemon.drain(left_s if left_s > 0 else DRAIN_S)
+        drained.addBoth(lambda _: self._pass_on_at(channel, at))
+
+    def _pass_on_at(self, channel: FdChannel, at: float) -> None:
+        left_s = at - self._reactor.seconds()
+        if left_s > 0:
+            self._reactor.callLater(left_s, self._pass_on, channel)
+        else:
+            self._pass_on(channel)
+
+    def _pass_on(self, channel: FdChannel) -> None:
+        """Stop the daemon."""
         passed: list[Passed] = self._daemon.pass_on()
         self._daemon.leave()
         stopped = self._daemon.service.stopService()

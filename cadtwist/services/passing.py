@@ -10,15 +10,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
+from cadtwist.config.model import Listener as Door
 from cadtwist.flow import Gate
 from cadtwist.net.handover import Inheritance, Kind, Passed, detached
 from cadtwist.net.listeners import Listener, UDPListener
 from cadtwist.protocols.factory import ReceiverFactory
 from cadtwist.telemetry import Account, Telemetry
 
-__all__ = ["LAST_READS_S", "PassedDoors", "connections_of", "read_last", "take_up"]
+__all__ = [
+    "DRAIN_S", "LAST_READS_S", "PassedDoors", "connections_of", "is_drained", "read_last", "take_up", "within",
+]  # fmt: skip
 
 LAST_READS_S = 0.1
+DRAIN_S = 2.0
+"""How long clients may take to end what they have begun, where their connections cannot be passed on."""
 
 
 class PassedDoors:
@@ -65,6 +72,26 @@ class PassedDoors:
             take_up(self._reactor, factory, passed, self._telemetry.account(name))
 
 
+def is_drained(door: Door) -> bool:
+    """Tell whether connections of a door may be more than their sockets: a cipher's state, or a request's."""
+    return door.transport in ("http", "endpoint") or door.tls is not None or door.proxy_protocol
+
+
+def within(clock: Any, seconds: float, wanted: Deferred[Any]) -> Deferred[None]:
+    """Return what fires when `wanted` does, and in any case after some time."""
+    done: Deferred[None] = Deferred()
+
+    def tell(_: object = None) -> None:
+        if late.active():
+            late.cancel()
+        if not done.called:
+            done.callback(None)
+
+    late = clock.callLater(seconds, tell)
+    wanted.addBoth(tell)
+    return done
+
+
 def read_last(factory: Any, reactor: Any, gate: Gate, until: float) -> None:
     """Read what the connections of a door have in the kernel; not of those that are paused as the cache is full."""
     for connection in list(getattr(factory, "connections", ())):
@@ -103,11 +130,11 @@ def take_up(reactor: Any, factory: Any, passed: Passed, account: Account) -> Non
     go_on(passed.data, passed.skipping)
 
 
-def connections_of(factory: ReceiverFactory, name: str) -> list[Passed]:
+def connections_of(factory: Any, name: str) -> list[Passed]:
     """Let go of the connections of a door without closing them for the world."""
     found = []
-    for connection in list(factory.connections):
-        unread, skipping = connection.state.unread()
+    for connection in factory.passable():
+        unread, skipping = connection.unread()
         fd = detached(connection.transport, connection)
         found.append(Passed(kind="connection", key=name, data=unread, skipping=skipping, fd=fd))
     return found

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -314,6 +314,10 @@ class StatsdDaemon:
     def passable_at(self, latest: float) -> float:
         """Return when all may be passed on: at the end of the interval, where the log has not all of it."""
         return self.flusher.hold(() if self._is_whole else (self.window,), latest)
+
+    def drain(self, most_s: float) -> Deferred[None]:  # noqa: ARG002 (for others it may take a while)
+        """Let connections end that cannot be passed on: there are none."""
+        return succeed(None)
 
     def pass_on(self) -> list[Passed]:
         """Stop reading and give the sockets away; what was received is handed over first."""

@@ -281,6 +281,10 @@ class StatsiteDaemon:
         """Return when all may be passed on: at the end of the interval, where the log has not all of it."""
         return self.flusher.hold(() if self._is_whole else (self.window,), latest)
 
+    def drain(self, most_s: float) -> Deferred[None]:  # noqa: ARG002 (for others it may take a while)
+        """Let connections end that cannot be passed on: there are none."""
+        return succeed(None)
+
     def pass_on(self) -> list[Passed]:
         """Stop reading and give the sockets away; what was received is handed over first."""
         passed = self.doors.pass_on()

@@ -32,6 +32,7 @@ from cadtwist.services.doors import SHARED, listener_for
 from cadtwist.services.handover import Watch
 from cadtwist.services.logs import CarbonLogs
 from cadtwist.services.orphans import orphaned
+from cadtwist.services.passing import is_drained
 from cadtwist.services.receivers import door_name
 from cadtwist.services.sequence import Every
 from cadtwist.services.sequence import Sequence as Parts
@@ -254,6 +255,7 @@ class Supervisor(Service):
         self._crowded = False
         self._passing = False
         self._left: list[Passed] = []
+        self._early: list[Passed] = []
         self.reports: dict[str, Callable[[], object]] = {
             "status": self.status,
             "ledger": self.ledger,
@@ -405,10 +407,19 @@ class Supervisor(Service):
         """Return when all may be passed on: now."""
         return float(self.reactor.seconds())
 
+    def drain(self, most_s: float) -> Deferred[Any]:
+        """Let connections end that cannot be passed on, while nobody is let in where they come from."""
+        drained = {door_name(door) for door in self.config.listeners if is_drained(door)}
+        for listener in self._listeners:
+            if listener.name in drained:
+                self._early += listener.pass_on()
+        return self._collected("drain", most_s)
+
     def pass_on(self) -> list[Passed]:
         """Give the sockets away; the workers give their connections back when the service stops."""
         self._passing = True
-        found = [thing for listener in self._listeners for thing in listener.pass_on()]
+        found, self._early = self._early, []
+        found += [thing for listener in self._listeners for thing in listener.pass_on()]
         for place in self._places:
             place.collect(self._left)
             found += [Passed(kind="datagrams", key=key, fd=os.dup(bound.fileno())) for key, bound in place.sockets]

@@ -66,6 +66,7 @@ class Worker:
             "report": self.report,
             "ops": self.ops,
             "reload": self.reload,
+            "drain": self.drain,
             "pass_on": self.pass_on,
             "stop": self.stop,
             "leave": self.leave,
@@ -112,6 +113,13 @@ class Worker:
         """Run on with another Config (as plain values), which differs only in what can be taken."""
         if self.daemon is not None:
             self.daemon.change(msgspec.convert(value, Config))
+
+    def drain(self, most_s: Any) -> Any:
+        """Let connections end that cannot be passed on, those among them that were given to us before; then answer."""
+        if self.daemon is None:
+            return None
+        self._take()
+        return self.daemon.drain(float(most_s))
 
     def pass_on(self, _: Any) -> Any:
         """Stop, and give everything back over the channel; answered when all of it is there."""

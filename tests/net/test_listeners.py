@@ -15,7 +15,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.trial.unittest import SkipTest, TestCase
 
 from cadtwist.net.keepalive import KeepAlive
-from cadtwist.net.listeners import EndpointListener, TCPListener, UDPListener, UnixListener, bind_udp
+from cadtwist.net.listeners import EndpointListener, TCPListener, UDPListener, UnixListener, bind_udp, endpoint_factory
 
 
 class Greeting(ServerFactory):
@@ -142,6 +142,27 @@ class ListenerTests(TestCase):
             EndpointListener("again", reactor, self.factory, f"tcp:{port}:interface=127.0.0.1").startService()
         with self.assertRaises(ValueError):
             EndpointListener("bad", reactor, self.factory, "carrier-pigeon:1")
+
+    @inlineCallbacks
+    def test_an_endpoint_goes_on_with_the_socket_of_a_former_process(self) -> Any:
+        """Whatever it would bind itself, and also when the service manager gave it to that process alone."""
+        for text in ("tcp:1:interface=127.0.0.1", "unix:/nowhere", "systemd:domain=INET:index=0"):
+            given = socket.create_server(("127.0.0.1", 0))
+            given.setblocking(False)
+            address = given.getsockname()
+            self.factory.heard = Deferred()
+            listener = EndpointListener("any", reactor, self.factory, text)
+            listener.inherited = given
+            self.open(listener)
+            self.say(socket.AF_INET, address)
+            self.assertEqual((yield self.factory.heard), b"hello", text)
+            self.assertEqual(given.fileno(), -1)
+
+    def test_what_an_endpoint_wraps_connections_in(self) -> None:
+        for text in ("tcp:1", "unix:/nowhere", "systemd:domain=INET:index=0"):
+            self.assertIs(endpoint_factory(text, self.factory), self.factory)
+        wrapped = endpoint_factory("haproxy:tcp:1", self.factory)
+        self.assertIs(wrapped.wrappedFactory, self.factory)
 
     def test_udp(self) -> None:
         told: list[str] = []

@@ -254,6 +254,49 @@ class DoorTests(DaemonCase):
         turns = iter(range(10))
         await until(lambda: next(turns) == 9)
 
+    def test_clients_that_cannot_be_passed_on_end_their_connections_themselves(self) -> Any:
+        """They are told goodbye, and what they still send is read; a stop waits for them so long, and no longer."""
+        if not TLS_AVAILABLE:
+            self.skipTest("cadtwist[tls] is not installed")
+
+        async def run() -> None:
+            certificate, key = made("localhost")
+            path = os.path.join(self.folder, "own.pem")
+            with open(path, "wb") as file:
+                file.write(pem(certificate, key))
+            ports = [free_port(), free_port()]
+            daemon = await self.start_with(
+                Listener(protocol="line", interface="127.0.0.1", port=ports[0], tls=TlsConfig(certificate=path)),
+                Listener(protocol="line", interface="127.0.0.1", port=ports[1], proxy_protocol=True),
+            )
+
+            def secretly() -> None:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                with socket.create_connection(("127.0.0.1", ports[0]), 30) as plain:
+                    client = context.wrap_socket(plain)
+                    client.sendall(b"secret.a 1 -1\nsecret.")
+                    self.assertEqual(client.recv(1), b"")
+                    client.sendall(b"b 2 -1\n")
+                    client.unwrap().close()
+
+            def by_proxy() -> None:
+                with socket.create_connection(("127.0.0.1", ports[1]), 30) as client:
+                    client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 2003\r\nproxy.a 1 -1\nproxy.")
+                    self.assertEqual(client.recv(1), b"")
+                    client.sendall(b"b 2 -1\n")
+
+            clients = [deferToThread(secretly), deferToThread(by_proxy)]
+            await self.arrives(daemon, 2)
+            stopped = self.daemons.pop().service.stopService()
+            for client in clients:
+                await client
+            await stopped
+            self.assertEqual(daemon.telemetry.account("cache").received, 4)
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
     def test_what_the_kernel_has_at_a_stop_is_read(self) -> Any:
         """Megabytes that were sent before the stop began arrive, of a TCP and of a unix connection."""
 

@@ -37,11 +37,18 @@ class Daemon:
     def __init__(self, events: list[str]) -> None:
         self.events = events
         self.service = self
+        self.drained: Deferred[None] = succeed(None)
         self.stopped: Deferred[None] = Deferred()
         self.interval_s = 0.0
+        self.drained_for_s = 0.0
 
     def passable_at(self, latest: float) -> float:
         return min(self.interval_s, latest)
+
+    def drain(self, most_s: float) -> Deferred[None]:
+        self.events.append("drains")
+        self.drained_for_s = most_s
+        return self.drained
 
     def pass_on(self) -> list[Passed]:
         self.events.append("passes on")
@@ -88,10 +95,10 @@ class HandoverTests(SynchronousTestCase):
         self.assertEqual(self.events, ["spawns"])
         self.channel().send(READY)
         self.reactor.readers[0].doRead()
-        self.assertEqual(self.events[1:], ["passes on", "leaves", "stops"])
+        self.assertEqual(self.events[1:], ["drains", "passes on", "leaves", "stops"])
         self.assertEqual((self.reactor.readers, self.reactor.getDelayedCalls()), ([], []))
         self.daemon.stopped.callback(None)
-        self.assertEqual(self.events[4:], ["remains", "passed"])
+        self.assertEqual(self.events[5:], ["remains", "passed"])
         found = receive_all(self.channel())
         assert found is not None
         self.assertEqual(
@@ -129,13 +136,13 @@ class HandoverTests(SynchronousTestCase):
         self.daemon.stopped = succeed(None)
         self.handover.begin()
         self.dies()
-        self.assertEqual(self.events, ["spawns", "passes on", "leaves", "stops", "remains", "spawns"])
+        self.assertEqual(self.events, ["spawns", "drains", "passes on", "leaves", "stops", "remains", "spawns"])
         self.channel().close()
         self.reactor.readers[0].doRead()
-        self.assertEqual(self.events[5:], ["spawns", "spawns"])
+        self.assertEqual(self.events[6:], ["spawns", "spawns"])
         self.channel().send(READY)
         self.reactor.readers[0].doRead()
-        self.assertEqual(self.events[5:], ["spawns", "spawns", "passed"])
+        self.assertEqual(self.events[6:], ["spawns", "spawns", "passed"])
         self.assertEqual([thing.key for thing in receive_all(self.channel()) or ()], ["first", "last"])
 
     def test_three_that_die_are_enough(self) -> None:
@@ -166,11 +173,34 @@ class HandoverTests(SynchronousTestCase):
         self.handover.begin()
         self.channel().send(READY)
         self.reactor.readers[0].doRead()
-        self.reactor.advance(9.5)
+        self.reactor.advance(7.5)
         self.assertEqual(self.events, ["spawns"])
-        self.handover.begin()
         self.reactor.advance(0.5)
-        self.assertEqual(self.events, ["spawns", "passes on", "leaves", "stops"])
+        self.assertEqual((self.events, self.daemon.drained_for_s), (["spawns", "drains"], 2.0))
+        self.handover.begin()
+        self.reactor.advance(1.5)
+        self.assertEqual(self.events, ["spawns", "drains"])
+        self.reactor.advance(0.5)
+        self.assertEqual(self.events, ["spawns", "drains", "passes on", "leaves", "stops"])
+
+    def test_connections_that_cannot_be_passed_on_have_time_to_end(self) -> None:
+        """No more than is left of the interval, where it ends soon."""
+        for interval_s, most_s in ((0.0, 2.0), (0.5, 0.5)):
+            self.events.clear()
+            self.daemon.interval_s, self.daemon.drained = interval_s, Deferred()
+            handover = Handover(self.reactor, self.daemon, self.spawn, self.passed)
+            handover.begin()
+            self.channel().send(READY)
+            self.reactor.readers[-1].doRead()
+            self.assertEqual((self.events, self.daemon.drained_for_s), (["spawns", "drains"], most_s))
+            stopped = handover.stopService()
+            self.daemon.drained.callback(None)
+            self.assertEqual(self.events[2:], [] if interval_s else ["passes on", "leaves", "stops"])
+            self.reactor.advance(0.5 if interval_s else 0.0)
+            self.assertEqual(self.events[2:], ["passes on", "leaves", "stops"])
+            self.daemon.stopped.callback(None)
+            self.successResultOf(stopped)
+            self.daemon.stopped = Deferred()
 
     def test_but_no_longer_than_a_minute(self) -> None:
         self.daemon.interval_s = 3600.0
@@ -178,7 +208,7 @@ class HandoverTests(SynchronousTestCase):
         self.channel().send(READY)
         self.reactor.readers[0].doRead()
         self.reactor.advance(60.0)
-        self.assertEqual(self.events, ["spawns", "passes on", "leaves", "stops"])
+        self.assertEqual(self.events, ["spawns", "drains", "passes on", "leaves", "stops"])
 
     def test_a_stop_while_it_waits_lets_nobody_take_its_place(self) -> None:
         self.daemon.interval_s = 10.0
