@@ -106,7 +106,7 @@ OPTIONS: tuple[Option, ...] = (
         86400 * 365,
         reloadable=True,
     ),
-    Option("storage.read_also", "more folders of whisper files or ceres nodes, which are only read"),
+    Option("storage.read_also", "more folders of whisper files, ceres nodes or StatFiles, which are only read"),
     Option("storage.read_only", "another process writes all folders; this one has no [cache] and only answers"),
     Option(
         "storage.ceres_max_slice_gap",

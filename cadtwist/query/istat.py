@@ -10,11 +10,14 @@ import numpy.typing as npt
 
 from cadtwist.kernels.statformat import CELL, COLLATED, COUNTER_AGGREGATE, TRAILING, Header
 
-__all__ = ["FIGURES", "Cells", "Selection", "figures", "select", "select_interval"]
+__all__ = ["COUNTER_FIGURES", "FIGURES", "Cells", "Selection", "figures", "select", "select_interval"]
 
 DEFAULT_SPAN_S = 900
 FIGURES = ("count", "min", "max", "sum", "sumsq", "avg", "sdev")
 """What is told of each cell, beside its time."""
+
+COUNTER_FIGURES = {"avg": "average", "count": "sum", "max": "max", "min": "min", "sdev": "average", "sum": "sum"}
+"""The figures that are series, each with how its values are consolidated."""
 
 _REDUCTIONS_S = (
     10, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 14400, 21600, 28800, 43200, 86400,

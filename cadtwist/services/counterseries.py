@@ -21,13 +21,10 @@ from cadtwist.query.catalog import Catalog
 from cadtwist.query.fetch import window
 from cadtwist.query.find import Found, Match, Slices, TooBroad, finding_leaves
 from cadtwist.query.index import MetricIndex
-from cadtwist.query.istat import Cells, figures
+from cadtwist.query.istat import COUNTER_FIGURES, Cells, figures
 from cadtwist.query.owner import HotMetric, IOwner, LocalOwner, QueryLimits, Resolution, SchemaInfo
 
-__all__ = ["COUNTER_FIGURES", "CounterOwner", "CounterSeries", "JoinedOwner", "ReadCells"]
-
-COUNTER_FIGURES = {"avg": "average", "count": "sum", "max": "max", "min": "min", "sdev": "average", "sum": "sum"}
-"""The figures that are series, each with how its values are consolidated."""
+__all__ = ["CounterOwner", "CounterSeries", "JoinedOwner", "ReadCells"]
 
 ReadCells = Callable[[Sequence[str], int, int, int], Awaitable[list[Cells | None]]]
 """(counters, interval, start, end) -> the cells of each from start to before end, None where it has no such file."""

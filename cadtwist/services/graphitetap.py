@@ -12,7 +12,7 @@ from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
 from cadtwist.config.load import Loaded
-from cadtwist.config.model import Config, Listener
+from cadtwist.config.model import Config, Listener, StorageConfig
 from cadtwist.errors import ConfigError
 from cadtwist.services.options import EXIT_CONFIG, loader, make
 
@@ -65,6 +65,7 @@ def reader_of(loaded: Loaded, options: Mapping[str, Any]) -> Config:
         raise ConfigError([f"{loaded.path}: {text}"])
     if config.storage.kind == "memory":
         raise ConfigError([f"{loaded.path}: storage.kind: memory is nothing that another process could read"])
+    storage = _with_counters(config, loaded.dialect)
     return Config(
         program=PROGRAM,
         instance=config.instance,
@@ -74,7 +75,7 @@ def reader_of(loaded: Loaded, options: Mapping[str, Any]) -> Config:
         limits=config.limits,
         tcp=config.tcp,
         names=config.names,
-        storage=replace(config.storage, read_only=True),
+        storage=replace(storage, read_only=True),
         schemas=config.schemas,
         aggregation=config.aggregation,
         tags=config.tags,
@@ -84,6 +85,16 @@ def reader_of(loaded: Loaded, options: Mapping[str, Any]) -> Config:
         log=replace(config.log, directory=_log_folder(loaded, options)),
         reload=config.reload,
     )
+
+
+def _with_counters(config: Config, dialect: str) -> StorageConfig:
+    """Return the folders to read, with that of istatd's counters: beside others, or alone where it is istatd's file."""
+    storage, store = config.storage, config.istat.store if config.istat is not None else ""
+    if not store:
+        return storage
+    if dialect == "istatd":
+        return replace(storage, root=store)
+    return replace(storage, read_also=(*storage.read_also, store))
 
 
 def _log_folder(loaded: Loaded, options: Mapping[str, Any]) -> str:

@@ -51,7 +51,7 @@ class ReadGraph:
         self.index.names.changes = self.changed.names
         self.read_store = reading_store(storage)
         self.catalog = Catalog(read_only=True)
-        files = [CatalogFile(os.path.join(root, CATALOG_FILE), read_only=True) for root in stored_roots(storage)]
+        files = [CatalogFile(path, read_only=True) for root in stored_roots(storage) for path in _catalogs(root)]
         account, database = telemetry.account("catalog"), config.tags.database
         self._reader = CatalogReader(reactor, self.catalog, files, account, with_tags=not database)
         self._tags: TagsKeeper | None = None
@@ -87,6 +87,11 @@ class ReadGraph:
     def status(self) -> dict[str, object]:
         """Return the state as plain values."""
         return {"index_names": len(self.index)}
+
+
+def _catalogs(root: str) -> tuple[str, str]:
+    """Return where the catalog of a folder may be: in it, or beside it, where a counter daemon has it."""
+    return os.path.join(root, CATALOG_FILE), f"{os.path.abspath(root)}.catalog"
 
 
 def _no_id(_: bytes) -> int:

@@ -10,6 +10,7 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,6 +22,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from cadtwist.services.counterfiles import CounterFiles, is_counter_tree
 from cadtwist.storage.tree import walk_tree
 
 __all__ = ["FileScan", "encode_names", "main"]
@@ -191,7 +193,8 @@ def main(roots: Sequence[str], output: BinaryIO) -> None:
     """Write the names below `roots` to `output`; raises OSError where one cannot be read at all."""
     for root in roots:
         os.scandir(root).close()
-        for names in walk_tree(root):
+        counters = CounterFiles(root).walk() if is_counter_tree(root) else iter(())
+        for names in chain(walk_tree(root), counters):
             output.write(encode_names(names))
             output.flush()
 

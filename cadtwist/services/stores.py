@@ -7,6 +7,7 @@ from typing import Any
 from cadtwist.config.model import StorageConfig
 from cadtwist.interfaces import IStore
 from cadtwist.query.owner import SchemaInfo
+from cadtwist.services.counterfiles import CounterFiles, is_counter_tree
 from cadtwist.services.descriptors import file_limit
 from cadtwist.storage.ceres import CeresOptions, CeresStore, is_ceres_tree
 from cadtwist.storage.memory import MemoryStore
@@ -53,7 +54,7 @@ def with_others(storage: StorageConfig, written: Any, max_read_files: int = 0) -
     """Return the store that is written with all others of the configuration, to be read as one.
 
     Of whisper files of others `max_read_files` are kept open for each folder.  Each folder is read as whisper files
-    and, where it is the root of a ceres tree, as ceres nodes.
+    and, where it is the root of a ceres tree, as ceres nodes; where it holds StatFiles, as the figures of counters.
     """
     others: list[Any] = []
     for root in stored_roots(storage):
@@ -63,6 +64,8 @@ def with_others(storage: StorageConfig, written: Any, max_read_files: int = 0) -
         if own != "whisper":
             options = WhisperOptions(hash_tagged=storage.hash_tagged_names, max_read_files=max_read_files)
             others.append(WhisperStore(root, SchemaTable(), options))
+        if is_counter_tree(root):
+            others.append(CounterFiles(root))
     store: IStore = MergedStore(written, *others) if others else written
     return store
 

@@ -12,8 +12,9 @@ from cadtwist.kernels.statformat import CELL
 from cadtwist.model.statretention import parse_stat_retentions
 from cadtwist.query.find import TooBroad, at_once, matched
 from cadtwist.query.index import BRANCH, LEAF, MetricIndex
+from cadtwist.query.istat import COUNTER_FIGURES
 from cadtwist.query.owner import IOwner, QueryLimits
-from cadtwist.services.counterseries import COUNTER_FIGURES, CounterOwner, CounterSeries, JoinedOwner
+from cadtwist.services.counterseries import CounterOwner, CounterSeries, JoinedOwner
 from tests.query.test_owner import owner
 
 NOW = 1_000_000

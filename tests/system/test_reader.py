@@ -6,11 +6,13 @@ import json
 import os
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
 from tests.system.cadtwistd import ROOT, RUN_TWISTD, Cadtwistd, get
 from tests.system.case import SystemTestCase
+from tests.system.counterd import Counterd
 from tests.system.process import Process, free_ports, until
 from tests.system.slots import points
 
@@ -95,6 +97,34 @@ class ReaderTests(SystemTestCase):
             event = json.dumps({"what": "x"}).encode()
             urllib.request.urlopen(f"http://127.0.0.1:{reader.http}/events/", event, timeout=10)
         self.assertEqual(self._state(writer.whisper), before)
+
+    def test_counters_of_istatd(self) -> None:
+        """By istatd.cfg alone, and beside the whisper files of another: what the daemon says, and events of its own."""
+        daemon = self.started(Counterd("counters", self.folder / "counters", {"flush": 1}))
+        begun = self.now - self.now % 10 - 60
+        daemon.send(f"hits {begun + 10 * n} {n + 1}" for n in range(4))
+        event = json.dumps({"what": "deployed", "tags": "x", "when": begun}).encode()
+        urllib.request.urlopen(f"{daemon.url}/events/", event, timeout=10).close()
+        window = {"from": begun - 10, "until": begun + 40, "format": "json"}
+        until("all is kept", lambda: len(daemon.get(f"/hits?start={begun}&end={begun + 40}")["buckets"]) == 4)
+        said = daemon.get(f"/render?{urlencode({'target': 'hits.{sum,count}', **window}, doseq=True)}")
+        self.assertEqual(daemon.stop() in (0, -15), True)
+        before = self._state(daemon.store)
+        writer = self.started(Cadtwistd(self.folder / "writer"))
+        writer.send(self.lines("a.x"))
+        self.written(writer, 1)
+        joined = self.folder / "joined.toml"
+        folders = f'root = "{writer.whisper}"\nread_also = ["{daemon.store}"]\n'
+        joined.write_text(f"[storage]\nread_only = true\n{folders}[web]\nworkers = 1\n")
+        for name, config, count in (("alone", daemon.conf, 6), ("joined", joined, 7)):
+            reader = self.started(Reader(self.folder / name, config))
+            names = partial(reader.ask, "/metrics/index.json")
+            until("files are listed", lambda names=names, count=count: len(names()) >= count)  # type: ignore[misc]
+            told = reader.ask("/render", target=["hits.{sum,count}"], **window)
+            self.assertEqual(told, said, name)
+            until("events are read", partial(reader.ask, "/events/get_data"))
+            reader.stop()
+        self.assertEqual(self._state(daemon.store), before)
 
     @staticmethod
     def _state(root: Path) -> dict[str, tuple[int, int]]:
