@@ -20,6 +20,7 @@ __all__ = [
     "encode",
     "flood",
     "index",
+    "jobwriter",
     "picklepoints",
     "points",
     "pointtexts",
@@ -44,6 +45,7 @@ KERNELS = (
     "points",
     "pointtexts",
     "index",
+    "jobwriter",
     "whisperfile",
     "whisperread",
     "ceresfile",
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
     from cadtwist.kernels import encode_py as encode
     from cadtwist.kernels import flood_py as flood
     from cadtwist.kernels import index_py as index
+    from cadtwist.kernels import jobwriter_py as jobwriter
     from cadtwist.kernels import picklepoints_py as picklepoints
     from cadtwist.kernels import points_py as points
     from cadtwist.kernels import pointtexts_py as pointtexts

@@ -5,138 +5,39 @@ A `Writer` does a whole job without the GIL; it takes it only for a `.ceres-node
 What is known of a node is kept by metric id, and counts as long as the folder has the same device, inode and time.
 """
 
-from libc.errno cimport EEXIST, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOMEM, ENOTDIR, ENXIO, errno
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uint8_t
+from libc.errno cimport EEXIST, ENOENT, ENOMEM, errno
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy
 
+from cadtwist.kernels.ceresio cimport (
+    ce_exists, ce_fstat, ce_identity, ce_list, ce_mkdirs, ce_new_slice, ce_read, ce_slice_path, ce_stat, O_WRONLY,
+)
+from cadtwist.kernels.jobwriter cimport (
+    BAD_NAME, CREATED, SAYS_HEALED, SAYS_MISMATCH, TOO_OLD, WAITS_FOR_CREATE, WRITTEN, JobWriter,
+)
 from cadtwist.kernels.whisperio cimport (
-    BAD_NAME, c_close, c_flock, c_fsync, c_open, c_rename, CREATED, CW_CORRUPT, cw_create, CW_EMPTY, cw_order,
-    CW_PATH_ROOM, cw_point, cw_putf64, cw_pwrite, cw_relative, Event, LOCK_EX, MAX_EVENTS, O_CLOEXEC, O_NONBLOCK, O_RDONLY,
-    qsort, QUARANTINED, RETRY, SAYS_HEALED, SAYS_MISMATCH, SAYS_QUARANTINED, SAYS_RETRY, TOO_OLD, WAITS_FOR_CREATE, WRITTEN, whole,
+    BAD_NAMES, c_close, c_flock, c_fsync, c_open, c_rename, CW_CORRUPT, cw_create, CW_EMPTY, cw_order, CW_PATH_ROOM,
+    cw_point, cw_putf64, cw_pwrite, cw_relative, HEALED, LATE, LOCK_EX, MADE, MISMATCHED, O_CLOEXEC, O_NONBLOCK,
+    O_RDONLY, OPENED, POINTS, qsort, REOPENED, REUSED, UPDATES, WAITING, whole,
 )
 
 import os
-
-import numpy as np
 
 from cadtwist.kernels.ceresformat import (
     COUNTERS, DEFAULT_GAP, REPORT_HEALED, REPORT_MISMATCH, REPORT_QUARANTINED, REPORT_RETRY, CorruptNodeError,
     node_text, parse_node, relative_folder,
 )
-from cadtwist.kernels.whisperfile_py import check_job
 
 __all__ = [
     "COUNTERS", "REPORT_HEALED", "REPORT_MISMATCH", "REPORT_QUARANTINED", "REPORT_RETRY", "CorruptNodeError", "Writer",
     "relative_folder",
 ]
 
-cdef extern from *:
-    """
-    #include <dirent.h>
-
-    typedef struct { uint64_t dev, ino; int64_t time; } ce_identity;
-    static int ce_stat(const char *path, ce_identity *found) {
-        struct stat s;
-        if (stat(path, &s)) return errno;
-        found->dev = s.st_dev; found->ino = s.st_ino;
-        found->time = (int64_t)s.st_mtim.tv_sec * 1000000000 + s.st_mtim.tv_nsec;
-        return 0;
-    }
-    static int ce_fstat(int fd, uint64_t *ino, int64_t *size, int64_t *links) {
-        struct stat s;
-        if (fstat(fd, &s)) return errno;
-        if (!S_ISREG(s.st_mode)) return CW_CORRUPT;
-        *ino = s.st_ino; *size = s.st_size; *links = (int64_t)s.st_nlink;
-        return 0;
-    }
-    static int ce_exists(const char *path) { struct stat s; return lstat(path, &s) == 0; }
-
-    /* the start of the slice that a file is, by its name, or -1 where it is none of this step */
-    static int64_t ce_start(const char *name, int64_t step) {
-        int64_t start = 0, own = 0; int n = 0;
-        for (; *name >= '0' && *name <= '9' && n < 19; name++, n++) start = start * 10 + (*name - '0');
-        if (!n || n > 18 || *name++ != '@') return -1;
-        for (n = 0; *name >= '0' && *name <= '9' && n < 11; name++, n++) own = own * 10 + (*name - '0');
-        return !n || n > 10 || own != step || strcmp(name, ".slice") ? -1 : start;
-    }
-    static int ce_newer(const void *a, const void *b) {
-        int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-        return x > y ? -1 : x < y;
-    }
-    /* 0 or an errno; the starts of a step's slices, newest first, in *starts, which grows */
-    static int ce_list(const char *path, int64_t step, int64_t **starts, int64_t *n, int64_t *room) {
-        DIR *folder = opendir(path); struct dirent *entry; int64_t start;
-        *n = 0;
-        if (!folder) return errno;
-        while ((errno = 0, entry = readdir(folder))) {
-            if ((start = ce_start(entry->d_name, step)) < 0) continue;
-            if (*n + 1 >= *room) {
-                int64_t *fresh = realloc(*starts, (size_t)(*room = 2 * *room + 16) * sizeof(int64_t));
-                if (!fresh) { closedir(folder); *room = 0; return ENOMEM; }
-                *starts = fresh;
-            }
-            (*starts)[(*n)++] = start;
-        }
-        start = errno; closedir(folder);
-        if (*n) qsort(*starts, (size_t)*n, sizeof(int64_t), ce_newer);
-        return (int)start;
-    }
-    static int ce_mkdirs(char *path) {
-        char *cut; int failed;
-        if (mkdir(path, 0755) == 0 || errno == EEXIST) return 0;
-        if (errno != ENOENT || !(cut = strrchr(path, '/')) || cut == path) return errno;
-        *cut = 0; failed = ce_mkdirs(path); *cut = '/';
-        if (failed) return failed;
-        return mkdir(path, 0755) == 0 || errno == EEXIST ? 0 : errno;
-    }
-    static int ce_new_slice(const char *path, const char *data, size_t n, int flush) {
-        int failed, fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
-        if (fd < 0) return errno;
-        failed = fchmod(fd, 0644) ? errno : cw_pwrite(fd, data, n, 0);
-        if (!failed && flush && fsync(fd)) failed = errno;
-        if (failed) unlink(path);
-        close(fd);
-        return failed;
-    }
-    static int ce_slice_path(char *out, int64_t start, int64_t step) {
-        return sprintf(out, "/%lld@%lld.slice", (long long)start, (long long)step);
-    }
-    static int ce_read(int fd, char *data, size_t n, size_t *got) {
-        ssize_t some; struct stat s;
-        *got = 0;
-        if (fstat(fd, &s)) return errno;
-        if (!S_ISREG(s.st_mode)) return CW_CORRUPT;
-        while (*got < n) {
-            some = read(fd, data + *got, n - *got);
-            if (some < 0) { if (errno == EINTR) continue; return errno; }
-            if (!some) break;
-            *got += (size_t)some;
-        }
-        return 0;
-    }
-    """
-    ctypedef struct ce_identity:
-        uint64_t dev
-        uint64_t ino
-        int64_t time
-    int ce_stat(const char *path, ce_identity *found) nogil
-    int ce_fstat(int fd, uint64_t *ino, int64_t *size, int64_t *links) nogil
-    int ce_exists(const char *path) nogil
-    int ce_list(const char *path, int64_t step, int64_t **starts, int64_t *n, int64_t *room) nogil
-    int ce_mkdirs(char *path) nogil
-    int ce_new_slice(const char *path, const char *data, size_t n, int flush) nogil
-    int ce_slice_path(char *out, int64_t start, int64_t step) nogil
-    int ce_read(int fd, char *data, size_t n, size_t *got) nogil
-
-
-cdef extern from "<fcntl.h>" nogil:
-    int O_WRONLY
-
-
-cdef enum:  # positions in COUNTERS
-    UPDATES, POINTS, LATE, MADE, WAITING, RETRIED, BAD_FILES, BAD_NAMES, HEALED, MISMATCHED, OPENED, REUSED, REOPENED
-    SLICES, VANISHED, RENAMED, N_COUNTERS
+cdef enum:  # positions in COUNTERS, after those that are whisper's
+    SLICES = 13
+    VANISHED = 14
+    RENAMED = 15
 
 cdef enum:
     POINT = 8
@@ -163,7 +64,7 @@ cdef struct Node:
     uint32_t used
 
 
-cdef class Writer:
+cdef class Writer(JobWriter):
     """Writes jobs below `root`.  Of one thread.  See the twin."""
 
     cdef int hashed, lock, flush, keep_slices, nameless
@@ -176,7 +77,6 @@ cdef class Writer:
     cdef size_t root_size, folder_end
     cdef char own_name[64]
     cdef Schema *known
-    cdef int n_known
     cdef cw_point *points
     cdef int64_t *times
     cdef char *data
@@ -186,10 +86,6 @@ cdef class Writer:
     cdef int64_t *starts
     cdef int64_t n_starts, starts_room
     cdef char *text
-    cdef int64_t counts[N_COUNTERS]
-    cdef Event events[MAX_EVENTS]
-    cdef int n_events
-    cdef list pending_reports
 
     def __cinit__(
         self, bytes root, uint32_t max_nodes=1 << 20, bint hashed=True, bint lock=False, bint flush=False,
@@ -198,6 +94,7 @@ cdef class Writer:
         cdef bytes own = b".new-%d-%x" % (os.getpid(), <size_t><void *>self)
         if b"\0" in root or lanes < 1:
             raise ValueError("no folder has a NUL in its name, and there is at least one lane")
+        self.begin(COUNTERS)
         self.hashed, self.lock, self.flush, self.keep_slices, self.max_gap = hashed, lock, flush, keep_slices, max_gap
         self.max_nodes = max_nodes if keep_nodes else 0
         self.lanes = lanes
@@ -212,7 +109,6 @@ cdef class Writer:
         if self.path == NULL or self.temporary == NULL or self.text == NULL or self.nodes == NULL:
             raise MemoryError
         memcpy(self.path, <const char *>root, self.root_size)
-        self.pending_reports = []
 
     def __dealloc__(self):
         cdef int i
@@ -227,11 +123,6 @@ cdef class Writer:
         free(self.points)
         free(self.padded)
         free(self.starts)
-
-    @property
-    def schemas(self):
-        """How many schemas are known."""
-        return self.n_known
 
     @property
     def open_files(self):
@@ -259,15 +150,6 @@ cdef class Writer:
         self.n_known += 1
         return self.n_known - 1
 
-    def counters(self):
-        """Return the counts of `COUNTERS`; any thread may ask."""
-        return {name: self.counts[i] for i, name in enumerate(COUNTERS)}
-
-    def reports(self):
-        """Return and forget what happened to nodes: (REPORT_*, name, errno or 0), at most 1,024."""
-        reports, self.pending_reports = self.pending_reports, []
-        return reports
-
     def close(self):
         """Forget all nodes; the Writer may be used again."""
         free(self.nodes)
@@ -276,46 +158,11 @@ cdef class Writer:
             self.max_nodes = 0
             raise MemoryError
 
-    def write(
-        self, names, name_offsets, ids, schemas, offsets, timestamps, values, int64_t now, int64_t may_create, statuses,
-    ):
-        """Write the points of each metric, set its status, return how many nodes were created; see the twin."""
-        check_job(names, name_offsets, ids, schemas, offsets, timestamps, values, statuses, self.n_known)
-        cdef bytes blob = bytes(names)
-        cdef const uint32_t[::1] bounds = np.ascontiguousarray(name_offsets, dtype=np.uint32)
-        cdef const uint32_t[::1] numbers = np.ascontiguousarray(ids, dtype=np.uint32)
-        cdef const int32_t[::1] kinds = np.ascontiguousarray(schemas, dtype=np.int32)
-        cdef const uint32_t[::1] columns = np.ascontiguousarray(offsets, dtype=np.uint32)
-        cdef const double[::1] ts = np.ascontiguousarray(timestamps, dtype=np.float64)
-        cdef const double[::1] vs = np.ascontiguousarray(values, dtype=np.float64)
-        cdef uint8_t[::1] results = statuses
-        cdef const uint8_t *name = <const uint8_t *><const char *>blob
-        cdef int64_t n = numbers.shape[0], row, created = 0
-        cdef const double *first_ts = &ts[0] if ts.shape[0] else NULL
-        cdef const double *first_value = &vs[0] if vs.shape[0] else NULL
-        cdef int status
-        self.n_events = 0
-        with nogil:
-            for row in range(n):
-                status = self.write_one(
-                    row, name + bounds[row], bounds[row + 1] - bounds[row], numbers[row], &self.known[kinds[row]],
-                    first_ts + columns[row], first_value + columns[row], columns[row + 1] - columns[row], now,
-                    created < may_create,
-                )
-                created += status == CREATED
-                results[row] = <uint8_t>status
-        for row in range(self.n_events):
-            if len(self.pending_reports) < MAX_EVENTS:
-                n = self.events[row].row
-                self.pending_reports.append(
-                    (self.events[row].kind, blob[bounds[n] : bounds[n + 1]], self.events[row].code)
-                )
-        return created
-
     cdef int write_one(
-        self, int64_t row, const uint8_t *name, size_t name_size, uint32_t number, Schema *schema, const double *ts,
+        self, int64_t row, const uint8_t *name, size_t name_size, uint32_t number, uint32_t kind, const double *ts,
         const double *values, int64_t n, int64_t now, bint may_create,
     ) noexcept nogil:
+        cdef Schema *schema = &self.known[kind]
         cdef int failed, status = WRITTEN
         cdef int64_t late = 0
         if not self.find_folder(name, name_size, self.hashed):
@@ -470,8 +317,7 @@ cdef class Writer:
                     )
                 )
         if not same:
-            self.counts[MISMATCHED] += 1
-            self.say(SAYS_MISMATCH, row, 0)
+            self.report(MISMATCHED, SAYS_MISMATCH, row, 0)
         return 0
 
     cdef int make(self, Schema *schema) noexcept nogil:
@@ -486,8 +332,7 @@ cdef class Writer:
     cdef int heal(self, int64_t row, Schema *schema) noexcept nogil:
         cdef int failed = self.write_node(schema, True)
         if failed == 0:
-            self.counts[HEALED] += 1
-            self.say(SAYS_HEALED, row, 0)
+            self.report(HEALED, SAYS_HEALED, row, 0)
         return failed
 
     cdef int write_node(self, Schema *schema, bint replace) noexcept nogil:
@@ -709,24 +554,3 @@ cdef class Writer:
         if failed == 0:
             self.counts[SLICES] += 1
         return failed
-
-    # Reports
-
-    cdef int failure(self, int64_t row, int failed) noexcept nogil:
-        if failed == ENAMETOOLONG:
-            self.counts[BAD_NAMES] += 1
-            return BAD_NAME
-        if failed in (CW_CORRUPT, EISDIR, ENOTDIR, ELOOP, ENXIO):
-            self.counts[BAD_FILES] += 1
-            self.say(SAYS_QUARANTINED, row, failed if failed > 0 else 0)
-            return QUARANTINED
-        self.counts[RETRIED] += 1
-        self.say(SAYS_RETRY, row, failed)
-        return RETRY
-
-    cdef void say(self, int kind, int64_t row, int code) noexcept nogil:
-        cdef Event *event
-        if self.n_events < MAX_EVENTS:
-            event = &self.events[self.n_events]
-            event.kind, event.row, event.code = kind, row, code
-            self.n_events += 1

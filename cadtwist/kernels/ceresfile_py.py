@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cadtwist.kernels.ceresformat import (
-    BAD_NAME,
     COUNTERS,
     CREATED,
     DEFAULT_GAP,
@@ -26,13 +25,10 @@ from cadtwist.kernels.ceresformat import (
     MAX_TIME,
     NODE_FILE,
     POINT_BYTES,
-    QUARANTINED,
     REPORT_HEALED,
     REPORT_MISMATCH,
     REPORT_QUARANTINED,
     REPORT_RETRY,
-    RETRY,
-    TOO_OLD,
     TRIES,
     TRUSTED_S,
     WAITS_FOR_CREATE,
@@ -44,15 +40,14 @@ from cadtwist.kernels.ceresformat import (
     slice_name,
     slices_of_step,
 )
+from cadtwist.kernels.jobwriter_py import JobWriter, whole_file, write_all
 from cadtwist.kernels.regularfile import open_regular
-from cadtwist.kernels.whisperfile_py import check_job
 
 __all__ = [
     "COUNTERS", "REPORT_HEALED", "REPORT_MISMATCH", "REPORT_QUARANTINED", "REPORT_RETRY", "CorruptNodeError", "Writer",
     "relative_folder",
 ]  # fmt: skip
 
-_UNUSABLE = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _NAN = np.array([np.nan], ">f8").tobytes()
 Points = npt.NDArray[Any]
 
@@ -70,12 +65,14 @@ class _Schema(NamedTuple):
     archives: tuple[tuple[int, int], ...]
 
 
-class Writer:
+class Writer(JobWriter):
     """Writes jobs below `root`.  Of one thread, which has the ids of one of `lanes` (`id % lanes`).
 
     At most `max_nodes` nodes are kept in mind; none with `keep_nodes` false, none of their slices with `keep_slices`
     false.  `lock` takes an flock of each slice; `flush` syncs what was written.
     """
+
+    corrupt = CorruptNodeError
 
     def __init__(
         self, root: bytes, max_nodes: int = 1 << 20, hashed: bool = True, lock: bool = False, flush: bool = False,
@@ -83,24 +80,12 @@ class Writer:
     ) -> None:  # fmt: skip
         if b"\0" in root or lanes < 1:
             raise ValueError("no folder has a NUL in its name, and there is at least one lane")
+        super().__init__(COUNTERS)
         self._root, self._hashed, self._lock, self._flush = root, hashed, lock, flush
         self._lanes = lanes
         self._max_gap, self._keep_slices = max_gap, keep_slices
         self._max_nodes = max_nodes if keep_nodes else 0
-        self._schemas: list[_Schema] = []
         self._kept: dict[int, tuple[int, _Kept]] = {}
-        self._counters = dict.fromkeys(COUNTERS, 0)
-        self._reports: list[tuple[int, bytes, int]] = []
-
-    @property
-    def schemas(self) -> int:
-        """How many schemas are known."""
-        return len(self._schemas)
-
-    @property
-    def open_files(self) -> int:
-        """Descriptors kept open: none."""
-        return 0
 
     def add_schema(self, archives: Sequence[tuple[int, int]], xff: float, method: str) -> int:
         """Make the next schema number known; ValueError for one that no node can have."""
@@ -108,74 +93,19 @@ class Writer:
         self._schemas.append(_Schema(node_text(pairs, xff, method), pairs))
         return len(self._schemas) - 1
 
-    def counters(self) -> dict[str, int]:
-        """Return the counts of `COUNTERS`."""
-        return dict(self._counters)
-
-    def reports(self) -> list[tuple[int, bytes, int]]:
-        """Return and forget what happened to nodes: (REPORT_*, name, errno or 0), at most 1,024."""
-        reports, self._reports = self._reports, []
-        return reports
-
     def close(self) -> None:
         """Forget all nodes; the Writer may be used again."""
         self._kept.clear()
 
-    def write(
-        self, names: bytes, name_offsets: Any, ids: Any, schemas: Any, offsets: Any, timestamps: Any, values: Any,
-        now: int, may_create: int, statuses: Any,
-    ) -> int:  # fmt: skip
-        """Write the points of each metric, set its status, return how many nodes were created.
-
-        Columns as in a WriteJob.  ValueError if the columns contradict each other.
-        """
-        check_job(names, name_offsets, ids, schemas, offsets, timestamps, values, statuses, len(self._schemas))
-        created = 0
-        for row in range(len(ids)):
-            name = bytes(names[name_offsets[row] : name_offsets[row + 1]])
-            columns = (timestamps[offsets[row] : offsets[row + 1]], values[offsets[row] : offsets[row + 1]])
-            schema = self._schemas[schemas[row]]
-            statuses[row] = status = self._write_one(name, int(ids[row]), schema, *columns, now, created < may_create)
-            created += status == CREATED
-        return created
-
-    def _write_one(
-        self, name: bytes, number: int, schema: _Schema, timestamps: Any, values: Any, now: int, may_create: bool
-    ) -> int:
-        count = self._counters
-        try:
-            folder = os.path.join(self._root, relative_folder(name, self._hashed))
-        except ValueError:
-            count["bad_names"] += 1
-            return BAD_NAME
-        try:
-            status, late = self._settle(folder, name, number, schema, timestamps, values, now, may_create)
-        except CorruptNodeError:
-            self._report("quarantined", REPORT_QUARANTINED, name)
-            return QUARANTINED
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                count["bad_names"] += 1
-                return BAD_NAME
-            if error.errno in _UNUSABLE:
-                self._report("quarantined", REPORT_QUARANTINED, name, error.errno or 0)
-                return QUARANTINED
-            self._report("retried", REPORT_RETRY, name, error.errno or 0)
-            return RETRY
-        if status == WAITS_FOR_CREATE:
-            count["waiting"] += 1
-            return status
-        count["late"] += late
-        count["points"] += len(timestamps) - late
-        count["updates"] += late < len(timestamps)
-        return TOO_OLD if status == WRITTEN and 0 < late == len(timestamps) else status
+    def _path(self, name: bytes) -> bytes:
+        return os.path.join(self._root, relative_folder(name, self._hashed))
 
     def _settle(
-        self, folder: bytes, name: bytes, number: int, schema: _Schema, timestamps: Any, values: Any, now: int,
+        self, path: bytes, name: bytes, number: int, schema: _Schema, timestamps: Any, values: Any, now: int,
         may_create: bool,
     ) -> tuple[int, int]:  # fmt: skip
-        """Return the status and the number of late points; begin again when a file vanishes or appears meanwhile."""
-        status = WRITTEN
+        """Begin again when a file vanishes or appears meanwhile."""
+        folder, status = path, WRITTEN
         for left in reversed(range(TRIES)):
             try:
                 kept = self._current(folder, number) or self._opened(folder, name, number, schema, now)
@@ -240,28 +170,22 @@ class Writer:
         """Make a node, whole or not at all; False where somebody else did meanwhile."""
         os.makedirs(folder, 0o755, exist_ok=True)
         try:
-            self._write_node(folder, schema, os.link)
+            self._write_node(folder, schema, replace=False)
         except FileExistsError:
             return False
         self._counters["created"] += 1
         return True
 
     def _heal(self, folder: bytes, name: bytes, schema: _Schema) -> None:
-        self._write_node(folder, schema, os.rename)
+        self._write_node(folder, schema, replace=True)
         self._report("healed", REPORT_HEALED, name)
 
-    def _write_node(self, folder: bytes, schema: _Schema, settle: Any) -> None:
-        temporary = os.path.join(folder, b".new-%d-%d-py" % (os.getpid(), threading.get_ident()))
-        fd = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-        try:
-            _write_all(fd, schema.text, 0)
+    def _write_node(self, folder: bytes, schema: _Schema, replace: bool) -> None:
+        temporary = b".new-%d-%d-py" % (os.getpid(), threading.get_ident())
+        with whole_file(os.path.join(folder, NODE_FILE), temporary, replace) as fd:
+            write_all(fd, schema.text, 0)
             if self._flush:
                 os.fsync(fd)
-            settle(temporary, os.path.join(folder, NODE_FILE))
-        finally:
-            os.close(fd)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
 
     def _renamed(self, name: bytes, folder: bytes) -> bool:
         """Give a tagged node that lies under its plain name the hashed one."""
@@ -325,7 +249,7 @@ class Writer:
             if gap > self._max_gap:
                 return False
             data = values.tobytes() if gap <= 0 else gap * _NAN + values.tobytes()
-            _write_all(fd, data, (at - max(gap, 0)) * POINT_BYTES)
+            write_all(fd, data, (at - max(gap, 0)) * POINT_BYTES)
             if self._flush:
                 os.fsync(fd)
             if not os.fstat(fd).st_nlink:
@@ -340,7 +264,7 @@ class Writer:
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
         try:
             os.fchmod(fd, 0o644)
-            _write_all(fd, values.tobytes(), 0)
+            write_all(fd, values.tobytes(), 0)
             if self._flush:
                 os.fsync(fd)
         except OSError:
@@ -349,11 +273,6 @@ class Writer:
         finally:
             os.close(fd)
         self._counters["slices"] += 1
-
-    def _report(self, counter: str, kind: int, name: bytes, code: int = 0) -> None:
-        self._counters[counter] += 1
-        if len(self._reports) < 1024:
-            self._reports.append((kind, name, code))
 
 
 def _identity(folder: bytes) -> tuple[int, int, int]:
@@ -373,9 +292,3 @@ def _aligned(timestamps: Points, values: Points, step: int) -> tuple[Points, Poi
     times -= times % step
     last = np.append(times[1:] != times[:-1], True) if len(times) else np.zeros(0, np.bool_)
     return times[last], values[usable][order][last].astype(">f8"), len(timestamps) - len(order)
-
-
-def _write_all(fd: int, data: bytes, offset: int) -> None:
-    while data:
-        done = os.pwrite(fd, data, offset)
-        data, offset = data[done:], offset + done

@@ -5,6 +5,8 @@ from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
+from cadtwist.kernels.jobwriter cimport CORRUPT
+
 cdef extern from *:
     """
     #include <errno.h>
@@ -75,8 +77,6 @@ cdef enum:
     F_TRAILING = 2
     F_AGGREGATE = 4
     NAME_MOST = 3500
-    CORRUPT = -3
-    EMPTY = -2
     DUE = 1  # as SHIFT_...
     ALL = 2
     OUT = 3
@@ -122,19 +122,9 @@ cdef struct Policy:
 
 cdef struct File:
     int fd
-    uint64_t key  # id * 16 + number of the file
     uint64_t dev
     uint64_t ino
     uint64_t job  # the job in which it was last compared with its path
-    int32_t older
-    int32_t newer
-    int32_t chain
-
-
-cdef struct Event:
-    int kind
-    int code
-    int64_t row
 
 
 cdef struct Job:

@@ -7,13 +7,20 @@ deleted elsewhere (or an id that means another counter by now) is opened anew.  
 job: nothing of a file is remembered.
 """
 
-from libc.errno cimport EEXIST, EISDIR, ELOOP, EMFILE, ENAMETOOLONG, ENFILE, ENOENT, ENOMEM, ENOTDIR, ENXIO, errno
+from libc.errno cimport EEXIST, EISDIR, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR, errno
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
+from cadtwist.kernels.jobwriter cimport (
+    BAD_NAME, CORRUPT, CREATED, EMPTY, QUARANTINED, RETRY, SAYS_HEALED, SAYS_QUARANTINED, SAYS_RETRY, WAITS_FOR_CREATE,
+    WRITTEN, Reporting,
+)
+from cadtwist.kernels.keptfiles cimport (
+    Places, places_begin, places_drop, places_find, places_free, places_take, places_use,
+)
 from cadtwist.kernels.statcore cimport (
-    BLOCK, CORRUPT, EMPTY, HEAD_BYTES, MOST_FILES, OUT, Block, Counter, Event, File, Job, Policy, Ring, checked,
+    BLOCK, HEAD_BYTES, MOST_FILES, OUT, Block, Counter, File, Job, Policy, Ring, checked,
     counter_begin, counter_failed, counter_flush, counter_replay, folder_of, get16, get32, get64, held, put16, put32,
     put64, ring_begin, ring_cell, ring_end, ring_free, sf_cell, sf_head, sf_pread, state_pack, state_size, state_unpack,
 )
@@ -34,27 +41,18 @@ from cadtwist.kernels.statformat import (
 
 __all__ = ["Reader", "Writer", "apply_redo", "create_file", "read_header", "update_file"]
 
-cdef enum:
-    WRITTEN = 0
-    CREATED = 1
-    WAITS_FOR_CREATE = 2
-    RETRY = 4
-    QUARANTINED = 5
-    BAD_NAME = 6
-
 cdef enum:  # positions in COUNTERS
     UPDATES, SAMPLES, TOO_OLD, FROM_PAST, N_CREATED, FILES_CREATED, WAITING, RETRIED, BAD_FILES, BAD_NAMES, HEALED
-    OPENED, REUSED, REOPENED, EVICTED, N_UNWRITTEN, N_COUNTERS
+    OPENED, REUSED, REOPENED, EVICTED
 
 cdef enum:
     PATH_ROOM = 4352
-    MAX_EVENTS = 1024
     STATE_ENTRY = 0xFFFF
     ENTRY_BYTES = 12
     RUN_BYTES = 12
 
 
-cdef class Writer:
+cdef class Writer(Reporting):
     """See the twin."""
 
     cdef char *path  # the root, "/", and what a call adds
@@ -66,9 +64,7 @@ cdef class Writer:
     cdef bint parents
     cdef char temporary[64]
     cdef File *files
-    cdef int32_t *heads
-    cdef uint32_t mask
-    cdef int32_t newest, oldest, spare, used, max_open
+    cdef Places places
     cdef uint64_t job
     cdef Ring rings[MOST_FILES]
     cdef char **states  # by id: NULL, or the size (u32) and bytes of the open windows
@@ -79,16 +75,11 @@ cdef class Writer:
     cdef uint32_t *row_ids
     cdef int64_t row_room
     cdef dict stuck
-    cdef Event events[MAX_EVENTS]
-    cdef int n_events
-    cdef int64_t counts[N_COUNTERS]
-    cdef list pending_reports
     cdef list names
 
     def __cinit__(
         self, bytes root, retentions, int max_open=1024, bint sparse=False, bint parents=True, shown_root=None,
     ):
-        cdef uint32_t size = 16
         cdef int i
         cdef bytes temporary = b".%d-%x.new" % (os.getpid(), <size_t><void *>self)
         cdef bytes name, head
@@ -98,26 +89,21 @@ cdef class Writer:
             raise ValueError("a Writer needs a root and room for at least one file")
         if not 1 <= len(retentions) <= MAX_FILES:
             raise ValueError(f"1 to {MAX_FILES} files per counter are possible")
-        self.max_open = max(max_open, MOST_FILES)
+        self.begin(COUNTERS)
+        max_open = max(max_open, MOST_FILES)
         self.allocate = 1 if sparse else 2
         self.parents, self.nameless = parents, True
-        while size < 2 * <uint32_t>self.max_open:
-            size *= 2
-        self.mask = size - 1
         self.root = root.rstrip(b"/") + b"/"
         self.shown = (root if shown_root is None else shown_root) + b"/"
         self.shown_root = self.shown
         self.root_size = len(self.root)
         self.path = <char *>malloc(self.root_size + PATH_ROOM)
-        self.files = <File *>calloc(self.max_open, sizeof(File))
-        self.heads = <int32_t *>malloc(size * sizeof(int32_t))
-        if self.path == NULL or self.files == NULL or self.heads == NULL:
+        self.files = <File *>calloc(max_open, sizeof(File))
+        if not places_begin(&self.places, max_open) or self.path == NULL or self.files == NULL:
             raise MemoryError
         memcpy(self.path, <const char *>self.root, self.root_size)
         memcpy(self.temporary, <const char *>temporary, len(temporary) + 1)
-        memset(self.heads, 0xFF, size * sizeof(int32_t))
-        self.newest = self.oldest = self.spare = -1
-        self.pending_reports, self.stuck, self.names = [], {}, []
+        self.stuck, self.names = {}, []
         for i, (name, interval, samples, factor) in enumerate(retentions):
             head = new_file_header(b"", interval, samples, factor, 0, 0, 0).pack()
             if len(name) > 255 or b"/" in name or b"\0" in name or not name:
@@ -130,7 +116,7 @@ cdef class Writer:
     def __dealloc__(self):
         cdef int i
         cdef int64_t n
-        if self.files != NULL and self.heads != NULL:
+        if self.files != NULL and self.places.heads != NULL:
             self.drop_all()
         for i in range(MOST_FILES):
             ring_free(&self.rings[i])
@@ -138,7 +124,7 @@ cdef class Writer:
             free(self.states[n])
         free(self.states)
         free(self.files)
-        free(self.heads)
+        places_free(&self.places)
         free(self.path)
         free(self.redo)
         free(self.row_ids)
@@ -146,12 +132,7 @@ cdef class Writer:
     @property
     def open_files(self):
         """Descriptors kept open now."""
-        cdef int n = 0
-        cdef int32_t at = self.newest
-        while at >= 0:
-            n += 1
-            at = self.files[at].older
-        return n
+        return self.places.taken
 
     @property
     def unwritten(self):
@@ -160,14 +141,7 @@ cdef class Writer:
 
     def counters(self):
         """Return the counts of `COUNTERS`; any thread may ask."""
-        found = {name: self.counts[i] for i, name in enumerate(COUNTERS)}
-        found["unwritten"] = len(self.stuck)
-        return found
-
-    def reports(self):
-        """Return and forget what happened to files: (REPORT_*, counter, errno or 0), at most 1,024."""
-        reports, self.pending_reports = self.pending_reports, []
-        return reports
+        return {**super().counters(), "unwritten": len(self.stuck)}
 
     def close(self):
         """Close all descriptors; the Writer may be used again."""
@@ -244,12 +218,7 @@ cdef class Writer:
                 job.may_create = made < may_create
                 results[row] = <uint8_t>self.plan_one(&job, data, now, shift)
                 made += results[row] == CREATED
-        for row in range(self.n_events):
-            if len(self.pending_reports) < MAX_EVENTS:
-                n = self.events[row].row
-                self.pending_reports.append(
-                    (self.events[row].kind, names[bounds[n] : bounds[n + 1]], self.events[row].code)
-                )
+        self.tell(names, bounds)
         return self.redo[: self.redo_size] if self.redo_size else b""
 
     def commit(self):
@@ -264,8 +233,7 @@ cdef class Writer:
             if failed:
                 self.stuck[self.row_ids[get32(self.redo + begin + 8)]] = self.redo[begin:at]
                 self.counts[RETRIED] += 1
-                if len(self.pending_reports) < MAX_EVENTS:
-                    self.pending_reports.append((REPORT_RETRY, b"", failed))
+                self.note(REPORT_RETRY, b"", failed)
             if short_of_memory:
                 raise MemoryError
         self.redo_size = 0
@@ -282,8 +250,7 @@ cdef class Writer:
             apply_redo(self.root, self.stuck[number])
         except OSError as error:
             self.counts[RETRIED] += 1
-            if len(self.pending_reports) < MAX_EVENTS:
-                self.pending_reports.append((REPORT_RETRY, b"", error.errno or 0))
+            self.note(REPORT_RETRY, b"", error.errno or 0)
             return False
         del self.stuck[number]
         return True
@@ -320,7 +287,7 @@ cdef class Writer:
             self.make_parents(job, zero_time)
         for i in range(self.n_policies):
             if found[i] == CORRUPT:
-                self.report(BAD_FILES, 3, job.row, 0)
+                self.report(BAD_FILES, SAYS_QUARANTINED, job.row, 0)
         counter.rings, counter.n = self.rings, self.n_policies
         if failed == 0 and not counter_begin(&counter):
             self.end_rings()
@@ -397,7 +364,7 @@ cdef class Writer:
             if failed and failed != EEXIST:
                 return failed
             if failed == 0 and found[i] == EMPTY:
-                self.report(HEALED, 2, job.row, 0)
+                self.report(HEALED, SAYS_HEALED, job.row, 0)
             found[i] = self.open_ring(job, i, folder_of(self.path + self.root_size, job.name, job.name_size))
             if found[i] > 0:
                 return found[i]
@@ -472,7 +439,7 @@ cdef class Writer:
                     c_stat(self.path, &found) == 0,
                 )
                 if failed and failed != EEXIST:
-                    self.report(RETRIED, 4, job.row, failed)
+                    self.report(RETRIED, SAYS_RETRY, job.row, failed)
                     return
 
     cdef void load_state(self, Counter *counter, uint32_t number) noexcept nogil:
@@ -631,36 +598,13 @@ cdef class Writer:
             self.drop(at)
         return failed
 
-    cdef int failure(self, int64_t row, int failed) noexcept nogil:
-        if failed == ENAMETOOLONG:
-            self.counts[BAD_NAMES] += 1
-            return BAD_NAME
-        if failed in (EISDIR, ENOTDIR, ELOOP, ENXIO, CORRUPT):
-            self.report(BAD_FILES, 3, row, failed if failed > 0 else 0)
-            return QUARANTINED
-        self.report(RETRIED, 4, row, failed)
-        return RETRY
-
-    cdef void report(self, int counter, int kind, int64_t row, int code) noexcept nogil:
-        cdef Event *event
-        self.counts[counter] += 1
-        if self.n_events < MAX_EVENTS:
-            event = &self.events[self.n_events]
-            event.kind, event.row, event.code = kind, row, code
-            self.n_events += 1
-
     # Descriptors, newest first
-
-    cdef uint32_t bucket(self, uint64_t key) noexcept nogil:
-        return <uint32_t>((key * <uint64_t>0x9E3779B97F4A7C15) >> 32) & self.mask
 
     cdef int32_t find_current(self, uint64_t key) noexcept nogil:
         """Return the kept file of a key if the path still leads to it, else -1.  Compared once in a job."""
-        cdef int32_t at = self.heads[self.bucket(key)]
+        cdef int32_t at = places_find(&self.places, key)
         cdef stat_s found
         cdef File *file
-        while at >= 0 and self.files[at].key != key:
-            at = self.files[at].chain
         if at < 0:
             return -1
         file = &self.files[at]
@@ -671,9 +615,7 @@ cdef class Writer:
                 return -1
             file.job = self.job
             self.counts[REUSED] += 1
-        if at != self.newest:
-            self.unlink(at)
-            self.link_newest(at)
+        places_use(&self.places, at)
         return at
 
     cdef int open_known(self, uint64_t key, int32_t *at) noexcept nogil:
@@ -693,70 +635,32 @@ cdef class Writer:
 
     cdef int32_t keep(self, int fd, uint64_t key, stat_s *found) noexcept nogil:
         cdef int32_t at
-        cdef uint32_t head = self.bucket(key)
-        if self.spare < 0 and self.used == self.max_open:
+        if self.places.taken == self.places.most:
             self.counts[EVICTED] += 1
-            self.drop(self.oldest)
-        if self.spare >= 0:
-            at = self.spare
-            self.spare = self.files[at].chain
-        else:
-            at = self.used
-            self.used += 1
-        self.files[at].fd, self.files[at].key, self.files[at].job = fd, key, self.job
+            self.drop(self.places.oldest)
+        at = places_take(&self.places, key)
+        self.files[at].fd, self.files[at].job = fd, self.job
         self.files[at].dev, self.files[at].ino = found.st_dev, found.st_ino
-        self.files[at].chain = self.heads[head]
-        self.heads[head] = at
-        self.link_newest(at)
         return at
-
-    cdef void link_newest(self, int32_t at) noexcept nogil:
-        self.files[at].older, self.files[at].newer = self.newest, -1
-        if self.newest >= 0:
-            self.files[self.newest].newer = at
-        self.newest = at
-        if self.oldest < 0:
-            self.oldest = at
-
-    cdef void unlink(self, int32_t at) noexcept nogil:
-        cdef int32_t older = self.files[at].older, newer = self.files[at].newer
-        if older >= 0:
-            self.files[older].newer = newer
-        else:
-            self.oldest = newer
-        if newer >= 0:
-            self.files[newer].older = older
-        else:
-            self.newest = older
 
     cdef void drop(self, int32_t at) noexcept nogil:
         """Close a kept file and forget it."""
-        cdef int32_t *link = &self.heads[self.bucket(self.files[at].key)]
-        while link[0] != at:
-            link = &self.files[link[0]].chain
-        link[0] = self.files[at].chain
-        self.unlink(at)
         c_close(self.files[at].fd)
-        self.files[at].chain = self.spare
-        self.spare = at
+        places_drop(&self.places, at)
 
     cdef bint drop_half(self) noexcept nogil:
         """Close the older half of the kept files, but not the newest, which may be in use; False if there are none."""
-        cdef int32_t at = self.newest
-        cdef int n = -MOST_FILES
-        while at >= 0:
-            n += 1
-            at = self.files[at].older
-        if n <= 0:
+        cdef int n = (self.places.taken - MOST_FILES + 1) // 2
+        if self.places.taken <= MOST_FILES:
             return False
-        for _ in range((n + 1) // 2):
+        for _ in range(n):
             self.counts[EVICTED] += 1
-            self.drop(self.oldest)
+            self.drop(self.places.oldest)
         return True
 
     cdef void drop_all(self) noexcept nogil:
-        while self.oldest >= 0:
-            self.drop(self.oldest)
+        while self.places.taken:
+            self.drop(self.places.oldest)
 
 
 cdef const double *column_of(column):

@@ -8,7 +8,6 @@ between any two writes harmless.  This twin opens a file for each use.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 import struct
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cadtwist.kernels.jobwriter_py import Reporting, check_offsets, whole_file, write_all
 from cadtwist.kernels.regularfile import open_regular
 from cadtwist.kernels.statformat import (
     BAD_NAME,
@@ -48,7 +48,6 @@ from cadtwist.kernels.statring import BLOCK_BYTES, Cell, Counter, Ring, State, f
 
 __all__ = ["Reader", "Writer", "apply_redo", "create_file", "read_header", "update_file"]
 
-_UNUSABLE = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _ENTRY = struct.Struct("<IHHI")
 _STATE_ENTRY = 0xFFFF
 _BEYOND = 1 << 53
@@ -93,7 +92,7 @@ class _File:
         os.close(self.fd)
 
 
-class Writer:
+class Writer(Reporting):
     """Writes jobs to the counters below `root`, for one thread.
 
     `retentions` are (file name, interval in s, samples, lambda), finest first.  `shown_root` is what the headers of
@@ -109,6 +108,7 @@ class Writer:
             raise ValueError(f"1 to {MAX_FILES} files per counter are possible")
         for name, interval, samples, factor in retentions:
             new_file_header(name, interval, samples, factor, 0, 0, 0)
+        super().__init__(COUNTERS)
         self._root, self._shown = root, root if shown_root is None else shown_root
         self._retentions = list(retentions)
         self._sparse, self._parents = sparse, parents
@@ -117,13 +117,6 @@ class Writer:
         self._planned: dict[int, State | None] = {}
         self._redo: dict[int, list[bytes]] = {}
         self._unwritten: dict[int, bytes] = {}
-        self._counters = dict.fromkeys(COUNTERS, 0)
-        self._reports: list[tuple[int, bytes, int]] = []
-
-    @property
-    def open_files(self) -> int:
-        """Descriptors kept open: none in this twin."""
-        return 0
 
     @property
     def unwritten(self) -> int:
@@ -133,11 +126,6 @@ class Writer:
     def counters(self) -> dict[str, int]:
         """Return the counts of `COUNTERS`."""
         return {**self._counters, "unwritten": len(self._unwritten)}
-
-    def reports(self) -> list[tuple[int, bytes, int]]:
-        """Return and forget what happened to files: (REPORT_*, counter, errno or 0), at most 1,024."""
-        reports, self._reports = self._reports, []
-        return reports
 
     def close(self) -> None:
         """Close all descriptors; the Writer may be used again."""
@@ -214,14 +202,7 @@ class Writer:
             self._counters["bad_names"] += 1
             return BAD_NAME
         except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                self._counters["bad_names"] += 1
-                return BAD_NAME
-            if error.errno in _UNUSABLE:
-                self._report("quarantined", REPORT_QUARANTINED, job.name, error.errno or 0)
-                return QUARANTINED
-            self._report("retried", REPORT_RETRY, job.name, error.errno or 0)
-            return RETRY
+            return self._failed(job.name, error)
 
     def _plan_one(self, job: _Job) -> int:
         folder = counter_path(job.name)
@@ -324,11 +305,6 @@ class Writer:
         self._counters["opened"] += 1
         return Ring(file.head, file.read)
 
-    def _report(self, counter: str, kind: int, name: bytes, code: int = 0) -> None:
-        self._counters[counter] += 1
-        if len(self._reports) < 1024:
-            self._reports.append((kind, name, code))
-
 
 class Reader:
     """One counter's files as they are, or as they will be when samples that wait are written.
@@ -386,10 +362,7 @@ def check_job(
     fits = len(name_offsets) == len(offsets) == n + 1 and len(events) == len(statuses) == n
     if not fits or any(len(column) != samples for column in columns):
         raise ValueError("the columns of the job differ in length")
-    for bounds, end in ((name_offsets, len(names)), (offsets, samples)):
-        steps = np.diff(np.asarray(bounds, np.int64))
-        if int(bounds[0]) != 0 or int(bounds[-1]) != end or (steps < 0).any():
-            raise ValueError("offsets do not fit the columns of the job")
+    check_offsets((name_offsets, len(names)), (offsets, samples))
     if len(np.unique(np.asarray(ids))) != n:
         raise ValueError("an id stands twice in a job")
 
@@ -439,9 +412,9 @@ def _apply_entry(path: bytes, data: bytes) -> None:
         while at < len(data):
             offset, size = struct.unpack_from("<QI", data, at)
             at += 12
-            _write_all(fd, data[at : at + size], offset)
+            write_all(fd, data[at : at + size], offset)
             at += size
-        _write_all(fd, data[:HEADER_BYTES], 0)
+        write_all(fd, data[:HEADER_BYTES], 0)
     finally:
         os.close(fd)
 
@@ -450,22 +423,12 @@ def create_file(path: bytes, head: Header, sparse: bool = False, replace: bool =
     """Make a file with that header at `path`, whole or not at all; over what is there if `replace`."""
     with contextlib.suppress(FileExistsError):
         os.makedirs(os.path.dirname(path))
-    temporary = os.path.join(os.path.dirname(path), b".%d-%d.new" % (os.getpid(), threading.get_ident()))
-    fd = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o664)
-    try:
+    with whole_file(path, b".%d-%d.new" % (os.getpid(), threading.get_ident()), replace, 0o664) as fd:
         if sparse:
             os.ftruncate(fd, head.file_bytes)
         else:
             os.posix_fallocate(fd, 0, head.file_bytes)
-        _write_all(fd, head.pack(), 0)
-        if replace:
-            os.rename(temporary, path)
-        else:
-            os.link(temporary, path)
-    finally:
-        os.close(fd)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        write_all(fd, head.pack(), 0)
 
 
 def read_header(path: bytes) -> Header:
@@ -506,9 +469,3 @@ def _entry(row: int, number: int, path: bytes, data: bytes) -> bytes:
 def _whole(value: float) -> int:
     """Return the whole number of a float64, held within 2^53."""
     return int(max(-_BEYOND, min(_BEYOND, value))) if value == value else 0
-
-
-def _write_all(fd: int, data: bytes, offset: int) -> None:
-    while data:
-        done = os.pwrite(fd, data, offset)
-        data, offset = data[done:], offset + done

@@ -6,7 +6,6 @@ It opens a file for each use, so that a file renamed, resized or deleted elsewhe
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import operator
 import os
@@ -20,20 +19,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cadtwist.kernels.jobwriter_py import JobWriter, whole_file, write_all
 from cadtwist.kernels.whisperformat import (
     ALLOCATE_RESERVED,
     ALLOCATE_SPARSE,
     ALLOCATE_ZEROS,
-    BAD_NAME,
     COUNTERS,
     CREATED,
-    QUARANTINED,
     REPORT_HEALED,
     REPORT_MISMATCH,
     REPORT_QUARANTINED,
     REPORT_RETRY,
-    RETRY,
-    TOO_OLD,
     WAITS_FOR_CREATE,
     WRITTEN,
     CorruptFileError,
@@ -54,7 +50,6 @@ _POINT = struct.Struct("!Ld")
 _SIZE = _POINT.size
 _MAX_SLOTS = 1 << 26
 _HEAD_BYTES = 16 + 12 * 64
-_UNUSABLE = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 Archive = tuple[int, int, int]
 Fetched = tuple[int, int, int, npt.NDArray[np.float64], int, float]
 _CONSOLIDATE: dict[int, Callable[[list[float], int], float]] = {
@@ -67,12 +62,6 @@ _CONSOLIDATE: dict[int, Callable[[list[float], int], float]] = {
     7: lambda known, _slots: max(known, key=abs),
     8: lambda known, _slots: min(known, key=abs),
 }
-
-
-def _write_all(fd: int, data: bytes, offset: int) -> None:
-    while data:
-        done = os.pwrite(fd, data, offset)
-        data, offset = data[done:], offset + done
 
 
 class _File:
@@ -114,7 +103,7 @@ class _File:
         return data
 
     def write(self, data: bytes, offset: int) -> None:
-        _write_all(self.fd, data, offset)
+        write_all(self.fd, data, offset)
 
     def spans(self, archive: Archive, base: int, interval: int, slots: int) -> Iterator[tuple[int, int]]:
         """Yield (file offset, slots) of the one or two stretches that hold `slots` from `interval` on."""
@@ -149,24 +138,15 @@ def create(
     """
     head = header_bytes(archives, xff, method)
     size = len(head) + sum(points for _step, points in archives) * _SIZE
-    temporary = os.path.join(os.path.dirname(path), b".new-%d-%d-py" % (os.getpid(), threading.get_ident()))
-    fd = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-    try:
-        _write_all(fd, head, 0)
+    temporary = b".new-%d-%d-py" % (os.getpid(), threading.get_ident())
+    with whole_file(path, temporary, replace) as fd:
+        write_all(fd, head, 0)
         if allocate == ALLOCATE_RESERVED:
             os.posix_fallocate(fd, 0, size)
         elif allocate == ALLOCATE_SPARSE:
             os.truncate(fd, size)
         for at in range(len(head), size if allocate == ALLOCATE_ZEROS else 0, 65536):
-            _write_all(fd, bytes(min(65536, size - at)), at)
-        if replace:
-            os.rename(temporary, path)
-        else:
-            os.link(temporary, path)
-    finally:
-        os.close(fd)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            write_all(fd, bytes(min(65536, size - at)), at)
 
 
 def info(path: bytes) -> Header:
@@ -295,102 +275,47 @@ def _fetch_archive(file: _File, archive: Archive, start: int, end: int) -> tuple
     return first, last, step, np.where(stored["ts"] == expected, stored["value"], np.nan)
 
 
-class Writer:
+class Writer(JobWriter):
     """Writes jobs below `root`.  Of one thread; `max_open` is of use to the native twin only."""
+
+    corrupt = CorruptFileError
 
     def __init__(
         self, root: bytes, max_open: int = 1024, hashed: bool = True, allocate: int = ALLOCATE_ZEROS,
         lock: bool = False, flush: bool = False, random: bool = False,
     ) -> None:  # fmt: skip
+        super().__init__(COUNTERS)
         self._root, self._hashed, self._allocate = root, hashed, allocate
         self.max_open = max_open
         self._options = (lock, flush, random)
-        self._schemas: list[tuple[tuple[tuple[int, int], ...], float, int]] = []
-        self._counters = dict.fromkeys(COUNTERS, 0)
-        self._reports: list[tuple[int, bytes, int]] = []
-
-    @property
-    def schemas(self) -> int:
-        """How many schemas are known."""
-        return len(self._schemas)
-
-    @property
-    def open_files(self) -> int:
-        """Descriptors kept open: none in this twin."""
-        return 0
 
     def add_schema(self, archives: Sequence[tuple[int, int]], xff: float, method: int) -> int:
         """Make the next schema number known; ValueError for one that no file can have."""
         header_bytes(archives, xff, method)
-        self._schemas.append((tuple(map(tuple, archives)), xff, method))  # type: ignore[arg-type]
+        self._schemas.append((tuple(map(tuple, archives)), xff, method))
         return len(self._schemas) - 1
-
-    def counters(self) -> dict[str, int]:
-        """Return the counts of `COUNTERS`."""
-        return dict(self._counters)
-
-    def reports(self) -> list[tuple[int, bytes, int]]:
-        """Return and forget what happened to files: (REPORT_*, name, errno or 0), at most 1,024."""
-        reports, self._reports = self._reports, []
-        return reports
 
     def close(self) -> None:
         """Close all descriptors; the Writer may be used again."""
 
-    def write(
-        self, names: bytes, name_offsets: Any, ids: Any, schemas: Any, offsets: Any, timestamps: Any, values: Any,
-        now: int, may_create: int, statuses: Any,
-    ) -> int:  # fmt: skip
-        """Write the points of each metric, set its status, return how many files were created.
+    def _path(self, name: bytes) -> bytes:
+        return os.path.join(self._root, relative_path(name, self._hashed))
 
-        Columns as in a WriteJob; timestamps ascend within a metric.  ValueError if the columns contradict each other.
-        """
-        check_job(names, name_offsets, ids, schemas, offsets, timestamps, values, statuses, len(self._schemas))
-        created = 0
-        for row in range(len(ids)):
-            name = bytes(names[name_offsets[row] : name_offsets[row + 1]])
-            columns = (timestamps[offsets[row] : offsets[row + 1]], values[offsets[row] : offsets[row + 1]])
-            status = self._write_one(name, self._schemas[schemas[row]], *columns, now, may_create - created)
-            created += status == CREATED
-            statuses[row] = status
-        return created
-
-    def _write_one(self, name: bytes, schema: Any, timestamps: Any, values: Any, now: int, may_create: int) -> int:
-        count = self._counters
-        try:
-            path = os.path.join(self._root, relative_path(name, self._hashed))
-        except ValueError:
-            count["bad_names"] += 1
-            return BAD_NAME
+    def _settle(
+        self, path: bytes, name: bytes, number: int, schema: Any, timestamps: Any, values: Any, now: int,  # noqa: ARG002
+        may_create: bool,
+    ) -> tuple[int, int]:  # fmt: skip
         status = WRITTEN
-        try:
-            if self._missing(path, name):
-                if may_create < 1:
-                    count["waiting"] += 1
-                    return WAITS_FOR_CREATE
-                self._create(path, name, schema)
-                status = CREATED
-            with _File(path, True, *self._options) as file:
-                count["opened"] += 1
-                if tuple(archive[1:] for archive in file.head.archives) != schema[0]:
-                    self._report("mismatched", REPORT_MISMATCH, name)
-                late = _store(file, timestamps, values, now)
-        except CorruptFileError:
-            self._report("quarantined", REPORT_QUARANTINED, name)
-            return QUARANTINED
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                count["bad_names"] += 1
-                return BAD_NAME
-            if error.errno in _UNUSABLE:
-                self._report("quarantined", REPORT_QUARANTINED, name, error.errno or 0)
-                return QUARANTINED
-            self._report("retried", REPORT_RETRY, name, error.errno or 0)
-            return RETRY
-        count["late"] += late
-        count["points"] += len(timestamps) - late
-        count["updates"] += late < len(timestamps)
-        return TOO_OLD if status == WRITTEN and 0 < late == len(timestamps) else status
+        if self._missing(path, name):
+            if not may_create:
+                return WAITS_FOR_CREATE, 0
+            self._create(path, name, schema)
+            status = CREATED
+        with _File(path, True, *self._options) as file:
+            self._counters["opened"] += 1
+            if tuple(archive[1:] for archive in file.head.archives) != schema[0]:
+                self._report("mismatched", REPORT_MISMATCH, name)
+            return status, _store(file, timestamps, values, now)
 
     def _missing(self, path: bytes, name: bytes) -> bool:
         try:
@@ -413,26 +338,3 @@ class Writer:
         self._counters["created"] += 1
         if empty:
             self._report("healed", REPORT_HEALED, name)
-
-    def _report(self, counter: str, kind: int, name: bytes, code: int = 0) -> None:
-        self._counters[counter] += 1
-        if len(self._reports) < 1024:
-            self._reports.append((kind, name, code))
-
-
-def check_job(
-    names: Any, name_offsets: Any, ids: Any, schemas: Any, offsets: Any, timestamps: Any, values: Any, statuses: Any,
-    known_schemas: int,
-) -> None:  # fmt: skip
-    """Raise ValueError unless the columns of a job fit together and all its schemas are known."""
-    n = len(ids)
-    whole = (len(name_offsets), len(schemas), len(offsets), len(statuses)) == (n + 1, n, n + 1, n)
-    if not whole or len(timestamps) != len(values):
-        raise ValueError("the columns of the job differ in length")
-    for bounds, end in ((name_offsets, len(names)), (offsets, len(timestamps))):
-        steps = np.diff(np.asarray(bounds, dtype=np.int64))
-        if bounds[0] != 0 or bounds[-1] != end or (steps < 0).any():
-            raise ValueError("the offsets of the job are wrong")
-    numbers = np.asarray(schemas)
-    if n and not 0 <= numbers.min() <= numbers.max() < known_schemas:
-        raise ValueError("the job has an unknown schema")

@@ -261,33 +261,17 @@ cdef extern from "<sys/file.h>" nogil:
     int LOCK_EX, LOCK_UN
 
 
-cdef enum:
-    WRITTEN = 0
-    CREATED = 1
-    WAITS_FOR_CREATE = 2
-    TOO_OLD = 3
-    RETRY = 4
-    QUARANTINED = 5
-    BAD_NAME = 6
-
 cdef enum:  # positions in COUNTERS
     UPDATES, POINTS, LATE, MADE, WAITING, RETRIED, BAD_FILES, BAD_NAMES, HEALED, MISMATCHED, OPENED, REUSED, REOPENED
-    EVICTED, RENAMED, N_COUNTERS
+    EVICTED, RENAMED
 
 cdef enum:
     SLOT = 12
     HEAD_ROOM = 512
     HEAD_MOST = 16 + 12 * 64
     MAX_ARCHIVES = 64
-    MAX_EVENTS = 1024
     MAX_SPAN = 65536
     MAX_SLOTS = 1 << 26
-
-cdef enum:  # as REPORT_*
-    SAYS_MISMATCH = 1
-    SAYS_HEALED = 2
-    SAYS_QUARANTINED = 3
-    SAYS_RETRY = 4
 
 cdef enum:  # of fetch_many, as in whisperformat
     NOTHING = -1
@@ -303,13 +287,9 @@ cdef struct Archive:
 
 cdef struct File:
     int fd
-    uint32_t id
     uint64_t dev
     uint64_t ino
     int64_t size
-    int32_t older
-    int32_t newer
-    int32_t chain
     uint32_t method
     uint32_t max_retention
     uint32_t count
@@ -323,12 +303,6 @@ cdef struct Schema:
     int64_t size
     uint32_t count
     Archive *archives
-
-
-cdef struct Event:
-    int kind
-    int code
-    int64_t row
 
 
 cdef struct Scratch:
@@ -393,7 +367,3 @@ cdef inline int64_t whole(double timestamp) noexcept nogil:
 
 cdef inline int64_t floored(int64_t t, int64_t step) noexcept nogil:
     return t - t % step if t % step >= 0 else t - t % step - step
-
-
-cdef inline uint32_t bucket(uint32_t number, uint32_t mask) noexcept nogil:
-    return (number * <uint32_t>2654435761 >> 7) & mask
