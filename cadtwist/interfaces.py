@@ -13,12 +13,16 @@ from cadtwist.model.batch import Batch, Ids
 
 if TYPE_CHECKING:
     from cadtwist.errors import StorageError
+    from cadtwist.model.filefacts import FileFacts
     from cadtwist.model.series import Series
     from cadtwist.model.summary import SummaryBatch
     from cadtwist.model.summaryjob import StatisticKey, SummaryJob
     from cadtwist.model.writejob import WriteJob
 
-__all__ = ["IBulkReader", "IDestination", "IHolder", "ISink", "IStage", "IStore", "ISummarySink", "ISummaryStore"]
+__all__ = [
+    "IBulkReader", "IDestination", "IFileStore", "IHolder", "ISink", "IStage", "IStore", "ISummarySink",
+    "ISummaryStore",
+]  # fmt: skip
 
 
 class ISink(Interface):
@@ -104,6 +108,16 @@ class IBulkReader(IStore):
         names: Sequence[str], start: int, end: int, now: int, most: int
     ) -> list[Series | StorageError | None]:
         """Return for each name what `fetch` returns or raises; TooManyPointsError beyond `most` values altogether."""
+
+
+class IFileStore(IStore):
+    """A store whose series have files."""
+
+    def facts(name: str) -> FileFacts | None:
+        """Return what the disk says of a metric's files, None where there are none."""
+
+    def space() -> tuple[int, int]:
+        """Return the bytes that are free on its disk, and all; StorageError where that is not there."""
 
 
 class ISummaryStore(Interface):

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cadtwist.codec.protowire import WireError, chunk, read_fields, signed, text, varint
+from cadtwist.model.filefacts import FileFacts
 
 __all__ = [
-    "FetchWish", "SeriesMessage", "capabilities_v3", "fetch_wishes", "glob_patterns", "globs_v3",
+    "FetchWish", "SeriesMessage", "capabilities_v3", "details_message", "fetch_wishes", "glob_patterns", "globs_v3",
     "matches_v2", "names_message", "render_v2", "render_v3", "retentions_v2", "retentions_v3",
 ]  # fmt: skip
 
@@ -129,6 +130,19 @@ def _retentions(name: str, method: str, xff: float, archives: Archives) -> bytes
 def names_message(names: Sequence[str]) -> bytes:
     """Return a ListMetricsResponse: one and the same in both versions."""
     return b"".join(_text(1, name) for name in names)
+
+
+def details_message(facts: Sequence[tuple[str, FileFacts]], space: tuple[int, int], with_stored: bool) -> bytes:
+    """Return a MetricDetailsResponse: the files of metrics, and the bytes that are free on the disk, and all.
+
+    Version 3 has what they take on the disk as well.
+    """
+    entries = (
+        _text(1, name) + chunk(2, _integer(1, one.size) + _integer(2, one.changed) + _integer(3, one.read)
+                               + _integer(5, one.stored if with_stored else 0))
+        for name, one in facts
+    )  # fmt: skip
+    return b"".join(chunk(1, entry) for entry in entries) + _integer(2, space[0]) + _integer(3, space[1])
 
 
 def capabilities_v3(protocols: Sequence[str], name: str) -> bytes:

@@ -13,14 +13,16 @@ import numpy as np
 from zope.interface import implementer
 
 from cadtwist.errors import StorageError
-from cadtwist.interfaces import IStore
+from cadtwist.interfaces import IFileStore
 from cadtwist.kernels.active import statfile
 from cadtwist.kernels.regularfile import open_regular
 from cadtwist.kernels.statformat import MAGIC, MAX_FILES, TRAILING, counter_path
+from cadtwist.model.filefacts import FileFacts
 from cadtwist.model.series import Series
 from cadtwist.model.writejob import Statuses, WriteJob
 from cadtwist.query.fetch import window
 from cadtwist.query.istat import COUNTER_FIGURES, figures, select_interval
+from cadtwist.storage.facts import disk_space, facts_of
 
 __all__ = ["CounterFiles", "is_counter_tree"]
 
@@ -60,7 +62,7 @@ def _has_magic(path: bytes) -> bool:
         os.close(fd)
 
 
-@implementer(IStore)
+@implementer(IFileStore)
 class CounterFiles:
     """StatFiles below `root`, whatever their retentions are.  Any thread; blocks on files."""
 
@@ -95,6 +97,17 @@ class CounterFiles:
         counter, _, figure = name.rpartition(".")
         folder = self._folder(counter)
         return figure in COUNTER_FIGURES and folder is not None and bool(self._files(folder))
+
+    def facts(self, name: str) -> FileFacts | None:
+        """See `IFileStore`: of all files of the counter."""
+        folder = self._folder(name.rpartition(".")[0])
+        if folder is None or not self.exists(name):
+            return None
+        return facts_of(os.path.join(folder, file) for file in self._files(folder))
+
+    def space(self) -> tuple[int, int]:
+        """See `IFileStore`."""
+        return disk_space(self.root)
 
     def delete(self, name: str) -> bool:  # noqa: ARG002 (part of every store)
         """Delete nothing."""

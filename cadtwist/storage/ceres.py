@@ -19,7 +19,7 @@ import numpy.typing as npt
 from zope.interface import implementer
 
 from cadtwist.errors import StorageError
-from cadtwist.interfaces import IStore
+from cadtwist.interfaces import IFileStore
 from cadtwist.kernels.active import ceresfile
 from cadtwist.kernels.ceresformat import (
     DEFAULT_GAP,
@@ -32,8 +32,10 @@ from cadtwist.kernels.ceresformat import (
     slice_of,
 )
 from cadtwist.model.consolidation import CERES_METHODS, DEFAULT_METHOD, DEFAULT_XFF, METHODS
+from cadtwist.model.filefacts import FileFacts
 from cadtwist.model.series import Series
 from cadtwist.storage.ceresread import MAX_SLOTS, read_node, read_points, slices_in
+from cadtwist.storage.facts import disk_space, facts_of
 from cadtwist.storage.lanes import Lane, LanedStore
 from cadtwist.storage.reports import FileReports
 from cadtwist.storage.schemas import SchemaTable
@@ -74,7 +76,7 @@ def is_ceres_tree(root: str) -> bool:
     return os.path.isdir(os.path.join(root, TREE_FOLDER))
 
 
-@implementer(IStore)
+@implementer(IFileStore)
 class CeresStore(LanedStore):
     """Ceres nodes below `root`, which becomes the root of a tree with the first write.
 
@@ -151,6 +153,21 @@ class CeresStore(LanedStore):
             return read_node(folder)
         except (OSError, CorruptNodeError) as error:
             raise StorageError(f"{os.fsdecode(folder)}: {error}") from error
+
+    def facts(self, name: str) -> FileFacts | None:
+        """See `IFileStore`: of the slices, and of what the node says of itself."""
+        folder = self._found(name)
+        if folder is None:
+            return None
+        try:
+            files = [entry for entry in os.listdir(folder) if entry == NODE_FILE or slice_of(entry) is not None]
+        except OSError:
+            return None
+        return facts_of(os.path.join(folder, file) for file in files)
+
+    def space(self) -> tuple[int, int]:
+        """See `IFileStore`."""
+        return disk_space(self.root)
 
     def get_metadata(self, name: str, key: str) -> str:
         """Return a property of the metric's node, as text: JSON where it is none; ValueError where it has none such."""

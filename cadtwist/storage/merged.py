@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 from zope.interface import implementer
 
 from cadtwist.errors import StorageError, TooManyPointsError
-from cadtwist.interfaces import IBulkReader
+from cadtwist.interfaces import IBulkReader, IFileStore
+from cadtwist.model.filefacts import FileFacts
 from cadtwist.model.series import Series
 from cadtwist.model.writejob import Statuses, WriteJob
 
@@ -42,7 +44,7 @@ def merged(found: Sequence[Series]) -> Series:
     return Series(first.name, start, start + slots * step, step, values, first.consolidation, first.xff)
 
 
-@implementer(IBulkReader)
+@implementer(IBulkReader, IFileStore)
 class MergedStore:
     """Reads from all `stores`; writes, and changes what is in none, in the first.  Threads: as its stores."""
 
@@ -82,6 +84,20 @@ class MergedStore:
     def exists(self, name: str) -> bool:
         """True where one of the stores has the metric."""
         return any(store.exists(name) for store in self.stores)
+
+    def facts(self, name: str) -> FileFacts | None:
+        """Return the facts of the files in all stores; None where none has any."""
+        found = [one for store in self._filed() if (one := store.facts(name)) is not None]
+        return reduce(FileFacts.joined, found) if found else None
+
+    def space(self) -> tuple[int, int]:
+        """Return free and all bytes of the first store's disk; zeros where no store has files."""
+        store = next(self._filed(), None)
+        free, everything = (0, 0) if store is None else store.space()
+        return free, everything
+
+    def _filed(self) -> Iterator[Any]:
+        return (store for store in self.stores if IFileStore.providedBy(store))
 
     def delete(self, name: str) -> bool:
         """Remove the metric from all stores; False where none has it."""

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 from zope.interface import implementer
 
 from cadtwist.errors import StorageError, TooManyPointsError
-from cadtwist.interfaces import IBulkReader
+from cadtwist.interfaces import IBulkReader, IFileStore
 from cadtwist.kernels.active import whisperfile, whisperread
 from cadtwist.kernels.whisperformat import NOTHING, TOO_MANY_POINTS
 from cadtwist.model.consolidation import method_name, method_number
+from cadtwist.model.filefacts import FileFacts
 from cadtwist.model.retention import Archive
 from cadtwist.model.series import Series
+from cadtwist.storage.facts import disk_space, facts_of
 from cadtwist.storage.lanes import Lane, LanedStore
 from cadtwist.storage.reports import FileReports
 from cadtwist.storage.schemas import SchemaTable
@@ -68,7 +70,7 @@ class FileInfo(NamedTuple):
     size: int
 
 
-@implementer(IBulkReader)
+@implementer(IBulkReader, IFileStore)
 class WhisperStore(LanedStore):
     """Whisper files below `root`.
 
@@ -190,6 +192,15 @@ class WhisperStore(LanedStore):
             raise StorageError(f"{path}: {error}") from error
         archives = tuple(Archive(step, points) for _offset, step, points in head.archives)
         return FileInfo(archives, head.xff, method_name(head.method), head.max_retention, head.size)
+
+    def facts(self, name: str) -> FileFacts | None:
+        """See `IFileStore`; of a compressed file where there is no other."""
+        paths = self._encoded(name)
+        return facts_of(paths) or facts_of(path + ZIPPED for path in paths)
+
+    def space(self) -> tuple[int, int]:
+        """See `IFileStore`."""
+        return disk_space(self.root)
 
     def get_metadata(self, name: str, key: str) -> str:
         """Return the value of a metadata key of carbon's protocol; it knows `aggregationMethod` only."""

@@ -26,7 +26,7 @@ from cadtwist.web.errors import HTML, RefusedError, invalid
 from cadtwist.web.params import Params
 from cadtwist.web.visits import BOUNDS_S, HTTP_ACCOUNT
 
-__all__ = ["health", "home", "info", "ledger", "prometheus", "ready", "status"]
+__all__ = ["health", "home", "info", "ledger", "prometheus", "ready", "robots", "status"]
 
 _ACCOUNT = ("received", "made", "out", "merged")
 _HOME = b"""<!DOCTYPE html>
@@ -50,6 +50,11 @@ series</li>
 async def home(context: WebContext, params: Params) -> Answer:  # noqa: ARG001
     """`/`: what there is."""
     return Answer(_HOME, HTML)
+
+
+async def robots(context: WebContext, params: Params) -> Answer:  # noqa: ARG001
+    """`/robots.txt`: nobody should index graphs."""
+    return Answer(b"User-agent: *\nDisallow: /\n", "text/plain")
 
 
 async def health(context: WebContext, params: Params) -> Answer:  # noqa: ARG001

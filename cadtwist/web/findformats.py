@@ -17,7 +17,7 @@ from cadtwist.web.params import Params
 __all__ = ["FIND_FORMATS", "NO_CACHE", "completer_query", "find_answer"]
 
 NO_CACHE = {"Pragma": "no-cache", "Cache-Control": "no-cache"}
-FIND_FORMATS = ("treejson", "completer", "nodelist", "json", "pickle", "msgpack")
+FIND_FORMATS = ("treejson", "completer", "nodelist", "json", "pickle", "msgpack", "raw")
 _FUTURE_S = 60
 
 _Node = tuple[str, str, bool]
@@ -48,6 +48,9 @@ def find_answer(form: str, query: str, matches: list[Match], params: Params, now
     nodes.sort(key=lambda node: node[1])
     if form == "json":
         return json_answer(params, [_interval_node(node, now) for node in nodes], False, NO_CACHE)
+    if form == "raw":
+        lines = (path if is_leaf else f"{path.rstrip('.')}." for _name, path, is_leaf in nodes)
+        return Answer("".join(f"{line}\n" for line in lines).encode("utf-8", "replace"), "text/plain", headers=NO_CACHE)
     plain = [_cluster_node(node, now) for node in nodes]
     if form == "pickle":
         return Answer(pickle.dumps(plain, 2), "application/pickle", headers=NO_CACHE)

@@ -26,7 +26,7 @@ async def function_list(context: WebContext, params: Params) -> Answer:
     found = {
         name: account_of(name, function, functions)
         for name, function in functions.items()
-        if not wanted or function.group == wanted
+        if "group" not in params or function.group == wanted
     }
     if params.last("grouped").lower() not in ("1", "true"):
         return _json(params, found)

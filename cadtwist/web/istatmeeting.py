@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["API_BEGINNINGS", "Meeting"]
 
 API_BEGINNINGS = frozenset(
-    b"render metrics functions tags events version browser _internal info ops ledger healthz readyz".split()
+    b"render metrics functions tags events version browser _internal info ops ledger healthz readyz robots.txt".split()
 )
 """First parts of the API's paths."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -76,14 +77,43 @@ def _no_header(_name: bytes) -> None:
 
 
 def parse_params(query: bytes, body: bytes, content_type: str, accept: str | None) -> Params:
-    """Read the fields of a request; a body that is no form is not read.  Refuses too many fields."""
+    """Read the fields of a request; a body that is no form, and no JSON object, is not read.  Refuses too many fields.
+
+    Of a JSON object texts and numbers are fields, lists of them are fields that stand several times.
+    """
     fields = _fields(query)
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/x-www-form-urlencoded":
         fields += _fields(body)
     elif kind == "multipart/form-data":
         fields += _parts(body, content_type)
+    elif kind == "application/json":
+        fields += _members(body)
     return Params(fields, accept)
+
+
+def _members(body: bytes) -> list[tuple[str, str]]:
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(told, dict):
+        return []
+    fields = [
+        (key, _plain(value))
+        for key, values in told.items()
+        for value in (values if isinstance(values, list) else [values])
+        if isinstance(value, str | int | float)
+    ]
+    if len(fields) > MAX_FIELDS:
+        raise RefusedError(413, f"More than {MAX_FIELDS} fields")
+    return fields
+
+
+def _plain(value: str | float) -> str:
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else repr(value)
 
 
 def _parts(body: bytes, content_type: str) -> list[tuple[str, str]]:

@@ -1,11 +1,13 @@
 """Answers that are given again: to `/metrics/find` while no name comes or goes, to `/render` for as long as asked.
 
 What may be kept, and for how long, the door says (`Answer.kept_s`); a client that sends `Cache-Control: no-cache` gets
-a fresh answer, and of one that sends `no-store` nothing is kept either.
+a fresh answer, and of one that sends `no-store` nothing is kept either.  Parameters that begin with `_` make no
+difference: clients add them against caches on the way.
 """
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from math import inf
@@ -19,6 +21,7 @@ __all__ = ["Key", "Place", "ResultCache", "place_of"]
 Key = tuple[bytes, bytes, str, str]
 """(URI, body, content type, accepted type): what an answer depends on."""
 
+_SALT = re.compile(rb"(?<=[?&])_[^&]*&?")
 _OVERHEAD_BYTES = 500
 _LONGEST_KEY = 16_384
 
@@ -115,4 +118,5 @@ def place_of(request: Request, cache: ResultCache, now: float, version: int | No
     if len(request.uri) + len(body) + len(kind) >= _LONGEST_KEY:
         return None
     fresh = control is not None and ("no-cache" in control.lower() or "max-age=0" in control.lower())
-    return Place(cache, (request.uri, body, kind, header(request, b"accept") or ""), now, version, fresh)
+    uri = _SALT.sub(b"", request.uri) if b"_" in request.uri else request.uri
+    return Place(cache, (uri, body, kind, header(request, b"accept") or ""), now, version, fresh)

@@ -76,11 +76,13 @@ def graphite_doors() -> dict[str, Door]:
         "/metrics/get-metadata": graphite.get_metadata,
         "/metrics/set-metadata": graphite.set_metadata,
         "/metrics/list": carbonapi.metric_list,
+        "/metrics/details": carbonapi.metric_details,
         "/_internal/capabilities": carbonapi.capabilities,
         "/info": admin.info,
         "/ops/status": admin.status,
         "/ledger": admin.ledger,
         "/healthz": admin.health,
+        "/robots.txt": admin.robots,
         "/readyz": admin.ready,
     }
 

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from cadtwist.errors import StorageError, TooManyPointsError
-from cadtwist.interfaces import IBulkReader
+from cadtwist.interfaces import IBulkReader, IFileStore
 from cadtwist.model.series import Series
 from cadtwist.storage.ceres import CeresStore
 from cadtwist.storage.memory import MemoryStore
@@ -35,6 +35,26 @@ class MergedTests(SynchronousTestCase):
     def test_the_first_wins_where_both_know(self) -> None:
         both = merged([series(60, 60, 1.0, NAN, 3.0), series(60, 60, 4.0, 5.0, NAN, 6.0)])
         self.check(both, 60, 60, 1.0, 5.0, 3.0, 6.0)
+
+    def test_the_files_of_all(self) -> None:
+        schemas, root, other = SchemaTable(), self.mktemp(), self.mktemp()
+        stores = WhisperStore(root, schemas), CeresStore(other, schemas)
+        store = MergedStore(MemoryStore(schemas), *stores)
+        self.assertTrue(verifyObject(IFileStore, store))
+        for one in stores:
+            self.assertTrue(verifyObject(IFileStore, one))
+            self.assertIsNone(one.facts("a.b"))
+            one.write(job(schemas, {"a.b": [(NOW, 1.0)], "m;t=1": [(NOW, 1.0)]}))
+        for name in ("a.b", "m;t=1"):
+            sizes = [one.facts(name).size for one in stores]  # type: ignore[union-attr]
+            found = store.facts(name)
+            assert found is not None
+            self.assertEqual((found.size, len(sizes)), (sum(sizes), 2))
+            self.assertGreater(found.changed, NOW - 1)
+        self.assertIsNone(store.facts("none"))
+        self.assertEqual(store.space()[1], stores[0].space()[1])
+        self.assertEqual(MergedStore(MemoryStore(schemas)).space(), (0, 0))
+        self.assertRaises(StorageError, WhisperStore(root + "x", schemas).space)
 
     def test_the_finer_wins_whichever_comes_first(self) -> None:
         both = merged([series(0, 60, 1.0, 2.0, method="sum"), series(60, 20, NAN, 7.0, 8.0)])

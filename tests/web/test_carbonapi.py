@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.codec.protowire import chunk, read_fields, varint
+from cadtwist.storage.schemas import SchemaTable
+from cadtwist.storage.whisper import WhisperStore
+from cadtwist.web.site import ApiSite
+from tests.contracts.test_store import job
 from tests.web.test_site import NOW, make
 from tests.web.wire import ask, get
 
@@ -73,6 +79,38 @@ class CarbonapiTests(SynchronousTestCase):
             reply = get(*make(), "/metrics/list/", format=form)
             self.assertEqual([value for _, value in read_fields(reply.body)], [b"a.x", b"a.y", b"b"])
         self.assertEqual(get(*make(), "/metrics/list/", format="x").status, 400)
+
+    def test_details(self):
+        root = self.mktemp()
+        schemas = SchemaTable()
+        store = WhisperStore(root, schemas)
+        store.write(job(schemas, {"a.x": [(NOW, 1.0)]}))
+        os.utime(store.path_of("a.x"), (NOW - 5, NOW - 9))
+        size = os.stat(store.path_of("a.x")).st_size
+        site, clock = make()
+        told = json.loads(get(site, clock, "/metrics/details/").body)
+        self.assertEqual(told, {"FreeSpace": 0, "TotalSpace": 0, "Metrics": []}, "memory has no files")
+        site = ApiSite(replace(site.resource._context, store=store), reactor=clock)
+        told = json.loads(get(site, clock, "/metrics/details/").body)
+        (one,) = told["Metrics"]
+        self.assertGreater(one.pop("RealSize"), 0)
+        self.assertEqual(one, {"Name": "a.x", "Size": size, "ModTime": NOW - 9, "ATime": NOW - 5, "RdTime": 0})
+        self.assertGreaterEqual(told["TotalSpace"], told["FreeSpace"])
+        for form, fields in (("protobuf", {1, 2, 3}), ("carbonapi_v3_pb", {1, 2, 3, 5})):
+            answer = dict(read_fields(get(site, clock, "/metrics/details", format=form).body))
+            entry = dict(read_fields(answer[1]))
+            found = dict(read_fields(entry[2]))
+            self.assertEqual((entry[1], found[1], set(found)), (b"a.x", size, fields))
+            self.assertEqual(answer[3], told["TotalSpace"])
+        self.assertEqual(get(site, clock, "/metrics/details", format="x").status, 400)
+
+    def test_details_end_in_time(self):
+        moments = iter(range(10_000))
+        site, clock = make(now=lambda: float(NOW + 100 * next(moments)))
+        store = WhisperStore(self.mktemp(), SchemaTable())
+        site = ApiSite(replace(site.resource._context, store=store), reactor=clock)
+        reply = get(site, clock, "/metrics/details")
+        self.assertEqual((reply.status, b"more than 10 s" in reply.body), (400, True))
 
     def test_capabilities(self):
         reply = get(*make(), "/_internal/capabilities/")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -28,6 +30,17 @@ class ParamTests(SynchronousTestCase):
             for kind in ("multipart/form-data; boundary=%s", "Multipart/Form-Data; x=y; boundary=\"%s\""):
                 self.assertEqual(parse_params(b"", body, kind % boundary, None).all("path"), paths)
         self.assertEqual(parse_params(b"", multipart(paths, "X"), "multipart/form-data", None).all("path"), [])
+
+    def test_json(self):
+        body = b'{"target": ["a", "b", null, {"x": 1}], "from": "-1h", "maxDataPoints": 100, "pretty": true, "x": {}}'
+        params = parse_params(b"target=c&from=-2h", body, "application/json; charset=utf-8", None)
+        self.assertEqual(params.all("target"), ["c", "a", "b"])
+        self.assertEqual([params.last(key) for key in ("from", "maxDataPoints", "pretty")], ["-1h", "100", "1"])
+        self.assertNotIn("x", params)
+        for odd in (b"", b"[1]", b"5", b"{", b"[" * 100_000, b'{"a": "\\ud800"}', b"\xff"):
+            self.assertIsInstance(parse_params(b"", odd, "application/json", None).all("a"), list)
+        with self.assertRaises(RefusedError):
+            parse_params(b"", json.dumps({"a": [1] * (MAX_FIELDS + 1)}).encode(), "application/json", None)
 
     def test_many_fields(self):
         paths = ["a"] * (MAX_FIELDS + 1)

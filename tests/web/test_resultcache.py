@@ -90,6 +90,14 @@ class FindCacheTests(SynchronousTestCase):
             self.assertEqual(get(self.site, self.clock, path, query="*"), first)
             self.assertEqual(self.hits(), before + 1)
 
+    def test_what_clients_add_against_caches_makes_no_difference(self):
+        first = self.find(_="1", _salt="17.5")
+        before = self.hits()
+        self.assertEqual(self.find(_="2", _salt="18.5"), first)
+        self.assertEqual(self.hits(), before + 1)
+        self.find(_="3", format="completer")
+        self.assertEqual(self.hits(), before + 1)
+
     def test_what_comes_and_goes_is_seen_at_once(self):
         names = []
         for change in (lambda: None, lambda: self.index.add(b"a.new"), lambda: self.index.remove(b"a.new")):

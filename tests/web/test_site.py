@@ -178,6 +178,18 @@ class DoorTests(SynchronousTestCase):
         self.assertEqual(get(*make(), "/info/", target="none").status, 404)
         self.assertEqual(get(*make(), "/info").status, 400)
 
+    def test_find_as_plain_lines(self):
+        reply = get(*make(), "/metrics/find", query="*", format="raw")
+        self.assertEqual((reply.headers["content-type"], reply.body), ("text/plain", b"a.\nb\n"))
+
+    def test_a_json_body(self):
+        told = json.dumps({"target": ["a.x", "b"], "format": "json", "from": "-3min", "maxDataPoints": 10}).encode()
+        reply = ask(*make(), "POST", "/render", (), {"Content-Type": "application/json"}, told)
+        self.assertEqual([one["target"] for one in json.loads(reply.body)], ["a.x", "b"])
+
+    def test_robots(self):
+        self.assertEqual(get(*make(), "/robots.txt").body, b"User-agent: *\nDisallow: /\n")
+
     def test_cluster_find_has_both_spellings(self):
         (branch, leaf) = pickle.loads(get(*make(), "/metrics/find/", query="*", format="pickle", local="1").body)
         self.assertEqual((branch["path"], branch["isLeaf"], branch["is_leaf"]), ("a", False, False))

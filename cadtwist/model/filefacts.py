@@ -1,0 +1,21 @@
+"""What a disk says of the files of a metric."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["FileFacts"]
+
+
+class FileFacts(NamedTuple):
+    """Bytes that the files have and that they take on the disk; when they were changed and read (epoch seconds)."""
+
+    size: int
+    stored: int
+    changed: int
+    read: int
+
+    def joined(self, other: FileFacts) -> FileFacts:
+        """Return the same of all files of two."""
+        size, stored = self.size + other.size, self.stored + other.stored
+        return FileFacts(size, stored, max(self.changed, other.changed), max(self.read, other.read))
