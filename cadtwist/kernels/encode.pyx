@@ -24,7 +24,12 @@ cdef extern from *:
     #include <stdlib.h>
     #include <string.h>
 
-    #define EN_PREFETCH(p) __builtin_prefetch(p)
+    /* The empty statement keeps GCC from taking a function that only fetches for one that does nothing. */
+    #if defined(__GNUC__) || defined(__clang__)
+    #define EN_PREFETCH(p) do { __builtin_prefetch(p); __asm__ volatile(""); } while (0)
+    #else
+    #define EN_PREFETCH(p) ((void)0)
+    #endif
 
     typedef struct { char *at; size_t n, room; } en_buf;
 

@@ -280,7 +280,8 @@ class StatsdWindow:
         self._held += len(ids) - late - refused
         if late or refused:
             self.account.drop("window_full", late + refused)
-        self._live[ids] = True
+        if not active.columns.all_set(self._live.view(np.uint8), ids):
+            self._live[ids] = True
 
     def _meet(self, ids: Ids) -> None:
         if not len(ids):
