@@ -113,21 +113,22 @@ cdef extern from *:
 
     /* One `VALUE|TYPE[|@RATE]` from p on, which ends at `end` or a `:` or `|#`; its end, or NULL for Python. */
     static const uint8_t *st_read(const uint8_t *p, const uint8_t *end, int flags, st_element *e) {
-        const uint8_t *q = p, *number;
+        const uint8_t *q = st_number(p, &e->number);
+        const int is_number = q && *q == '|';
         double rate;
         e->value = p;
-        while (*q != '|' && *q < 0x80 && q < end && (*q != ':' || (flags & ST_STATSITE))) q++;
+        if (!is_number)
+            for (q = p; *q != '|' && *q < 0x80 && q < end && (*q != ':' || (flags & ST_STATSITE)); q++) {}
         if (q >= end || *q != '|' || (q + 1 < end && q[1] == '#')) return NULL;
         e->stop = q;
         e->weight = 1;
-        number = q;
         q = st_type(q + 1, flags, &e->kind);
         if (!q || q > end) return NULL;
         if (e->kind != ST_S) {
-            if (st_number(p, &e->number) != number) return NULL;
+            if (!is_number) return NULL;
             if (e->kind == ST_MS && e->number < 0 && !(flags & (ST_STATSITE | ST_CADENT))) return NULL;
             if (e->kind == ST_G && (*p == '+' || *p == '-')) e->weight = 0;
-        } else if (p == number && (flags & (ST_STATSITE | ST_CADENT))) {
+        } else if (p == e->stop && (flags & (ST_STATSITE | ST_CADENT))) {
             return NULL;
         }
         if (q < end && *q == '|' && q[1] == '@') {
@@ -145,6 +146,26 @@ cdef extern from *:
         if (flags & (ST_STATSITE | ST_CADENT)) return NULL;
         if (*q == ':' || (*q == '|' && q + 1 < end && q[1] == '#')) return q;
         return NULL;
+    }
+
+    /* Whether n bytes of a key stay as they are.  Most keys do: they are looked at sixteen at a time. */
+    static int st_stays(const uint8_t *p, size_t n) {
+        size_t i;
+    #if defined(__GNUC__) || defined(__clang__)
+        typedef uint8_t bytes __attribute__((vector_size(16)));
+        for (i = 0; n >= 16; i = i + 32 <= n ? i + 16 : n - 16) {
+            bytes c, good;
+            uint64_t halves[2];
+            memcpy(&c, p + i, 16);
+            good = (bytes)((c | 32) - 'a' < 26) | (bytes)(c - '0' < 10) | (bytes)(c - '-' < 2) | (bytes)(c == '_')
+                | (bytes)(c == ';') | (bytes)(c == '=');
+            memcpy(halves, &good, 16);
+            if ((halves[0] & halves[1]) != ~(uint64_t)0) return 0;
+            if (i + 16 == n) return 1;
+        }
+    #endif
+        for (i = 0; i < n; i++) if (st_class[p[i]] != 1) return 0;
+        return 1;
     }
 
     /* Writes one byte of a key; 0 where it is for Python. */
@@ -195,11 +216,15 @@ cdef extern from *:
         if ((flags & ST_DOG) && *p == '_') return -1;
         if (end - p > ST_NAME) return -1;
         if (flags & ST_SANITISE) {
-            for (;;) {
-                while (st_class[*q] == 1 && q < end) *out++ = (char)*q++, blank = 0;
-                if (q >= end || *q == '|' || *q >= 0x80) return -1;
-                if (*q == ':') break;
-                st_put(&out, *q++, flags, &blank);
+            const uint8_t *colon = (const uint8_t *)memchr(p, ':', (size_t)(end - p));
+            if (!colon) return -1;
+            if (st_stays(p, (size_t)(colon - p))) {
+                memcpy(out, p, (size_t)(colon - p));
+                out += colon - p;
+                q = colon;
+            }
+            while (q != colon) {
+                if (*q == '|' || !st_put(&out, *q++, flags, &blank)) return -1;
             }
         } else {
             for (; q < end && *q != ':'; q++) {
@@ -240,37 +265,65 @@ cdef extern from *:
         return n;
     }
 
-    #define ST_DECIMALS 6             /* of what is written without the long way */
     #define ST_NUMBER 32              /* more than a blank and the longest number */
 
-    /* A whole number of which the last `decimals` digits stand behind a point; its length. */
-    static size_t st_digits(char *out, uint64_t whole, int decimals, int negative) {
+    /* The digits of a whole number; how many. */
+    static size_t st_digits(char *out, uint64_t whole) {
         char digits[24], *p = digits + 24;
         size_t n;
-        for (; decimals; decimals--, whole /= 10) {
-            *--p = (char)('0' + whole % 10);
-            if (decimals == 1) *--p = '.';
-        }
         do *--p = (char)('0' + whole % 10); while (whole /= 10);
-        if (negative) *--p = '-';
         n = (size_t)(digits + 24 - p);
         memcpy(out, p, n);
         return n;
     }
 
-    /* A number as JavaScript writes it; its length, 0 where it has an exponent or is not finite.
+    /* The digits behind the point of mantissa * 2**-places, no whole number: the fewest that mean no other double.
 
-       No two texts of up to 15 digits mean the same number, so that the first which means it is the shortest. */
-    static size_t st_js(char *out, double v) {
-        double whole;
-        int decimals;
-        if (v == floor(v) && fabs(v) < 9007199254740992.0) return st_digits(out, (uint64_t)fabs(v), 0, v < 0);
-        for (decimals = 1; decimals <= ST_DECIMALS; decimals++) {
-            whole = rint(fabs(v) * st_tens[decimals]);
-            if (!(whole < 1e15)) break;
-            if (whole / st_tens[decimals] == fabs(v)) return st_digits(out, (uint64_t)whole, decimals, v < 0);
+       As Steele and White print in fixed point: `rest` is what is left of the fraction, `half` half the distance to
+       the next double, both of `one`; digits end as soon as what is left makes no difference.  Exact up to 59 places,
+       for a mantissa that is no power of two (below one the next double is nearer). */
+    static size_t st_fraction(char *out, uint64_t mantissa, int places) {
+        const uint64_t one = (uint64_t)2 << places, even = !(mantissa & 1);
+        uint64_t rest = (mantissa << 1) & (one - 1), half = 1;
+        char *p = out;
+        for (;;) {
+            char digit;
+            int low, high;
+            rest *= 10;
+            half *= 10;
+            digit = (char)('0' + (rest >> (places + 1)));
+            rest &= one - 1;
+            low = rest < half + even;
+            high = one - rest < half + even;
+            if (low | high) {
+                *p++ = (char)(digit + (high && (!low || 2 * rest > one || (2 * rest == one && (digit & 1)))));
+                return (size_t)(p - out);
+            }
+            *p++ = digit;
         }
-        if (fabs(v) >= 1e-4 && fabs(v) < 1e15) {
+    }
+
+    /* A number as JavaScript writes it; its length, 0 where it has an exponent or is not finite. */
+    static size_t st_js(char *out, double v) {
+        const uint64_t hidden = (uint64_t)1 << 52;
+        double size = fabs(v);
+        uint64_t bits, mantissa;
+        char *p = out;
+        int places;
+        if (size == floor(size) && size < 9007199254740992.0) {
+            if (v < 0) *p++ = '-';
+            return (size_t)(p - out) + st_digits(p, (uint64_t)size);
+        }
+        memcpy(&bits, &size, 8);
+        mantissa = (bits & (hidden - 1)) | hidden;
+        places = 1075 - (int)(bits >> 52);
+        if (places >= 1 && places <= 59 && mantissa != hidden) {
+            if (v < 0) *p++ = '-';
+            p += st_digits(p, mantissa >> places);
+            *p++ = '.';
+            return (size_t)(p - out) + st_fraction(p, mantissa, places);
+        }
+        if (size >= 1e-4 && size < 1e15) {
             char *text = PyOS_double_to_string(v, 'r', 0, 0, NULL);
             size_t n;
             if (!text) {
@@ -335,11 +388,22 @@ cdef extern from *:
         return stop;
     }
 
+    /* How many values a line of `length` bytes may have that is not for Python. */
+    static int st_most(size_t length) {
+        return length / 3 + 1 > ST_VALUES ? ST_VALUES : (int)(length / 3 + 1);
+    }
+
+    /* No line has more values than this one has colons. */
+    static int st_values(const char *p, const char *end) {
+        int values = 0;
+        for (; (p = (const char *)memchr(p, ':', (size_t)(end - p))); p++) values++;
+        return values;
+    }
+
     /* Whether the block may take the next line of `length` bytes, whatever values it has. */
     static int st_has_room(const st_block *b, size_t length) {
-        size_t values = length / 3 + 1;
+        size_t values = (size_t)st_most(length);
         if (length > ST_NAME) return 1;
-        if (values > ST_VALUES) values = ST_VALUES;
         return (size_t)b->n + values <= ST_BLOCK && b->used + (length + 4) * values <= ST_TEXT;
     }
     """
@@ -361,6 +425,8 @@ cdef extern from *:
     int st_line(st_block* b, const uint8_t* p, const uint8_t* end, int flags)
     const uint8_t* st_record(st_block* b, const uint8_t* p, const uint8_t* end)
     int st_has_room(const st_block* b, size_t length)
+    int st_most(size_t length)
+    int st_values(const char* p, const char* end)
 
 cdef extern from "Python.h":
     char* PyOS_double_to_string(double value, char form, int precision, int flags, int* kind) except NULL
@@ -456,7 +522,8 @@ cdef Py_ssize_t _fill_block(st_block* b, const char* base, Py_ssize_t* start, Py
         if stop == start[0]:
             start[0] += 1
             continue
-        if b.n + (stop - start[0]) // 3 + 1 > room or not st_has_room(b, stop - start[0]):
+        if (b.n + st_most(stop - start[0]) > room and b.n + st_values(base + start[0], base + stop) > room) or (
+                not st_has_room(b, stop - start[0])):
             slow[0] = b.n == 0
             break
         n = st_line(b, <const uint8_t*>base + start[0], <const uint8_t*>base + stop, flags)

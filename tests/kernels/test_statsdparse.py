@@ -405,12 +405,24 @@ class Twins(SynchronousTestCase):
 
         same()
 
+    def test_any_byte_may_stand_anywhere_in_a_key(self) -> None:
+        key = b"Servers.rack_07.web-1;dc=ams.cpu9.user"
+        lines = [b"%b%c%b:5|c\n" % (key[:at], byte, key[at:]) for at in range(len(key) + 1) for byte in range(256)]
+        lines += [b"%b:5|c\n" % key[:size] for size in range(len(key) + 1)]
+        data = b"".join(line for line in lines if line.count(b"\n") == 1)
+        for flags in (SANITISE, 0, STATSITE):
+            one = Reading(python_twin("statsdparse"), python_twin("table")).read(data, flags)
+            self.assertEqual(one, Reading(self.kernel, self.tables).read(data, flags))
+
     def test_both_write_the_same_lines(self) -> None:
         wholes = st.one_of(st.integers(-9, 9), st.integers(-(10**16), 10**16))
         decimals = st.builds(lambda whole, places: whole / 10**places, wholes, st.integers(0, 9))
 
-        @settings(max_examples=300, deadline=None)
-        @given(st.lists(st.one_of(st.floats(allow_nan=False, allow_infinity=False), decimals)))
+        sparse = st.builds(lambda high, low: 2**52 + high * 2**40 + low, st.integers(0, 2**12 - 1), st.integers(0, 9))
+        exact = st.builds(math.ldexp, st.one_of(st.integers(2**52, 2**53 - 1), sparse), st.integers(-64, 2))
+
+        @settings(max_examples=500, deadline=None)
+        @given(st.lists(st.one_of(st.floats(allow_nan=False, allow_infinity=False), decimals, exact)))
         def same(values: list[float]) -> None:
             told = []
             blob, offsets = b"".join(b"m|c" for _ in values), np.arange(0, 3 * len(values) + 1, 3, dtype=np.uint32)
@@ -420,6 +432,17 @@ class Twins(SynchronousTestCase):
             self.assertEqual(*told)
 
         same()
+
+    def test_numbers_are_the_shortest_that_mean_them(self) -> None:
+        random = np.random.default_rng(20)
+        decimals = [random.integers(-(10 ** min(17, places + 7)), 10 ** min(17, places + 7), 300) / 10.0**places
+                    for places in range(16)]  # fmt: skip
+        halves = 2.0**52 - random.integers(-300, 300, 300) / 2.0
+        near = np.concatenate([*decimals, halves, 2.0 ** np.arange(-12, 60), 1.0 / np.arange(1, 300)])
+        values = np.concatenate((near, np.nextafter(near, np.inf), np.nextafter(near, -np.inf)))
+        blob, offsets = b"m|c" * len(values), np.arange(0, 3 * len(values) + 1, 3, dtype=np.uint32)
+        told = self.kernel.told_lines(blob, offsets, [b""], [b""], values.reshape(-1, 1), 7).decode().splitlines()
+        self.assertEqual(told, [f"m {js_text(value)} 7" for value in values.tolist()])
 
     def test_both_read_the_same_records(self) -> None:
         texts = st.one_of(st.text("ab\0\u00e9", max_size=5), st.just("k" * 5000))
