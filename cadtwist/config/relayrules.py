@@ -112,7 +112,8 @@ class _RelaySection:
         for name, entry in entries.items():
             if name not in _RELAY_OPTIONS and not entry.inherited:
                 self._problems.warning(self._path, entry.line, self._option(name), "unknown option, not used")
-        destinations = self._destinations()
+        if "destinations" not in entries:
+            self.error("destinations", "is missing")
         if "pattern" in entries:
             if "default" in entries:
                 self.error("default", "a section has a pattern or is the default, not both")
@@ -121,14 +122,14 @@ class _RelaySection:
             fault = pattern_fault(pattern, re.IGNORECASE)
             if fault is not None:
                 self.error("pattern", fault)
-                return None
-            return self._made(pattern, destinations, self._flag("continue"))
+            made = self._made(pattern, self._flag("continue"))
+            return None if fault is not None else made
         if "default" not in entries:
             text = "neither pattern nor default: the section is not used"
             self._problems.warning(self._path, self._section.line, self._option(""), text)
             return None
         self.is_default = self._flag("default")
-        return self._made(None, destinations, False) if self.is_default else None
+        return self._made(None, False) if self.is_default else None
 
     def error(self, name: str, text: str) -> None:
         """Note a fault of one of its options."""
@@ -136,7 +137,8 @@ class _RelaySection:
         line = self._section.line if entry is None else entry.line
         self._problems.error(self._path, line, self._option(name), text)
 
-    def _made(self, pattern: str | None, destinations: tuple[str, ...] | None, continues: bool) -> RouteRule | None:
+    def _made(self, pattern: str | None, continues: bool) -> RouteRule | None:
+        destinations = self._destinations()
         if destinations is None:
             return None
         return RouteRule(name=self._section.name, pattern=pattern, destinations=destinations, continues=continues)
@@ -157,7 +159,6 @@ class _RelaySection:
     def _destinations(self) -> tuple[str, ...] | None:
         entry = self._section.entries.get("destinations")
         if entry is None:
-            self.error("destinations", "is missing")
             return None
         names: dict[str, None] = {}
         for item in parse_value("list", entry.value):
@@ -178,7 +179,7 @@ class _RelaySection:
 
 
 def read_rewrites(text: str, path: str, problems: Problems) -> Rewrites:
-    """Read rewrite-rules.conf: `regex = replacement` lines below `[pre]` or `[post]`."""
+    """Read rewrite-rules.conf: `regex = replacement` lines below `[pre]` or `[post]`; of two such sections the last."""
     parts: dict[str, list[RewriteRule]] = {"pre": [], "post": []}
     section: str | None = None
     for number, line in _lines(text):
@@ -186,6 +187,9 @@ def read_rewrites(text: str, path: str, problems: Problems) -> Rewrites:
             section = line[1:-1].lower()
             if section not in parts:
                 problems.warning(path, number, line, "unknown section, not used (known are pre and post)")
+            elif parts[section]:
+                problems.warning(path, number, line, "takes the place of an earlier section of this name")
+                parts[section] = []
             continue
         pattern, equals, replacement = (part.strip() for part in line.partition("="))
         if section is None or not equals:

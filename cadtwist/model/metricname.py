@@ -33,9 +33,6 @@ def parse_name(text: str) -> dict[str, str]:
     tags["name"] = name.lstrip("~")
     if not tags["name"]:
         raise ValueError(f"Cannot use metric name {name} as tag value, results in an empty string")
-    for tag, value in tags.items():
-        if tag != "name":
-            _check(tag, value)
     return tags
 
 
@@ -48,6 +45,7 @@ def _segments(text: str) -> tuple[str, dict[str, str]]:
         tag, equals, value = segment.partition("=")
         if not tag or not equals:
             raise ValueError(f"Cannot parse path {text}, invalid segment {segment}")
+        _check(tag, value)
         tags[tag] = value
     return name, tags
 
@@ -61,6 +59,7 @@ def _openmetrics(text: str) -> tuple[str, dict[str, str]]:
         tag, value, after = _item(rest, position)
         if after < 0:
             raise ValueError(f"Cannot parse path {text}, invalid segment {rest[position:]}")
+        _check(tag, value)
         tags[tag] = value
         position = after
     return name, tags
@@ -86,11 +85,11 @@ def _item(rest: str, start: int) -> tuple[str, str, int]:
 
 
 def _check(tag: str, value: str) -> None:
+    if not value:
+        raise ValueError(f'Value for tag "{tag}" may not be empty')
     for character in _FORBIDDEN_IN_TAG:
         if character in tag:
             raise ValueError(f'Character "{character}" is not allowed in tag "{tag}"')
-    if not value:
-        raise ValueError(f'Value for tag "{tag}" may not be empty')
     if ";" in value:
         raise ValueError(f'Character ";" is not allowed in value "{value}" of tag {tag}')
     if value.startswith("~"):

@@ -73,7 +73,29 @@ class RelayRulesTests(SynchronousTestCase):
         self.assertEqual(problems.texts("error"), ["r:3: [a] destinations: none of them is in DESTINATIONS"])
 
 
+    def test_sections_that_are_not_used_may_name_anybody(self) -> None:
+        """But they name somebody, as carbon wants it."""
+        problems = Problems()
+        rule = "[a]\ndefault = true\ndestinations = h:1\n"
+        more = "[b]\ndefault = false\ndestinations = other:1\n[c]\ndestinations = other:1\n"
+        self.assertEqual(len(read_relay_rules(rule + more, "r", frozenset(("h:1",)), problems)), 1)
+        self.assertEqual(problems.texts("error"), [])
+        read_relay_rules(rule + "[b]\ndefault = false\n", "r", frozenset(("h:1",)), problems)
+        self.assertEqual(problems.texts("error"), ["r:4: [b] destinations: is missing"])
+
+
 class RewritesTests(SynchronousTestCase):
+    def test_of_two_sections_of_one_name_the_last_counts(self) -> None:
+        problems = Problems()
+        rewrites = read_rewrites("[pre]\na = b\n[post]\nc = d\n[PRE]\ne = f\n[post]\n", "r", problems)
+        self.assertEqual([rule.pattern for rule in rewrites.before], ["e"])
+        self.assertEqual(rewrites.after, ())
+        self.assertEqual(
+            problems.texts("warning"),
+            [f"r:{line}: {name}: takes the place of an earlier section of this name" for line, name in
+             ((5, "[PRE]"), (7, "[post]"))],
+        )  # fmt: skip
+
     def test_carbons_file_gives_carbons_results(self) -> None:
         problems = Problems()
         rewrites = read_rewrites(_text("rewrite-rules.conf"), "r", problems)

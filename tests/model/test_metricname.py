@@ -34,6 +34,12 @@ class NameTests(unittest.SynchronousTestCase):
             with self.assertRaises(ValueError):
                 parse_name(text)
 
+    def test_a_value_that_another_one_replaces_must_be_good_as_well(self) -> None:
+        self.assertEqual(parse_name("m;a=x;a=y;name=z"), {"name": "m", "a": "y"})
+        for text in ("m;a=~x;a=y", "m;a=;a=y", "m;name=~z", "m;name=", 'm{name="~z"}', 'm{a="~x",a="y"}'):
+            with self.assertRaises(ValueError):
+                parse_name(text)
+
     def test_tells_tagged_names(self) -> None:
         self.assertTrue(is_tagged("a;b=c"))
         self.assertFalse(is_tagged("a.b"))
