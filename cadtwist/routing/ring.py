@@ -380,7 +380,10 @@ class CadentRing(Ring):
 
 
 class KetamaRing(Ring):
-    """The ring of node's `hashring` as statsd's cluster proxy uses it: 40 points for each `HOST:PORT`."""
+    """The ring of node's `hashring` as statsd's cluster proxy uses it: 40 points for each `HOST:PORT`.
+
+    It computes that number anew for every number of members, and rounds down: of 7, 14, 28, 49 ... each has 39.
+    """
 
     def position(self, name: bytes) -> int:
         """Return where on the circle a name stands."""
@@ -388,7 +391,13 @@ class KetamaRing(Ring):
 
     def points(self, member: Member) -> list[int]:
         """Return the positions that a member asks for, in order."""
-        return [ketama(f"{member.host}:{member.port}-{i}".encode()) for i in range(KETAMA_POINTS)]
+        share = 100 / (100 * len(self.members))  # their weights are 100, in floating point
+        count = int(share * KETAMA_POINTS * len(self.members))
+        return [ketama(f"{member.host}:{member.port}-{i}".encode()) for i in range(count)]
+
+    def _placed(self, taken: dict[int, str], members: Iterable[Member]) -> dict[int, str]:  # noqa: ARG002
+        """Return what is taken: one member more or less may give all others another number of points."""
+        return super()._placed({}, self.members.values())
 
     def describe(self, name: bytes) -> str:
         """Return for people how a name was placed."""

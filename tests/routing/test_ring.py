@@ -197,6 +197,16 @@ class CadentRecordedTests(unittest.SynchronousTestCase):
 
 
 class ProxyRecordedTests(unittest.SynchronousTestCase):
+    def test_some_numbers_of_members_have_a_point_less(self) -> None:
+        """Recorded of hashring 3.2.0: its floating point rounds down."""
+        for count in range(1, 60):
+            ring = KetamaRing([Member(str(n), "10.0.0.1", n) for n in range(count)])
+            self.assertEqual(len(ring.entries), count * (39 if count in (7, 14, 28, 49, 56) else 40), count)
+        seven = KetamaRing([Member(str(n), "10.0.0.1", n) for n in range(7)])
+        eight = KetamaRing([Member(str(n), "10.0.0.1", n) for n in range(8)])
+        self.assertEqual(seven.adding(Member("7", "10.0.0.1", 7)).entries, eight.entries)
+        self.assertEqual(eight.removing("7").entries, seven.entries)
+
     def ring(self, nodes: list[str]) -> KetamaRing:
         parts = [(node, *node.split(":")) for node in nodes]
         return KetamaRing([Member(node, host, int(port)) for node, host, port in parts])
