@@ -97,7 +97,8 @@ class FeedLog(RowLog):
             self._most_bytes = max(self._least_bytes, _FACTOR * self._open_bytes)
             self.account.count("rounds")
 
-    def _log_open(self, found: OpenCells, kept: Batch) -> None:
+    def cells(self, found: OpenCells) -> None:
+        """Log what is open of some outputs; the rows of each stand together."""
         at, ids = 0, found.ids
         while at < len(ids):
             end = min(at + BATCH_POINTS, len(ids))
@@ -105,6 +106,9 @@ class FeedLog(RowLog):
                 end += 1
             self._log_slice(OUTPUTS, slice(at, end), found.columns, ids)
             at = end
+
+    def _log_open(self, found: OpenCells, kept: Batch) -> None:
+        self.cells(found)
         for at in range(0, len(kept), BATCH_POINTS):
             self._log_slice(KEPT, slice(at, at + BATCH_POINTS), (kept.timestamps, kept.values), kept.ids)
 

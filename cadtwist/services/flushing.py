@@ -69,11 +69,9 @@ class Flusher(Service):
         """
         now = float(self._reactor.seconds())
         ends = [due for stage in stages if (due := stage.next_flush(now)) is not None]
-        at = max(now, min(latest, max(ends, default=now)))
-        if at > now:
-            self._held_from = at
-            self.wake()
-        return at
+        self._held_from = max(now, min(latest, max(ends, default=now)))
+        self.wake()
+        return self._held_from
 
     def wake(self) -> None:
         """Look when the next stage is due."""

@@ -21,6 +21,7 @@ from cadtwist.kernels import active
 from cadtwist.kernels.bucketkinds import PLAIN
 from cadtwist.model.batch import Ids
 from cadtwist.model.idflags import IdFlags
+from cadtwist.model.opencells import OpenCells
 from cadtwist.model.summary import SummaryBatch
 from cadtwist.telemetry import Account
 
@@ -58,13 +59,17 @@ class Bins:
         """Return the next multiple of the length."""
         return (math.floor(now / self.resolution.step_s) + 1) * self.resolution.step_s
 
-    def add(self, batch: SummaryBatch) -> tuple[int, int]:
-        """Put summaries into their bins; return how many were late and refused."""
-        fresh = self._known.unset(batch.ids)
+    def define(self, ids: Ids) -> None:
+        """Let ids have rows of bins."""
+        fresh = self._known.unset(ids)
         if fresh is not None:
             for number in fresh.tolist():
                 self.buckets.define(number, self.resolution.step_s, PLAIN)
             self._known.set(fresh)
+
+    def add(self, batch: SummaryBatch) -> tuple[int, int]:
+        """Put summaries into their bins; return how many were late and refused."""
+        self.define(batch.ids)
         return self.buckets.merge(
             batch.ids, batch.timestamps, batch.counts, batch.sums, batch.sumsqs, batch.minima, batch.maxima,
             batch.firsts, batch.lasts,
@@ -138,6 +143,33 @@ class Resolutions:
             while len(bins.left):
                 self._tell(bins, sink, math.inf)
             bins.left = None
+
+    def open_cells(self) -> list[OpenCells]:
+        """Return all open bins, those of each resolution together: their length is the frequency."""
+        found = []
+        for bins in self._bins:
+            buckets = bins.buckets
+            ids, starts, *summaries, samples = buckets.read(buckets.cells_of(buckets.rows_before(math.inf)))
+            steps = np.full(len(ids), bins.resolution.step_s)
+            found.append(
+                OpenCells(ids, steps, np.zeros(len(ids)), starts, samples.astype(np.float64), tuple(summaries))
+            )
+        return found
+
+    def restore(self, cells: OpenCells) -> None:
+        """Take open bins of a former process; those of lengths that are no more wanted are dropped as `expired`."""
+        account, lost = self._account, len(cells.ids)
+        account.made += lost
+        for bins in self._bins:
+            ours = cells.frequencies == bins.resolution.step_s
+            bins.define(cells.ids[ours])
+            columns = (cells.starts[ours], *(column[ours] for column in cells.summaries))
+            late, refused = bins.buckets.merge(cells.ids[ours], *columns)
+            taken = int(np.count_nonzero(ours)) - late - refused
+            self._held += taken
+            lost -= taken
+        if lost:
+            account.drop("expired", lost)
 
     def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Claim the ids that have open bins."""

@@ -152,6 +152,7 @@ class StatsdWindow:
         self._window = 1.0
         self._due = calculation.due(start)
         self._running: Iterator[None] | None = None
+        self._told_at = -math.inf
         self._kinds: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._groups: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._live: Mask = np.zeros(0, np.bool_)
@@ -205,10 +206,13 @@ class StatsdWindow:
         return True
 
     def finish(self, now: float) -> None:
-        """Flush whatever the window holds: the service stops."""
+        """Flush whatever the window holds: the service stops.
+
+        Within the second of the last flush it is told as of the next one: stores have one value for each second.
+        """
         while self._running is not None:
             self.flush(now)
-        self._due = now
+        self._running = self._steps(now, is_last=True)
         self.flush(now)
 
     def holds(self, ids: Ids) -> Mask:
@@ -312,9 +316,12 @@ class StatsdWindow:
     def _of_kind(self, kind: int) -> Ids:
         return np.flatnonzero(self._live & (self._kinds == kind)).astype(np.uint32)
 
-    def _steps(self, now: float, own: bool = True) -> Iterator[None]:
+    def _steps(self, now: float, own: bool = True, is_last: bool = False) -> Iterator[None]:
         """Flush; pauses after each slice.  Without `own` it is one of a former process: nothing of ours is told."""
         begun, timestamp = self._clock(), self.calculation.stamp(now)
+        if is_last and timestamp == self._told_at:
+            timestamp += 1.0
+        self._told_at = timestamp
         journal = self.journal if own else None
         if own:
             self.calculation.begin(timestamp, self.add)

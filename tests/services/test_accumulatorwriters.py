@@ -101,6 +101,29 @@ class WriterTests(AccumulatorCase):
 
         return ensureDeferred(run())
 
+    def test_open_bins_are_told_whole_by_the_next_process(self) -> Any:
+        async def run() -> None:
+            day = (BinConfig(resolution_s=1.0), BinConfig(resolution_s=864000.0))
+            wal = WalConfig(directory=os.path.join(self.folder, "wal"), segment_bytes=1 << 20)
+            config = replace(self.written("file", bins=day, input_format="graphite", output_format="graphite"), wal=wal)
+            config = replace(config, relays=tuple(replace(each, lines=GRAPHITE) for each in config.relays))
+            for value in (3, 4):
+                daemon = await self.start(config)
+                await self.send(b"a.sum %d 86400\n" % value)
+                await self.held(daemon, 1)
+                daemon.chains.accumulators["x"].flushes.finish(0.0)
+                if value == 3:
+                    daemon.leave()
+                    await self.stop_all()
+                    self.assertFalse(os.path.exists(f"{self.place('file')}_864000s"))
+            await self.stopped(daemon)
+            self.assertEqual([row[:6] for row in self.rows(864000)],
+                             [["a.sum", "7.000000", "3.500000", "3.000000", "4.000000", "2"]])  # fmt: skip
+            self.assertEqual([name for name in os.listdir(os.path.join(self.folder, "wal", "times-x"))
+                              if name.endswith(".seg")], [])  # fmt: skip
+
+        return ensureDeferred(run())
+
     def test_files_of_lines_by_time(self) -> Any:
         async def run() -> None:
             config = self.written("file", bins=(BinConfig(resolution_s=1.0),), flush_s=1.0)

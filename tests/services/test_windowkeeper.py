@@ -187,6 +187,18 @@ class LifeTests(SynchronousTestCase):
         self.assertEqual((values, again.window.open_values("g")), ({}, {"g": 5.0}))
         again.die()
 
+    def test_a_stop_in_the_second_of_a_flush_tells_another_second(self) -> None:
+        values = Values()
+        house = House(self, values, START)
+        for value, stop in ((1.0, False), (2.0, True)):
+            house.add([("a|c", value, 1.0)])
+            if stop:
+                house.window.finish(START + 10.3)
+            else:
+                house.window.flush(START + 10.0)
+        counts = {stamp: value for (_, field, stamp), value in values.items() if field == "count"}
+        self.assertEqual(counts, {START + 10.0: 1.0, START + 11.0: 2.0})
+
     def test_a_full_log_lacks_values_until_the_window_closes(self) -> None:
         house = House(self, Values(), START, self.mktemp())
         assert house.keeper is not None

@@ -71,6 +71,25 @@ class ResolutionsTests(SynchronousTestCase):
         self.assertEqual((self.account.balance(), self.account.held()), (0, 0))
         self.assertEqual(self.taken[1].resolutions, {Resolution(60.0, 3600.0)})
 
+    def test_open_bins_go_on_elsewhere(self) -> None:
+        bins = self.make(10.0, 60.0)
+        bins.accept_summaries(summaries((1, 5.0, 3.0), (2, 9.0, 1.0), (1, 15.0, 7.0)))
+        left = bins.open_cells()
+        again = self.make(10.0, 30.0)
+        for cells in left:
+            again.restore(cells)
+        self.assertEqual((self.account.made, self.account.dropped, self.account.balance()), (5, {"expired": 2}, 0))
+        again.accept_summaries(summaries((1, 6.0, 1.0)))
+        again.flush(20.0)
+        self.assertEqual(
+            self.taken[0].rows,
+            [(1, 0.0, 2.0, 4.0, 1.0, 3.0, 3.0, 1.0), (1, 10.0, 1.0, 7.0, 7.0, 7.0, 7.0, 7.0),
+             (2, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)],
+        )  # fmt: skip
+        again.flush(30.0)
+        self.assertEqual(self.taken[1].rows, [(1, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)])
+        self.assertEqual((self.account.balance(), self.account.held()), (0, 0))
+
     def test_late_data_is_told_with_the_next_bin(self) -> None:
         bins = self.make(10.0)
         bins.flush(20.0)

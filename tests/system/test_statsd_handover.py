@@ -1,7 +1,8 @@
-"""A new statsd takes the place of the old one (SIGUSR2) under load: each value is told once, none is lost."""
+"""A new process takes the place of a statsd, or of Cadent, under load: each value is told once, none is lost."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -63,15 +64,51 @@ stream_cmd = cat >> {folder}/told
 """
 
 
+_CADENT = """
+[default]
+internal_health_server_listen = "127.0.0.1:{http}"
+wal_dir = "{folder}/wal"
+pid_file = "{folder}/pid"
+[streams]
+listen = "tcp://127.0.0.1:{line}"
+msg_type = "statsd"
+[[streams.servers]]
+servers = ["tcp://127.0.0.1:{sink}"]
+[datagrams]
+listen = "udp://127.0.0.1:{line}"
+msg_type = "statsd"
+[[datagrams.servers]]
+servers = ["tcp://127.0.0.1:{sink}"]
+[out]
+listen = "backend_only"
+msg_type = "graphite"
+[[out.servers]]
+servers = ["tcp://127.0.0.1:{sink}"]
+"""
+_PREREG = """
+[{section}]
+listen_server = "{section}"
+default_backend = "{section}"
+[{section}.accumulator]
+backend = "out"
+input_format = "statsd"
+output_format = "graphite"
+accumulate_flush = "1s"
+times = ["1s", "1h"]
+[{section}.accumulator.writer]
+driver = "file"
+dsn = "{folder}/{section}"
+"""
+
+
 class Load(threading.Thread):
     """Sends counters of 1 over one TCP connection, each line in two pieces, and over UDP, until it is ended."""
 
-    def __init__(self, port: int, udp: bool = True) -> None:
+    def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
         self.sent = {"tcp": 0, "udp": 0}
         self.fault = ""
         self._port = port
-        self._udp = udp
         self._end = threading.Event()
 
     def end(self) -> dict[str, int]:
@@ -90,9 +127,8 @@ class Load(threading.Thread):
                     stream.sendall(b"hand.tcp:1")
                     stream.sendall(b"|c\n")
                     self.sent["tcp"] += 1
-                    if self._udp:
-                        datagrams.send(b"hand.udp:1|c\n")
-                        self.sent["udp"] += 1
+                    datagrams.send(b"hand.udp:1|c\n")
+                    self.sent["udp"] += 1
                     self._end.wait(0.001)
         except OSError as error:
             self.fault = repr(error)
@@ -111,7 +147,8 @@ class _Told(SystemTestCase):
     def end(self) -> None:
         """End whoever serves: after a hand-over it is no child of ours."""
         if self.pid:
-            os.kill(self.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
             until("it ends", lambda: not alive(self.pid), 60)
             self.pid = 0
 
@@ -271,3 +308,37 @@ class StatsiteTests(_Told):
         for name, value, _ in (line.split("|") for line in (self.folder / "told").read_text().splitlines()):
             sums[name] += float(value)
         self.assertEqual({kind: sums[f"counts.hand.{kind}"] for kind in sent}, sent)
+
+
+class CadentTests(_Told):
+    """Accumulators: streams are logged, datagrams are not; bins of an hour go on in the next process."""
+
+    def named(self) -> int:
+        """Return the process that the pid file names, 0 for none."""
+        path = self.folder / "pid"
+        return int(path.read_text() or 0) if path.exists() else 0
+
+    def test_datagrams_and_streams(self) -> None:
+        line, http = free_ports(2)
+        conf, prereg = self.folder / "cadent.toml", self.folder / "prereg.toml"
+        conf.write_text(_CADENT.format(line=line, http=http, sink=self.sink.port, folder=self.folder))
+        sections = {"tcp": "streams", "udp": "datagrams"}
+        prereg.write_text("".join(_PREREG.format(section=each, folder=self.folder) for each in sections.values()))
+        command = [*RUN_TWISTD, "-n", "--pidfile=", "cadent", f"--config={conf}", f"--prereg={prereg}"]
+        self.pid = self.started(Process("cadent", command, self.folder, {}, (line, http), cwd=ROOT)).pid
+        load = Load(line)
+        load.start()
+        for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
+            time.sleep(0.7)
+            self.hand_over(self.named)
+        time.sleep(0.5)
+        sent = load.end()
+        self.assertEqual(load.fault, "")
+        self.end()
+        for kind, count in sent.items():
+            self.assertEqual(self.told().get(f"stats_counts.hand.{kind}"), count, kind)
+            for step in (1, 3600):
+                rows = [row.split("\t") for row in (self.folder / f"{sections[kind]}_{step}s").read_text().splitlines()]
+                self.assertEqual(sum(float(row[1]) for row in rows), count, (kind, step))
+                if step == 3600:
+                    self.assertLessEqual(len(rows), 2, "one bin, two where an hour ends")
