@@ -18,10 +18,11 @@ from cadtwist.kernels import active
 from cadtwist.model.badinput import BadInput
 from cadtwist.model.batch import Batch, Columns, Ids
 from cadtwist.model.cadentstyle import statsd_name
+from cadtwist.model.statsdstyle import StatsdStyle
 from cadtwist.model.told import Told
 from cadtwist.stages.decisions import FIRST_ROW
 from cadtwist.stages.names import Outcome
-from cadtwist.stages.statsdsums import Etsy
+from cadtwist.stages.statsdsums import Etsy, OwnCounts
 from cadtwist.telemetry import Account
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ class LineReader(Protocol):
 
 
 class AccumulatedSums(Etsy):
-    """statsd's sums, told at every multiple of the flush interval since `start`."""
+    """statsd's sums, told at every multiple of the flush interval since the second that `start` is in."""
+
+    def __init__(self, style: StatsdStyle, start: float, counts: Callable[[], OwnCounts]) -> None:
+        super().__init__(style, math.floor(start), counts)
 
     def due(self, now: float) -> float:
         """Return the first multiple of the interval after `now`."""

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from twisted.internet.defer import ensureDeferred
 
 from cadtwist.config.accumulatormodel import AccumulatorConfig
-from cadtwist.config.model import Config, WalConfig
+from cadtwist.config.model import Config, SelfMetricsConfig, WalConfig
 from cadtwist.config.relaymodel import FilterRule, LineConfig, RelayConfig
 from cadtwist.services.build import Daemon
 from cadtwist.services.ops import RelayOps
@@ -45,6 +45,7 @@ class AccumulatorCase(RelayCase):
             RelayConfig(name="far", lines=out, groups=(self.group(members=("d2",)),)),
         )  # fmt: skip
         changes.setdefault("wal", WalConfig(directory=os.path.join(self.folder, "wal")))
+        changes.setdefault("self_metrics", SelfMetricsConfig(interval_s=0.0))
         return replace(self.relay(*relays), accumulators=accumulators or (accumulator(),), **changes)
 
     def lines(self, name: str = "d1") -> Counter[bytes]:

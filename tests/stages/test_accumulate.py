@@ -161,6 +161,9 @@ class DueTests(SynchronousTestCase):
         sums = AccumulatedSums(style, 0.0, lambda: OwnCounts(0, 0, 0))
         for now, due in ((1008.0, 1010.0), (1010.0, 1020.0), (1011.0, 1020.0)):
             self.assertEqual(sums.due(now), due)
+        for start in (1000.2, 1000.7):
+            sums = AccumulatedSums(style, start, lambda: OwnCounts(0, 0, 0))
+            self.assertEqual(sums.due(start), 1010.0)
         style, _ = cadent_style({}, 0.1, False, False)
         sums, now = AccumulatedSums(style, 3.0, lambda: OwnCounts(0, 0, 0)), START
         for _ in range(100):
