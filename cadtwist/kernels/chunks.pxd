@@ -17,7 +17,11 @@ cdef extern from *:
         return p == MAP_FAILED ? NULL : p;
     }
     static inline void unmap_page(void *p, size_t n) { munmap(p, n); }
+    #define PREFETCH_W(p) __builtin_prefetch((p), 1)
+    #define PREFETCH_R(p) __builtin_prefetch((p), 0)
     """
+    void PREFETCH_W(const void *p) noexcept nogil
+    void PREFETCH_R(const void *p) noexcept nogil
     void *map_page(size_t n) noexcept nogil
     void unmap_page(void *p, size_t n) noexcept nogil
 
@@ -28,6 +32,7 @@ cdef enum:
     PAGE_LIMIT = 1 << 18
     SPARE_PAGES = 16
     CLASSES = 4
+    TOGETHER = 8
     NIL = 0xFFFFFFFF
 
 ctypedef struct Page:
@@ -93,6 +98,31 @@ cdef inline double *points_at(Pool *pool, uint32_t ref) noexcept nogil:
 cdef inline uint32_t *next_of(Pool *pool, uint32_t ref) noexcept nogil:
     cdef Page *page = &pool.pages[ref >> SLOT_BITS]
     return <uint32_t *>(page.base + (<size_t>slots_of(page.cls) << (4 + page.cls))) + (ref & SLOT_MASK)
+
+
+cdef inline void look_ahead(Pool *pool, const uint32_t *tails, int n) noexcept nogil:
+    """Bring the chunks of up to TOGETHER series into the cache, of which `tails` are the last ones (NIL: there is none).
+
+    Side by side, as each link must have come before the next one is known: one after the other, all that is waited for.
+    """
+    cdef uint32_t[TOGETHER] refs
+    cdef int i, under_way = 0
+    for i in range(n):
+        refs[i] = NIL
+        if tails[i] != NIL:
+            refs[i] = next_of(pool, tails[i])[0]
+            under_way += 1
+    while under_way:
+        for i in range(n):
+            if refs[i] == NIL:
+                continue
+            PREFETCH_R(points_at(pool, refs[i]))
+            PREFETCH_R(points_at(pool, refs[i]) + 8)
+            if refs[i] == tails[i]:
+                refs[i] = NIL
+                under_way -= 1
+            else:
+                refs[i] = next_of(pool, refs[i])[0]
 
 
 cdef inline void link_page(Pool *pool, uint32_t number) noexcept nogil:

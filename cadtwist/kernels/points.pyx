@@ -21,17 +21,9 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from cadtwist.kernels.chunks cimport (
-    NIL, PAGE_BYTES, Index, Pool, begin_pool, class_of, end_pool, found_at, free_chunk, index_find, index_put,
-    index_room, merge_sorted, new_chunk, next_of, place_of, points_at,
+    NIL, PAGE_BYTES, PREFETCH_R, PREFETCH_W, TOGETHER, Index, Pool, begin_pool, class_of, end_pool, found_at,
+    free_chunk, index_find, index_put, index_room, look_ahead, merge_sorted, new_chunk, next_of, place_of, points_at,
 )
-
-cdef extern from *:
-    """
-    #define PREFETCH_W(p) __builtin_prefetch((p), 1)
-    #define PREFETCH_R(p) __builtin_prefetch((p), 0)
-    """
-    void PREFETCH_W(const void *p) noexcept nogil
-    void PREFETCH_R(const void *p) noexcept nogil
 
 __all__ = ["MAX_ID", "PointStore"]
 
@@ -765,10 +757,27 @@ cdef class PointStore:
         _, ts, values = self.peek_many(np.array([i], np.uint32))
         return ts, values
 
-    def peek_many(self, const uint32_t[::1] ids):
+    cdef void look_ahead(self, const uint32_t[::1] ids) noexcept:
+        """Bring the points of at most TOGETHER metrics into the cache."""
+        cdef uint32_t[TOGETHER] tails
+        cdef Py_ssize_t i
+        for i in range(ids.shape[0]):
+            tails[i] = NIL
+            if ids[i] < self.n_metas and self.metas[ids[i]].count & COUNT_MASK:
+                tails[i] = self.tail_of(&self.metas[ids[i]])
+        look_ahead(&self.pool, tails, <int>ids.shape[0])
+
+    def peek_many(self, ids):
         """Return (offsets, timestamps, values) as `peek` for each of `ids`."""
+        return self.peek_within(ids, np.zeros(len(ids)), -INFINITY, INFINITY)
+
+    def peek_within(self, const uint32_t[::1] ids, const double[::1] slacks, double start, double end):
+        """Return (offsets, timestamps, values) as `peek_many`, of points in [start - slacks[i], end + slacks[i]]."""
         cdef Py_ssize_t n = ids.shape[0], i
-        cdef uint64_t most = 0, at = 0
+        cdef uint64_t most = 0, at = 0, seen, j
+        cdef double low, high
+        if slacks.shape[0] != n:
+            raise ValueError("as many slacks as ids are needed")
         for i in range(n):
             most += self.held(ids[i])
         if most > NIL:
@@ -781,12 +790,17 @@ cdef class PointStore:
         cdef double[::1] v = values
         o[0] = 0
         for i in range(n):
-            if i + 12 < n and ids[i + 12] < self.n_metas and self.metas[ids[i + 12]].count & COUNT_MASK:
-                PREFETCH_R(next_of(&self.pool, self.tail_of(&self.metas[ids[i + 12]])))
-            if i + 6 < n and ids[i + 6] < self.n_metas and self.metas[ids[i + 6]].count & COUNT_MASK:
-                PREFETCH_R(points_at(&self.pool, next_of(&self.pool, self.tail_of(&self.metas[ids[i + 6]]))[0]))
+            if i % TOGETHER == 0:
+                self.look_ahead(ids[i:min(i + TOGETHER, n)])
             if ids[i] < self.n_metas:
-                at += self.seen(&self.metas[ids[i]], &t[at], &v[at])
+                low = start - slacks[i]
+                high = end + slacks[i]
+                seen = at + self.seen(&self.metas[ids[i]], &t[at], &v[at])
+                for j in range(at, seen):
+                    if low <= t[j] <= high:
+                        t[at] = t[j]
+                        v[at] = v[j]
+                        at += 1
             o[i + 1] = <uint32_t>at
         return offsets, timestamps[:at], values[:at]
 

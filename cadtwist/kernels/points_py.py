@@ -174,6 +174,15 @@ class PointStore:
         """Return (offsets, timestamps, values) as `peek` for each of `ids`."""
         return _columns([self._seen(i) for i in ids.tolist()])
 
+    def peek_within(self, ids: Ids, slacks: Floats, start: float, end: float) -> tuple[Ids, Floats, Floats]:
+        """Return (offsets, timestamps, values) as `peek_many`, of points in [start - slacks[i], end + slacks[i]]."""
+        if len(slacks) != len(ids):
+            raise ValueError("as many slacks as ids are needed")
+        return _columns([
+            {time: value for time, value in self._seen(i).items() if start - slack <= time <= end + slack}
+            for i, slack in zip(ids.tolist(), slacks.tolist(), strict=True)
+        ])  # fmt: skip
+
     def counts(self, ids: Ids) -> Ids:
         """Return how many points each metric holds, pending and in flight."""
         held = (len(self._pending.get(i, ())) + len(self._flights.get(i, NO_FLIGHT)[0]) for i in ids.tolist())

@@ -13,7 +13,7 @@ from cadtwist.interfaces import IBulkReader, IStore
 from cadtwist.kernels.active import columns
 from cadtwist.model.series import Series
 from cadtwist.query.consolidate import reduce_groups
-from cadtwist.query.owner import HotMetric, SchemaInfo
+from cadtwist.query.resolution import HotMetric, SchemaInfo
 
 __all__ = ["fetch_metric", "fetch_metrics", "merge_hot", "window"]
 

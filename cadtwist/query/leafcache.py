@@ -3,27 +3,53 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
-__all__ = ["LeafCache"]
+import numpy as np
+import numpy.typing as npt
+
+from cadtwist.model.batch import Ids
+from cadtwist.query.resolution import SchemaInfo
+
+__all__ = ["LeafCache", "Leaves"]
 
 _MOST_NAMES = 50_000
 _MOST_OF_ONE = 5_000
 _LONGEST = 1_000
 
 
+@dataclass(frozen=True)
+class Leaves:
+    """The metrics that a pattern means, sorted by name, as columns; not to be changed.
+
+    `schema_numbers` are uint32, the places of their schemas in `schemas`, empty: all have the first.  Under `ids` their
+    points wait, NO_ID: none do; `has_numbers`: of some they may.  `slacks` are the seconds of their coarsest slots.
+    """
+
+    names: list[str]
+    schemas: list[SchemaInfo]
+    schema_numbers: bytes
+    ids: Ids
+    slacks: npt.NDArray[np.float64]
+    has_numbers: bool
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
 class LeafCache:
-    """Keeps the names that patterns mean: of at most 50,000 names altogether, the least recently asked for go first."""
+    """Keeps what patterns mean: at most 50,000 names altogether, the least recently asked for go first."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, list[str]] = OrderedDict()
+        self._kept: OrderedDict[str, Leaves] = OrderedDict()
         self._names = 0
-        self._version = 0
+        self._version: object = None
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, pattern: str, version: int) -> list[str] | None:
-        """Return the names of a pattern, not to be changed; None where they are not known for this version."""
+    def get(self, pattern: str, version: object) -> Leaves | None:
+        """Return the metrics of a pattern; None where they are not known for this version."""
         if version != self._version:
             self._kept.clear()
             self._names, self._version = 0, version
@@ -33,13 +59,13 @@ class LeafCache:
             self._kept.move_to_end(pattern)
         return found
 
-    def put(self, pattern: str, version: int, names: list[str]) -> None:
-        """Keep the names of a pattern, if `version` is still that of the last question."""
-        if version != self._version or len(names) > _MOST_OF_ONE or len(pattern) > _LONGEST:
+    def put(self, pattern: str, version: object, leaves: Leaves) -> None:
+        """Keep the metrics of a pattern, if `version` is still that of the last question."""
+        if version != self._version or len(leaves) > _MOST_OF_ONE or len(pattern) > _LONGEST:
             return
         known = self._kept.pop(pattern, None)
-        self._names += len(names) + 1 - (0 if known is None else len(known) + 1)
-        self._kept[pattern] = names
+        self._names += len(leaves) + 1 - (0 if known is None else len(known) + 1)
+        self._kept[pattern] = leaves
         while self._names > _MOST_NAMES:
             _, gone = self._kept.popitem(last=False)
             self._names -= len(gone) + 1

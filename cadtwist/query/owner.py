@@ -1,6 +1,7 @@
 """What a reader asks the process that owns names and hot points, and the answers inside that process.
 
-The answers are plain values that MessagePack carries: `services.resolve` takes them to other processes.
+The answers are plain values that MessagePack carries: `services.resolve` takes them to other processes.  Resolving is
+what is asked while points come in: what a pattern means is remembered with the metrics' numbers, as columns.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
 from zope.interface import Interface, implementer
 
 from cadtwist.model.batch import NO_ID, Ids
@@ -29,46 +29,17 @@ from cadtwist.query.find import (
     searching,
 )
 from cadtwist.query.index import MetricIndex
-from cadtwist.query.leafcache import LeafCache
+from cadtwist.query.leafcache import LeafCache, Leaves
+from cadtwist.query.resolution import METRICS_AT_ONCE, Piece, Resolution, SchemaInfo, assembled
 from cadtwist.query.tags import tag_query
 
-__all__ = ["HotMetric", "HotPoints", "IOwner", "LocalOwner", "NoMetrics", "QueryLimits", "Resolution", "SchemaInfo"]
+__all__ = ["HotPoints", "IOwner", "LocalOwner", "NoMetrics", "QueryLimits"]
 
 Floats = npt.NDArray[np.float64]
-HotPoints = Callable[[npt.NDArray[np.uint32]], tuple[npt.NDArray[np.uint32], Floats, Floats]]
-"""`PointStore.peek_many`: ids -> (offsets, timestamps, values)."""
+HotPoints = Callable[[Ids, Floats, float, float], tuple[Ids, Floats, Floats]]
+"""`PointStore.peek_within`: ids, slacks, start, end -> (offsets, timestamps, values)."""
 
-
-class SchemaInfo(Struct, frozen=True, array_like=True):
-    """How a metric is kept: (step, points) from fine to coarse, aggregation method and xFilesFactor.
-
-    Of a range its store gives the steps of [start, end) with `from_start`, as ceres does, else those of (start, end].
-    """
-
-    archives: tuple[tuple[int, int], ...]
-    method: str
-    xff: float
-    from_start: bool = False
-
-
-class HotMetric(Struct, frozen=True, array_like=True, gc=False):
-    """One metric that a pattern means; its points in memory as native float64 columns; the number of its schema."""
-
-    name: str
-    schema: int
-    timestamps: bytes = b""
-    values: bytes = b""
-
-
-class Resolution(Struct, frozen=True, array_like=True):
-    """The metrics of each pattern, sorted by name, and the schemas that they refer to.
-
-    `quiet`: no datapoint at all waited in memory.
-    """
-
-    patterns: list[list[HotMetric]]
-    schemas: list[SchemaInfo]
-    quiet: bool = False
+_NAMES_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
@@ -111,6 +82,11 @@ def _uncounted(what: str, amount: int) -> None:
     """Nobody counts."""
 
 
+def _always_same() -> object:
+    """No metric gets or loses its number."""
+    return None
+
+
 @implementer(IOwner)
 @dataclass(frozen=True)
 class LocalOwner:
@@ -119,7 +95,8 @@ class LocalOwner:
     What does not end in its first slice goes on by `cooperate(slices)`, which returns a Deferred of their result; with
     None it is done at once.  `lookup` and `hot` are MetricTable's and PointStore's; `schema(name)` how a name is (to
     be) kept; `reports` gives the values of each topic; `count(what, amount)` adds to a counter.
-    `waiting` tells how many datapoints wait in memory, `recent` remembers what patterns meant.
+    `waiting` tells how many datapoints wait in memory, `recent` remembers what patterns meant, as long as
+    `numbers_version` gives the same: it changes whenever a metric gets or loses its number.
     """
 
     index: MetricIndex
@@ -133,6 +110,7 @@ class LocalOwner:
     count: Callable[[str, int], object] = _uncounted
     waiting: Callable[[], int] | None = None
     recent: LeafCache = field(default_factory=LeafCache)
+    numbers_version: Callable[[], object] = _always_same
 
     def find(self, queries: list[str]) -> Any:
         """See IOwner."""
@@ -193,70 +171,95 @@ class LocalOwner:
         return self.answer(self._resolving(patterns, start, end))
 
     def _resolving(self, patterns: list[str], start: int, end: int) -> Slices[Resolution]:
-        budget = self.limits.find.budget()
-        names = []
+        pieces: list[Piece] = []
+        quiet = yield from self._in_pieces(patterns, start, end, pieces.append)
+        return assembled(len(patterns), pieces, quiet)
+
+    def pieces(self, patterns: list[str], start: int, end: int, take: Callable[[Piece], object]) -> Any:
+        """Give `take` what `resolve` answers, piece by piece; return whether it is quiet."""
+        return self.answer(self._in_pieces(patterns, start, end, take))
+
+    def _in_pieces(
+        self, patterns: list[str], start: int, end: int, take: Callable[[Piece], object]
+    ) -> Slices[bool]:
+        budget, meant, series, points = self.limits.find.budget(), list[Leaves](), 0, 0
         for pattern in patterns:
-            expressions = tag_query(pattern)
-            if expressions is None:
-                names.append((yield from self._leaves_of(pattern, budget)))
-            else:
-                names.append(self.known.tags.find(expressions))
-        return self._resolution(names, start, end)
-
-    def _leaves_of(self, pattern: str, budget: FindBudget) -> Slices[list[str]]:
-        version = self.index.version
-        found = self.recent.get(pattern, version)
-        if found is not None and len(found) <= budget.matches:
-            budget.matches -= len(found)
-        else:
-            found = yield from finding_leaves(self.index, pattern, budget)
-            if self.index.version == version:
-                self.recent.put(pattern, version, found)
-        return found
-
-    def _resolution(self, names: list[list[str]], start: int, end: int) -> Resolution:
-        """Return the hot points and schemas of the metrics of each pattern."""
-        flat = names[0] if len(names) == 1 else [name for found in names for name in found]
-        if len(flat) > self.limits.series:
-            raise TooBroad(f"The request means {len(flat)} series, the limit is {self.limits.series}")
+            meant.append((yield from self._leaves_of(pattern, budget, self.limits.series - series)))
+            series += len(meant[-1])
         quiet = self.waiting is not None and not self.waiting()
-        schemas: dict[SchemaInfo, int] = {}
-        numbers = [schemas.setdefault(self.schema(name), len(schemas)) for name in flat]
-        ids = np.array([self.lookup(name.encode("utf-8", "replace")) for name in flat], np.uint32)
-        if (ids == NO_ID).all():
-            metrics = list(map(HotMetric, flat, numbers))
+        done = 0
+        for number, leaves in enumerate(meant):
+            for low in range(0, len(leaves), METRICS_AT_ONCE):
+                high = min(low + METRICS_AT_ONCE, len(leaves))
+                if done and done + high - low > METRICS_AT_ONCE:
+                    yield
+                    done = 0
+                done += high - low
+                piece = self._piece(number, leaves, low, high, start, end)
+                points += len(piece.timestamps) // 8
+                if points > self.limits.points:
+                    raise TooBroad(f"The request means more than {self.limits.points} points in memory, too many")
+                take(piece)
+        return quiet
+
+    def _piece(self, number: int, leaves: Leaves, low: int, high: int, start: int, end: int) -> Piece:
+        """Return a piece with the points of [start, end] and those that may share a slot of a file with them."""
+        whole = high - low == len(leaves)
+        names = leaves.names if whole else leaves.names[low:high]
+        numbers = leaves.schema_numbers if whole else leaves.schema_numbers[4 * low : 4 * high]
+        if leaves.has_numbers:
+            offsets, timestamps, values = self.hot(leaves.ids[low:high], leaves.slacks[low:high], start, end)
+            if len(timestamps):
+                columns = offsets.tobytes(), timestamps.tobytes(), values.tobytes()
+                return Piece(number, names, leaves.schemas, numbers, *columns)
+        return Piece(number, names, leaves.schemas, numbers)
+
+    def _leaves_of(self, pattern: str, budget: FindBudget, room: int) -> Slices[Leaves]:
+        version = self.index.version, self.numbers_version()
+        leaves = self.recent.get(pattern, version)
+        if leaves is not None and len(leaves) <= budget.matches:
+            budget.matches -= len(leaves)
+            self._check(len(leaves), room)
+            return leaves
+        expressions = tag_query(pattern)
+        if expressions is not None:
+            names = self.known.tags.find(expressions)
         else:
-            metrics = self._with_points(flat, numbers, list(schemas), ids, start, end)
-        if len(names) == 1:
-            return Resolution([metrics], list(schemas), quiet)
-        grouped = iter(metrics)
-        return Resolution([[next(grouped) for _ in found] for found in names], list(schemas), quiet)
+            names = yield from finding_leaves(self.index, pattern, budget)
+        self._check(len(names), room)
+        leaves = yield from self._numbered(names)
+        if expressions is None and (self.index.version, self.numbers_version()) == version:
+            self.recent.put(pattern, version, leaves)
+        return leaves
 
-    def _with_points(
-        self, names: list[str], numbers: list[int], schemas: list[SchemaInfo], ids: Ids, start: int, end: int
-    ) -> list[HotMetric]:
-        offsets, timestamps, values = self._hot_points(ids, len(names))
-        if len(timestamps) > self.limits.points:
-            raise TooBroad(f"The request means {len(timestamps)} points in memory, too many")
-        if not len(timestamps):
-            return list(map(HotMetric, names, numbers))
+    def _check(self, series: int, room: int) -> None:
+        if series > room:
+            known = self.limits.series - room + series
+            raise TooBroad(f"The request means {known} series or more, the limit is {self.limits.series}")
+
+    def _numbered(self, names: list[str]) -> Slices[Leaves]:
+        """Return metrics with how they are kept, and the numbers under which their points wait."""
+        schemas: dict[SchemaInfo, int] = {}
+        known, number = None, 0
+        ids, numbers = list[int](), list[int]()
+        for low in range(0, len(names), _NAMES_AT_ONCE):
+            if low:
+                yield
+            for name in names[low : low + _NAMES_AT_ONCE]:
+                schema = self.schema(name)
+                if schema is not known:
+                    known, number = schema, schemas.setdefault(schema, len(schemas))
+                numbers.append(number)
+                ids.append(self.lookup(name.encode("utf-8", "replace")))
         slacks = np.array([schema.archives[-1][0] for schema in schemas], np.float64)
-        slack = np.repeat(slacks[numbers], np.diff(offsets))
-        near = (timestamps >= start - slack) & (timestamps <= end + slack)
-        bounds = (8 * np.concatenate(([0], np.cumsum(near)))[offsets]).tolist()
-        times, what = timestamps[near].tobytes(), values[near].tobytes()
-        return [
-            HotMetric(name, number, times[low:high], what[low:high])
-            for name, number, low, high in zip(names, numbers, bounds, bounds[1:], strict=False)
-        ]
-
-    def _hot_points(self, ids: npt.NDArray[np.uint32], n: int) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
-        """Return offsets of all rows, with nothing for rows without an id, and the columns."""
-        known = ids != NO_ID
-        offsets, timestamps, values = self.hot(ids[known])
-        counts = np.zeros(n + 1, np.int64)
-        counts[1:][known] = np.diff(offsets.astype(np.int64))
-        return np.cumsum(counts), timestamps, values
+        return Leaves(
+            names,
+            list(schemas),
+            np.array(numbers, np.uint32).tobytes() if len(schemas) > 1 else b"",
+            np.array(ids, np.uint32),
+            slacks[numbers] if names else slacks,
+            min(ids, default=NO_ID) != NO_ID,
+        )
 
 
 @implementer(IOwner)

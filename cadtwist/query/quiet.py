@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from cadtwist.query.owner import Resolution
+from cadtwist.query.resolution import Resolution
 
 __all__ = ["QuietAnswers"]
 

@@ -111,9 +111,10 @@ class CacheGraph:
         self._build_store()
         self._build_cache(gate, turn)
         self.owner: Any = LocalOwner(
-            self.index, self.table.lookup, self.points.peek_many,
+            self.index, self.table.lookup, self.points.peek_within,
             KeptAs(self.schemas, config.storage.kind == "ceres"), reports, query_limits(config.web),
             OneByOne(self.reactor), self.catalog, counted_for_readers(telemetry), lambda: self.points.points,
+            numbers_version=lambda: (len(self.table), self.keys.retired),
         )  # fmt: skip
         self._build_services()
 

@@ -22,7 +22,8 @@ from cadtwist.query.fetch import window
 from cadtwist.query.find import Found, Match, Slices, TooBroad, finding_leaves
 from cadtwist.query.index import MetricIndex
 from cadtwist.query.istat import COUNTER_FIGURES, Cells, figures
-from cadtwist.query.owner import HotMetric, IOwner, LocalOwner, QueryLimits, Resolution, SchemaInfo
+from cadtwist.query.owner import IOwner, LocalOwner, QueryLimits
+from cadtwist.query.resolution import HotMetric, Piece, Resolution, SchemaInfo, cut
 
 __all__ = ["CounterOwner", "CounterSeries", "JoinedOwner", "ReadCells"]
 
@@ -116,6 +117,10 @@ class CounterOwner:
         """See IOwner."""
         return Deferred.fromCoroutine(self._resolve(patterns, start, end))
 
+    def pieces(self, patterns: list[str], start: int, end: int, take: Callable[[Piece], object]) -> Deferred[bool]:
+        """See LocalOwner."""
+        return self.resolve(patterns, start, end).addCallback(cut, take)
+
     async def _resolve(self, patterns: list[str], start: int, end: int) -> Resolution:
         names: list[list[str]] = await _value(self._local.answer(self._finding(patterns)))
         wanted = {name: name.rpartition(".")[::2] for found in names for name in found}
@@ -200,6 +205,10 @@ class JoinedOwner:
 
         return Deferred.fromCoroutine(both())
 
+    def pieces(self, patterns: list[str], start: int, end: int, take: Callable[[Piece], object]) -> Deferred[bool]:
+        """See LocalOwner."""
+        return self.resolve(patterns, start, end).addCallback(cut, take)
+
     def leaves(self, cursor: int, budget: int) -> tuple[list[str], int]:
         """See IOwner; even cursors are the first owner's."""
         which = cursor % 2
@@ -276,6 +285,6 @@ def _no_id(_name: bytes) -> int:
     return 0xFFFFFFFF
 
 
-def _no_points(ids: Any) -> Any:
+def _no_points(ids: Any, _slacks: Any, _start: float, _end: float) -> Any:
     nothing = np.zeros(0, np.float64)
     return np.zeros(len(ids) + 1, np.uint32), nothing, nothing

@@ -98,7 +98,7 @@ def _no_id(_: bytes) -> int:
     return NO_ID
 
 
-def _no_points(ids: Ids) -> tuple[Ids, Floats, Floats]:
+def _no_points(ids: Ids, _slacks: Floats, _start: float, _end: float) -> tuple[Ids, Floats, Floats]:
     return np.zeros(len(ids) + 1, np.uint32), np.zeros(0), np.zeros(0)
 
 

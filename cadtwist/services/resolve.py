@@ -2,11 +2,13 @@
 
 The owner's first frame is the greeting (the web process's configuration).  Then the web process asks
 `[number, method, arguments]` and the owner answers `[number, fault, text, value]`, in order unless it takes longer;
-fault is "" for an answer.
+fault is "" for an answer.  Of an answer that is large the owner sends pieces before, as they are made, so that neither
+a turn nor its memory is taken by the whole: their fault is "more".
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -22,16 +24,18 @@ from zope.interface import implementer
 from cadtwist.errors import CadtwistError
 from cadtwist.net.directsocket import DirectSocket
 from cadtwist.query.find import Found, Match, QueryError, at_once, matched
-from cadtwist.query.owner import IOwner, Resolution
+from cadtwist.query.owner import IOwner
 from cadtwist.query.quiet import QuietAnswers
+from cadtwist.query.resolution import Piece, assembled
 from cadtwist.services.frames import FrameProtocol
 
 __all__ = ["OwnerSide", "RemoteOwner"]
 
 _REFUSED = "refused"
+_MORE = "more"
 _AT_ONCE_S = 0.001
 _MOST_SKIPPED = 64
-_METHODS = frozenset({"found", "resolve", "leaves", "catalog", "report", "tell"})
+_METHODS = frozenset({"found", "pieces", "leaves", "catalog", "report", "tell"})
 
 
 class _Question(msgspec.Struct, array_like=True, frozen=True):
@@ -50,10 +54,40 @@ class _Reply(msgspec.Struct, array_like=True, frozen=True):
 _encode = msgspec.msgpack.Encoder().encode
 _question = msgspec.msgpack.Decoder(_Question).decode
 _reply = msgspec.msgpack.Decoder(_Reply).decode
+_Told = tuple[list[Piece], bool]
+_piece = msgspec.msgpack.Decoder(Piece).decode
 _DECODERS = {
     kind: msgspec.msgpack.Decoder(kind).decode
-    for kind in (list[Found], Resolution, tuple[list[str], int], Any)
+    for kind in (list[Found], _Told, tuple[list[str], int], Any)
 }
+
+
+class _Telling:
+    """Gathers the pieces of an answer to question `number`; those of one that takes longer go to `send` one by one."""
+
+    def __init__(self, number: int, send: Callable[[bytes], object]) -> None:
+        self._number = number
+        self._send = send
+        self._pieces: list[Piece] = []
+        self._is_late = False
+
+    def take(self, piece: Piece) -> None:
+        """Take a piece."""
+        if self._is_late:
+            self._send(_encode((self._number, _MORE, "", piece)))
+        else:
+            self._pieces.append(piece)
+
+    def late(self) -> None:
+        """Send what there is, and what comes."""
+        self._is_late = True
+        pieces, self._pieces = self._pieces, []
+        for piece in pieces:
+            self.take(piece)
+
+    def told(self, quiet: bool) -> tuple[list[Piece], bool]:
+        """Return the answer without what was sent."""
+        return self._pieces, quiet
 
 
 class OwnerSide(FrameProtocol):
@@ -92,7 +126,14 @@ class OwnerSide(FrameProtocol):
     def _ask(self, question: _Question) -> Any:
         if question.method not in _METHODS:
             raise CadtwistError(f"no method {question.method}")
-        return getattr(self._owner, question.method)(*question.arguments)
+        if question.method != "pieces":
+            return getattr(self._owner, question.method)(*question.arguments)
+        telling = _Telling(question.number, self.send_frame)
+        quiet = self._owner.pieces(*question.arguments, telling.take)
+        if not isinstance(quiet, Deferred):
+            return telling.told(quiet)
+        telling.late()
+        return quiet.addCallback(telling.told)
 
     def _fault(self, failure: Failure, question: _Question) -> bytes:
         """Tell the asker, and log what is no refusal: a reader must not stop the owner."""
@@ -105,10 +146,11 @@ class OwnerSide(FrameProtocol):
 class _Waiting:
     """A question whose answer is waited for: by a Deferred, or by who asked as long as there is none."""
 
-    __slots__ = ("answer", "fault", "is_answered", "kind", "value")
+    __slots__ = ("answer", "fault", "is_answered", "kind", "pieces", "value")
 
     def __init__(self, kind: Any) -> None:
         self.kind = kind
+        self.pieces: list[Piece] = []
         self.answer: Deferred[Any] | None = None
         self.is_answered = False
         self.value: Any = None
@@ -162,15 +204,21 @@ class RemoteOwner(FrameProtocol):
     def resolve(self, patterns: list[str], start: int, end: int) -> Any:
         """See IOwner; while no name and no datapoint comes, what was answered is remembered."""
         if self.changes is None:
-            return self._ask(Resolution, "resolve", patterns, start, end)
+            return self._resolved(patterns, start, end)
         version = int(self.changes[0]), int(self.changes[1])
         known = self._quiet.get(patterns, version)
         if known is not None:
             return known
-        answer = self._ask(Resolution, "resolve", patterns, start, end)
+        answer = self._resolved(patterns, start, end)
         if isinstance(answer, Deferred):
             return answer
         return self._quiet.put(patterns, version, answer)
+
+    def _resolved(self, patterns: list[str], start: int, end: int) -> Any:
+        answer = self._ask(_Told, "pieces", patterns, start, end)
+        if isinstance(answer, Deferred):
+            return answer.addCallback(lambda told: assembled(len(patterns), *told))
+        return assembled(len(patterns), *answer)
 
     def leaves(self, cursor: int, budget: int) -> Any:
         """See IOwner."""
@@ -234,13 +282,20 @@ class RemoteOwner(FrameProtocol):
             self.greeted.callback(frame)
             return
         reply = _reply(frame)
-        waiting = self._waiting.pop(reply.number, None)
+        waiting = self._waiting.get(reply.number)
         if waiting is None:
             return
+        if reply.fault == _MORE:
+            waiting.pieces.append(_piece(reply.value))
+            return
+        del self._waiting[reply.number]
         if reply.fault:
             waiting.take(None, QueryError(reply.text) if reply.fault == _REFUSED else CadtwistError(reply.text))
-        else:
-            waiting.take(_DECODERS[waiting.kind](reply.value), None)
+            return
+        value = _DECODERS[waiting.kind](reply.value)
+        if waiting.pieces:
+            value = [*waiting.pieces, *value[0]], value[1]
+        waiting.take(value, None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail what is still waited for."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from cadtwist.config.model import StorageConfig
 from cadtwist.interfaces import IStore
-from cadtwist.query.owner import SchemaInfo
+from cadtwist.query.resolution import SchemaInfo
 from cadtwist.services.counterfiles import CounterFiles, is_counter_tree
 from cadtwist.services.descriptors import file_limit
 from cadtwist.storage.ceres import CeresOptions, CeresStore, is_ceres_tree

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from cadtwist.query.owner import Resolution, SchemaInfo
+from cadtwist.query.resolution import Resolution, SchemaInfo
 from cadtwist.web.answers import Answer
 from cadtwist.web.carbonapi import (
     VERSION_2,

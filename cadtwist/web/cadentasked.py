@@ -6,7 +6,7 @@ import re
 
 from cadtwist.config.durations import seconds
 from cadtwist.query.cadent import moment, split_targets
-from cadtwist.query.owner import HotMetric
+from cadtwist.query.resolution import HotMetric
 from cadtwist.query.timespec import TimeSpecError
 from cadtwist.web.answers import Answer
 from cadtwist.web.cadentforms import FORMATS, form_named

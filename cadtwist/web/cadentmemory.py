@@ -12,7 +12,7 @@ from cadtwist.codec.cadentproto import cached_points
 from cadtwist.model.cadentstyle import read_method
 from cadtwist.query.find import TooBroad
 from cadtwist.query.index import LEAF
-from cadtwist.query.owner import HotMetric
+from cadtwist.query.resolution import HotMetric
 from cadtwist.web.answers import Answer
 from cadtwist.web.cadentasked import (
     CACHED,

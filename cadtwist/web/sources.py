@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from cadtwist.errors import TooManyPointsError
 from cadtwist.query.fetch import fetch_metrics
 from cadtwist.query.find import TooBroad
-from cadtwist.query.owner import HotMetric, Resolution, SchemaInfo
+from cadtwist.query.resolution import HotMetric, Resolution, SchemaInfo
 from cadtwist.query.timeseries import TimeSeries, Window
 from cadtwist.web.context import Slices, WebContext, answered
 from cadtwist.web.visits import Cost

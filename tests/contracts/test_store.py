@@ -13,7 +13,7 @@ from cadtwist.interfaces import IStore
 from cadtwist.model.retention import AggregationRule, SchemaRule, parse_retentions
 from cadtwist.model.writejob import BAD_NAME, CREATED, TOO_OLD, WAITS_FOR_CREATE, WRITTEN, WriteJob
 from cadtwist.query.fetch import fetch_metrics
-from cadtwist.query.owner import HotMetric, SchemaInfo
+from cadtwist.query.resolution import HotMetric, SchemaInfo
 from cadtwist.storage.ceres import CeresStore
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable

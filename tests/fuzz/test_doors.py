@@ -18,7 +18,8 @@ from cadtwist.codec.carbonapi import capabilities_v3
 from cadtwist.model.batch import NO_ID
 from cadtwist.query.cadent import Resolution
 from cadtwist.query.index import HOT, MetricIndex
-from cadtwist.query.owner import LocalOwner, SchemaInfo
+from cadtwist.query.owner import LocalOwner
+from cadtwist.query.resolution import SchemaInfo
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.storage.settings import FileSettings

@@ -6,20 +6,20 @@ import json
 from functools import partial
 from urllib.parse import quote_from_bytes, urlencode
 
-import numpy as np
-import numpy.typing as npt
 from twisted.internet.task import Clock
 
 from cadtwist.model.batch import NO_ID
 from cadtwist.query.find import FindLimits, TooBroad, find, find_leaves
 from cadtwist.query.index import HOT, MetricIndex
-from cadtwist.query.owner import LocalOwner, SchemaInfo
+from cadtwist.query.owner import LocalOwner
+from cadtwist.query.resolution import SchemaInfo
 from cadtwist.query.timespec import TimeSpecError, parse_time, zone_named
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.web.context import WebContext
 from cadtwist.web.site import ApiSite
 from tests.fuzz.fuzzing import CASES, Fuzzing
+from tests.query.hotpoints import every_has
 from tests.web.wire import Client, request_bytes
 
 NOW = 1_700_000_000 // 60 * 60
@@ -73,10 +73,7 @@ HEADERS = (
 GOOD = request_bytes("GET", "/render", [("target", "good.m1"), ("from", NOW - 120), ("until", NOW), ("format", "json")])
 
 
-def hot(ids: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Every metric has 7 in its last minute."""
-    n = len(ids)
-    return np.arange(n + 1, dtype=np.uint32), np.full(n, NOW - 60.0), np.full(n, 7.0)
+hot = every_has((NOW - 60.0, 7.0))
 
 
 class HttpFuzz(Fuzzing):

@@ -8,7 +8,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.query.index import HOT, MetricIndex
-from cadtwist.query.owner import LocalOwner, SchemaInfo
+from cadtwist.query.owner import LocalOwner
+from cadtwist.query.resolution import SchemaInfo
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.web.context import WebContext

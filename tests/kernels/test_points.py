@@ -326,6 +326,12 @@ class Twins(RuleBasedStateMachine):
         for one in every.tolist():
             here = slice(offsets[one], offsets[one + 1])
             assert list(zip(ts[here], values[here], strict=True)) == [tuple(p) for p in self._seen(one)]
+        slacks = np.arange(len(every), dtype=np.float64) % 3
+        offsets, ts, values = self._both(lambda s: s.peek_within(every, slacks, 3.0, 5.0))
+        for one, slack in zip(every.tolist(), slacks.tolist(), strict=True):
+            here = slice(offsets[one], offsets[one + 1])
+            inside = [tuple(p) for p in self._seen(one) if 3.0 - slack <= p[0] <= 5.0 + slack]
+            assert list(zip(ts[here], values[here], strict=True)) == inside
         self._both(lambda s: (s.points, s.in_flight, s.metrics, s.pins(), s.counts(every), s.holds(every)))
         self._both(lambda s: s.oldest(every))
         self._both(lambda s: sorted(zip(*map(list, s.pending()), strict=True)))

@@ -11,7 +11,7 @@ from cadtwist.interfaces import IStore
 from cadtwist.model.series import Series
 from cadtwist.query.consolidate import reduce_groups
 from cadtwist.query.fetch import fetch_metric, merge_hot, window
-from cadtwist.query.owner import HotMetric, SchemaInfo
+from cadtwist.query.resolution import HotMetric, SchemaInfo
 
 NAN = float("nan")
 NOW = 100_000 * 60

@@ -11,7 +11,9 @@ from zope.interface.verify import verifyObject
 from cadtwist.model.batch import NO_ID
 from cadtwist.query.find import FindLimits, TooBroad, find, find_leaves
 from cadtwist.query.index import BRANCH, HAS_FILE, HOT, LEAF, MetricIndex
-from cadtwist.query.owner import IOwner, LocalOwner, QueryLimits, SchemaInfo
+from cadtwist.query.owner import IOwner, LocalOwner, QueryLimits
+from cadtwist.query.resolution import METRICS_AT_ONCE, SchemaInfo, assembled
+from tests.query.hotpoints import held
 
 FINE = SchemaInfo(((60, 10), (300, 100)), "average", 0.5)
 COARSE = SchemaInfo(((600, 10),), "sum", 0.0)
@@ -25,17 +27,12 @@ def owner(names, points, limits=None):
     ids = {name: number for number, name in enumerate(points)}
     columns = list(points.values())
 
-    def hot(wanted):
-        rows = [columns[number] for number in wanted]
-        flat = np.array([point for row in rows for point in row], np.float64).reshape(-1, 2)
-        return np.cumsum([0, *map(len, rows)]).astype(np.uint32), flat[:, 0], flat[:, 1]
-
     for name in points:
         index.add(name, HOT)
     return LocalOwner(
         index,
         lambda name: ids.get(name, NO_ID),
-        hot,
+        held(columns.__getitem__),
         lambda name: COARSE if name.startswith("c") else FINE,
         {"status": lambda: {"pid": 1}},
         limits or QueryLimits(),
@@ -91,6 +88,35 @@ class OwnerTests(SynchronousTestCase):
         self.assertEqual([len(found) for found in whole.find(["a.*.x", "**"])], [300, 901])
         self.assertEqual(sliced.find(["*", "a.", "none.*"]), [[("a", 2)], [("a.", 2)], []])
         self.assertEqual(len(waiting), 3)
+
+    def test_pieces_are_told_in_slices(self):
+        names = [b"a.%05d" % i for i in range(3 * METRICS_AT_ONCE)]
+        one = owner([], {name: [(float(i), 1.0)] for i, name in enumerate(names)})
+        waiting, pieces = [], []
+        sliced = replace(one, cooperate=lambda slices: waiting.append(slices) or "later")
+        self.assertEqual(sliced.pieces(["a.*", "a.00001", "none"], 0, 600, pieces.append), "later")
+        self.assertEqual([len(piece.names) for piece in pieces], [METRICS_AT_ONCE])
+        told = []
+        with self.assertRaises(StopIteration) as ended:
+            while True:
+                next(waiting[0])
+                told.append(len(pieces))
+        self.assertEqual(told, [2, 3])
+        self.assertEqual([(piece.pattern, len(piece.names)) for piece in pieces], [(0, METRICS_AT_ONCE)] * 3 + [(1, 1)])
+        self.assertEqual([len(piece.timestamps) // 8 for piece in pieces], [METRICS_AT_ONCE, 389, 0, 1])
+        self.assertEqual(assembled(3, pieces, ended.exception.value), one.resolve(["a.*", "a.00001", "none"], 0, 600))
+
+    def test_a_metric_that_gets_a_number_is_known_by_it(self):
+        numbers = {}
+        one = owner([b"a.x"], {b"a.y": [(50.0, 1.0)]})
+        one = replace(one, lookup=lambda name: numbers.get(name, NO_ID), numbers_version=lambda: len(numbers))
+        seen = []
+        for name in (None, None, b"a.y"):
+            if name:
+                numbers[name] = 0
+            (metrics,) = one.resolve(["a.*"], 0, 60).patterns
+            seen.append([len(metric.timestamps) // 8 for metric in metrics])
+        self.assertEqual(seen, [[0, 0], [0, 0], [0, 1]])
 
     def test_what_was_found_is_sorted_in_slices(self):
         index = MetricIndex(3)

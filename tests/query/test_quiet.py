@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.query.owner import HotMetric, Resolution, SchemaInfo
 from cadtwist.query.quiet import QuietAnswers
+from cadtwist.query.resolution import HotMetric, Resolution, SchemaInfo
 
 SCHEMA = SchemaInfo(((60, 60),), "average", 0.5)
 

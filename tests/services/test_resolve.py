@@ -21,6 +21,7 @@ from cadtwist.errors import CadtwistError
 from cadtwist.net.directsocket import DirectSocket
 from cadtwist.query.find import FindLimits, Found, QueryError
 from cadtwist.query.owner import IOwner, QueryLimits
+from cadtwist.query.resolution import METRICS_AT_ONCE
 from cadtwist.services.frames import MAX_FRAME_BYTES
 from cadtwist.services.resolve import OwnerSide, RemoteOwner
 from tests.query.test_owner import owner
@@ -108,6 +109,49 @@ class ResolveTests(SynchronousTestCase):
         self.assertNoResult(first)
         pair.there.connectionLost(Failure(ConnectionDone()))
         slow.asked[0].callback([])
+
+    def test_pieces_of_a_large_answer_come_before_its_end(self):
+        names = [b"a.%05d" % number for number in range(3 * METRICS_AT_ONCE)]
+        local = owner([], {name: [(float(number), 1.0)] for number, name in enumerate(names)})
+        working = []
+
+        def cooperate(slices):
+            working.append((slices, Deferred()))
+            return working[-1][1]
+
+        pair = Pair(replace(local, cooperate=cooperate))
+        answer, given_up = (pair.here.resolve(["a.*", "a.00001"], 0, 9999) for _ in range(2))
+        given_up.cancel()
+        self.failureResultOf(given_up)
+        pair.pump()
+        carried = []
+        for slices, ended in working:
+            with self.assertRaises(StopIteration) as end:
+                while True:
+                    carried.append(len(pair.there.transport.value()))
+                    pair.pump(1000)
+                    next(slices)
+            pair.pump()
+            self.assertEqual(answer.called, slices is not working[0][0])
+            ended.callback(end.exception.value)
+        self.assertEqual([size > 10_000 for size in carried], [False, True, True] * 2, "each piece goes at once")
+        pair.pump()
+        self.assertEqual(self.successResultOf(answer), local.resolve(["a.*", "a.00001"], 0, 9999))
+
+    def test_a_large_answer_that_ends_in_a_fault(self):
+        local = owner([], {b"a.%05d" % number: [(1.0, 1.0)] for number in range(2000)}, QueryLimits(points=1500))
+        slices = []
+        ended = Deferred()
+        pair = Pair(replace(local, cooperate=lambda work: slices.append(work) or ended))
+        answer = pair.here.resolve(["a.*"], 0, 9)
+        pair.pump()
+        try:
+            while True:
+                next(slices[0])
+        except QueryError:
+            ended.errback(Failure())
+        pair.pump()
+        self.failureResultOf(answer, QueryError)
 
     def test_unknown_method(self):
         odd = self.pair.here._ask(object, "__init__")

@@ -18,9 +18,11 @@ from cadtwist.model.batch import NO_ID
 from cadtwist.model.pattern import tagged_path
 from cadtwist.model.series import Series
 from cadtwist.query.index import MetricIndex
-from cadtwist.query.owner import LocalOwner, SchemaInfo
+from cadtwist.query.owner import LocalOwner
+from cadtwist.query.resolution import SchemaInfo
 from cadtwist.web.context import WebContext
 from cadtwist.web.site import ApiSite
+from tests.query.hotpoints import every_has
 
 DATA = os.path.join(os.path.dirname(__file__), os.pardir, "data", "graphite-web")
 
@@ -46,10 +48,6 @@ class LibraryStore:
         return None
 
 
-def no_hot_points(ids):
-    return np.zeros(len(ids) + 1, np.uint32), np.zeros(0), np.zeros(0)
-
-
 def unpack(root: str, unzip: bool = True) -> MetricIndex:
     """Write the recorded files below `root`, compressed ones as such unless `unzip`; return the index of them."""
     index = MetricIndex(7)
@@ -73,7 +71,7 @@ def context(root: str, unzip: bool = True, **changes) -> WebContext:
     with open(os.path.join(DATA, "tree.json")) as file:
         now = json.load(file)["now"]
     schema = SchemaInfo(((60, 120),), "average", 0.0)
-    owner = LocalOwner(unpack(root, unzip), lambda _: NO_ID, no_hot_points, lambda _: schema)
+    owner = LocalOwner(unpack(root, unzip), lambda _: NO_ID, every_has(), lambda _: schema)
     return WebContext(**{"owner": owner, "store": LibraryStore(root), "clock": lambda: float(now), **changes})
 
 

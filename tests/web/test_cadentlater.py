@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from cadtwist.codec.protowire import read_fields
 from cadtwist.query.cadent import Resolution
 from cadtwist.query.index import HOT, MetricIndex
-from cadtwist.query.owner import LocalOwner, QueryLimits, SchemaInfo
+from cadtwist.query.owner import LocalOwner, QueryLimits
+from cadtwist.query.resolution import SchemaInfo
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.web.cadentsite import CadentSite

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -16,13 +15,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.model.batch import NO_ID
 from cadtwist.query.index import HOT, MetricIndex
-from cadtwist.query.owner import LocalOwner, QueryLimits, SchemaInfo
+from cadtwist.query.owner import LocalOwner, QueryLimits
+from cadtwist.query.resolution import SchemaInfo
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.telemetry import Telemetry
 from cadtwist.web.answers import CrossOrigin
 from cadtwist.web.context import WebContext
 from cadtwist.web.site import ApiSite
+from tests.query.hotpoints import every_has
 from tests.web.wire import Client, ask, get, request_bytes
 
 NOW = 1_700_000_000 // 60 * 60
@@ -31,10 +32,7 @@ VALUES = ["json", "raw", "csv", "pickle", "completer", "nodelist", "a.*", "**", 
 SCHEMA = SchemaInfo(((60, 60), (300, 288)), "sum", 0.5)
 
 
-def hot(ids):
-    """Every metric has 1 and 2 in its last two minutes."""
-    n = len(ids)
-    return np.arange(n + 1, dtype=np.uint32) * 2, np.tile([NOW - 60.0, float(NOW)], n), np.tile([1.0, 2.0], n)
+hot = every_has((NOW - 60.0, 1.0), (float(NOW), 2.0))
 
 
 class SlowOwner:
