@@ -1,4 +1,4 @@
-"""Graphite lines over a stream."""
+"""Lines over a stream: Graphite's and statsd's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["LineConnection"]
 
 
 class LineConnection(Connection):
-    """A stream of `metric value timestamp` lines; nothing that is sent closes it."""
+    """A stream of lines; nothing that is sent closes it."""
 
     def __init__(self, intake: Intake) -> None:
         super().__init__(intake)

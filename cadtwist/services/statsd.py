@@ -23,7 +23,6 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from cadtwist.codec.line import Tail
 from cadtwist.codec.statsd import StatsdCodec, StatsdColumns
 from cadtwist.codec.statsdoutput import StatsdEncoder
 from cadtwist.config.statsdmodel import StatsdConfig, StatsdServer
@@ -36,9 +35,9 @@ from cadtwist.model.batch import Batch
 from cadtwist.net.destination import Destination, DestinationOptions
 from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.net.listeners import Listener, TCPListener, UDPListener, UnixListener
-from cadtwist.protocols.badlog import BadInputLog
-from cadtwist.protocols.factory import Connection, ConnectionLimit, ReceiverFactory
+from cadtwist.protocols.factory import ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.intake import Intake
+from cadtwist.protocols.line import LineConnection
 from cadtwist.protocols.statsdadmin import StatsdAdminFactory
 from cadtwist.protocols.udp import DatagramIntake, DatagramReader
 from cadtwist.services.flushing import Flusher
@@ -46,6 +45,7 @@ from cadtwist.services.passing import PassedDoors
 from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.space import Space
 from cadtwist.services.statsdbackends import ConsoleTeller, GraphiteOutput, Repeater, Tellers
+from cadtwist.services.statsdintakes import StatsdIntakes
 from cadtwist.services.statsdkeys import KeyCounts
 from cadtwist.services.syncer import Syncer
 from cadtwist.services.turn import Turn
@@ -53,11 +53,11 @@ from cadtwist.services.windowkeeper import (
     NOTHING,
     Hands,
     Keep,
-    LoggedSink,
     WindowKeeper,
     backlog_of,
     keeper_of,
     recall,
+    through_log,
 )
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdlines import LineTeller
@@ -77,14 +77,6 @@ DRAIN_S = 10.0
 LEAVE_S = 0.3
 SOCKET_BYTES = 16 << 20
 _NEVER = -1.0
-
-
-class StreamConnection(Connection):
-    """A stream of statsd lines."""
-
-    def __init__(self, intake: Intake) -> None:
-        super().__init__(intake)
-        self.state = Tail()
 
 
 class _RepeatingIntake(DatagramIntake):
@@ -131,12 +123,11 @@ class StatsdDaemon:
         self._flags = (SANITISE if config.sanitise_keys else 0) | (DOG if dog else 0)
         self._reread = reread
         self._started = reactor.seconds()
-        self.intakes: list[Any] = []
+        self.intakes = StatsdIntakes("statsd", reactor, self.telemetry, self.gate, self.turn)
         self.doors = PassedDoors(reactor, self.telemetry, self._inherited)
         self._left: list[Passed] = []
         self._leaving = False
         self._limit = ConnectionLimit()
-        self._bad_log = BadInputLog(reactor.seconds)
         self._backlog: Backlog | None = None
         self._destination = self._graphite()
         account = self.telemetry.account("graphite output")
@@ -166,7 +157,7 @@ class StatsdDaemon:
         self.window.accept(batch)
 
     def _etsy(self, config: StatsdConfig) -> Etsy:
-        return Etsy(config.style, self._started, self.counts)
+        return Etsy(config.style, self._started, self.intakes.counts)
 
     def _tellers(self, config: StatsdConfig) -> Tellers:
         graphite = LineTeller(
@@ -219,7 +210,7 @@ class StatsdDaemon:
         """Return the parts in the order in which they start; they stop in the reverse order."""
         config = self.config
         self.flusher = Flusher(self.reactor, lambda: () if self._leaving and self._is_whole else (self.window,))
-        self.turn.add(self._hand_over)
+        self.turn.add(self.intakes.flush)
         if self.keeper is not None:
             self.turn.add(self.keeper.log.turn_ended)
         self.turn.add(self.flusher.wake)
@@ -235,7 +226,7 @@ class StatsdDaemon:
             account = self.telemetry.account("spool sync")
             parts.append(Syncer(self.reactor, self._backlog.sync, sync_s, account, "the spool"))
         parts += [self._sending(each) for each in sending]
-        parts += [self.flusher, Step("what was read", None, self._hand_over)]
+        parts += [self.flusher, Step("what was read", None, self.intakes.flush)]
         parts.append(Step("connections", None, lambda: self.doors.disconnect(self.gate)))
         parts += [self.doors.joined(self._door(server)) for server in config.servers]
         facts = StatsdAdminFactory(self, self.telemetry.account("management"))
@@ -284,7 +275,7 @@ class StatsdDaemon:
                 receive_bytes=SOCKET_BYTES,
             )  # fmt: skip
         factory = ReceiverFactory(
-            self._intake(name, Intake, server), StreamConnection, clock=self.reactor, limit=self._limit
+            self._intake(name, Intake, server), LineConnection, clock=self.reactor, limit=self._limit
         )
         on_open = self.doors.opened(name, factory)
         if server.socket:
@@ -294,15 +285,8 @@ class StatsdDaemon:
 
     def _intake(self, name: str, kind: type[Intake], server: StatsdServer) -> Any:
         table, flags = self.space.table, self._flags
-        logged = self.keeper is not None and self.keep.logs(server.transport)
-        sink = LoggedSink(self.keeper.log, self) if self.keeper is not None and logged else self
-        made = kind(
-            "statsd", lambda emit: StatsdCodec(table, StatsdColumns(), emit, flags), sink=sink, gate=self.gate,
-            account=self.telemetry.account(name), bad_log=self._bad_log, now=self.reactor.seconds,
-            begin=self.turn.begin, settle=self.telemetry.settle,
-        )  # fmt: skip
-        self.intakes.append(made)
-        return made
+        sink = through_log(self.keeper, self.keep, server.transport, self)
+        return self.intakes.make(kind, name, lambda emit: StatsdCodec(table, StatsdColumns(), emit, flags), sink)
 
     # when another process takes its place
 
@@ -346,22 +330,6 @@ class StatsdDaemon:
 
     # while it runs
 
-    def _hand_over(self) -> None:
-        for intake in self.intakes:
-            intake.flush()
-
-    def counts(self) -> OwnCounts:
-        """Return what came in since the start."""
-        found = [
-            (
-                intake.codec.packets + int(intake.account.gauges.get("udp.datagrams", float)()),
-                intake.codec.lines,
-                intake.codec.wrong,
-            )
-            for intake in self.intakes
-        ]
-        return OwnCounts(*(sum(column) for column in zip(*found, strict=True))) if found else OwnCounts(0, 0, 0)
-
     def _sweep(self, now: float) -> None:
         self.space.sweep(now, IDLE_S)
 
@@ -398,7 +366,7 @@ class StatsdDaemon:
         found = [
             ("uptime", float(int(now - self._started))),
             ("messages.last_msg_seen", float(int(now - seen))),
-            ("messages.bad_lines_seen", float(self.counts().wrong)),
+            ("messages.bad_lines_seen", float(self.intakes.counts().wrong)),
         ]
         for what in ("last_flush", "last_exception", "flush_time", "flush_length"):
             value = float(int(now - told[what])) if what.startswith("last_") else told[what]

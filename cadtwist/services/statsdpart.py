@@ -15,8 +15,7 @@ from typing import Any
 from twisted.application.service import IService
 from zope.interface import implementer
 
-from cadtwist.codec.line import Tail
-from cadtwist.codec.statsd import RecordTail, StatsdCodec, StatsdColumns, StatsiteCodec
+from cadtwist.codec.statsd import StatsdCodec, StatsdColumns, StatsiteCodec
 from cadtwist.config.model import Config, Listener
 from cadtwist.config.statsdmodel import StatsiteConfig
 from cadtwist.config.statsdsection import StatsdSection
@@ -24,17 +23,19 @@ from cadtwist.flow import Gate
 from cadtwist.interfaces import ISink
 from cadtwist.kernels.statsdline import DOG, SANITISE
 from cadtwist.model.batch import Batch
-from cadtwist.protocols.badlog import BadInputLog
-from cadtwist.protocols.factory import Connection, ConnectionLimit, ReceiverFactory
+from cadtwist.protocols.factory import ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.intake import Intake
+from cadtwist.protocols.line import LineConnection
+from cadtwist.protocols.statsite import RecordConnection
 from cadtwist.protocols.udp import DatagramIntake
 from cadtwist.services.sequence import Step
 from cadtwist.services.space import Space
+from cadtwist.services.statsdintakes import StatsdIntakes
 from cadtwist.services.turn import Turn
-from cadtwist.services.windowkeeper import Hands, Keep, LoggedSink, WindowKeeper, keeper_of, recall
+from cadtwist.services.windowkeeper import Hands, Keep, WindowKeeper, keeper_of, recall, through_log
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdnames import GraphiteTeller
-from cadtwist.stages.statsdsums import Etsy, OwnCounts, Statsite
+from cadtwist.stages.statsdsums import Etsy, Statsite, exact_values
 from cadtwist.telemetry import Telemetry
 
 __all__ = ["StatsdPart"]
@@ -43,29 +44,6 @@ NAMES_BYTES, WINDOW_BYTES = 1 << 30, 2 << 30
 KEPT_VALUES = 65536
 SAFE_AFTER_S = 5.0
 """What a flush told is by then in the cache's log, or in the spools of destinations."""
-
-
-class _LineStream(Connection):
-    """A stream of statsd lines."""
-
-    def __init__(self, intake: Intake) -> None:
-        super().__init__(intake)
-        self.state = Tail()
-
-
-class _RecordStream(Connection):
-    """A stream of statsite's lines and records; a faulty record closes it."""
-
-    state: RecordTail
-
-    def __init__(self, intake: Intake) -> None:
-        super().__init__(intake)
-        self.state = RecordTail()
-
-    @property
-    def broken(self) -> bool:
-        """Whether nothing more can be read of this stream."""
-        return self.state.lost
 
 
 class _Aged:
@@ -114,8 +92,7 @@ class StatsdPart:
         self._names = names
         self._gate = gate
         self._turn = turn
-        self._bad_log = BadInputLog(reactor.seconds)
-        self._intakes: list[Any] = []
+        self._intakes = StatsdIntakes("statsd", reactor, telemetry, gate, turn)
         self._downstream: ISink | None = None
         self._account = telemetry.account("statsd")
         self._start = reactor.seconds()
@@ -123,7 +100,7 @@ class StatsdPart:
         statsite = self._is_statsite
         self.window = StatsdWindow(
             self.space.table, self._calculation(section), self._named(section), self._account, time.perf_counter,
-            self._start, kept=max(1024, 2 * int(16 / section.timer_error)) if statsite else KEPT_VALUES,
+            self._start, kept=exact_values(section.timer_error) if statsite else KEPT_VALUES,
             precision=StatsiteConfig(set_error=section.set_error).precision if statsite else 0, max_bytes=WINDOW_BYTES,
         )  # fmt: skip
         self.space.keys.hold(self.window)
@@ -149,7 +126,7 @@ class StatsdPart:
     def _calculation(self, section: StatsdSection) -> Etsy | Statsite:
         if self._is_statsite:
             return Statsite(section.statsite_style, self._start, lambda: self._account.received)
-        return Etsy(section.style, self._start, self._counts)
+        return Etsy(section.style, self._start, self._intakes.counts)
 
     def _named(self, section: StatsdSection) -> GraphiteTeller:
         own = section.naming.own if section.prefix_stats and not self._is_statsite else None
@@ -164,21 +141,13 @@ class StatsdPart:
         self._teller = teller
         return teller
 
-    def _counts(self) -> OwnCounts:
-        found = [
-            (each.codec.packets + int(each.account.gauges.get("udp.datagrams", float)()), each.codec.lines,
-             each.codec.wrong)
-            for each in self._intakes
-        ]  # fmt: skip
-        return OwnCounts(*(sum(column) for column in zip(*found, strict=True))) if found else OwnCounts(0, 0, 0)
-
     # what it reads
 
     def factory(self, door: Listener, limit: ConnectionLimit) -> ReceiverFactory:
         """Return the factory for the connections of a door."""
         return ReceiverFactory(
             self._intake(door, Intake),
-            _RecordStream if self._is_statsite else _LineStream,
+            RecordConnection if self._is_statsite else LineConnection,
             clock=self._reactor,
             limit=limit,
             idle_timeout_s=self._config.limits.idle_timeout_s,
@@ -201,20 +170,12 @@ class StatsdPart:
                 return StatsiteCodec(table, StatsdColumns(), emit, longest)
             return StatsdCodec(table, StatsdColumns(), emit, flags, longest)
 
-        logged = self.keeper is not None and self._keep.logs(door.transport)
-        sink = LoggedSink(self.keeper.log, self.window) if self.keeper is not None and logged else self.window
-        account = self._telemetry.account(f"{door.protocol} {door.address}")
-        made = kind(
-            "statsd", codec, sink=sink, gate=self._gate, account=account, bad_log=self._bad_log,
-            now=self._reactor.seconds, begin=self._turn.begin, settle=self._telemetry.settle,
-        )  # fmt: skip
-        self._intakes.append(made)
-        return made
+        sink = through_log(self.keeper, self._keep, door.transport, self.window)
+        return self._intakes.make(kind, f"{door.protocol} {door.address}", codec, sink)
 
     def flush_intakes(self) -> None:
         """Hand over the rows that wait in every intake, and write what was logged."""
-        for intake in self._intakes:
-            intake.flush()
+        self._intakes.flush()
         if self.keeper is not None:
             self.keeper.log.turn_ended()
 

@@ -16,24 +16,25 @@ from twisted.internet.stdio import StandardIO
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from cadtwist.codec.statsd import RecordTail, StatsdColumns, StatsiteCodec
+from cadtwist.codec.statsd import StatsdColumns, StatsiteCodec
 from cadtwist.config.statsdmodel import StatsiteConfig
 from cadtwist.flow import Gate
 from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.net.listeners import TCPListener, UDPListener
-from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.factory import Connection, ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.intake import Intake
+from cadtwist.protocols.statsite import RecordConnection
 from cadtwist.protocols.udp import DatagramIntake, DatagramReader
 from cadtwist.services.flushing import Flusher
 from cadtwist.services.passing import PassedDoors
 from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.space import Space
+from cadtwist.services.statsdintakes import StatsdIntakes
 from cadtwist.services.turn import Turn
-from cadtwist.services.windowkeeper import NOTHING, Hands, Keep, LoggedSink, keeper_of
+from cadtwist.services.windowkeeper import NOTHING, Hands, Keep, keeper_of, through_log
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdstream import StreamTeller
-from cadtwist.stages.statsdsums import Statsite
+from cadtwist.stages.statsdsums import Statsite, exact_values
 from cadtwist.telemetry import Account, Telemetry
 
 __all__ = ["StatsiteDaemon", "StreamCommand"]
@@ -142,21 +143,6 @@ class StreamCommand:
                 idle.callback(None)
 
 
-class _StreamConnection(Connection):
-    """A stream of statsite's lines and records; a faulty record closes it."""
-
-    state: RecordTail
-
-    def __init__(self, intake: Intake) -> None:
-        super().__init__(intake)
-        self.state = RecordTail()
-
-    @property
-    def broken(self) -> bool:
-        """Whether nothing more can be read of this stream."""
-        return self.state.lost
-
-
 class StatsiteDaemon:
     """All parts of a running statsite and the service that starts and stops them.  Reactor thread.
 
@@ -191,7 +177,7 @@ class StatsiteDaemon:
         start = reactor.seconds()
         self.window = StatsdWindow(
             self.space.table, Statsite(teller.style, start, lambda: account.received), teller, account, clock, start,
-            kept=_kept(config.timer_error), precision=config.precision, max_bytes=WINDOW_BYTES,
+            kept=exact_values(config.timer_error), precision=config.precision, max_bytes=WINDOW_BYTES,
         )  # fmt: skip
         self.space.keys.hold(self.window)
         streams = config.tcp_port or config.parse_stdin
@@ -201,8 +187,7 @@ class StatsiteDaemon:
             hands = Hands(lambda: self.command.begun, lambda: self.command.ended)
             self.keeper = keeper_of(keep, self.window, self.space, self.telemetry, hands)
         self._logs_all = all(logged)
-        self._bad_log = BadInputLog(reactor.seconds)
-        self.intakes: list[Any] = []
+        self.intakes = StatsdIntakes("statsite", reactor, self.telemetry, self.gate, self.turn)
         self.service = self._sequence()
 
     def _sequence(self) -> Sequence:
@@ -210,14 +195,14 @@ class StatsiteDaemon:
         config = self.config
         self.flusher = Flusher(self.reactor, lambda: () if self._leaving and self._is_whole else (self.window,))
         logging = [] if self.keeper is None else [self.keeper.log.turn_ended]
-        for job in (self._hand_over, *logging, self.flusher.wake, self.space.keys.turn_ended):
+        for job in (self.intakes.flush, *logging, self.flusher.wake, self.space.keys.turn_ended):
             self.turn.add(job)
         parts: list[IService] = [
             Step("end of the window log", None, self._close_log),
             *([] if self.keeper is None else self.keeper.services(self.reactor, self.keep.sync_s)),
             Step("stream commands", None, self.command.wait),
             self.flusher,
-            Step("what was read", None, self._hand_over),
+            Step("what was read", None, self.intakes.flush),
             Step("connections", None, lambda: self.doors.disconnect(self.gate)),
         ]
         if config.udp_port:
@@ -230,7 +215,7 @@ class StatsiteDaemon:
         if config.tcp_port:
             factory = ReceiverFactory(
                 self._intake("statsite tcp", Intake, "tcp"),
-                _StreamConnection,
+                RecordConnection,
                 clock=self.reactor,
                 limit=ConnectionLimit(),
             )
@@ -240,7 +225,7 @@ class StatsiteDaemon:
         if config.parse_stdin:
             lines = ReceiverFactory(
                 self._intake("statsite stdin", Intake, "tcp"),
-                _StreamConnection,
+                RecordConnection,
                 clock=self.reactor,
                 limit=ConnectionLimit(),
             )
@@ -253,15 +238,8 @@ class StatsiteDaemon:
 
     def _intake(self, name: str, kind: type[Intake], transport: str) -> Any:
         table = self.space.table
-        logged = self.keeper is not None and self.keep.logs(transport)
-        sink = LoggedSink(self.keeper.log, self.window) if self.keeper is not None and logged else self.window
-        made = kind(
-            "statsite", lambda emit: StatsiteCodec(table, StatsdColumns(), emit), sink=sink, gate=self.gate,
-            account=self.telemetry.account(name), bad_log=self._bad_log, now=self.reactor.seconds,
-            begin=self.turn.begin, settle=self.telemetry.settle,
-        )  # fmt: skip
-        self.intakes.append(made)
-        return made
+        sink = through_log(self.keeper, self.keep, transport, self.window)
+        return self.intakes.make(kind, name, lambda emit: StatsiteCodec(table, StatsdColumns(), emit), sink)
 
     def _read_stdin(self, lines: ReceiverFactory) -> None:
         connection = lines.buildProtocol(None)
@@ -309,12 +287,3 @@ class StatsiteDaemon:
     def _close_log(self) -> None:
         if self.keeper is not None:
             self.keeper.close()
-
-    def _hand_over(self) -> None:
-        for intake in self.intakes:
-            intake.flush()
-
-
-def _kept(error_share: float) -> int:
-    """Return how many values of a timer are to be exact, so that ranks are off by less than a share of them."""
-    return max(1024, 2 * int(16 / error_share))

@@ -29,7 +29,7 @@ from cadtwist.services.syncer import Syncer
 from cadtwist.stages.statsd import Mask, StatsdWindow
 from cadtwist.telemetry import Telemetry
 
-__all__ = ["NOTHING", "Hands", "Keep", "LoggedSink", "WindowKeeper", "backlog_of", "keeper_of", "recall"]
+__all__ = ["NOTHING", "Hands", "Keep", "WindowKeeper", "backlog_of", "keeper_of", "recall", "through_log"]
 
 _log = Logger()
 _TEND_S = 1.0
@@ -168,6 +168,11 @@ class WindowKeeper:
         self._space.keys.release(self.log)
         self._marks.clear()
         self.close()
+
+
+def through_log(keeper: WindowKeeper | None, keep: Keep, transport: str, sink: ISink) -> ISink:
+    """Return what a door delivers into: `sink`, behind the log where that takes what comes over `transport`."""
+    return LoggedSink(keeper.log, sink) if keeper is not None and keep.logs(transport) else sink
 
 
 def keeper_of(

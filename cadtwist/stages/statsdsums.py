@@ -22,7 +22,7 @@ from cadtwist.model.statsdstyle import (
 from cadtwist.model.told import Told
 from cadtwist.stages.statsd import KINDS, Closing, Mask, Matrix
 
-__all__ = ["Etsy", "OwnCounts", "Statsite", "histogram_fields"]
+__all__ = ["Etsy", "OwnCounts", "Statsite", "exact_values", "histogram_fields"]
 
 _COUNTER, _TIMER, _GAUGE, _SET, _PAIR = range(1, len(KINDS))
 _FLAGS = {0: 0, _COUNTER: PLAIN | SCALED, _TIMER: PLAIN | KEPT, _SET: PLAIN | MEMBERS, _PAIR: PLAIN | KEPT}
@@ -38,6 +38,11 @@ class OwnCounts(NamedTuple):
     packets: int
     lines: int
     wrong: int
+
+
+def exact_values(error_share: float) -> int:
+    """Return how many values of a timer are to be exact, so that ranks are off by less than a share of them."""
+    return max(1024, 2 * int(16 / error_share))
 
 
 class Etsy:

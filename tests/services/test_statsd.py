@@ -39,7 +39,7 @@ class StatsdDaemonTests(SynchronousTestCase):
     def send(self, *packets: bytes) -> None:
         for packet in packets:
             end = len(packet) + 1
-            self.daemon.intakes[0].datagrams(packet + b"\n", lambda at: "peer", lambda at, end=end: end)
+            self.daemon.intakes.all[0].datagrams(packet + b"\n", lambda at: "peer", lambda at, end=end: end)
         self.reactor.advance(0.001)
 
     def sent(self) -> str:
@@ -72,8 +72,8 @@ class StatsdDaemonTests(SynchronousTestCase):
 
     def test_stopping_flushes_what_was_read(self) -> None:
         self.daemon.flusher.startService()
-        self.daemon.intakes[0].feed(Tail(), b"a:1|c\n", "peer")
-        self.daemon._hand_over()
+        self.daemon.intakes.all[0].feed(Tail(), b"a:1|c\n", "peer")
+        self.daemon.intakes.flush()
         self.daemon.flusher.stopService()
         self.assertGreater(int(self.sent()), 8)
         self.assertEqual(self.daemon.telemetry.accounts["statsd"].held(), 0)
@@ -89,7 +89,7 @@ class StatsdDaemonTests(SynchronousTestCase):
         self.daemon = StatsdDaemon(self.reactor, config_of(), dog=True, clock=lambda: 0.0)
         self.send(b"h:3|h|#a:b", b"_e{1,1}:a|b")
         self.assertEqual(self.daemon.table("ms"), {"h;a=b": [3.0]})
-        self.assertEqual(self.daemon.counts().wrong, 1)
+        self.assertEqual(self.daemon.intakes.counts().wrong, 1)
 
     def test_frequent_keys(self) -> None:
         path = self.mktemp()
@@ -113,7 +113,7 @@ class StatsiteDaemonTests(SynchronousTestCase):
         daemon = StatsiteDaemon(reactor, replace(StatsiteConfig(), stream_command="cat"), clock=lambda: 0.0)
         started: list[Any] = []
         reactor.spawnProcess = lambda *args, **named: started.append(args)  # type: ignore[attr-defined]
-        daemon.intakes[0].datagrams(b"c:1|c\n", lambda at: "peer", lambda at: 6)
+        daemon.intakes.all[0].datagrams(b"c:1|c\n", lambda at: "peer", lambda at: 6)
         reactor.advance(0.01)
         daemon.flusher.startService()
         reactor.advance(10.0)
