@@ -171,6 +171,7 @@ _OURS = (
     ours("HTTP_RENDER_CACHE_BYTES", "int", "web.render_cache_bytes", users="CB"),
     ours("HTTP_CACHE_DURATION", "int", "web.cache_s", users="CB"),
     ours("HTTP_CADENT_PATH", "text", "web.cadent_path", users="CB"),
+    ours("HTTP_URL_PREFIX", "text", "web.url_prefix", users="CB"),
     ours("HTTP_USERS", "list", "web.users", users="CB"),
     ours("HTTP_TOKENS", "list", "web.tokens", users="CB"),
     ours("HTTP_LOG_REQUESTS", "bool", "web.log_requests", users="CB"),

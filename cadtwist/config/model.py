@@ -248,7 +248,7 @@ class WebConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The HTTP API behind the listeners of protocol `http`.
 
     `workers` processes answer render and find (0: the owner answers inline).  `cors_origins` holds origins or `*`.
-    Cadent's read API is below `cadent_path` (empty: nowhere).
+    Cadent's read API is below `cadent_path` (empty: nowhere).  Every path is also there behind `url_prefix`.
     """
 
     workers: int = 1
@@ -262,6 +262,7 @@ class WebConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     render_cache_bytes: int = 0
     cache_s: int = 60
     cadent_path: str = "/cadent/"
+    url_prefix: str = ""
     users: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
     log_requests: bool = False

@@ -139,6 +139,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("web.render_cache_bytes", "answers of render, kept for web.cache_s; 0 = none", "bytes", 0, GIB),
     Option("web.cache_s", "how long render's answers may be cached without cacheTimeout; 0 = not", "s", 0, 31_536_000),
     Option("web.cadent_path", "path of Cadent's read API; empty = there is none"),
+    Option("web.url_prefix", "what may stand before every path, as behind a front server: /graphite; empty = nothing"),
     Option("web.users", "who may ask, name:password or name:sha256:digest; none and no token = everybody"),
     Option("web.tokens", "tokens (or sha256:digest) of who may ask, sent as Authorization: Bearer"),
     Option("web.log_requests", "log every request with its cost"),

@@ -120,7 +120,7 @@ def web_site(
         context = replace(context, visits=Visits(count, web.log_requests, web.slow_s))
     if cluster is not None:
         context = replace(context, cluster=cluster.cluster)
-    return ApiSite(context, web.max_request_bytes, reactor, web.cadent_path)
+    return ApiSite(context, web.max_request_bytes, reactor, web.cadent_path, web.url_prefix)
 
 
 def web_context(

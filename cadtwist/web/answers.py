@@ -44,6 +44,11 @@ class CrossOrigin:
 
     origins: tuple[str, ...] = ()
 
+    @property
+    def is_plain(self) -> bool:
+        """True where every origin gets the same headers."""
+        return not self.origins or "*" in self.origins
+
     def headers(self, origin: str | None) -> dict[str, str]:
         """Return the headers for a request with this Origin."""
         if not self.origins or (origin is None and "*" not in self.origins):
@@ -92,14 +97,16 @@ def send(request: Request, answer: Answer, cross_origin: CrossOrigin) -> None:
     """Write the answer and end the request."""
     body = answer.body
     headers = {"Content-Type": answer.content_type, **answer.headers}
-    origin = header(request, b"origin")
-    headers.update(cross_origin.headers(origin))
+    headers.update(cross_origin.headers(header(request, b"origin")))
+    varies = [] if cross_origin.is_plain else ["Origin"]
     if len(body) >= _WORTH_ZIPPING:
-        headers["Vary"] = "Accept-Encoding"
+        varies.append("Accept-Encoding")
         if "gzip" in (header(request, b"accept-encoding") or ""):
             zipped = gzip.compress(body, 5, mtime=0)
             if len(zipped) < len(body):
                 body, headers["Content-Encoding"] = zipped, "gzip"
+    if varies:
+        headers["Vary"] = ", ".join(varies)
     if type(request.channel) is HTTPChannel and not request.startedWriting:
         _send_at_once(request, request.channel, answer.status, headers, body)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import inf
 
 from cadtwist.query.index import LEAF
@@ -124,10 +125,28 @@ async def get_metadata(context: WebContext, params: Params) -> Answer:
 
 
 async def set_metadata(context: WebContext, params: Params) -> Answer:  # noqa: ARG001
-    """`/metrics/set-metadata`: refused; carbonlink's door does that."""
-    metric, key = params.last("metric"), params.last("key")
-    refusal = {"error": f"Unexpected error occurred in CarbonLink.set_metadata({metric}, {key})"}
-    return json_answer(params, {metric: refusal}, False)
+    """`/metrics/set-metadata`: refused, for one metric or for a list; carbonlink's door does that."""
+    if params.method == "POST":
+        told = "bulk CarbonLink.set_metadata({metric})"
+        wishes = _wishes(params)
+    else:
+        told, wishes = "CarbonLink.set_metadata({metric}, {key})", [(params.last("metric"), params.last("key"))]
+    refusals = {
+        metric: {"error": f"Unexpected error occurred in {told.format(metric=metric, key=key)}"}
+        for metric, key in wishes
+    }
+    return json_answer(params, refusals, False)
+
+
+def _wishes(params: Params) -> list[tuple[str, str]]:
+    """Return metric and key of each change of a list, which is the body or the field `operations`."""
+    text: str | bytes = params.last("operations") or params.body
+    try:
+        wishes = json.loads(text)
+    except (ValueError, RecursionError):
+        return [(params.last("metric"), params.last("key"))]
+    known = [one for one in (wishes if isinstance(wishes, list) else [wishes]) if isinstance(one, dict)]
+    return [(str(one.get("metric", "")), str(one.get("key", ""))) for one in known[:_MAX_QUERIES]]
 
 
 async def version(context: WebContext, params: Params) -> Answer:  # noqa: ARG001

@@ -99,15 +99,18 @@ def graphite_rooms() -> dict[str, Door]:
 class Doors(Resource):
     """The paths of `doors`, each open with and without a slash at its end, and all paths that begin as `rooms` do.
 
-    They are Graphite's unless others are given.  `/metrics/index.json` alone has no slash.
+    They are Graphite's unless others are given.  `/metrics/index.json` alone has no slash.  `prefix` (`/graphite`) may
+    stand before each path.
     """
 
     isLeaf = True
 
     def __init__(
-        self, context: WebContext, doors: Mapping[str, Door] | None = None, rooms: Mapping[str, Door] | None = None
-    ) -> None:
+        self, context: WebContext, doors: Mapping[str, Door] | None = None, rooms: Mapping[str, Door] | None = None,
+        prefix: str = "",
+    ) -> None:  # fmt: skip
         super().__init__()
+        self._prefix = f"/{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._context = context
         self._log = Logger()
         self._doors = graphite_doors() if doors is None else dict(doors)
@@ -160,6 +163,8 @@ class Doors(Resource):
     def _found(self, path: bytes) -> tuple[Door | None, str]:
         """Return the door of a path, and what follows its own path; None where there is none."""
         text = unquote(path.decode("utf-8", "replace"))
+        if self._prefix and f"{text}/".startswith(self._prefix):
+            text = text[len(self._prefix) - 1 :]
         door = self._doors.get(text if text.startswith(INDEX) else text.removesuffix("/"))
         if door is not None:
             return door, ""
@@ -223,13 +228,14 @@ class Doors(Resource):
 
 
 class ApiSite(BoundedSite):
-    """The site of Graphite's API, with Cadent's below `cadent_path`, if there is one."""
+    """The site of Graphite's API, with Cadent's below `cadent_path`, if there is one; all is also behind `prefix`."""
 
     def __init__(
-        self, context: WebContext, max_body: int = 1 << 20, reactor: Any = None, cadent_path: str = ""
-    ) -> None:
+        self, context: WebContext, max_body: int = 1 << 20, reactor: Any = None, cadent_path: str = "",
+        prefix: str = "",
+    ) -> None:  # fmt: skip
         rooms = graphite_rooms()
         if cadent_path:
             room = CadentRoom(f"/{cadent_path.strip('/')}/")
             rooms[room.base] = room.enter
-        super().__init__(Doors(context, rooms=rooms), max_body, reactor, DirectRequest)
+        super().__init__(Doors(context, rooms=rooms, prefix=prefix), max_body, reactor, DirectRequest)

@@ -185,6 +185,16 @@ class DoorTests(SynchronousTestCase):
         reply = ask(*make(), "POST", "/render", (), {"Content-Type": "application/json"}, told)
         self.assertEqual([one["target"] for one in json.loads(reply.body)], ["a.x", "b"])
 
+    def test_behind_a_prefix(self):
+        site, clock = make()
+        for prefix in ("/graphite", "graphite/", "/graphite/"):
+            doors = ApiSite(site.resource._context, reactor=clock, cadent_path="/cadent/", prefix=prefix), clock
+            for path in ("/graphite/version", "/version", "/graphite/cadent/list", "/graphite/functions/scale"):
+                self.assertEqual(get(*doors, path).status, 200, path)
+            for path in ("/graphite/", "/graphite", "/"):
+                self.assertIn(b"<h1>cadtwist</h1>", get(*doors, path).body, path)
+            self.assertEqual([get(*doors, path).status for path in ("/graphitex/version", "/x/version")], [404, 404])
+
     def test_robots(self):
         self.assertEqual(get(*make(), "/robots.txt").body, b"User-agent: *\nDisallow: /\n")
 
@@ -216,6 +226,9 @@ class DoorTests(SynchronousTestCase):
         doors = {"cors": ["http://one.example"]}
         self.assertEqual(ask(*make(**doors), "GET", "/version", (), origin).headers[allowed], "http://one.example")
         self.assertNotIn(allowed, ask(*make(**doors), "GET", "/version", (), {"Origin": "http://two"}).headers)
+        self.assertEqual(ask(*make(**doors), "GET", "/version", (), origin).headers["vary"], "Origin")
+        self.assertEqual(ask(*make(**doors), "GET", "/functions").headers["vary"], "Origin, Accept-Encoding")
+        self.assertNotIn("vary", ask(*make(cors="*"), "GET", "/version", (), origin).headers)
         asked = {**origin, "Access-Control-Request-Method": "POST"}
         reply = ask(*make(**doors), "OPTIONS", "/render", (), asked)
         self.assertEqual((reply.status, reply.body), (200, b""))
@@ -237,6 +250,14 @@ class OtherDoorTests(SynchronousTestCase):
         reply = get(*doors, "/metrics/get-metadata", metric="b", key="x")
         self.assertEqual(list(json.loads(reply.body)["b"]), ["error"])
         self.assertEqual(list(json.loads(get(*doors, "/metrics/set-metadata", metric="b").body)["b"]), ["error"])
+        changes = json.dumps([*({"metric": name, "key": "k", "value": "v"} for name in ("b", "a.x")), 5])
+        reply = ask(*doors, "POST", "/metrics/set-metadata", (), {"Content-Type": "application/json"}, changes.encode())
+        told = {name: {"error": f"Unexpected error occurred in bulk CarbonLink.set_metadata({name})"} for name in
+                ("b", "a.x")}  # fmt: skip
+        self.assertEqual(json.loads(reply.body), told)
+        reply = ask(*doors, "POST", "/metrics/set-metadata", [("operations", changes)])
+        self.assertEqual(json.loads(reply.body), told)
+        self.assertEqual(ask(*doors, "POST", "/metrics/set-metadata", [("operations", "[" * 500)]).status, 200)
 
 
 class LimitTests(SynchronousTestCase):
