@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+from bisect import bisect_left, bisect_right
 from types import ModuleType
 from typing import Any
 
@@ -237,6 +238,73 @@ class BucketsContract:
         self.assertEqual(row[0], 18000.0)
         self.assertLess(abs(row[2] - 18000), 0.03 * n)
         self.assertLess(abs(row[9] - n / 2), 0.03 * n)
+
+    def test_sketches_are_as_near_as_they_say(self) -> None:
+        """A rank is off by less than n / kept for each level, whatever the values and their order."""
+
+        @settings(max_examples=60, deadline=None)
+        @given(
+            st.sampled_from([8, 64, 256]), st.integers(1, 4000), st.integers(1, 5000), st.integers(0, 10**6),
+            st.floats(0.001, 0.999),
+        )  # fmt: skip
+        def near(kept: int, n: int, different: int, seed: int, q: float) -> None:
+            rng = random.Random(seed)
+            values = [float(rng.randrange(different)) for _ in range(n - n // 3)]
+            values += values[: n - len(values)]
+            arrange = (rng.shuffle, list.sort, lambda them: them.sort(reverse=True))[seed % 3]
+            arrange(values)
+            store = self.twin.Buckets(kept)
+            store.define(0, 0.0, PLAIN | KEPT)
+            for at in range(0, n, 500):
+                store.add(np.zeros(len(values[at : at + 500]), np.uint32), 1.0, floats_of(*values[at : at + 500]))
+            cell, ordered = store.cells_of(ids_of(0)), sorted(values)
+            levels = math.ceil(math.log2(n / kept)) if n > kept else 0
+            (found,), rank = store.quantiles(cell, q, False).tolist(), math.ceil(q * n)
+            least, most = bisect_left(ordered, found) + 1, bisect_right(ordered, found)
+            self.assertGreaterEqual(most, least, "a value that never came")
+            off = max(least - rank, rank - most, 0)
+            self.assertLessEqual(off, levels * n / kept, (kept, n, q))
+            self.assertEqual(store.read(cell)[2].tolist(), [float(n)])
+            below = store.bins(cell, floats_of(found, math.inf)).tolist()[0]
+            self.assertLessEqual(abs(below[0] - (least - 1)), levels * n / kept)
+            self.assertEqual(sum(below), n)
+
+        near()
+
+    def test_registers_are_as_near_as_they_say(self) -> None:
+        """The error of 2**precision registers is 1.04 / sqrt(2**precision): as a mean, and never four times as much."""
+        for precision in (6, 8, 12):
+            stated, errors = 1.04 / math.sqrt(1 << precision), []
+            for n in (65, 100, 200, 500, 1000, 3000):
+                for seed in range(12):
+                    members = hashes_of(*[f"{precision} {n} {seed} {i}" for i in range(n)])
+                    (found,) = self.members_of(precision, members)
+                    errors.append(found / n - 1)
+            self.assertLess(math.sqrt(sum(error * error for error in errors) / len(errors)), 1.1 * stated)
+            self.assertLess(max(map(abs, errors)), 4 * stated)
+
+    def test_sets_know_no_order_and_no_repetition(self) -> None:
+        @settings(max_examples=40, deadline=None)
+        @given(st.sampled_from([0, 4, 10]), st.integers(1, 400), st.integers(0, 10**6))
+        def same(precision: int, n: int, seed: int) -> None:
+            rng = random.Random(seed)
+            members = [str(rng.randrange(n)) for _ in range(n)]
+            again = members + members[: n // 2]
+            rng.shuffle(again)
+            (found,), (twice,) = (self.members_of(precision, hashes_of(*each)) for each in (members, again))
+            self.assertEqual(found, twice)
+            if not precision or len(set(members)) <= 64:
+                self.assertEqual(found, len(set(members)))
+
+        same()
+
+    def members_of(self, precision: int, members: Any) -> list[float]:
+        """Return how many members a set of these is told to have."""
+        store = self.twin.Buckets(0, precision)
+        store.define(0, 0.0, PLAIN | MEMBERS)
+        store.add(np.zeros(len(members), np.uint32), 1.0, members)
+        found: list[float] = store.members(store.cells_of(ids_of(0))).tolist()
+        return found
 
     def test_a_budget_in_bytes(self) -> None:
         store = self.twin.Buckets(0, 0, 10 * CELL_BYTES)

@@ -115,7 +115,7 @@ class StatsdReplay:
 class StatsiteReplay:
     """statsite with one ini file, from its listener to the input of its stream command."""
 
-    def __init__(self, scenario: dict[str, Any]) -> None:
+    def __init__(self, scenario: dict[str, Any], kept: int = 0) -> None:
         options = "".join(f"{name} = {value}\n" for name, value in scenario["options"].items())
         problems = Problems()
         self.config = read_statsite(f"[statsite]\n{options}{scenario['sections']}", "statsite.ini", problems)
@@ -128,7 +128,7 @@ class StatsiteReplay:
                               self.config.prefix_binary_stream, self.config.style)  # fmt: skip
         self.window = StatsdWindow(
             self.table, Statsite(teller.style, START, lambda: self.account.received), teller,
-            self.account, lambda: 0.0, START, precision=self.config.precision,
+            self.account, lambda: 0.0, START, kept, precision=self.config.precision,
         )  # fmt: skip
         self.tail = RecordTail()
 

@@ -333,8 +333,79 @@ VALUES = st.one_of(st.integers(-1000, 1000).map(float), st.floats(-1e6, 1e6))
 ARRIVALS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 299), VALUES), min_size=1, max_size=60)
 
 
+class FinalOnce:
+    """What `final-once` says, of one rule, without any cleverness: lists of values, and beats that are walked through.
+
+    A beat is at a multiple of the interval and the allowance.  It tells what is over, and closes what was told and all
+    before it.
+    """
+
+    def __init__(self, frequency: int, allowance: int) -> None:
+        self.told: dict[tuple[str, float], list[float]] = {}
+        self.late = 0
+        self._frequency = frequency
+        self._allowance = allowance
+        self._open: dict[tuple[str, float], list[float]] = {}
+        self._closed: dict[str, float] = {}
+
+    def feed(self, output: str, when: float, value: float) -> None:
+        """Take a datapoint."""
+        start = when - when % self._frequency
+        if start < self._closed.get(output, -math.inf):
+            self.late += 1
+        else:
+            self._open.setdefault((output, start), []).append(value)
+
+    def until(self, now: int, when: int) -> None:
+        """Let time pass."""
+        for second in range(now + 1, when + 1):
+            if (second - self._allowance) % self._frequency == 0:
+                for output, start in list(self._open):
+                    end = start + self._frequency
+                    if end + self._allowance <= second:
+                        self.told[output, start] = self._open.pop((output, start))
+                        self._closed[output] = max(end, self._closed.get(output, end))
+
+
 class TruthTests(SynchronousTestCase):
     """A plain model agrees with every value told, over shuffled, late and duplicated input, for every method."""
+
+    def test_final_once(self) -> None:
+        """Each interval is told once, with what had come until then; what comes later is counted."""
+        rules = [rule(f"{method}.<x>", method, frequency=20) for method in AGGREGATE_METHODS]
+        points = st.lists(st.tuples(st.integers(0, 3), st.integers(-70, 30), VALUES), max_size=8)
+        moves = st.lists(st.tuples(st.integers(0, 50), points), min_size=1, max_size=12)
+
+        @settings(max_examples=80, deadline=None)
+        @given(moves, st.integers(0, 25), st.integers(0, 10**6))
+        def agrees(moves: list[Any], allowance: int, seed: int) -> None:
+            policy = WindowPolicy("final-once", allowance_s=float(allowance), forward_all=False, aligned=True)
+            aggregation, model = Aggregation(*rules, policy=policy, start=1000.0), FinalOnce(20, allowance)
+            now, told = 1000, list[Point]()
+            for pause, some in moves:
+                points = [(f"in.h{host}.m{host % 2}", float(now + off), value) for host, off, value in some]
+                points += points[: len(points) // 3]
+                random.Random(seed).shuffle(points)
+                aggregation.feed(*points)
+                for name, when, value in points:
+                    model.feed(name[-2:], when, value)
+                told += aggregation.until(now + pause)
+                model.until(now, now + pause)
+                now += pause
+            told += aggregation.until(now + 1000)
+            model.until(now, now + 1000)
+            found = {(name, start): value for name, start, value in told}
+            self.assertEqual(len(found), len(told), "an interval is told twice")
+            self.assertEqual(len(found), len(model.told) * len(rules))
+            for (name, start), values in model.told.items():
+                for method in AGGREGATE_METHODS:
+                    true = expected(method, values)
+                    near = math.isclose(found[f"{method}.{name}", start], true, rel_tol=1e-9, abs_tol=1e-6)
+                    self.assertTrue(near, (method, start, values, found[f"{method}.{name}", start], true))
+            dropped = {"late": model.late * len(rules)} if model.late else {}
+            self.assertEqual((aggregation.account.dropped, aggregation.account.held()), (dropped, 0))
+
+        agrees()
 
     def test_every_method(self) -> None:
         rules = [rule(f"{method}.<x>", method, frequency=20) for method in AGGREGATE_METHODS]

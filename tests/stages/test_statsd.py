@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 import re
 import struct
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from cadtwist.codec.statsdadmin import reply
 from cadtwist.kernels import active
 from cadtwist.stages.statsdnames import GraphiteTeller
-from cadtwist.stages.statsdsums import Etsy
+from cadtwist.stages.statsdsums import Etsy, exact_values
 from tests.stages.statsdreplay import START, StatsdReplay, StatsiteReplay, recording
 
 SCENARIOS = (
@@ -281,6 +283,43 @@ class TruthTests(SynchronousTestCase):
         self.assertEqual(set(found), set(wanted))
         for name, value in wanted.items():
             self.assertTrue(math.isclose(found[name], value, rel_tol=1e-9, abs_tol=1e-9), (name, found[name], value))
+
+
+class StatsiteTruthTests(SynchronousTestCase):
+    """Quantiles of many values are within `timer_eps` of their rank, sets of many members near what `set_eps` says."""
+
+    def test_many_values(self) -> None:
+        @settings(max_examples=12, deadline=None)
+        @given(st.sampled_from([0.01, 0.05]), st.integers(2000, 12000), st.integers(1, 20000), st.integers(0, 10**6))
+        def near(error: float, n: int, different: int, seed: int) -> None:
+            rng = random.Random(seed)
+            values = [rng.randrange(different) for _ in range(n - n // 4)]
+            values += values[: n // 4]
+            rng.shuffle(values)
+            members = {f"u{rng.randrange(different)}" for _ in range(n // 4)}
+            replay = StatsiteReplay(
+                {"options": {"timer_eps": error, "set_eps": error, "quantiles": "0.05, 0.5, 0.99"}, "sections": ""},
+                kept=exact_values(error),
+            )
+            for at in range(0, n, 100):
+                replay.send(["".join(f"t:{value}|ms\n" for value in values[at : at + 100])])
+            sent = [*members, *members]
+            rng.shuffle(sent)
+            for at in range(0, len(sent), 100):
+                replay.send(["".join(f"s:{member}|s\n" for member in sent[at : at + 100])])
+            found = dict(line.split("|")[:2] for line in replay.finish().decode().splitlines())
+            self.assertEqual((float(found["timers.t.count"]), float(found["timers.t.sum"])), (len(values), sum(values)))
+            values.sort()
+            for name, q in (("p5", 0.05), ("p50", 0.5), ("p99", 0.99)):
+                rank, value = math.ceil(q * len(values)), float(found[f"timers.t.{name}"])
+                least, most = bisect_left(values, value) + 1, bisect_right(values, value)
+                self.assertLessEqual(max(least - rank, rank - most), error * len(values), (name, value))
+            size = float(found["sets.s"])
+            if len(members) <= 64:
+                self.assertEqual(size, len(members))
+            self.assertLess(abs(size / len(members) - 1), 4 * error + 1 / len(members))
+
+        near()
 
 
 class StatsdWindowTests(SynchronousTestCase):
