@@ -318,9 +318,13 @@ class OpsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ProcessesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`workers` > 1: so many processes behind SO_REUSEPORT.  `pid_file` is rewritten by a hand-over."""
+    """`workers` > 1: so many processes behind SO_REUSEPORT.  `pid_file` is rewritten by a hand-over.
+
+    `udp_spread`: a datagram reaches the worker of the name that it begins with, or that of its sender.
+    """
 
     workers: int = 1
+    udp_spread: Literal["name", "source"] = "name"
     pid_file: str = ""
     handover: Literal["none", "sockets", "statsrelay"] = "sockets"
     handover_drain_s: float = 0.3

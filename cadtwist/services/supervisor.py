@@ -27,6 +27,7 @@ from cadtwist.errors import CadtwistError
 from cadtwist.kernels import active
 from cadtwist.net.handover import FdChannel, Inheritance, Passed, detached, receive_one
 from cadtwist.net.listeners import Listener, bind_udp
+from cadtwist.net.spread import spread_by_name, spread_by_source
 from cadtwist.protocols.factory import ConnectionLimit
 from cadtwist.services.doors import SHARED, listener_for
 from cadtwist.services.handover import Watch
@@ -315,8 +316,16 @@ class Supervisor(Service):
                 passed = [socket.socket(fileno=thing.fd) for thing in self.inherited.take("datagrams", name)]
                 while len(passed) < len(self._places):
                     passed.append(bind_udp(door.interface, door.port, size))
+                self._spread(name, passed)
                 for number, bound in enumerate(passed):
                     self._places[number % len(self._places)].sockets.append((name, bound))
+
+    def _spread(self, name: str, sockets: list[socket.socket]) -> None:
+        """Let a door's datagrams be spread over its sockets as configured."""
+        if self.config.processes.udp_spread == "source":
+            spread_by_source(sockets[0])
+        elif not spread_by_name(sockets[0], len(sockets)):
+            self._log.warn("{name}: the kernel spreads datagrams by their senders, not by names", name=name)
 
     # start and stop
 

@@ -303,6 +303,26 @@ class WorkerTests(RelayCase):
             feeder.end()
         self.assertEqual(sum(feeder.reconnects for feeder in feeders), 4, "those of the dead one came back")
 
+    def test_datagrams_of_one_sender_are_shared_by_name(self) -> None:
+        relay = self.started(self.relay(text="[processes]\nworkers = 2\n"))
+        count, names = 20_000, 500
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", relay.line))
+            for number in range(count):
+                client.send(b"one.sender.m%d %d 1\n" % (number % names, number))
+                if number % 100 == 99:
+                    time.sleep(0.01)
+        until("all arrived", lambda: sum(sink.total for sink in self.sinks) >= count)
+        shares = [worker["received"] for worker in relay.json("/ops/status")["workers"]]
+        self.assertLess(max(shares), 0.6 * sum(shares))
+        values: dict[bytes, list[int]] = {}
+        for sink in self.sinks:
+            for line in sink.order:
+                name, value, _ = line.split()
+                values.setdefault(name, []).append(int(value))
+        self.assertEqual(len(values), names)
+        self.assertEqual([name for name, found in values.items() if found != sorted(found)], [], "in order")
+
     def worker_pids(self, relay: Relayd) -> list[int]:
         """Return the workers' process ids, none while one of them does not answer."""
         workers = relay.json("/ops/status")["workers"]
