@@ -82,8 +82,8 @@ class EventLog:
         return [event for event in found if wanted.issubset(event.tags)]
 
     def times(self, start: int, end: int, tags: Sequence[str]) -> list[int]:
-        """Return the times of the events with all of `tags`, all events' for none."""
-        return [event.when for event in self.select(start, end, tags, ALL)]
+        """Return the times of the events with all of `tags` that any event has, all events' for none."""
+        return [event.when for event in self.select(start, end, tags)]
 
 
 def _when(event: Event) -> int:

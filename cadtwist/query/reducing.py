@@ -164,8 +164,8 @@ _STAYS_WHOLE = frozenset(("count", "current", "diff", "last", "max", "min", "sum
 
 
 def reducer(name: object) -> Reducer:
-    """Return the way to aggregate of that name, which may end in `Series`; UnsupportedError for any other."""
-    found = AGGREGATIONS.get(str(name).removesuffix("Series")) if name else None
+    """Return the way to aggregate of that name; UnsupportedError for any other."""
+    found = AGGREGATIONS.get(str(name))
     if found is None:
         raise UnsupportedError(f"Unsupported aggregation function: {name}")
     return found
@@ -173,7 +173,7 @@ def reducer(name: object) -> Reducer:
 
 def whole_stays(name: str, whole: bool) -> bool:
     """Tell whether aggregating gives whole numbers; `whole`: its input is."""
-    return name == "count" or (whole and name.removesuffix("Series") in _STAYS_WHOLE)
+    return name == "count" or (whole and name in _STAYS_WHOLE)
 
 
 def stacked(columns: Sequence[Floats]) -> Floats:

@@ -94,7 +94,10 @@ def common_tags(series: Sequence[TimeSeries], name: str) -> dict[str, str]:
 
 
 def aggregated(series: Sequence[TimeSeries], function: str, xff: float) -> list[TimeSeries]:
-    """Return the one series that combines all, nothing for none; UnsupportedError for an unknown function."""
+    """Return the one series that combines all, nothing for none; UnsupportedError for an unknown function.
+
+    The name of the function may end in `Series`.
+    """
     function = function.removesuffix("Series")
     way = reducer(function)
     if not series:

@@ -28,6 +28,8 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(self.names(0, 99, ["x", "nobody"]), "ac", "tags that nobody has do not count")
         self.assertEqual(self.names(0, 99, ["nobody"]), "")
         self.assertEqual(self.log.times(0, 99, ["y"]), [10, 20])
+        self.assertEqual(self.log.times(0, 99, ["y", "nowhere"]), [10, 20])
+        self.assertEqual(self.log.times(0, 99, ["nowhere"]), [])
         self.assertEqual(self.log.times(0, 99, []), [10, 20, 20, 30])
 
     def test_numbers(self):

@@ -17,6 +17,8 @@ __all__: list[str] = []
 
 _GROUP = "Alias"
 _POSITIONS = Param("pos", "integer", multiple=True)
+_FROM = Param("start", "node", default=0, takes="truncated")
+_TO = Param("stop", "node", default=0, takes="truncated")
 _LEGENDS = (
     *sorted((*AGGREGATIONS, *(f"{name}Series" for name in AGGREGATIONS), "si", "binary")),
 )  # fmt: skip
@@ -58,7 +60,7 @@ def alias_by_metric(context: Context, series_list: Lists) -> Lists:  # noqa: ARG
 
 
 @render_function(
-    "substr", group="Special", params=(SERIES, Param("start", "node", default=0), Param("stop", "node", default=0))
+    "substr", group="Special", params=(SERIES, _FROM, _TO)
 )
 def substr(context: Context, series_list: Lists, start: int = 0, stop: int = 0) -> Lists:  # noqa: ARG001
     """Name series by some nodes of their names: from `start` on, before `stop`; 0 is the end."""

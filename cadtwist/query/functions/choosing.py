@@ -25,6 +25,8 @@ _DATA = "Filter Data"
 _SORTING = "Sorting"
 _N = Param("n", "float", required=True)
 _COUNT = Param("n", "integer", required=True)
+_TRUNCATED = Param("n", "integer", required=True, takes="truncated")
+_ONE_OR_MORE = Param("n", "integer", required=True, takes="truncated", otherwise=1)
 _FUNC = Param("func", "aggFunc", default="average")
 _DIGITS = re.compile(r"\d+")
 Lists = list[TimeSeries]
@@ -118,43 +120,43 @@ def _ranked(series_list: Lists, n: int, function: str, descending: bool) -> List
     return [series_list[row] for row in order[:n]]
 
 
-@render_function("highest", group=_GROUP, params=(SERIES, Param("n", "integer", required=True, otherwise=1), _FUNC))
+@render_function("highest", group=_GROUP, params=(SERIES, _ONE_OR_MORE, _FUNC))
 def highest(context: Context, series_list: Lists, n: int = 1, function: str = "average") -> Lists:  # noqa: ARG001
     """Keep the `n` series with the highest aggregates, the highest first."""
     return _ranked(series_list, n, function, True)
 
 
-@render_function("lowest", group=_GROUP, params=(SERIES, Param("n", "integer", required=True, otherwise=1), _FUNC))
+@render_function("lowest", group=_GROUP, params=(SERIES, _ONE_OR_MORE, _FUNC))
 def lowest(context: Context, series_list: Lists, n: int = 1, function: str = "average") -> Lists:  # noqa: ARG001
     """Keep the `n` series with the lowest aggregates, the lowest first."""
     return _ranked(series_list, n, function, False)
 
 
-@render_function("highestAverage", group=_GROUP, params=(SERIES, _COUNT))
+@render_function("highestAverage", group=_GROUP, params=(SERIES, _TRUNCATED))
 def highest_average(context: Context, series_list: Lists, n: int) -> Lists:  # noqa: ARG001
     """Keep the `n` series with the highest averages, the highest first."""
     return _ranked(series_list, n, "average", True)
 
 
-@render_function("highestCurrent", group=_GROUP, params=(SERIES, _COUNT))
+@render_function("highestCurrent", group=_GROUP, params=(SERIES, _TRUNCATED))
 def highest_current(context: Context, series_list: Lists, n: int) -> Lists:  # noqa: ARG001
     """Keep the `n` series with the highest last values, the highest first."""
     return _ranked(series_list, n, "current", True)
 
 
-@render_function("highestMax", group=_GROUP, params=(SERIES, _COUNT))
+@render_function("highestMax", group=_GROUP, params=(SERIES, _TRUNCATED))
 def highest_max(context: Context, series_list: Lists, n: int) -> Lists:  # noqa: ARG001
     """Keep the `n` series with the highest maxima, the highest first."""
     return _ranked(series_list, n, "max", True)
 
 
-@render_function("lowestAverage", group=_GROUP, params=(SERIES, _COUNT))
+@render_function("lowestAverage", group=_GROUP, params=(SERIES, _TRUNCATED))
 def lowest_average(context: Context, series_list: Lists, n: int) -> Lists:  # noqa: ARG001
     """Keep the `n` series with the lowest averages, the lowest first."""
     return _ranked(series_list, n, "average", False)
 
 
-@render_function("lowestCurrent", group=_GROUP, params=(SERIES, _COUNT))
+@render_function("lowestCurrent", group=_GROUP, params=(SERIES, _TRUNCATED))
 def lowest_current(context: Context, series_list: Lists, n: int) -> Lists:  # noqa: ARG001
     """Keep the `n` series with the lowest last values, the lowest first."""
     return _ranked(series_list, n, "current", False)

@@ -17,7 +17,7 @@ __all__: list[str] = []
 _GROUP = "Combine"
 _NODES = Param("nodes", "nodeOrTag", multiple=True)
 _MAP_NODES = Param("mapNodes", "nodeOrTag", required=True, multiple=True)
-_POSITIONS = Param("position", "node", multiple=True)
+_POSITIONS = Param("position", "node", multiple=True, takes="position")
 Lists = list[TimeSeries]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ _WINDOW = Param("windowSize", "intOrInterval", required=True, suggestions=_SIZES
 _XFF = Param("xFilesFactor", "float")
 _MOST_CELLS = 1 << 20
 _BLOCK = 32
+_ROUNDING = 1e-14  # more than sums within a block may be wrong by, in parts of the largest value
+_NO_DECIMALS = 2.0**53
 Lists = list[TimeSeries]
 
 
@@ -29,7 +32,7 @@ def _preview(size: float | str, series_list: Lists) -> int:
     """Return how many seconds before the request are needed."""
     if isinstance(size, str):
         return abs(parse_offset(size))
-    return int(size * max(series.step for series in series_list))
+    return int(size) * max(series.step for series in series_list)
 
 
 def _reach(context: Context, arguments: Sequence[Any]) -> Sequence[Window]:
@@ -49,11 +52,9 @@ def _shown_size(size: float | str) -> str:
 async def _moving(
     context: Context, series_list: Lists, size: float | str, function: str, xff: float | None
 ) -> Lists:
-    way = reducer(function)
     if not series_list:
         return []
-    if not isinstance(size, str) and size < 0:
-        raise ArgumentError(f"moving{function}(): the window {size} is below zero")
+    way = reducer(function)
     label = f"moving{function.capitalize()}"
     preview = _preview(size, series_list)
     previewed = await context.again(context.start - preview, context.end)
@@ -92,21 +93,23 @@ def context_xff(series: TimeSeries, xff: float | None) -> float:
 
 
 def _windows(context: Context, matrix: Floats, points: int, function: str, way: Reducer, xff: float) -> Floats:
-    """Return what a function makes of `values[i - points : i]` for i from points + 1 to the end, row by row."""
+    """Return what a function makes of `values[i - points : i]` for i from points + 1 to the end, row by row.
+
+    A window of no points, or fewer, knows nothing.
+    """
     series, length = matrix.shape
     count = max(length - points, 0)
     context.request.spend(series * count)
-    if not points or not count:
+    if points <= 0 or not count:
         return np.full((series, count), np.nan)
     known = np.zeros((series, length + 1), np.int64)
     np.cumsum(~np.isnan(matrix), axis=1, out=known[:, 1:])
     inside = known[:, points + 1 :] - known[:, 1 : count + 1]
-    name = function.removesuffix("Series")
-    doubled = _DOUBLED.get(name)
+    doubled = _DOUBLED.get(function)
     with np.errstate(all="ignore"):
         if doubled is None:
             context.request.spend(series * count * points)
-            made = np.array([_each_window(values[1:], points, way, name) for values in matrix])
+            made = np.array([_each_window(values[1:], points, way, function) for values in matrix])
         else:
             made = doubled(matrix[:, 1:], points, inside)
     return np.where((inside > 0) & (inside / points >= xff), made, np.nan)
@@ -232,7 +235,7 @@ async def exponential_moving_average(context: Context, series_list: Lists, size:
     if not series_list:
         return []
     preview = _preview(size, series_list)
-    span = float(preview) if isinstance(size, str) else float(size)
+    span = preview if isinstance(size, str) else int(size)
     if span < 0:
         raise ArgumentError(f"exponentialMovingAverage(): the window {size} is below zero")
     weight = 2.0 / (span + 1.0)
@@ -244,12 +247,29 @@ async def exponential_moving_average(context: Context, series_list: Lists, size:
         context.request.spend(len(series))
         first = sum(before.tolist()) / len(before) if len(before) else 0.0
         with np.errstate(all="ignore"):
-            values = rounded(_smoothed(series.values[points:], first, weight), 6)
+            values = rounded(_averages(series.values[points:], first, weight), 6)
         name = f"exponentialMovingAverage({series.name},{_shown_size(size)})"
         results.append(
             series.made(name, values, start=series.start + preview, exponentialMovingAverage=size)
         )
     return results
+
+
+def _averages(values: Floats, first: float, weight: float) -> Floats:
+    """Return `first` and then the moving averages, such that rounded to six decimals they are those of a loop.
+
+    Where some are so near to a tie that the last bits decide, the loop itself makes them.
+    """
+    made = _smoothed(values, first, weight)
+    scaled = made * 1e6
+    doubt = 1e6 * _ROUNDING * np.nanmax(np.abs(np.append(values, first)))
+    ties = (np.abs(scaled - np.floor(scaled) - 0.5) <= doubt) & (np.abs(scaled) < _NO_DECIMALS)
+    if not ties.any():
+        return made
+    rows, kept = np.flatnonzero(~np.isnan(values)), 1.0 - weight
+    known = values[rows].tolist()
+    made[rows + 1] = list(accumulate(known, lambda latest, value: weight * value + kept * latest, initial=first))[1:]
+    return made
 
 
 def _smoothed(values: Floats, first: float, weight: float) -> Floats:

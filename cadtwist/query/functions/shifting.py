@@ -96,7 +96,8 @@ def _stack_reach(context: Context, arguments: Sequence[Any]) -> Sequence[Window]
     "timeStack", group=_GROUP, reach=_stack_reach,
     params=(
         SERIES, Param("timeShiftUnit", "interval", default="1d", suggestions=_SHIFTS),
-        Param("timeShiftStart", "integer", default=0), Param("timeShiftEnd", "integer", default=7),
+        Param("timeShiftStart", "integer", default=0, takes="truncated"),
+        Param("timeShiftEnd", "integer", default=7, takes="truncated"),
     ),
 )  # fmt: skip
 async def time_stack(

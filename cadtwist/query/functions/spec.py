@@ -157,7 +157,11 @@ def _number(value: Any) -> float:
         return float(value) if "." in value else int(value)
     if not isinstance(value, int | float):
         raise TypeError
-    return value
+    return int(value) if isinstance(value, bool) else value
+
+
+def _truncated(value: Any) -> int:
+    return int(value) if isinstance(value, float) else _integer(value)
 
 
 def _integer(value: Any) -> int:
@@ -167,7 +171,7 @@ def _integer(value: Any) -> int:
 
 
 def _integer_or_infinity(value: Any) -> float:
-    if isinstance(value, float) and math.isinf(value):
+    if isinstance(value, float):
         return value
     if isinstance(value, str) and value.lower() == "inf":
         return math.inf
@@ -175,6 +179,8 @@ def _integer_or_infinity(value: Any) -> float:
 
 
 def _boolean(value: Any) -> bool:
+    if value is None or isinstance(value, int | float):
+        return bool(value)
     text = str(value).lower()
     if text in ("true", "1"):
         return True
@@ -205,9 +211,19 @@ def _text(value: Any) -> str:
 
 
 def _node(value: Any) -> Any:
-    if not isinstance(value, int | str):
+    if not isinstance(value, int | str) and not (isinstance(value, float) and value % 1):
         raise TypeError
     return value
+
+
+def _position(value: Any) -> Any:
+    """A position that is no number is one that no name has."""
+    if isinstance(value, list):
+        raise TypeError
+    try:
+        return value if isinstance(value, float) else int(value)
+    except (ValueError, TypeError):
+        return value
 
 
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
@@ -216,7 +232,9 @@ _CONVERSIONS: dict[str, Callable[[Any], Any]] = {
     "float": _float,
     "number": _number,
     "integer": _integer,
+    "truncated": _truncated,
     "node": _integer,
+    "position": _position,
     "intOrInf": _integer_or_infinity,
     "boolean": _boolean,
     "interval": _interval,

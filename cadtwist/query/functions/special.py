@@ -103,13 +103,13 @@ def fallback_series(context: Context, series_list: Lists, fallback: Lists) -> Li
 
 @render_function("events", group=_GROUP, params=(Param("tags", "string", required=True, multiple=True),))
 async def events(context: Context, *tags: str) -> Lists:
-    """Count the events of each second that have all tags; `*` stands for every event."""
+    """Count the events of each second that have all tags, those that no event has left aside; `*` means every event."""
     length = context.sized(context.end - context.start)
     wanted = [] if tags == ("*",) else list(tags)
-    times = await context.request.events(wanted, context.start, context.end)
+    times = await context.request.events(wanted, context.start, context.end) if tags else []
     rows = np.array([int(time) - context.start for time in times], np.int64)
     counts = np.bincount(rows[(rows >= 0) & (rows < length)], minlength=length).astype(np.float64)
-    name = "events({})".format(", ".join(f'"{tag}"' for tag in tags))
+    name = 'events("{}")'.format('", "'.join(tags))
     values = np.where(counts > 0, counts, np.nan)
     return [TimeSeries(name, context.start, context.end, 1, values, consolidation="sum", xff=context.xff, whole=True)]
 

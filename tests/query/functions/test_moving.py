@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -79,6 +80,18 @@ class MovingTests(SynchronousTestCase):
                 average = weight * value + (1 - weight) * average
                 self.assertTrue(math.isclose(got, average, rel_tol=1e-9, abs_tol=2e-6), (got, average))
 
+    def test_exponential_ties(self):
+        """What lies at a tie of the sixth decimal is rounded by its last bits, which are those of a loop."""
+        for seed in range(40):
+            values = np.random.default_rng(seed).integers(0, 500, 60) / 10.0
+            rows = [None, None, None, *values.tolist()]
+            sources = Columns(a=lambda pattern, window, rows=rows: [line(pattern, rows, window.start + STEP)])
+            average, expected = 0.0, [0.0]
+            for value in values.tolist():
+                average = 0.5 * value + 0.5 * average
+                expected.append(round(average, 6))
+            self.assertEqual(listed(evaluated("exponentialMovingAverage(a,3)", sources)[0]), expected)
+
     def test_infinite_values(self):
         values = [1.0, 1.0, 1.0, math.inf, 4.0]
         sources = Columns(a=lambda pattern, window: [line(pattern, values, window.start + STEP)])
@@ -89,9 +102,18 @@ class MovingTests(SynchronousTestCase):
         self.assertEqual(evaluated('exponentialMovingAverage(a,"5min")', Columns()), [])
         (found,) = evaluated("movingAverage(a,0)", Columns(a={"a": [1, 2]}))
         self.assertEqual(listed(found), [None, None])
+        (found,) = evaluated("movingAverage(a,-2)", Columns(a=clock_values))
+        self.assertEqual((found.start, listed(found)), (START + STEP, [None] * 10))
+        self.assertEqual(evaluated('movingWindow(a,3,"p95")', Columns()), [])
+
+    def test_fractions_of_points_are_left_aside(self):
+        for target in ("movingAverage(a,{})", "exponentialMovingAverage(a,{})"):
+            made, whole = (evaluated(target.format(size), Columns(a=clock_values))[0] for size in (2.5, 2))
+            self.assertEqual((made.name, made.start), (target.replace("{}", "2.5"), whole.start))
+            self.assertEqual(listed(made), listed(whole))
 
     def test_refusals(self):
-        for target in ("movingAverage(a,-1)", 'movingAverage(a,"5parsecs")', 'movingWindow(a,3,"p95")',
+        for target in ('movingAverage(a,"5parsecs")', 'movingWindow(a,3,"p95")',
                        "movingAverage(a,b)", "movingAverage(a,inf)", "exponentialMovingAverage(a,-3)"):  # fmt: skip
             with self.assertRaises(EvaluationError):
                 evaluated(target, Columns(a={"a": [1, 2]}))
