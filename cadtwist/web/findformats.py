@@ -37,14 +37,14 @@ def completer_query(query: str, variants: bool) -> str:
 
 def find_answer(form: str, query: str, matches: list[Match], params: Params, now: int) -> Answer:
     """Return the matches in one of FIND_FORMATS."""
-    wildcards = params.flag("wildcards")
+    wildcards, position = params.flag("wildcards"), params.integer("position", -1)
     nodes = _nodes(matches, params.flag("leavesOnly"))
     if form == "treejson":
         return json_answer(params, _tree(query, nodes, wildcards), False, NO_CACHE, inf)
     if form == "completer":
         return json_answer(params, _completions(nodes, wildcards), False, NO_CACHE, inf)
     if form == "nodelist":
-        return json_answer(params, _nodelist(nodes, params.integer("position", -1)), False, NO_CACHE, inf)
+        return json_answer(params, _nodelist(nodes, position), False, NO_CACHE, inf)
     nodes.sort(key=lambda node: node[1])
     if form == "json":
         return json_answer(params, [_interval_node(node, now) for node in nodes], False, NO_CACHE)

@@ -149,8 +149,8 @@ def parse_render(params: Params, clock: int, zone: tzinfo, cached_s: int = _CACH
     now = _time(params, "now", clock, zone, clock)
     kept_s = _number(params, "cacheTimeout", int, cached_s)
     xff = _number(params, "xFilesFactor", float, 0.0)
+    end = min(max(_time(params, "until", now, zone, now), 0), _LATEST)  # of two wrong times the last one is told
     start = min(max(_time(params, "from", now - 86400, zone, now), 0), _LATEST)
-    end = min(max(_time(params, "until", now, zone, now), 0), _LATEST)
     if start == end:
         raise invalid("Invalid empty time range")
     max_points = _max_points(params.last("maxDataPoints"))

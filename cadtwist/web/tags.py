@@ -45,7 +45,8 @@ def _several(params: Params, key: str) -> list[str]:
 
 
 def _limit(params: Params, default: int) -> int:
-    if "limit" not in params:
+    """Return the limit; an empty one is none where there is none by default."""
+    if "limit" not in params or (default == _ENDLESS and not params.last("limit")):
         return default
     try:
         return int(params.last("limit"))

@@ -110,11 +110,23 @@ class RenderTests(SynchronousTestCase):
             ({"target": "a", "areaMode": "x"}, 400, "Invalid areaMode 'x'"),
             ({"target": "a", "format": "json", "maxDataPoints": "0"}, 400, "Invalid parameters (maxDataPoints"),
             ({"target": "a", "format": "json", "from": "x"}, 400, "Invalid parameters (Unknown day reference: x)"),
+            ({"target": "a", "format": "json", "from": "x", "until": "y"}, 400, "(Unknown day reference: y)"),
             ({"target": "{a,b}" * 20, "format": "json"}, 400, "Invalid parameters (Query"),
         ):
             reply = get(*make(), "/render", **fields)
             self.assertEqual(reply.status, status)
             self.assertIn(text, reply.body.decode())
+
+    def test_parameters_are_looked_at_though_not_needed(self):
+        for form in ("treejson", "completer", "json", "nodelist"):
+            reply = get(*make(), "/metrics/find", query="a.*", format=form, position="x")
+            self.assertEqual((reply.status, b"Invalid int value 'x' for param position" in reply.body), (400, True))
+
+    def test_limits_of_tags(self):
+        doors = make()
+        for path in ("/tags", "/tags/server"):
+            self.assertEqual([get(*doors, path, limit=limit).status for limit in ("", "1", "x")], [200, 200, 400])
+        self.assertEqual(get(*doors, "/tags/autoComplete/tags", limit="").status, 400)
 
     def test_budgets(self):
         doors = make(names=[b"a.%d" % i for i in range(9)], limits=QueryLimits(series=5))
