@@ -19,14 +19,13 @@ from typing import Any
 
 import numpy as np
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from cadtwist.codec.statsd import StatsdCodec, StatsdColumns
 from cadtwist.codec.statsdoutput import StatsdEncoder
 from cadtwist.config.statsdmodel import StatsdConfig, StatsdServer
-from cadtwist.flow import Gate
 from cadtwist.interfaces import ISink
 from cadtwist.journal.backlog import Backlog
 from cadtwist.journal.spool import QueueLimits
@@ -40,41 +39,31 @@ from cadtwist.protocols.intake import Intake
 from cadtwist.protocols.line import LineConnection
 from cadtwist.protocols.statsdadmin import StatsdAdminFactory
 from cadtwist.protocols.udp import DatagramIntake, DatagramReader
-from cadtwist.services.flushing import Flusher
-from cadtwist.services.passing import PassedDoors
-from cadtwist.services.sequence import Every, Sequence, Step
-from cadtwist.services.space import Space
+from cadtwist.services.sequence import Every, Step
 from cadtwist.services.statsdbackends import ConsoleTeller, GraphiteOutput, Repeater, Tellers
-from cadtwist.services.statsdintakes import StatsdIntakes
 from cadtwist.services.statsdkeys import KeyCounts
 from cadtwist.services.syncer import Syncer
-from cadtwist.services.turn import Turn
+from cadtwist.services.windowdaemon import WINDOW_BYTES, WindowDaemon
 from cadtwist.services.windowkeeper import (
     NOTHING,
     Hands,
     Keep,
-    WindowKeeper,
     backlog_of,
-    keeper_of,
     recall,
     through_log,
 )
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdlines import LineTeller
 from cadtwist.stages.statsdsums import Etsy, OwnCounts
-from cadtwist.telemetry import Telemetry
 
 __all__ = ["StatsdDaemon"]
 
-NAMES_BYTES = 1 << 30
-WINDOW_BYTES = 2 << 30
 KEPT_VALUES = 65536
 """Of each timer, so many values of a window are exact; a sketch stands for more."""
 
-IDLE_S = 3600
-SWEEP_S = 1.0
 DRAIN_S = 10.0
 LEAVE_S = 0.3
+RELOAD_S = 1.0
 SOCKET_BYTES = 16 << 20
 _NEVER = -1.0
 
@@ -91,7 +80,7 @@ class _RepeatingIntake(DatagramIntake):
 
 
 @implementer(ISink)
-class StatsdDaemon:
+class StatsdDaemon(WindowDaemon):
     """All parts of a running statsd and the service that starts and stops them.  Reactor thread.
 
     `dog`: read DogStatsD's types as well.  `reread()` gives the configuration anew, or None where that is faulty.
@@ -110,23 +99,14 @@ class StatsdDaemon:
         keep: Keep = NOTHING,
         inherited: Inheritance | None = None,
     ) -> None:
-        self.reactor = reactor
+        super().__init__(reactor, "statsd", keep, inherited)
         self.config = config
-        self.keep = keep
-        self._inherited = inherited or Inheritance()
-        self.telemetry = Telemetry()
-        self.turn = Turn(reactor)
-        self.gate = Gate()
         self.healthy = config.healthy
-        self.space = Space("statsd names", NAMES_BYTES, self.telemetry)
         self.last_message = _NEVER
         self._flags = (SANITISE if config.sanitise_keys else 0) | (DOG if dog else 0)
         self._reread = reread
         self._started = reactor.seconds()
-        self.intakes = StatsdIntakes("statsd", reactor, self.telemetry, self.gate, self.turn)
-        self.doors = PassedDoors(reactor, self.telemetry, self._inherited)
         self._left: list[Passed] = []
-        self._leaving = False
         self._limit = ConnectionLimit()
         self._backlog: Backlog | None = None
         self._destination = self._graphite()
@@ -134,18 +114,15 @@ class StatsdDaemon:
         self.output = GraphiteOutput(self._destination, account, reactor.seconds)
         if self._destination is not None:
             self._destination.listen(self._destination_changed)
-        self.window = StatsdWindow(
+        window = StatsdWindow(
             self.space.table, self._etsy(config), self._tellers(config), self.telemetry.account("statsd"), clock,
             self._started, kept=KEPT_VALUES, max_bytes=WINDOW_BYTES,
         )  # fmt: skip
-        self.space.keys.hold(self.window)
-        logged = [keep.logs(server.transport) for server in config.servers]
-        self.keeper = self._keeper() if any(logged) else None
-        self._logs_all = all(logged)
+        self._begin(window, self._given_and_safe(), [keep.logs(server.transport) for server in config.servers])
         self.key_counts = KeyCounts(self.space.table) if config.key_flush.interval_s else None
         self._repeats = self._repeated()
         self.repeater = Repeater(self._repeats, config.repeater_protocol == "tcp") if self._repeats else None
-        self.service = self._sequence()
+        self.service = self._sequence(self._sending(), self._listening())
 
     # the graph
 
@@ -181,10 +158,7 @@ class StatsdDaemon:
         account = self.telemetry.account(f"destination {key}")
         return Destination(self.reactor, key, options, account, None, self._backlog)
 
-    def _keeper(self) -> WindowKeeper | None:
-        return keeper_of(self.keep, self.window, self.space, self.telemetry, self._hands())
-
-    def _hands(self) -> Hands:
+    def _given_and_safe(self) -> Hands:
         """Return what tells when the values of a flush are out of our hands."""
         destination = self._destination
         if destination is None:
@@ -206,46 +180,32 @@ class StatsdDaemon:
             made.append(Destination(self.reactor, key, options, self.telemetry.account(key)))
         return made
 
-    def _sequence(self) -> Sequence:
-        """Return the parts in the order in which they start; they stop in the reverse order."""
-        config = self.config
-        self.flusher = Flusher(self.reactor, lambda: () if self._leaving and self._is_whole else (self.window,))
-        self.turn.add(self.intakes.flush)
-        if self.keeper is not None:
-            self.turn.add(self.keeper.log.turn_ended)
-        self.turn.add(self.flusher.wake)
-        self.turn.add(self.space.keys.turn_ended)
-        sync_s = self.keep.sync_s
-        sending = [*([] if self._destination is None else [self._destination]), *self._repeats]
-        parts: list[IService] = [Step("end of the window log", None, self._close_log)]
-        if self.keeper is not None:
-            parts += self.keeper.services(self.reactor, sync_s)
-        else:
-            parts.append(Step("window log", self._recall))
+    def _sending(self) -> list[IService]:
+        """Return what runs until the last flush is sent."""
+        parts: list[IService] = []
         if self._backlog is not None:
             account = self.telemetry.account("spool sync")
-            parts.append(Syncer(self.reactor, self._backlog.sync, sync_s, account, "the spool"))
-        parts += [self._sending(each) for each in sending]
-        parts += [self.flusher, Step("what was read", None, self.intakes.flush)]
-        parts.append(Step("connections", None, lambda: self.doors.disconnect(self.gate)))
-        parts += [self.doors.joined(self._door(server)) for server in config.servers]
+            parts.append(Syncer(self.reactor, self._backlog.sync, self.keep.sync_s, account, "the spool"))
+        sending = [*([] if self._destination is None else [self._destination]), *self._repeats]
+        return [*parts, *map(self._sender, sending)]
+
+    def _listening(self) -> list[IService]:
+        """Return what listens, and what is done from time to time."""
+        config = self.config
+        parts: list[IService] = [self.doors.joined(self._door(server)) for server in config.servers]
         facts = StatsdAdminFactory(self, self.telemetry.account("management"))
         if config.management_port:
             where = config.management_address, config.management_port
             parts.append(self.doors.joined(TCPListener("management", self.reactor, facts, *where)))
-        parts.append(Every("sweep", self.reactor, SWEEP_S, self._sweep))
         if self.key_counts is not None:
             keys = config.key_flush
             tell = partial(self._tell_keys, keys.percent, keys.path)
             parts.append(Every("frequent keys", self.reactor, keys.interval_s, tell))
         if self._reread is not None and config.reload:
-            parts.append(Every("configuration", self.reactor, SWEEP_S, self.reload))
-        sequence = Sequence()
-        for part in parts:
-            part.setServiceParent(sequence)
-        return sequence
+            parts.append(Every("configuration", self.reactor, RELOAD_S, self.reload))
+        return parts
 
-    def _sending(self, destination: Destination) -> Step:
+    def _sender(self, destination: Destination) -> Step:
         key = destination.key
 
         def start() -> None:
@@ -290,24 +250,8 @@ class StatsdDaemon:
 
     # when another process takes its place
 
-    @property
-    def _is_whole(self) -> bool:
-        """Whether the log has all that is open."""
-        return self.keeper is not None and self._logs_all and not self.keeper.lacks
-
-    def passable_at(self, latest: float) -> float:
-        """Return when all may be passed on: at the end of the interval, where the log has not all of it."""
-        return self.flusher.hold(() if self._is_whole else (self.window,), latest)
-
-    def drain(self, most_s: float) -> Deferred[None]:  # noqa: ARG002 (for others it may take a while)
-        """Let connections end that cannot be passed on: there are none."""
-        return succeed(None)
-
-    def pass_on(self) -> list[Passed]:
-        """Stop reading and give the sockets away; what was received is handed over first."""
-        passed = self.doors.pass_on()
-        self.turn.end()
-        return passed
+    def _log_services(self) -> list[IService]:
+        return super()._log_services() or [Step("window log", self._recall)]
 
     def leave(self) -> None:
         """Stop without waiting for what is slow; let the next process have the log, for gauges at least."""
@@ -329,9 +273,6 @@ class StatsdDaemon:
             self.keeper.close(safe=self._leaving)
 
     # while it runs
-
-    def _sweep(self, now: float) -> None:
-        self.space.sweep(now, IDLE_S)
 
     def _destination_changed(self, destination: Destination) -> None:
         if not destination.connected:

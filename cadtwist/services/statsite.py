@@ -18,31 +18,22 @@ from twisted.python.failure import Failure
 
 from cadtwist.codec.statsd import StatsdColumns, StatsiteCodec
 from cadtwist.config.statsdmodel import StatsiteConfig
-from cadtwist.flow import Gate
 from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.net.listeners import TCPListener, UDPListener
 from cadtwist.protocols.factory import Connection, ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.intake import Intake
 from cadtwist.protocols.statsite import RecordConnection
 from cadtwist.protocols.udp import DatagramIntake, DatagramReader
-from cadtwist.services.flushing import Flusher
-from cadtwist.services.passing import PassedDoors
-from cadtwist.services.sequence import Every, Sequence, Step
-from cadtwist.services.space import Space
-from cadtwist.services.statsdintakes import StatsdIntakes
-from cadtwist.services.turn import Turn
-from cadtwist.services.windowkeeper import NOTHING, Hands, Keep, keeper_of, through_log
+from cadtwist.services.sequence import Step
+from cadtwist.services.windowdaemon import WINDOW_BYTES, WindowDaemon
+from cadtwist.services.windowkeeper import NOTHING, Hands, Keep, through_log
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdstream import StreamTeller
 from cadtwist.stages.statsdsums import Statsite, exact_values
-from cadtwist.telemetry import Account, Telemetry
+from cadtwist.telemetry import Account
 
 __all__ = ["StatsiteDaemon", "StreamCommand"]
 
-NAMES_BYTES = 1 << 30
-WINDOW_BYTES = 2 << 30
-IDLE_S = 3600
-SWEEP_S = 1.0
 MOST_COMMANDS = 16
 PATIENCE_S = 10.0
 _STDIN = "statsite stdin"
@@ -143,7 +134,7 @@ class StreamCommand:
                 idle.callback(None)
 
 
-class StatsiteDaemon:
+class StatsiteDaemon(WindowDaemon):
     """All parts of a running statsite and the service that starts and stops them.  Reactor thread.
 
     `keep`: what is kept on the disk.  `inherited`: what a former process passed.
@@ -157,17 +148,9 @@ class StatsiteDaemon:
         keep: Keep = NOTHING,
         inherited: Inheritance | None = None,
     ) -> None:
-        self.reactor = reactor
+        super().__init__(reactor, "statsite", keep, inherited)
         self.config = config
-        self.keep = keep
-        self.telemetry = Telemetry()
-        self._inherited = inherited or Inheritance()
-        self.doors = PassedDoors(reactor, self.telemetry, self._inherited)
         self._stdin: tuple[StandardIO, Connection] | None = None
-        self._leaving = False
-        self.turn = Turn(reactor)
-        self.gate = Gate()
-        self.space = Space("statsd names", NAMES_BYTES, self.telemetry)
         account = self.telemetry.account("statsite")
         self.command = StreamCommand(reactor, config.stream_command, account)
         teller = StreamTeller(
@@ -175,36 +158,17 @@ class StatsiteDaemon:
             config.style, self.command.flushed,
         )  # fmt: skip
         start = reactor.seconds()
-        self.window = StatsdWindow(
+        window = StatsdWindow(
             self.space.table, Statsite(teller.style, start, lambda: account.received), teller, account, clock, start,
             kept=exact_values(config.timer_error), precision=config.precision, max_bytes=WINDOW_BYTES,
         )  # fmt: skip
-        self.space.keys.hold(self.window)
         streams = config.tcp_port or config.parse_stdin
         logged = [keep.logs(how) for how, wanted in (("tcp", streams), ("udp", config.udp_port)) if wanted]
-        self.keeper = None
-        if any(logged):
-            hands = Hands(lambda: self.command.begun, lambda: self.command.ended)
-            self.keeper = keeper_of(keep, self.window, self.space, self.telemetry, hands)
-        self._logs_all = all(logged)
-        self.intakes = StatsdIntakes("statsite", reactor, self.telemetry, self.gate, self.turn)
-        self.service = self._sequence()
+        self._begin(window, Hands(lambda: self.command.begun, lambda: self.command.ended), logged)
+        self.service = self._sequence([Step("stream commands", None, self.command.wait)], self._listening())
 
-    def _sequence(self) -> Sequence:
-        """Return the parts in the order in which they start; they stop in the reverse order."""
-        config = self.config
-        self.flusher = Flusher(self.reactor, lambda: () if self._leaving and self._is_whole else (self.window,))
-        logging = [] if self.keeper is None else [self.keeper.log.turn_ended]
-        for job in (self.intakes.flush, *logging, self.flusher.wake, self.space.keys.turn_ended):
-            self.turn.add(job)
-        parts: list[IService] = [
-            Step("end of the window log", None, self._close_log),
-            *([] if self.keeper is None else self.keeper.services(self.reactor, self.keep.sync_s)),
-            Step("stream commands", None, self.command.wait),
-            self.flusher,
-            Step("what was read", None, self.intakes.flush),
-            Step("connections", None, lambda: self.doors.disconnect(self.gate)),
-        ]
+    def _listening(self) -> list[IService]:
+        config, parts = self.config, list[IService]()
         if config.udp_port:
             intake = self._intake("statsite udp", DatagramIntake, "udp")
             datagrams = UDPListener(
@@ -230,11 +194,7 @@ class StatsiteDaemon:
                 limit=ConnectionLimit(),
             )
             parts.append(Step("stdin", lambda: self._read_stdin(lines)))
-        parts.append(Every("sweep", self.reactor, SWEEP_S, lambda now: self.space.sweep(now, IDLE_S)))
-        sequence = Sequence()
-        for part in parts:
-            part.setServiceParent(sequence)
-        return sequence
+        return parts
 
     def _intake(self, name: str, kind: type[Intake], transport: str) -> Any:
         table = self.space.table
@@ -250,40 +210,10 @@ class StatsiteDaemon:
 
     # when another process takes its place
 
-    @property
-    def _is_whole(self) -> bool:
-        """Whether the log has all that is open."""
-        return self.keeper is not None and self._logs_all and not self.keeper.lacks
-
-    def passable_at(self, latest: float) -> float:
-        """Return when all may be passed on: at the end of the interval, where the log has not all of it."""
-        return self.flusher.hold(() if self._is_whole else (self.window,), latest)
-
-    def drain(self, most_s: float) -> Deferred[None]:  # noqa: ARG002 (for others it may take a while)
-        """Let connections end that cannot be passed on: there are none."""
-        return succeed(None)
-
-    def pass_on(self) -> list[Passed]:
-        """Stop reading and give the sockets away; what was received is handed over first."""
-        passed = self.doors.pass_on()
+    def _unread(self) -> list[Passed]:
         if self._stdin is not None:
             transport, connection = self._stdin
             transport.pauseProducing()
             unread, skipping = connection.state.unread()
-            passed.append(Passed(kind="chunk", key=_STDIN, data=unread, skipping=skipping))
-        self.turn.end()
-        return passed
-
-    def leave(self) -> None:
-        """Let the next process have the log, where it has all that is open; else it is told."""
-        self._leaving = True
-        if self.keeper is not None and self._is_whole:
-            self.keeper.keep = True
-
-    def remains(self) -> list[Passed]:
-        """Return nothing: commands have got all that was told."""
+            return [Passed(kind="chunk", key=_STDIN, data=unread, skipping=skipping)]
         return []
-
-    def _close_log(self) -> None:
-        if self.keeper is not None:
-            self.keeper.close()
