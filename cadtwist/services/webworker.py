@@ -139,6 +139,7 @@ def web_context(
         renders=ResultCache(web.render_cache_bytes),
         visits=Visits(lambda what, amount: owner.tell({what: amount}), web.log_requests, web.slow_s),
         gatekeeper=Gatekeeper(web.users, web.tokens),
+        host=socket.gethostname(),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
@@ -20,6 +21,7 @@ __all__ = ["NEVER_CACHED", "Answer", "CrossOrigin", "header", "http_date", "json
 
 NEVER_CACHED = "max-age=0, no-cache, no-store, must-revalidate, private"
 _WORTH_ZIPPING = 200
+_NO_GZIP = re.compile(r"gzip\s*;\s*q=0(?:\.0*)?\s*(?:,|\Z)")
 _SERVER = f"Server: {server_version.decode('ascii')}"
 _ALLOWED_HEADERS = "origin, authorization, accept, content-type, x-dashboard-id, x-panel-id, x-grafana-org-id"
 
@@ -101,7 +103,7 @@ def send(request: Request, answer: Answer, cross_origin: CrossOrigin) -> None:
     varies = [] if cross_origin.is_plain else ["Origin"]
     if len(body) >= _WORTH_ZIPPING:
         varies.append("Accept-Encoding")
-        if "gzip" in (header(request, b"accept-encoding") or ""):
+        if _takes_gzip(header(request, b"accept-encoding") or ""):
             zipped = gzip.compress(body, 5, mtime=0)
             if len(zipped) < len(body):
                 body, headers["Content-Encoding"] = zipped, "gzip"
@@ -116,6 +118,10 @@ def send(request: Request, answer: Answer, cross_origin: CrossOrigin) -> None:
     request.setHeader("Content-Length", str(len(body)))
     request.write(body)
     request.finish()
+
+
+def _takes_gzip(accepted: str) -> bool:
+    return "gzip" in accepted and (";" not in accepted or _NO_GZIP.search(accepted) is None)
 
 
 def _send_at_once(request: Request, channel: Any, status: int, headers: dict[str, str], body: bytes) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 
 import msgspec
 from twisted.internet.error import ConnectionDone, ProcessTerminated
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.model import StorageConfig, WebConfig
 from cadtwist.services.sharedcount import SharedCount
-from cadtwist.services.webworker import OWNER_FD, WebWorkers, WorkerConfig
+from cadtwist.services.webworker import OWNER_FD, WebWorkers, WorkerConfig, reporting_site
 from tests.query.test_owner import owner
+from tests.web.wire import get
 
 
 class FakeProcess:
@@ -53,6 +56,14 @@ class FakeDoor:
 
     def close(self):
         self.closed = True
+
+
+class SiteTests(SynchronousTestCase):
+    def test_it_tells_the_name_of_its_host(self):
+        clock = Clock()
+        site = reporting_site(clock, {}, WebConfig(url_prefix="/g"))
+        told = json.loads(get(site, clock, "/g/_internal/capabilities").body)
+        self.assertEqual(told["name"], socket.gethostname())
 
 
 class WorkersTests(SynchronousTestCase):

@@ -227,6 +227,15 @@ class DoorTests(SynchronousTestCase):
         names = [b"n.%d" % i for i in range(100)]
         reply = ask(*make(names), "GET", "/metrics/index.json", (), headers)
         self.assertEqual((reply.headers["content-encoding"], len(json.loads(reply.body))), ("gzip", 100))
+        for accepted in ("gzip;q=0", "br, gzip; q=0.000 , x", "identity"):
+            self.assertNotIn(
+                "content-encoding",
+                ask(*make(names), "GET", "/metrics/index.json", (), {"Accept-Encoding": accepted}).headers,
+                accepted,
+            )
+        for accepted in ("gzip;q=0.5", "gzip;q=1, *;q=0"):
+            reply = ask(*make(names), "GET", "/metrics/index.json", (), {"Accept-Encoding": accepted})
+            self.assertEqual(reply.headers["content-encoding"], "gzip", accepted)
         reply = ask(*make(), "GET", "/metrics/index.json", (), headers)
         self.assertNotIn("content-encoding", reply.headers)
 
