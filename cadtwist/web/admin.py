@@ -165,7 +165,10 @@ def _requests(accounts: list[dict[str, object]]) -> Iterator[Metric]:
     """Return what `Visits` counted: a histogram of seconds by door and status, and what was read."""
     counts: dict[tuple[str, str], dict[str, int]] = {}
     read = {what: CounterMetricFamily(f"cadtwist_http_{what}", f"{text} read for a door.", labels=["door"])
-            for what, text in (("series", "Series"), ("points", "Datapoints"))}  # fmt: skip
+            for what, text in (("series", "Series"), ("points", "Datapoints"))}
+    read["faults"] = CounterMetricFamily(
+        "cadtwist_http_faults", "Metrics whose files could not be read for a door.", labels=["door"]
+    )  # fmt: skip
     for account in accounts:
         found = account["counters"]
         if account["name"] != HTTP_ACCOUNT or not isinstance(found, dict):

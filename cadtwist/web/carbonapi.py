@@ -82,7 +82,7 @@ async def multi_render(context: WebContext, params: Params) -> Answer:
         ranges.setdefault(Window(wish.start, wish.stop), {})[wish.name] = None
     if len(ranges) > _MOST_RANGES:
         raise RefusedError(400, f"Bad request (more than {_MOST_RANGES} ranges of time)")
-    sources = Sources(context, params.integer("now", int(context.clock())))
+    sources = Sources(context, params.integer("now", int(context.clock())), params.cost)
     found = {window: await sources.fetch(list(patterns), window) for window, patterns in ranges.items()}
     body = [
         encoded(VERSION_3, found[Window(wish.start, wish.stop)].get(wish.name, []),

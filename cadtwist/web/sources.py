@@ -107,6 +107,7 @@ class Sources:
             raise TooBroad(f"The request means more than {most} points") from None
         for (pattern, metric), (series, fault) in zip(waiting, answers, strict=True):
             if fault:
+                self._cost.faults += 1
                 self._log.warn("Reading {name}: {fault}", name=metric.name, fault=fault)
             made = None
             if series is not None:

@@ -24,13 +24,13 @@ _PHASES = ("names", "read", "encode")
 
 
 class Cost:
-    """What one request costs: series and points read, and seconds by phase.
+    """What one request costs: series and points read, files that could not be (`faults`), and seconds by phase.
 
     Phases: `names` (the owner tells names and hot points), `read` (files), `encode` (the body); what is left of the
     whole is computing.  `timer` counts seconds; `door` is the name of what was asked for.
     """
 
-    __slots__ = ("door", "phases", "points", "series", "since", "timer")
+    __slots__ = ("door", "faults", "phases", "points", "series", "since", "timer")
 
     def __init__(self, timer: Callable[[], float] = perf_counter) -> None:
         self.door = "other"
@@ -38,6 +38,7 @@ class Cost:
         self.since = timer()
         self.series = 0
         self.points = 0
+        self.faults = 0
         self.phases = dict.fromkeys(_PHASES, 0.0)
 
     def spent(self, name: str, began: float) -> None:
@@ -86,6 +87,8 @@ class Visits:
         if cost.series:
             count(f"{COUNTED}{cost.door} series", cost.series)
             count(f"{COUNTED}{cost.door} points", cost.points)
+        if cost.faults:
+            count(f"{COUNTED}{cost.door} faults", cost.faults)
 
 
 def _shown(asked: bytes) -> str:

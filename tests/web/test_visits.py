@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from dataclasses import replace
 
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from cadtwist.storage.schemas import SchemaTable
+from cadtwist.storage.whisper import WhisperStore
 from cadtwist.telemetry import Telemetry
+from cadtwist.web.site import ApiSite
 from cadtwist.web.visits import COUNTED, Cost, Visits
 from tests.web.test_site import make
 from tests.web.wire import get
@@ -114,6 +119,17 @@ class DoorTests(SynchronousTestCase):
         )  # fmt: skip
         self.assertEqual((self.counts["http render series"], self.counts["http render points"]), (2, 6))
 
+    def test_files_that_cannot_be_read(self):
+        root = self.mktemp()
+        os.makedirs(os.path.join(root, "a"))
+        os.mkfifo(os.path.join(root, "a", "x.wsp"))
+        context = self.site.resource._context
+        site = ApiSite(replace(context, store=WhisperStore(root, SchemaTable())), reactor=self.clock, cadent_path="/c/")
+        for path in ("/render", "/c/metrics", "/c/render"):
+            reply = get(site, self.clock, path, target="a.*", format="json", **{"from": "-3min"})
+            self.assertEqual((reply.status, b"a.y" in reply.body), (200, True))
+        self.assertEqual((self.counts["http render faults"], self.counts["http other faults"]), (1, 2))
+
     def test_an_answer_given_again_counts(self):
         for _ in range(3):
             get(self.site, self.clock, "/metrics/find", query="*")
@@ -125,7 +141,7 @@ class PrometheusTests(SynchronousTestCase):
         telemetry = Telemetry()
         for what, amount in (
             ("render 200 le 0.001", 2), ("render 200 le 0.05", 3), ("render 200 le inf", 1),
-            ("render 200 us", 2_500_000), ("render series", 7), ("render points", 70),
+            ("render 200 us", 2_500_000), ("render series", 7), ("render points", 70), ("find faults", 2),
         ):  # fmt: skip
             telemetry.account("http").count(what, amount)
         site, clock = make()
@@ -141,6 +157,7 @@ class PrometheusTests(SynchronousTestCase):
             'cadtwist_http_request_seconds_count{door="render",status="200"} 6.0',
             'cadtwist_http_series_total{door="render"} 7.0',
             'cadtwist_http_points_total{door="render"} 70.0',
+            'cadtwist_http_faults_total{door="find"} 2.0',
         ):
             self.assertIn(line + "\n", text)
         self.assertNotIn('event="render', text)
