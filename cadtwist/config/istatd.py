@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from cadtwist.config.arguments import without_option
 from cadtwist.config.errors import Problems
 from cadtwist.config.istatchecks import istat_faults
 from cadtwist.config.istatmodel import DEBUG_OPTIONS, TOLD, IstatConfig, IstatdProcess
@@ -60,15 +61,7 @@ class _Given(NamedTuple):
 
 def config_path(argv: Sequence[str]) -> CommandLine:
     """Take `--config FILE` out of the arguments; the last one counts."""
-    path, rest, arguments = None, [], list(argv)
-    while arguments:
-        argument = arguments.pop(0)
-        if argument == "--config" and arguments:
-            path = arguments.pop(0)
-        elif argument.startswith("--config="):
-            path = argument.partition("=")[2]
-        else:
-            rest.append(argument)
+    path, rest = without_option(argv, "--config")
     return CommandLine(path, tuple(rest))
 
 

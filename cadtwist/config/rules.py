@@ -6,8 +6,9 @@ What carbon skips with a log line is a warning and skipped; what ends carbon is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import isfinite
+from typing import TypeVar
 
 from cadtwist.config.errors import Problems
 from cadtwist.config.ini import Section, read_ini
@@ -23,6 +24,7 @@ __all__ = [
     "schema_rule",
 ]
 
+Rule = TypeVar("Rule")
 _SCHEMA_OPTIONS = ("pattern", "retentions", "priority")
 _AGGREGATION_OPTIONS = ("pattern", "xfilesfactor", "aggregationmethod")
 
@@ -43,28 +45,27 @@ class _FatalError(ValueError):
         self.option = option
 
 
-def read_schemas(text: str, path: str, problems: Problems) -> tuple[SchemaRule, ...]:
-    """Read storage-schemas.conf: sections with `pattern`, `retentions` and, as go-carbon has it, `priority`."""
+def _read(
+    text: str, path: str, known: tuple[str, ...], rule_of: Callable[[Section], Rule], problems: Problems
+) -> tuple[Rule, ...]:
     rules = []
     for section in read_ini(text, path, problems).sections:
-        _warn_unknown(section, path, _SCHEMA_OPTIONS, problems)
+        _warn_unknown(section, path, known, problems)
         try:
-            rules.append(_schema(section))
+            rules.append(rule_of(section))
         except (_SkipError, _FatalError) as fault:
             _report(fault, section, path, problems)
     return tuple(rules)
+
+
+def read_schemas(text: str, path: str, problems: Problems) -> tuple[SchemaRule, ...]:
+    """Read storage-schemas.conf: sections with `pattern`, `retentions` and, as go-carbon has it, `priority`."""
+    return _read(text, path, _SCHEMA_OPTIONS, _schema, problems)
 
 
 def read_aggregation(text: str, path: str, problems: Problems) -> tuple[AggregationRule, ...]:
     """Read storage-aggregation.conf: sections with `pattern`, `xFilesFactor` and `aggregationMethod`."""
-    rules = []
-    for section in read_ini(text, path, problems).sections:
-        _warn_unknown(section, path, _AGGREGATION_OPTIONS, problems)
-        try:
-            rules.append(_aggregation(section))
-        except (_SkipError, _FatalError) as fault:
-            _report(fault, section, path, problems)
-    return tuple(rules)
+    return _read(text, path, _AGGREGATION_OPTIONS, _aggregation, problems)
 
 
 def read_patterns(text: str, path: str, problems: Problems) -> tuple[str, ...]:

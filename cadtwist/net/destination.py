@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from cadtwist.flow import Gate
+from cadtwist.flow import Gate, Listeners
 from cadtwist.interfaces import IDestination
 from cadtwist.journal.backlog import Backlog, SpoolBudget
 from cadtwist.journal.spool import Flight, QueueLimits, Spool
@@ -136,7 +136,7 @@ class Destination:
         self._links: list[Link] = []
         self._https: list[HttpOutlet] = []
         self._own_post: HttpPost | None = None
-        self._listeners: list[Listener] = []
+        self._listeners: Listeners[Destination] = Listeners()
         self._flush_call: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
         self._turn = 0
@@ -186,17 +186,7 @@ class Destination:
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener(self)` at every change of `connected` and failed attempt; the returned callable ends that."""
-        self._listeners.append(listener)
-
-        def forget() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-
-        return forget
-
-    def _tell(self) -> None:
-        for listener in list(self._listeners):
-            listener(self)
+        return self._listeners.add(listener)
 
     def take_peaks(self) -> tuple[int, int]:
         """Return the most datapoints that waited, (ever, for a connection to take them), since the last call."""
@@ -304,7 +294,7 @@ class Destination:
             self._log.info("destination {key}: connected", key=self.key)
         self.failed_attempts = 0
         if not was:
-            self._tell()
+            self._listeners.tell(self)
         outlet.pump(self.seconds())
         self._watch()
 
@@ -318,7 +308,7 @@ class Destination:
         if self._closing is None and not outlet.retired:
             self._log.warn("destination {key}: {why}", key=self.key, why=reason.getErrorMessage())
         if not self.connected:
-            self._tell()
+            self._listeners.tell(self)
         self._watch()
 
     def _attempt_failed(self, failure: Failure) -> None:
@@ -326,7 +316,7 @@ class Destination:
         self.failed_attempts += 1
         if self.failed_attempts == 1:
             self._log.warn("destination {key}: {why}; will go on trying", key=self.key, why=failure.getErrorMessage())
-        self._tell()
+        self._listeners.tell(self)
 
     def answered(self, why: Failure | None) -> None:
         """Take note of how a request went: None = well."""
@@ -335,7 +325,7 @@ class Destination:
         elif self.failed_attempts:
             self._log.info("destination {key}: answers again", key=self.key)
             self.failed_attempts = 0
-            self._tell()
+            self._listeners.tell(self)
 
     def count_batch(self, size: int) -> None:
         """Count one write of `size` bytes."""

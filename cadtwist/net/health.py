@@ -20,6 +20,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from cadtwist.flow import Listeners
 from cadtwist.net.client import stream_endpoint
 from cadtwist.telemetry import Account
 
@@ -190,7 +191,7 @@ class HealthService(Service):
         self._account = account
         self._probe = probe or partial(probe_of, reactor)
         self._watched: dict[str, _Watched] = {}
-        self._listeners: list[Listener] = []
+        self._listeners: Listeners[str, bool] = Listeners()
         self._call: IDelayedCall | None = None
         account.gauge("down", lambda: len(self.down))
 
@@ -229,13 +230,7 @@ class HealthService(Service):
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener(key, up)` at every change; the returned callable ends that."""
-        self._listeners.append(listener)
-
-        def forget() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-
-        return forget
+        return self._listeners.add(listener)
 
     def startService(self) -> None:
         """Begin to check."""
@@ -285,7 +280,7 @@ class HealthService(Service):
         if not watched.up and self._is_current(key, watched):
             watched.up = True
             self._log.info("{key} is up again ({url})", key=key, url=watched.url)
-            self._tell(key, True)
+            self._listeners.tell(key, True)
 
     def _failed(self, key: str, watched: _Watched, failure: Failure) -> None:
         watched.asking = None
@@ -298,11 +293,7 @@ class HealthService(Service):
             watched.skipped = 0
             why = failure.getErrorMessage()
             self._log.warn("{key} is down ({url}): {why}", key=key, url=watched.url, why=why)
-            self._tell(key, False)
+            self._listeners.tell(key, False)
 
     def _is_current(self, key: str, watched: _Watched) -> bool:
         return bool(self.running) and self._watched.get(key) is watched
-
-    def _tell(self, key: str, up: bool) -> None:
-        for listener in list(self._listeners):
-            listener(key, up)

@@ -363,15 +363,8 @@ class DattssNode:
         user = self._user(name)
         if user is None or len(user.listeners) >= MOST_LISTENERS:
             return None
-        listeners = user.listeners
-        listeners.append(listener)
         self._watched[name] = user
-
-        def forget() -> None:
-            if listener in listeners:
-                listeners.remove(listener)
-
-        return forget
+        return user.listeners.add(listener)
 
     def tell(self, now: float) -> None:
         """Tell the news that had to wait."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 
+from cadtwist.flow import Listeners
 from cadtwist.model.gathering import Gathering
 from cadtwist.model.minutes import summaries_of
 from cadtwist.model.partial import Partial
@@ -38,7 +39,7 @@ class User:
     gathered_at: float = 0.0
     changed: bool = False
     told_at: float = float("-inf")
-    listeners: list[Callable[[], object]] = field(default_factory=list)
+    listeners: Listeners[[]] = field(default_factory=Listeners)
 
     def news(self, now: float) -> None:
         """Tell the listeners that something changed: now, or as soon as they were told nothing for a while."""
@@ -51,8 +52,7 @@ class User:
         """Tell them, if there is something to tell and it is time."""
         if self.changed and now - self.told_at >= LIVE_S:
             self.changed, self.told_at = False, now
-            for listener in list(self.listeners):
-                listener()
+            self.listeners.tell()
 
 
 class Commit:

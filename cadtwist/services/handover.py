@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from cadtwist.config.arguments import without_option
 from cadtwist.net.handover import (
     NOT_WANTED,
     READY,
@@ -55,17 +56,8 @@ def command_line(arguments: Sequence[str]) -> tuple[list[str], str]:
 
     `arguments` are twistd's.  The new process must not look at the pid file, which names us; it writes it later.
     """
-    kept: list[str] = []
-    path = "twistd.pid"
-    waiting = list(arguments)
-    while waiting:
-        argument = waiting.pop(0)
-        if argument == "--pidfile" and waiting:
-            path = waiting.pop(0)
-        elif argument.startswith("--pidfile="):
-            path = argument.partition("=")[2]
-        else:
-            kept.append(argument)
+    found, kept = without_option(arguments, "--pidfile")
+    path = "twistd.pid" if found is None else found
     return [sys.executable, "-c", _RUN_TWISTD, "--pidfile=", *kept], path and os.path.abspath(path)
 
 

@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 
 from twisted.application.service import Service
-from twisted.logger import ILogObserver, LogEvent, LogLevel, LogPublisher, formatEvent
+from twisted.logger import ILogObserver, LogEvent, LogLevel, LogPublisher
 from zope.interface import implementer
 
-from cadtwist.services.logs import ReopenedFile
+from cadtwist.services.logs import ReopenedFile, text_of
 
 __all__ = ["IstatLog"]
 
@@ -59,9 +59,5 @@ class IstatLog(Service):
         if number > self._levels[0] or self._file is None:
             return
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(event.get("log_time")))
-        text = formatEvent(event)
-        failure = event.get("log_failure")
-        if failure is not None:
-            text = f"{text}\n{failure.getTraceback()}"
         with contextlib.suppress(OSError):
-            self._file.write(f"{stamp} ({os.getpid()}) {name} :  {text}\n")
+            self._file.write(f"{stamp} ({os.getpid()}) {name} :  {text_of(event)}\n")

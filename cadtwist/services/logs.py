@@ -17,7 +17,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, LogPublisher, forma
 from twisted.python.logfile import DailyLogFile
 from zope.interface import implementer
 
-__all__ = ["CarbonLogs", "ReopenedFile", "file_of"]
+__all__ = ["CarbonLogs", "ReopenedFile", "file_of", "text_of"]
 
 _BY_NAMESPACE = (
     ("cadtwist.protocols.cachequery", "query"),
@@ -37,6 +37,12 @@ def file_of(event: LogEvent) -> str:
         if namespace == prefix or namespace.startswith(prefix + "."):
             return name
     return "console"
+
+
+def text_of(event: LogEvent) -> str:
+    """Return what an event says, with the traceback that it may have."""
+    text, failure = formatEvent(event), event.get("log_failure")
+    return text if failure is None else f"{text}\n{failure.getTraceback()}"
 
 
 class ReopenedFile:
@@ -94,12 +100,8 @@ class CarbonLogs(Service):
         if event.get("log_level", LogLevel.info) < self._level:
             return
         stamp = time.strftime("%d/%m/%Y %H:%M:%S", time.localtime(event.get("log_time")))
-        text = formatEvent(event)
-        failure = event.get("log_failure")
-        if failure is not None:
-            text = f"{text}\n{failure.getTraceback()}"
         with contextlib.suppress(OSError):
-            self._file(file_of(event)).write(f"{stamp} :: {text}\n")
+            self._file(file_of(event)).write(f"{stamp} :: {text_of(event)}\n")
 
     def _file(self, name: str) -> Any:
         found = self._files.get(name)
