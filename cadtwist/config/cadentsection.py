@@ -223,10 +223,9 @@ class CadentSection:
             servers.error("hashkeys", "a key is there twice")
             return None
         members = [f"{self.name}/{url}" for url in urls]
-        for number, url, name in zip(kept, urls, members, strict=True):
-            if not self._add(servers, name, url, checks[number].strip()):
-                return None
-        return tuple(members), tuple(keys[number] for number in kept)
+        made = zip(kept, urls, members, strict=True)
+        good = [self._add(servers, name, url, checks[number].strip()) for number, url, name in made]
+        return (tuple(members), tuple(keys[number] for number in kept)) if all(good) else None
 
     def _beside(self, servers: Table, key: str, given: tuple[str, ...]) -> tuple[str, ...]:
         """Return the list that has one entry for each server, the servers themselves where there is none."""

@@ -48,6 +48,15 @@ def good(*texts: str, **given: str) -> Config:
     return config
 
 
+class ServersTests(SynchronousTestCase):
+    def test_every_faulty_server_is_told(self) -> None:
+        _, problems = load(servers='["xyz", "tcp://h:1", "tcp://:1"]')
+        self.assertEqual(
+            [text.partition(": ")[2].partition(" is none")[0] for text in problems.texts("error")],
+            ["a.servers[0].servers: 'xyz'", "a.servers[0].servers: 'tcp://:1'"],
+        )
+
+
 class DefaultsTests(SynchronousTestCase):
     def test_a_section_with_nothing_but_servers(self) -> None:
         config = good()
