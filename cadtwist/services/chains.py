@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ from cadtwist.services.routers import Sections, ingress, preregs_of, router_of
 from cadtwist.services.space import GRAPHITE, KEYS, SERIES, Space, space_of
 from cadtwist.stages.aggregate import Window, WindowPolicy
 from cadtwist.stages.flood import FloodLimits, FloodStage
-from cadtwist.stages.names import BlacklistRule, NameMap, NameRule, NormaliseTags, Rewrite, WhitelistRule
+from cadtwist.stages.names import BlacklistRule, NameMap, NameRule, NormaliseTags, Outcome, Rewrite, WhitelistRule
 from cadtwist.stages.outputs import Outputs
 from cadtwist.stages.switch import Sample, Switch, Tee
 from cadtwist.telemetry import Telemetry
@@ -79,6 +79,15 @@ def name_rules(config: Config) -> list[NameRule]:
     if stages.rewrite:
         rules.append(Rewrite(stages.rewrite))
     return rules
+
+
+def renamed(rules: Iterable[NameRule], name: str) -> tuple[str, ...]:
+    """Return what rules make of a name, each of the results of the one before; nothing where one of them drops it."""
+    names = [name]
+    for rule in rules:
+        outcomes = [rule(each) or Outcome((each,)) for each in names]
+        names = [result for outcome in outcomes for result in outcome.names]
+    return tuple(dict.fromkeys(names))
 
 
 def targets_of(config: Config, door: Listener) -> tuple[str, ...]:

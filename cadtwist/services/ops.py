@@ -20,12 +20,14 @@ from cadtwist.routing.hashes import name_bytes
 from cadtwist.routing.ring import Ring
 from cadtwist.routing.routers import AggregatedRouter, HashRouter, PoolRouter, Router, ShardRouter
 from cadtwist.routing.routes import targets
+from cadtwist.services.chains import GRAPHITE, name_rules, renamed, space_of
 from cadtwist.services.inspection import Inspection
 from cadtwist.services.membership import with_server, without_server
 from cadtwist.services.relaygraph import RelayGraph
 from cadtwist.services.sections import Sections
 from cadtwist.services.sectionstats import TICK_S, SectionStats, merged
 from cadtwist.services.sequence import Every
+from cadtwist.stages.names import NameRule
 from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.web.context import WebContext
@@ -91,6 +93,7 @@ class RelayOps(_Membership):
         self._started_at = daemon.reactor.seconds()
         self._stats: dict[str, SectionStats] = {}
         self._inspection = Inspection(daemon.reactor)
+        self._rules: tuple[Config | None, list[NameRule]] = (None, [])
 
     def services(self) -> list[IService]:
         """Return the timers: the ticks of the statistics, their log lines."""
@@ -132,13 +135,21 @@ class RelayOps(_Membership):
         addresses = {each.name: each.address for each in self._config.destinations}
         found = {}
         for relay in self._config.relays:
-            pairs = [(addresses[name], position) for name, position in self._placed(relay, key)]
+            names = self._names(key) if space_of(relay.lines) == GRAPHITE else (key,)
+            placed = (each for name in names for each in self._placed(relay, name))
+            pairs = [(addresses[name], position) for name, position in placed]
             found[relay.name] = {
                 "to_servers": [address for address, _ in pairs] or None,
                 "hash_key": key,
                 "hash_value": [position for _, position in pairs] or None,
             }
         return found
+
+    def _names(self, key: str) -> tuple[str, ...]:
+        """Return what the rules of the running configuration make of a name."""
+        if self._rules[0] is not self._config:
+            self._rules = self._config, name_rules(self._config)
+        return renamed(self._rules[1], key)
 
     def _placed(self, relay: RelayConfig, key: str) -> Iterator[tuple[str, int]]:
         for group, stage, _ in self._graph.stages_of(relay):

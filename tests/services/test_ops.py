@@ -17,9 +17,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import Agent
 from zope.interface.verify import verifyObject
 
-from cadtwist.config.model import Config, Listener
+from cadtwist.config.model import Config, Listener, StagesConfig
 from cadtwist.config.relaymodel import FilterRule, GroupConfig, LineConfig, OpsConfig, RelayConfig
 from cadtwist.errors import CadtwistError
+from cadtwist.model.rules import RewriteRule
 from cadtwist.routing.groups import group_router
 from cadtwist.routing.ring import Member
 from cadtwist.services.ops import JoinedOps, position_of
@@ -184,6 +185,33 @@ class HashcheckTests(OpsCase):
                 self.assertEqual(sorted(told["to_servers"]), sorted(found), name)
                 self.assertEqual(len(told["hash_value"]), 3)
             self.assertEqual(await self.json("/hashcheck", key=name), daemon.ops.hashcheck(name))
+
+        return ensureDeferred(run())
+
+    def test_of_names_that_are_dropped_or_rewritten(self) -> Any:
+        """It tells where the line goes, not where the name would go if it were another one."""
+
+        async def run() -> None:
+            relays = RelayConfig(groups=(self.group(method="carbon", replication=1),))
+            stages = StagesConfig(blacklist=("dropped",), rewrite=(RewriteRule("^old", "new"),))
+            daemon = await self.start(self.ops_config(relays, stages=stages))
+            assert daemon.ops is not None
+            names = [f"old.m{number}" for number in range(50)]
+            told = {name: daemon.ops.hashcheck(name)["relay"] for name in names}
+            self.assertEqual(
+                [each["to_servers"] for each in told.values()],
+                [daemon.ops.hashcheck(name.replace("old", "new"))["relay"]["to_servers"] for name in names],
+            )
+            self.assertEqual({each["hash_key"] for each in told.values()}, set(names))
+            nobody = {"to_servers": None, "hash_key": "a.dropped", "hash_value": None}
+            self.assertEqual(daemon.ops.hashcheck("a.dropped"), {"relay": nobody})
+            await self.send("".join(f"{name} 1 1700000000\n" for name in [*names, "a.dropped"]).encode())
+            await until(lambda: self.total() == len(names))
+            addresses = {each.name: each.address for each in daemon.config.destinations}
+            for key, sink in self.sinks.items():
+                for line in sink.lines:
+                    name = "old" + line.split()[0].decode().removeprefix("new")
+                    self.assertEqual(told[name]["to_servers"], [addresses[key]])
 
         return ensureDeferred(run())
 
