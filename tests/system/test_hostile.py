@@ -15,6 +15,9 @@ from collections.abc import Iterable
 
 from cadtwist.codec.frames import frame
 from cadtwist.codec.protobuf import encode_payload
+from cadtwist.web.cadent import CadentRoom
+from cadtwist.web.site import graphite_doors, graphite_rooms
+from tests.fuzz.test_doors import EXPECTED_5XX, INDEX, METHODS, STATUS, DoorFuzz
 from tests.system.cadtwistd import Cadtwistd, get
 from tests.system.case import SystemTestCase
 from tests.system.process import free_ports
@@ -97,6 +100,35 @@ class HostileTests(SystemTestCase):
         self.attack_with_cache_queries()
         self.attack_with_queries()
         self.attack_with_requests()
+
+    def test_every_path_of_http(self) -> None:
+        """Each by every method, with whatever fields, headers and bodies: an answer, in time, nobody is at fault."""
+        maker = DoorFuzz("test_api")
+        maker.setUp()
+        rooms = [f"{room}{tail}" for room in graphite_rooms() for tail in ("", "scale", "1", "name")]
+        paths = [*graphite_doors(), *rooms, *(f"/cadent/{path}" for path in CadentRoom("/cadent/").paths)]
+        for path in paths:
+            for method in METHODS:
+                data = maker.request(method, path).replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+                with self.to(self.daemon.http) as wire:
+                    wire.sendall(data)
+                    answer = b"".join(iter(lambda wire=wire: wire.recv(65536), b""))  # type: ignore[misc]
+                found = STATUS.match(answer)
+                self.assertIsNotNone(found, (data, answer[:200]))
+                status = int(found[1]) if found else 0
+                self.assertTrue(status < 500 or status in EXPECTED_5XX or path == INDEX, (status, data))
+
+    def test_pipes_in_the_place_of_files(self) -> None:
+        """Neither writers nor readers wait for them."""
+        for name in ("x", "y"):
+            os.makedirs(self.daemon.whisper / "pipe", exist_ok=True)
+            os.mkfifo(self.daemon.whisper / "pipe" / f"{name}.wsp")
+        self.daemon.send(f"pipe.x 1 {self.now}\npipe.y 1 {self.now}\n")
+        self.good_lines()
+        self.daemon.until("everything else is written", lambda: not self.daemon.pending(), 40)
+        for target in ("pipe.*", "{pipe,good}.*", "sumSeries(pipe.*)"):
+            self.daemon.json("/render", target=target, format="json", **{"from": "-5min"})
+        self.daemon.json("/cadent/metrics", target="pipe.*", format="json")
 
     def test_no_descriptors_left(self) -> None:
         """More clients than the process may open files: those who got in are heard, and all is written afterwards."""
