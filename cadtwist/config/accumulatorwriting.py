@@ -99,7 +99,8 @@ def whisper_bytes(archives: Iterable[Archive]) -> int:
 def writing_faults(driver: DriverConfig, bins: Iterable[BinConfig]) -> Iterator[str]:
     """Yield why what an accumulator makes cannot be written like this."""
     if driver.driver not in WRITTEN_DRIVERS:
-        yield f"{driver.driver!r} cannot be written to yet; possible are {', '.join(WRITTEN_DRIVERS)}"
+        possible = ", ".join(WRITTEN_DRIVERS)
+        yield f"{driver.driver!r} cannot be written to: further stores come later; possible now are {possible}"
         return
     if not driver.dsn:
         yield "dsn is missing"

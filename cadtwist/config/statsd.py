@@ -25,6 +25,7 @@ _DELETES = {
     "deleteGauges": "delete_gauges",
 }  # fmt: skip
 _BACKENDS = ("graphite", "console", "repeater")
+_LEVELS = tuple(f"LOG_{name}" for name in ("EMERG", "ALERT", "CRIT", "ERR", "WARNING", "NOTICE", "INFO", "DEBUG"))
 _FLAGS = {
     "keyNameSanitize": "sanitise_keys", "debug": "debug", "dumpMessages": "dump_messages",
     "automaticConfigReload": "reload",
@@ -70,6 +71,10 @@ class _Options:
     def error(self, key: str, text: str) -> None:
         """Note a fault of an option."""
         self._problems.error(self._path, self._members[key].line, self._prefix + key, text)
+
+    def notice(self, key: str, text: str) -> None:
+        """Note that an option has no effect."""
+        self._problems.notice(self._path, self._members[key].line, self._prefix + key, text)
 
     def warning(self, key: str, text: str) -> None:
         """Note what is probably not meant."""
@@ -250,6 +255,8 @@ def _surroundings(top: _Options) -> dict[str, Any]:
         else:
             top.error("backends", f"{name!r} is none of ./backends/{', ./backends/'.join(_BACKENDS)}")
     keys, log = top.section("keyFlush"), top.section("log")
+    if top.flag("debug"):
+        top.notice("debug", "has no effect: what is wrong is in the log anyway, and dumpMessages shows what comes")
     peers = tuple(Peer(one.text("host", "127.0.0.1"), one.port("port", 8125)) for one in top.sections("repeater"))
     return {
         "backends": tuple(dict.fromkeys(backends)) if "backends" in top else ("graphite",),
@@ -266,7 +273,7 @@ def _surroundings(top: _Options) -> dict[str, Any]:
         "log": StatsdLog(
             backend="syslog" if log.text("backend", "stdout", ("stdout", "syslog")) == "syslog" else "stdout",
             application=log.text("application", "statsd"),
-            level=log.text("level", "LOG_INFO"),
+            level=log.text("level", "LOG_INFO", _LEVELS),
         ),
         "repeater": peers,
         "repeater_protocol": top.text("repeaterProtocol", "udp4", ("udp4", "udp6", "tcp")),

@@ -32,6 +32,15 @@ _SLOW_FLUSH_S = 600
 _SHORTEST_FIELD = 3
 
 
+_IDLE = {
+    "daemonize": "twistd goes to the background, unless it is told -n",
+    "pid_file": "twistd's --pidfile names it",
+    "log_level": "twistd's log has what is wrong, and when doors open",
+    "log_facility": "twistd's log goes to its --logfile, or with --syslog to the facility user",
+}
+"""What twistd's own options say."""
+
+
 class _Entry(NamedTuple):
     section: str
     name: str
@@ -58,6 +67,8 @@ def read_statsite(text: str, path: str, problems: Problems) -> StatsiteConfig:
                 {"": plain, "style": style, "naming": naming}[where][field] = read(entry.value)
             except ValueError as fault:
                 problems.error(path, entry.line, entry.name, str(fault))
+            if entry.name in _IDLE and plain.get(field, default := getattr(StatsiteConfig(), field)) != default:
+                problems.notice(path, entry.line, entry.name, f"has no effect: {_IDLE[entry.name]}")
             if entry.name == "flush_interval" and style.get(field, 0) >= _SLOW_FLUSH_S:
                 problems.warning(path, entry.line, entry.name, f"{_SLOW_FLUSH_S} s or more is very long")
     found = (_histogram(name, entries, path, problems) for name, entries in histograms.items())

@@ -1,4 +1,6 @@
-"""carbon's log files: console.log, listener.log, creates.log ... in one folder, lines `DD/MM/YYYY HH:MM:SS :: text`.
+"""carbon's log files, and the system's log.
+
+carbon's are console.log, listener.log, creates.log ... in one folder, lines `DD/MM/YYYY HH:MM:SS :: text`.
 
 An event goes to the file that its `log_file` field names, else to the one of its namespace, else to console.log.
 Files are made on first use; with rotation a new one is begun each day, without it a file that was moved away (by
@@ -9,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import syslog
 import time
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
@@ -17,7 +21,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, LogPublisher, forma
 from twisted.python.logfile import DailyLogFile
 from zope.interface import implementer
 
-__all__ = ["CarbonLogs", "ReopenedFile", "file_of", "text_of"]
+__all__ = ["CarbonLogs", "ReopenedFile", "SystemLog", "file_of", "text_of"]
 
 _BY_NAMESPACE = (
     ("cadtwist.protocols.cachequery", "query"),
@@ -112,3 +116,25 @@ class CarbonLogs(Service):
                 found = ReopenedFile(os.path.join(self._directory, f"{name}.log"))
             self._files[name] = found
         return found
+
+
+@implementer(ILogObserver)
+class SystemLog:
+    """Gives what is logged to the system's log, under the name `application`.
+
+    `level` (`LOG_INFO`) is that of what happens; what is wrong has at least that of a warning.  `send` is syslog(3).
+    """
+
+    def __init__(self, application: str, level: str, send: Callable[[int, str], object] = syslog.syslog) -> None:
+        self._level = int(getattr(syslog, level))
+        self._send = send
+        syslog.openlog(application, syslog.LOG_PID, syslog.LOG_LOCAL0)
+
+    def __call__(self, event: LogEvent) -> None:
+        """Send the lines of an event."""
+        level = event.get("log_level", LogLevel.info)
+        if level == LogLevel.debug:
+            return
+        urgent = level in (LogLevel.warn, LogLevel.error, LogLevel.critical)
+        for line in text_of(event).splitlines():
+            self._send(min(self._level, syslog.LOG_WARNING) if urgent else self._level, line)

@@ -42,6 +42,7 @@ from cadtwist.protocols.udp import DatagramIntake, DatagramReader
 from cadtwist.services.sequence import Every, Step
 from cadtwist.services.statsdbackends import ConsoleTeller, GraphiteOutput, Repeater, Tellers
 from cadtwist.services.statsdkeys import KeyCounts
+from cadtwist.services.statsdtaps import MessageLog, PacketTap, TappedDatagrams, TappedStream
 from cadtwist.services.syncer import Syncer
 from cadtwist.services.windowdaemon import WINDOW_BYTES, WindowDaemon
 from cadtwist.services.windowkeeper import (
@@ -66,17 +67,6 @@ LEAVE_S = 0.3
 RELOAD_S = 1.0
 SOCKET_BYTES = 16 << 20
 _NEVER = -1.0
-
-
-class _RepeatingIntake(DatagramIntake):
-    """Gives each packet to the repeater as well."""
-
-    repeater: Repeater
-
-    def datagrams(self, data: bytes, peer: Callable[[int], str], after: Callable[[int], int]) -> int:
-        """Read datagrams that are joined by line feeds, and repeat them."""
-        self.repeater.datagrams(data, after)
-        return super().datagrams(data, peer, after)
 
 
 @implementer(ISink)
@@ -121,7 +111,9 @@ class StatsdDaemon(WindowDaemon):
         self._begin(window, self._given_and_safe(), [keep.logs(server.transport) for server in config.servers])
         self.key_counts = KeyCounts(self.space.table) if config.key_flush.interval_s else None
         self._repeats = self._repeated()
-        self.repeater = Repeater(self._repeats, config.repeater_protocol == "tcp") if self._repeats else None
+        self.taps: list[PacketTap] = [MessageLog()] if config.dump_messages else []
+        if self._repeats:
+            self.taps.append(Repeater(self._repeats, config.repeater_protocol == "tcp"))
         self.service = self._sequence(self._sending(), self._listening())
 
     # the graph
@@ -226,17 +218,13 @@ class StatsdDaemon(WindowDaemon):
     def _door(self, server: StatsdServer) -> Listener | UDPListener:
         name = f"statsd {server.transport} {server.socket or f'{server.address}:{server.port}'}"
         if server.transport == "udp":
-            kind = DatagramIntake if self.repeater is None else _RepeatingIntake
-            intake = self._intake(name, kind, server)
-            if self.repeater is not None:
-                intake.repeater = self.repeater
+            intake = self._intake(name, TappedDatagrams if self.taps else DatagramIntake, server)
             return UDPListener(
                 name, lambda bound: DatagramReader(self.reactor, bound, intake), server.address, server.port,
                 receive_bytes=SOCKET_BYTES,
             )  # fmt: skip
-        factory = ReceiverFactory(
-            self._intake(name, Intake, server), LineConnection, clock=self.reactor, limit=self._limit
-        )
+        intake = self._intake(name, TappedStream if self.taps else Intake, server)
+        factory = ReceiverFactory(intake, LineConnection, clock=self.reactor, limit=self._limit)
         on_open = self.doors.opened(name, factory)
         if server.socket:
             mode = 0o666 if server.socket_mode < 0 else server.socket_mode
@@ -246,7 +234,10 @@ class StatsdDaemon(WindowDaemon):
     def _intake(self, name: str, kind: type[Intake], server: StatsdServer) -> Any:
         table, flags = self.space.table, self._flags
         sink = through_log(self.keeper, self.keep, server.transport, self)
-        return self.intakes.make(kind, name, lambda emit: StatsdCodec(table, StatsdColumns(), emit, flags), sink)
+        made = self.intakes.make(kind, name, lambda emit: StatsdCodec(table, StatsdColumns(), emit, flags), sink)
+        if self.taps:
+            made.taps = self.taps
+        return made
 
     # when another process takes its place
 
@@ -309,9 +300,13 @@ class StatsdDaemon(WindowDaemon):
             ("messages.last_msg_seen", float(int(now - seen))),
             ("messages.bad_lines_seen", float(self.intakes.counts().wrong)),
         ]
-        for what in ("last_flush", "last_exception", "flush_time", "flush_length"):
-            value = float(int(now - told[what])) if what.startswith("last_") else told[what]
-            found.append((f"graphite.{what}", value))
+        for backend in self.config.backends:
+            if backend == "graphite":
+                ago = [(f"graphite.{what}", float(int(now - told[what]))) for what in ("last_flush", "last_exception")]
+                found += [*ago, *((f"graphite.{what}", told[what]) for what in ("flush_time", "flush_length"))]
+            elif backend == "console":
+                started = float(int(self._started))
+                found += [("console.lastFlush", told["last_flush"]), ("console.lastException", started)]
         return found
 
     def table(self, kind: str) -> dict[str, float | list[float]]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ConsoleTeller", "GraphiteOutput", "Repeater", "Tellers"]
 
+MOST_DATAGRAM_BYTES = 65507
+"""What IPv4 lets a datagram have."""
+
 
 class GraphiteOutput:
     """Queues what a flush tells; knows how the last flush went.  Without a destination it only counts.
@@ -139,21 +142,23 @@ class ConsoleTeller:
 
 
 class Repeater:
-    """Sends each packet, as it came, to all destinations; over TCP with a LF behind it."""
+    """Sends each packet, as it came, to all destinations; over TCP with a LF behind it.
+
+    What a connection brought and no datagram holds goes in several of whole lines.
+    """
 
     def __init__(self, destinations: Sequence[IDestination], lines: bool) -> None:
         self._destinations = tuple(destinations)
         self._end = b"\n" if lines else b""
 
-    def datagrams(self, data: bytes, after: Callable[[int], int]) -> None:
-        """Repeat datagrams that are joined by line feeds; `after` tells where the one behind a position begins."""
-        start = 0
-        while start < len(data):
-            stop = max(after(start), start + 1)
-            self.packet(data[start:stop].removesuffix(b"\n"))
-            start = stop
-
     def packet(self, data: bytes) -> None:
         """Repeat one packet."""
+        while not self._end and len(data) > MOST_DATAGRAM_BYTES:
+            cut = data.rfind(b"\n", 0, MOST_DATAGRAM_BYTES) + 1 or MOST_DATAGRAM_BYTES
+            self._send(data[:cut])
+            data = data[cut:]
+        self._send(data + self._end)
+
+    def _send(self, data: bytes) -> None:
         for destination in self._destinations:
-            destination.send(data + self._end, 1)
+            destination.send(data, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import re
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.error import CannotListenError
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
@@ -33,6 +34,7 @@ from cadtwist.services.descriptors import raise_file_limit
 from cadtwist.services.exits import EXIT_CONFIG as EXIT_NATIVE
 from cadtwist.services.exits import exit_with, signals_end_with_zero, stop_reactor
 from cadtwist.services.handover import Handover, predecessor, spawner
+from cadtwist.services.logs import SystemLog
 from cadtwist.services.options import loader, make
 from cadtwist.services.reload import Load
 from cadtwist.services.statsd import StatsdDaemon
@@ -113,8 +115,9 @@ def makeService(options: Any) -> IService:
     folder = options["state-dir"]
     if folder is None:
         folder = state_folder(os.environ, door_of(config), os.geteuid())
+    remarks = [*problems.texts("warning"), *problems.texts("notice")]
     return StatsdService(
-        reactor, options["config"], config, problems.texts("warning"), bool(options["dogstatsd"]), options["http-port"],
+        reactor, options["config"], config, remarks, bool(options["dogstatsd"]), options["http-port"],
         Keep(folder, options["log-inputs"]),
     )  # fmt: skip
 
@@ -174,6 +177,11 @@ class StatsdService(Service):
             self._log.warn("{remark}", remark=remark)
         settle_allocator()
         raise_file_limit()
+        if isinstance(self._config, StatsdConfig):
+            _name_process(self._config.title)
+            if self._config.log.backend == "syslog":
+                where = self._config.log
+                globalLogPublisher.addObserver(SystemLog(where.application, where.level))
         former = predecessor(os.environ)
         config, inherited = self._config, None if former is None else former.inherited
         daemon: StatsdDaemon | StatsiteDaemon
@@ -229,6 +237,13 @@ class StatsdService(Service):
         for text in problems.texts("error"):
             self._log.warn("the changed configuration is not taken: {text}", text=text)
         return config if isinstance(config, StatsdConfig) and not problems.failed else None
+
+
+def _name_process(title: str) -> None:
+    """Let the system call us so; the empty title leaves what it calls us."""
+    if title:
+        with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="utf-8") as file:
+            file.write(title)
 
 
 def _reports(reactor: Any, daemon: StatsdDaemon | StatsiteDaemon, port: int) -> TCPListener:

@@ -70,7 +70,9 @@ class ReadStatsiteTests(SynchronousTestCase):
 
     def test_every_option(self) -> None:
         config, problems = read(FULL)
-        self.assertEqual(problems.reports, [])
+        self.assertEqual((problems.texts("error"), problems.texts("warning")), ([], []))
+        idle = [text.split(": ")[1] for text in problems.texts("notice")]
+        self.assertEqual(idle, ["log_level", "log_facility", "pid_file"])
         style = StatsiteStyle(
             5, True, (0.5, 0.999), ("mean", "count", "sample_rate"), True, False,
             (StatsiteHistogram("api", 0.0, 100.0, 25.0), StatsiteHistogram("", -10.0, 10.0, 0.5)), "numStats",

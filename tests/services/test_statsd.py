@@ -16,7 +16,9 @@ from cadtwist.config.errors import Problems
 from cadtwist.config.statsd import read_statsd
 from cadtwist.config.statsdmodel import StatsdConfig, StatsiteConfig
 from cadtwist.services.statsd import StatsdDaemon
+from cadtwist.services.statsdbackends import Repeater
 from cadtwist.services.statsdtap import Options, makeService, read_either, topics_of
+from cadtwist.services.statsdtaps import MessageLog
 from cadtwist.services.statsite import StatsiteDaemon, StreamCommand
 from cadtwist.telemetry import Account
 
@@ -25,6 +27,16 @@ START = 1_700_000_000.0
 
 def config_of(**options: Any) -> StatsdConfig:
     return read_statsd(json.dumps(options), "config.js", Problems())
+
+
+class Heard:
+    """Keeps the packets that came."""
+
+    def __init__(self) -> None:
+        self.packets: list[bytes] = []
+
+    def packet(self, data: bytes) -> None:
+        self.packets.append(data)
 
 
 class StatsdDaemonTests(SynchronousTestCase):
@@ -104,6 +116,23 @@ class StatsdDaemonTests(SynchronousTestCase):
         self.send(b"a:1|c\nbad")
         (destination,) = self.daemon._repeats
         self.assertEqual(destination.queued_points, 1)
+
+    def test_complete_lines_of_a_connection_are_repeated_and_logged(self) -> None:
+        tcp = {"server": "./servers/tcp", "address": "127.0.0.1"}
+        self.daemon = self.make(servers=[tcp], backends=["repeater"], dumpMessages=True, repeater=[{"port": 9}])
+        (intake,), heard, state = self.daemon.intakes.all, Heard(), Tail()
+        self.assertEqual([type(tap) for tap in intake.taps], [MessageLog, Repeater])
+        intake.taps = [heard]
+        for data in (b"a:1|", b"c\nb:2|c\nx:", b"3|c\n"):
+            intake.feed(state, data, "peer")
+        self.assertEqual(heard.packets, [b"a:1|c\nb:2|c\n", b"x:3|c\n"])
+        self.daemon.intakes.flush()
+        self.assertEqual(self.daemon.table("c"), {**self.daemon.table("c"), "a": 1.0, "b": 2.0, "x": 3.0})
+
+    def test_stats_of_each_backend(self) -> None:
+        self.daemon = self.make(backends=["./backends/console"])
+        names = [name for name, _ in self.daemon.stats()]
+        self.assertEqual(names[3:], ["console.lastFlush", "console.lastException"])
 
 
 class StatsiteDaemonTests(SynchronousTestCase):

@@ -104,11 +104,21 @@ class TellersTests(SynchronousTestCase):
 class RepeaterTests(SynchronousTestCase):
     def test_packets_as_they_came(self) -> None:
         one, two = Sent(), Sent()
-        data = b"a:1|c\nbad line\nb:2|ms\n"
-        ends = iter((15, 22))
-        Repeater([one, two], False).datagrams(data, lambda at: next(ends))
+        repeater = Repeater([one, two], False)
+        for packet in (b"a:1|c\nbad line", b"b:2|ms"):
+            repeater.packet(packet)
         self.assertEqual([chunk for chunk, _ in one.chunks], [b"a:1|c\nbad line", b"b:2|ms"])
         self.assertEqual(one.chunks, two.chunks)
+
+    def test_what_no_datagram_holds_goes_in_several(self) -> None:
+        sent, lines = Sent(), Sent()
+        line = b"k" * 40_000 + b":1|c\n"
+        Repeater([sent], False).packet(line * 3 + b"x" * 70_000)
+        found = [chunk for chunk, _ in sent.chunks]
+        self.assertEqual(found[:3], [line] * 3)
+        self.assertEqual((b"".join(found), max(map(len, found))), (line * 3 + b"x" * 70_000, 65507))
+        Repeater([lines], True).packet(line * 3)
+        self.assertEqual(lines.chunks, [(line * 3 + b"\n", 1)])
 
     def test_over_tcp_each_ends_with_a_line_feed(self) -> None:
         sent = Sent()

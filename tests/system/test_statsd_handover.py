@@ -223,7 +223,8 @@ class ConfigJsTests(_Told):
             self.assertEqual(told.get(f"stats.counters.hand.{kind}.count"), count, kind)
 
     def test_gauges_of_datagrams_keep_their_levels(self) -> None:
-        daemon = self.begin(1000)
+        daemon = self.begin(1000, more="  title: 'our statsd',")
+        self.assertEqual(Path(f"/proc/{daemon.pid}/comm").read_text(), "our statsd\n")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
             datagrams.connect(("127.0.0.1", daemon.line))
             datagrams.send(b"level:5|g")
