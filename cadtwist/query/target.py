@@ -4,11 +4,11 @@ r"""The grammar of render targets: text to a tree of paths, calls, literals and 
     expr     := (template | call | path) ('|' call)*
     call     := name '(' [arg (',' arg)* (',' name '=' arg)*] ')'
     arg      := boolean | number | none | infinity | string | expr
-    template := 'template(' (call | path) [',' literals] ')'
+    template := 'template(' (call | path) [',' literals | name '=' literal (',' name '=' literal)*] ')'
 
 A path is what the index is asked for: elements between dots, of any visible characters but ``( ) { } , . ' " \ |``,
-which a backslash lets in, and braces with alternatives.  In ``a|f(1)`` the path becomes the first argument of the
-call.  Quotes are taken off strings, escapes in them stay.
+which a backslash lets in (and is not part of the path itself), and braces with alternatives.  In ``a|f(1)`` the path
+becomes the first argument of the call.  Quotes are taken off strings, escapes in them stay.  Tabs are so many spaces.
 
 Whatever the text is, parsing takes time linear in it: results are remembered by position, depth and size are bounded.
 """
@@ -46,6 +46,7 @@ _NUMBER = re.compile(rf"-?\d+(?:\.\d+)?(?:[eE]-?\d+)?{_DELIMITED}", re.ASCII)
 _STRING = re.compile(r'"((?:[^"\n\r\\]|""|\\[^\n\r])*)"|' + r"'((?:[^'\n\r\\]|''|\\[^\n\r])*)'")
 _PLAIN = r"""(?:[^\s(){},.'"\\|]|\\[(){},.'"\\|=])"""
 _CHARACTERS = re.compile(rf"{_PLAIN}+")
+_ESCAPED = re.compile(r"""\\([(){},.'"\\|=])""")
 _WHOLE_PATH = re.compile(rf"\s*({_PLAIN}+(?:\.{_PLAIN}+)*)\s*\Z")
 _SHORT = 1000
 _FIRST = re.compile(rf"(?:[A-Za-z_]\w*\(\s*)+({_PLAIN}+(?:\.{_PLAIN}+)*)(?=\s*[,)])", re.ASCII)
@@ -111,10 +112,16 @@ def _known_target(text: str) -> Node:
 
 
 def _parsed(text: str) -> Node:
+    if "\t" in text:
+        text = text.expandtabs()
     whole = _WHOLE_PATH.match(text) if len(text) <= MAX_TARGET else None
     if whole is not None:
-        return Path(whole[1], whole.start(1) + 1)
+        return Path(_unescaped(whole[1]), whole.start(1) + 1)
     return _Parser(text).target()
+
+
+def _unescaped(path: str) -> str:
+    return _ESCAPED.sub(r"\1", path) if "\\" in path else path
 
 
 def first_path(name: str) -> str:
@@ -123,7 +130,7 @@ def first_path(name: str) -> str:
         return name
     quick = _FIRST.match(name)
     if quick is not None:
-        return quick[1]
+        return _unescaped(quick[1])
     try:
         node = parse_target(name)
     except TargetError:
@@ -272,7 +279,7 @@ class _Parser:
             if behind == end + 1:
                 break
             end = behind
-        return Path(self._text[position:end], position + 1), end
+        return Path(_unescaped(self._text[position:end]), position + 1), end
 
     def _element(self, position: int) -> int:
         """Return the position behind an element of a path, `position` itself where there is none."""
@@ -339,9 +346,11 @@ class _Parser:
         label = str(len(bindings) + 1)
         if name is not None:
             equals = self._space(name.end())
-            if self._text[equals : equals + 1] != "=":
+            if self._text[equals : equals + 1] != "=" or (bindings and bindings[-1][0].isdigit()):
                 return None
             label, position = name[0], self._space(equals + 1)
+        elif bindings and not bindings[-1][0].isdigit():
+            return None
         found = self._number_or_string(position)
         if found is None:
             return None

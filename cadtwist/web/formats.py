@@ -43,7 +43,7 @@ def render_pieces(
 
     `zone` is for the times of csv; `no_nulls` and `pretty` are for json.
     """
-    if form not in ("raw", "pickle", "msgpack"):
+    if form not in ("raw", "csv", "pickle", "msgpack"):
         found = [_cut(series) for series in found]
     if form == "raw":
         yield from map(_raw_line, found)
@@ -251,8 +251,8 @@ def _plain(series: TimeSeries) -> dict[str, object]:
 
 def _csv(series: TimeSeries, times: _CsvTimes) -> bytes:
     name = io.StringIO()
-    csv.writer(name, dialect="excel").writerow([series.name])
-    texts = [name.getvalue().removesuffix("\r\n").encode("utf-8", "replace")] * (4 * len(series))
+    csv.writer(name, dialect="excel").writerow([series.label, ""])
+    texts = [name.getvalue().removesuffix(",\r\n").encode("utf-8", "replace")] * (4 * len(series))
     texts[1::4] = times.of(series)
     texts[2::4] = [b"" if text == b"null" else text for text in _number_texts(series.values, b"inf", series.whole)]
     texts[3::4] = [b"\r\n"] * len(series)

@@ -50,7 +50,10 @@ class TargetTests(SynchronousTestCase):
             "f(a | g(2), 1)": "f(g(a, 2), 1)",
             "f(1.a, 2)": "f(1.a, 2)",
             "f(trueish, nones.x)": "f(trueish, nones.x)",
-            r"f('a\'b', a\,b.c\(d\))": r"""f("a\\'b", a\,b.c\(d\))""",
+            r"f('a\'b', a\,b.c\(d\))": r"""f("a\\'b", a,b.c(d))""",
+            r"a.b\=c.\{d\,e\}": "a.b=c.{d,e}",
+            r"f(a\\b)": r"f(a\b)",
+            "f(a,'b\tc')": "f(a, 'b  c')",
             "100": "100",
             "true": "true",
             "a;b=c;d=e": "a;b=c;d=e",
@@ -74,6 +77,8 @@ class TargetTests(SynchronousTestCase):
             "a.{b,c": "a",
             "a.{b.c,d}": "a",
             "template(f(a,x),x=b.c)": "template(f(a, x), x=b.c)",
+            "template(a.$1.$x,'q',x=2)": "template(a.$1.$x, 'q', x=2)",
+            "template(a.$1.$x,x=2,'q')": "template",
         }.items():
             self.assertEqual(shown(parse_target(text)), expected, text)
 

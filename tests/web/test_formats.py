@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.query.timeseries import TimeSeries, name_tags
 from cadtwist.web.formats import render_pieces
+from tests.query.functions.calls import START, Columns, evaluated
 
 NUMBERS = st.one_of(
     st.floats(),
@@ -28,7 +29,7 @@ SERIES = st.builds(
     lambda name, start, step, values: TimeSeries(
         name, start * step, (start + len(values)) * step, step, np.array(values, np.float64)
     ),
-    st.text('ab",;=.ü', min_size=1, max_size=8),
+    st.text('ab",;=.ü', max_size=8),
     st.integers(0, 10**6),
     st.sampled_from([1, 60, 3600]),
     st.lists(NUMBERS, max_size=6),
@@ -76,6 +77,10 @@ class FormatTests(SynchronousTestCase):
             for value, time in plain(one):
                 writer.writerow((one.name, datetime.fromtimestamp(time, zone).strftime("%Y-%m-%d %H:%M:%S"), value))
         self.assertEqual(body("csv", found, zone), text.getvalue())
+
+    def test_csv_shows_all_values_and_no_missing_name(self):
+        (line,) = evaluated(f'verticalLine("{START + 60}")', Columns())
+        self.assertEqual(body("csv", [line]), ",2023-11-14 21:01:00,1.0\r\n,2023-11-14 21:01:01,1.0\r\n")
 
     def test_numbers_are_floats_for_clusters(self):
         rendered = [TimeSeries("a", 60, 180, 60, np.array([1.0, math.nan]), expression="a*")]

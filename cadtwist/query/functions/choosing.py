@@ -60,6 +60,7 @@ def _compared(series_list: Lists, function: str, sign: str, limit: float) -> Lis
 )  # fmt: skip
 def filter_series(context: Context, series_list: Lists, function: str, sign: str, limit: float) -> Lists:  # noqa: ARG001
     """Keep the series whose aggregate compares as wanted with a limit."""
+    reducer(function)  # of two faults this one is told
     if sign not in _OPERATORS:
         raise ArgumentError(f"Unsupported operator: {sign}")
     return _compared(series_list, function, sign, limit)
