@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -27,22 +28,34 @@ from cadtwist.storage.facts import disk_space, facts_of
 __all__ = ["CounterFiles", "is_counter_tree"]
 
 _MOST_LOOKED_AT = 10_000
-_MOST_FOLDERS = 1_000
+_MOST_OF_FOLDER = 1_000
 _MOST_REMEMBERED = 1_000
 _OTHER_FILES = (b".wsp", b".gz", b".slice")
 
 
 def is_counter_tree(root: str) -> bool:
-    """True where a folder holds StatFiles: one is among the first files below it."""
-    looked_at = 0
-    for folders, (folder, below, files) in enumerate(os.walk(os.fsencode(root))):
-        below[:] = [name for name in below if not name.startswith(b".")]
-        if any(_has_magic(os.path.join(folder, name)) for name in _candidates(files)):
+    """True where a folder holds StatFiles: one is among the first files below it.  Looks at a bounded part of it."""
+    waiting, left = [os.fsencode(root)], _MOST_LOOKED_AT
+    while waiting and left > 0:
+        some = list(islice(_entries(waiting.pop()), _MOST_OF_FOLDER))
+        left -= len(some) + 1
+        files = [entry.name for entry in some if entry.is_file(follow_symlinks=False)]
+        if some and any(_has_magic(os.path.join(os.path.dirname(some[0].path), name)) for name in _candidates(files)):
             return True
-        looked_at += len(files)
-        if looked_at > _MOST_LOOKED_AT or folders > _MOST_FOLDERS:
-            return False
+        waiting += [entry.path for entry in some if _is_folder(entry)]
     return False
+
+
+def _entries(folder: bytes) -> Iterator[os.DirEntry[bytes]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except OSError:
+        return
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    return not entry.name.startswith(b".") and entry.is_dir(follow_symlinks=False)
 
 
 def _candidates(files: Iterable[bytes]) -> list[bytes]:

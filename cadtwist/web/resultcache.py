@@ -118,5 +118,7 @@ def place_of(request: Request, cache: ResultCache, now: float, version: int | No
     if len(request.uri) + len(body) + len(kind) >= _LONGEST_KEY:
         return None
     fresh = control is not None and ("no-cache" in control.lower() or "max-age=0" in control.lower())
-    uri = _SALT.sub(b"", request.uri) if b"_" in request.uri else request.uri
+    uri: bytes = request.uri
+    if b"&_" in uri or b"?_" in uri:
+        uri = _SALT.sub(b"", uri)
     return Place(cache, (uri, body, kind, header(request, b"accept") or ""), now, version, fresh)

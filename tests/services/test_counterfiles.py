@@ -108,7 +108,12 @@ class MergedTests(CounterCase):
         self.assertFalse(is_counter_tree(os.path.join(self.root, "none")))
         os.mkfifo(os.path.join(self.root, "pipe"))
         self.assertFalse(is_counter_tree(self.root))
-        self.count(a=1.0)
+        for number in range(1500):
+            os.mkdir(os.path.join(self.root, f"f{number}"))
+        self.assertFalse(is_counter_tree(self.root))
+        for number in range(1500):
+            os.rmdir(os.path.join(self.root, f"f{number}"))
+        self.count(a_b_c=1.0)
         self.assertTrue(is_counter_tree(self.root))
 
     def test_all_that_is_there_is_one_store(self) -> None:
