@@ -6,7 +6,7 @@ import heapq
 import struct
 from collections.abc import Generator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -110,20 +110,19 @@ def searching(index: MetricIndex, query: str, budget: FindBudget) -> Slices[Foun
 def matched(found: Found) -> Slices[list[Match]]:
     """Return in slices what was found, sorted by path."""
     ends = np.frombuffer(found.ends, np.uint32).tolist()
-    text = found.paths.decode("ascii") if found.paths.isascii() else None
     runs: list[list[Match]] = []
     begin = 0
     for first in range(0, len(ends), _RUN):
-        run: list[Match] = []
-        for end, kind in zip(ends[first : first + _RUN], found.kinds[first : first + _RUN], strict=True):
-            path = found.paths[begin:end].decode("utf-8", "replace") if text is None else text[begin:end]
-            begin = end
-            if not found.branches:
-                run.append((path, kind))
-            elif kind & BRANCH:
-                run.append((f"{path}.", BRANCH))
-        run.sort()
-        runs.append(run)
+        some, kinds = ends[first : first + _RUN], found.kinds[first : first + _RUN]
+        texts = _texts(found.paths, [begin, *some])
+        begin = some[-1]
+        if found.branches:
+            runs.append(sorted((f"{path}.", BRANCH) for path, kind in zip(texts, kinds, strict=True) if kind & BRANCH))
+        elif kinds.count(kinds[0]) == len(kinds):
+            texts.sort()  # much quicker than pairs are
+            runs.append([(path, kinds[0]) for path in texts])
+        else:
+            runs.append(sorted(zip(texts, kinds, strict=True)))
         if first + _RUN < len(ends):
             yield
     if len(runs) < 2:
@@ -134,6 +133,15 @@ def matched(found: Found) -> Slices[list[Match]]:
         matches += some
         yield
     return matches
+
+
+def _texts(paths: bytes, bounds: list[int]) -> list[str]:
+    """Return the texts between the bounds."""
+    begin, some = bounds[0], paths[bounds[0] : bounds[-1]]
+    if some.isascii():
+        text = some.decode("ascii")
+        return [text[low - begin : high - begin] for low, high in pairwise(bounds)]
+    return [paths[low:high].decode("utf-8", "replace") for low, high in pairwise(bounds)]
 
 
 def finding_leaves(index: MetricIndex, query: str, budget: FindBudget) -> Slices[list[str]]:

@@ -22,6 +22,7 @@ __all__ = ["NEVER_CACHED", "Answer", "CrossOrigin", "header", "http_date", "json
 NEVER_CACHED = "max-age=0, no-cache, no-store, must-revalidate, private"
 _WORTH_ZIPPING = 200
 _NO_GZIP = re.compile(r"gzip\s*;\s*q=0(?:\.0*)?\s*(?:,|\Z)")
+_JSON = {escaped: json.JSONEncoder(ensure_ascii=escaped).encode for escaped in (False, True)}
 _SERVER = f"Server: {server_version.decode('ascii')}"
 _ALLOWED_HEADERS = "origin, authorization, accept, content-type, x-dashboard-id, x-panel-id, x-grafana-org-id"
 
@@ -73,7 +74,7 @@ def json_answer(
     """
     escaped = escaped or params.accept is None or params.accept == "application/json"
     indent = 2 if params.last("pretty") else None
-    text = json.dumps(value, ensure_ascii=escaped, indent=indent)
+    text = _JSON[escaped](value) if indent is None else json.dumps(value, ensure_ascii=escaped, indent=indent)
     callback = params.last("jsonp")
     kind = "text/javascript" if callback else "application/json"
     if callback:

@@ -8,6 +8,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
+from cadtwist.model.pattern import is_pattern
 from cadtwist.query.find import Match
 from cadtwist.query.index import BRANCH, LEAF
 from cadtwist.web.answers import Answer, json_answer
@@ -38,9 +39,10 @@ def completer_query(query: str, variants: bool) -> str:
 def find_answer(form: str, query: str, matches: list[Match], params: Params, now: int) -> Answer:
     """Return the matches in one of FIND_FORMATS."""
     wildcards, position = params.flag("wildcards"), params.integer("position", -1)
-    nodes = _nodes(matches, params.flag("leavesOnly"))
+    leaves_only = params.flag("leavesOnly")
     if form == "treejson":
-        return json_answer(params, _tree(query, nodes, wildcards), False, NO_CACHE, inf)
+        return json_answer(params, _tree(query, matches, wildcards, leaves_only), False, NO_CACHE, inf)
+    nodes = _nodes(matches, leaves_only)
     if form == "completer":
         return json_answer(params, _completions(nodes, wildcards), False, NO_CACHE, inf)
     if form == "nodelist":
@@ -69,19 +71,36 @@ def _nodes(matches: list[Match], leaves_only: bool) -> list[_Node]:
     return nodes
 
 
-def _tree(query: str, nodes: list[_Node], wildcards: bool) -> list[dict[str, object]]:
+def _tree(query: str, matches: list[Match], wildcards: bool, leaves_only: bool) -> list[dict[str, object]]:
+    """Return a node for each last component, branches first."""
     base = query[: query.rfind(".") + 1]
     branches: list[dict[str, object]] = []
     leaves: list[dict[str, object]] = []
-    seen = set()
-    if wildcards and len(nodes) > 1:
-        branchy = any(not is_leaf for _, _, is_leaf in nodes)
-        (branches if branchy else leaves).append(_tree_node("*", base, not branchy))
-    for name, _, is_leaf in nodes:
-        if name not in seen:
-            seen.add(name)
-            (leaves if is_leaf else branches).append(_tree_node(name, base, is_leaf))
+    if wildcards:
+        nodes = _nodes(matches, leaves_only)
+        if len(nodes) > 1:
+            branchy = any(not is_leaf for _, _, is_leaf in nodes)
+            (branches if branchy else leaves).append(_tree_node("*", base, not branchy))
+    for name, is_leaf in sorted(_last_components(query, matches, leaves_only).items()):
+        (leaves if is_leaf else branches).append(_tree_node(name, base, is_leaf))
     return branches + leaves
+
+
+def _last_components(query: str, matches: list[Match], leaves_only: bool) -> dict[str, bool]:
+    """Return the last components with what the first path of each is: a leaf, or (also) a branch.
+
+    There is but one where the query's own stands for nothing else: hosts without number have the same leaf.
+    """
+    found: dict[str, bool] = {}
+    only_one = not query.endswith(".") and not is_pattern(query[query.rfind(".") + 1 :])
+    for path, kind in matches:
+        is_leaf = leaves_only or not kind & BRANCH
+        if is_leaf and not kind & LEAF:
+            continue
+        found.setdefault(path[path.rfind(".") + 1 :], is_leaf)
+        if only_one:
+            break
+    return found
 
 
 def _tree_node(name: str, base: str, is_leaf: bool) -> dict[str, object]:
