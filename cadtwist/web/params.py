@@ -22,20 +22,27 @@ _SHORT = 1000
 _FIELD_NAME = re.compile(rb'content-disposition:[^\r\n]*[;\s]name="([^"\r\n]{0,200})"', re.IGNORECASE)
 
 
+_SOURCES = (
+    (b"x-grafana-org-id", "grafana-org-id"),
+    (b"x-dashboard-id", "dashboard-id"),
+    (b"x-panel-id", "panel-id"),
+)
+
+
+def _no_header(_name: bytes) -> str | None:
+    return None
+
+
 class Params:
     """Fields in order, the body's behind the query's: of a scalar the last one counts, lists take all.
 
-    `accept` is the header of that name; `source` what the client tells of itself, for error texts.  `method` is the
-    request's, `tail` what follows the door's own path, `body` the body as it came; `header(name)` gives its headers;
-    `cost` is what answering it takes.
+    `accept` is the header of that name, `header(name)` gives any.  `method` is the request's, `tail` what follows the
+    door's own path, `body` the body as it came; `cost` is what answering it takes.
     """
 
-    def __init__(
-        self, fields: Iterable[tuple[str, str]], accept: str | None = None, source: Iterable[tuple[str, str]] = ()
-    ) -> None:
+    def __init__(self, fields: Iterable[tuple[str, str]], accept: str | None = None) -> None:
         self._fields: dict[str, list[str]] = {}
         self.accept = accept
-        self.source = list(source)
         self.method = "GET"
         self.tail = ""
         self.body = b""
@@ -43,6 +50,11 @@ class Params:
         self.cost = Cost()
         for key, value in fields:
             self._fields.setdefault(key, []).append(value)
+
+    @property
+    def source(self) -> list[tuple[str, str]]:
+        """What the client tells of itself, for error texts."""
+        return [(name, found) for key, name in _SOURCES if (found := self.header(key))]
 
     def __contains__(self, key: str) -> bool:
         return key in self._fields
@@ -70,10 +82,6 @@ class Params:
             return int(text)
         except ValueError as error:
             raise invalid(f"Invalid int value '{text}' for param {key}: {error}") from None
-
-
-def _no_header(_name: bytes) -> None:
-    return None
 
 
 def parse_params(query: bytes, body: bytes, content_type: str, accept: str | None) -> Params:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from functools import partial
+from types import coroutine
 from typing import Any
 from urllib.parse import unquote
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -32,11 +33,6 @@ __all__ = ["ApiSite", "Doors", "graphite_doors", "graphite_rooms"]
 Door = Callable[[WebContext, Params], Coroutine[Any, Any, Answer]]
 
 INDEX = "/metrics/index.json"
-_SOURCES = (
-    (b"x-grafana-org-id", "grafana-org-id"),
-    (b"x-dashboard-id", "dashboard-id"),
-    (b"x-panel-id", "panel-id"),
-)
 _ASKING = (b"GET", b"HEAD", b"POST")
 _ALWAYS_OPEN = (admin.health, admin.ready)
 _STRANGER = Answer(b"Who are you?\n", PLAIN, 401, {"WWW-Authenticate": CHALLENGE})
@@ -147,14 +143,25 @@ class Doors(Resource):
         if place is not None and (kept := place.answer()) is not None:
             self._send(kept, request, cost, kept=True)
             return NOT_DONE_YET
-        work: Deferred[Answer] = Deferred.fromCoroutine(self._enter(door, request, tail, place, cost))
-        if not work.called:
+        self._work(self._enter(door, request, tail, place, cost), request, cost)
+        return NOT_DONE_YET
+
+    def _work(self, entered: Coroutine[Any, Any, Answer], request: Request, cost: Cost) -> None:
+        """Answer by `entered`; most of the time it waits for nothing, and needs no Deferred."""
+        try:
+            waits_for = entered.send(None)
+        except StopIteration as end:
+            self._send(end.value, request, cost)
+            return
+        except Exception:  # noqa: BLE001 (whatever it is, it is told)
+            work: Deferred[Any] = fail(Failure())
+        else:
+            work = Deferred.fromCoroutine(_going_on(entered, waits_for))
             gone = request.notifyFinish()
             gone.addErrback(lambda _: work.cancel())
         work.addErrback(self._refuse, request)
         work.addCallback(self._send, request, cost)
         work.addErrback(self._drop)
-        return NOT_DONE_YET
 
     def opens(self, path: bytes) -> bool:
         """Return whether a path is one of the API's: not that of the first page."""
@@ -193,7 +200,6 @@ class Doors(Resource):
         params = parse_params(query, body, kind, header(request, b"accept"))
         params.method, params.tail, params.body = request.method.decode("ascii", "replace"), tail, body
         params.cost, params.header = cost, partial(header, request)
-        params.source = [(name, found) for key, name in _SOURCES if (found := header(request, key))]
         context = self._context
         if context.cluster is not None and params.last("local", "0") in ("0", "") and not tail.startswith(LOCAL):
             scope = context.cluster.scope(context, params.header)
@@ -225,6 +231,27 @@ class Doors(Resource):
         """End quietly when the client left; tell anything else."""
         if not failure.check(CancelledError):
             self._log.failure("Sending an answer", failure)
+
+
+@coroutine
+def _going_on(work: Coroutine[Any, Any, Answer], waits_for: Any) -> Generator[Any, Any, Answer]:
+    """Go on with a coroutine that waits for something already."""
+    while True:
+        try:
+            waits_for = yield waits_for
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 (it is the coroutine's)
+            step: Callable[[Any], Any] = work.throw
+            got: Any = error
+        else:
+            step, got = work.send, waits_for
+        try:
+            waits_for = step(got)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
 
 
 class ApiSite(BoundedSite):
