@@ -15,7 +15,7 @@ import numpy as np
 from cadtwist.kernels import active
 from cadtwist.model.pattern import parse_pattern
 from cadtwist.query.find import FindLimits, Slices, matched, searching
-from cadtwist.query.index import MetricIndex
+from cadtwist.query.index import HAS_FILE, MetricIndex
 from cadtwist.services.allocator import settle_allocator
 
 QUERIES = (
@@ -86,7 +86,7 @@ def main(total: int) -> None:
     before = resident()
     index = MetricIndex(20261121)
     began = time.process_time()
-    index.add_files(blob, offsets)
+    index.names.add_many(blob, offsets, HAS_FILE)
     spent = time.process_time() - began
     grown = resident() - before
     print(f"add_many          {spent / len(every) * 1e6:8.3f} us per name")

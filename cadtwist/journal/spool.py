@@ -107,6 +107,7 @@ class Spool:
         account.gauge("waiting_bytes", lambda: self.waiting_bytes)
         account.gauge("waiting_points", lambda: self.waiting_points)
         account.gauge("spooled_points", lambda: 0 if backlog is None else backlog.spooled_points)
+        account.gauge("cursor_failures", lambda: 0 if backlog is None else backlog.cursor_failures)
         account.gauge("spooled_bytes", lambda: 0 if backlog is None else backlog.used_bytes)
 
     # the level

@@ -47,11 +47,6 @@ class CounterTree:
                 self._below[above] = self._below.get(above, 0) + 1
             name = above
 
-    def set_kind(self, name: str, event: bool) -> None:
-        """Tell what a counter is that was known as a level only."""
-        if name in self._kinds:
-            self._kinds[name] = EVENT if event else GAUGE
-
     def remove(self, name: str) -> None:
         """Forget a counter without levels below it; else nothing happens."""
         if name not in self._kinds or self._below.get(name):

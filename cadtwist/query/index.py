@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
 from cadtwist.kernels import active
 from cadtwist.model.pattern import tagged_path
@@ -55,10 +54,6 @@ class MetricIndex:
         """`add` each of `names`."""
         for name in names:
             self.add(name, flags)
-
-    def add_files(self, blob: bytes, offsets: npt.NDArray[np.uint32]) -> int:
-        """Add the names of files, `blob[offsets[i]:offsets[i+1]]`, as the tree has them; return how many are new."""
-        return self.names.add_many(blob, offsets, HAS_FILE)
 
     def remove(self, name: bytes, flags: int = HAS_FILE | HOT) -> bool:
         """Clear `flags` of a metric name; True when it went."""

@@ -188,6 +188,7 @@ class CacheGraph:
             self.cache, config.writer.strategy, writer_rates(config), now, config.writer.threads,
             on_sorted=self._queue_sorted,
         )  # fmt: skip
+        self.telemetry.account("cache").gauge("awaiting_create", lambda: self.drain.awaiting_create)
         for holder in (self.cache, self.schema_numbers, self.known, self.drain):
             self.keys.hold(holder)
 

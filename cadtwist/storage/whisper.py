@@ -26,7 +26,7 @@ from cadtwist.storage.facts import disk_space, facts_of
 from cadtwist.storage.lanes import Lane, LanedStore
 from cadtwist.storage.reports import FileReports
 from cadtwist.storage.schemas import SchemaTable
-from cadtwist.storage.tree import metric_of, walk_tree
+from cadtwist.storage.tree import walk_tree
 from cadtwist.storage.zipped import ZIPPED, unzipped
 
 __all__ = ["ALLOCATIONS", "FileInfo", "WhisperOptions", "WhisperStore"]
@@ -243,10 +243,6 @@ class WhisperStore(LanedStore):
         """Return the absolute path that a metric's file has or would have; ValueError for an impossible name."""
         relative = whisperfile.relative_path(name.encode("utf-8", "surrogateescape"), self._hashed)
         return os.path.join(self.root, os.fsdecode(relative))
-
-    def name_of(self, path: str) -> str | None:
-        """Return the metric whose file a path below the root is, or None where it cannot be told."""
-        return metric_of(os.path.relpath(path, self.root))
 
     def _candidates(self, name: str) -> list[str]:
         return [os.fsdecode(path) for path in self._encoded(name)]

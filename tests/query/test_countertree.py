@@ -64,12 +64,6 @@ class CounterTreeTests(SynchronousTestCase):
         self.assertEqual(len(tree), 4)
         self.assertNotIn("b.x.y", tree)
 
-    def test_a_level_may_become_a_counter_of_another_kind(self) -> None:
-        tree = self.tree()
-        tree.set_kind("a", True)
-        tree.set_kind("none", True)
-        self.assertEqual(tree.matching("a"), [Found("a", EVENT)])
-
     def test_many_names_stay_sorted(self) -> None:
         tree = CounterTree()
         for number in range(300):
