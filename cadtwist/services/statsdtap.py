@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -169,6 +170,7 @@ class StatsdService(Service):
         self._keep = keep
         self._changed_at = _changed(path)
         self._handover: Handover | None = None
+        self._old_hangup: Any = None
 
     def startService(self) -> None:
         """Build and start everything."""
@@ -206,7 +208,13 @@ class StatsdService(Service):
         spawn = spawner(self._reactor, sys.argv[1:], os.environ)
         self._handover = Handover(self._reactor, daemon, spawn, self._has_passed)
         self._handover.startService()
+        self._old_hangup = signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hang_up))
         self._reactor.callWhenRunning(signals_end_with_zero, self._reactor)
+
+    def _hang_up(self) -> None:
+        """SIGHUP: read the configuration again, where that can be."""
+        if isinstance(self.daemon, StatsdDaemon):
+            self.daemon.reload(self._reactor.seconds())
 
     def _has_passed(self, all_is_well: bool) -> None:
         """The next process has everything, or there is none and we end as at a fault."""
@@ -219,6 +227,9 @@ class StatsdService(Service):
     def stopService(self) -> Any:
         """Stop everything in order; the Deferred fires when what was told is sent."""
         super().stopService()
+        if self._old_hangup is not None:
+            signal.signal(signal.SIGHUP, self._old_hangup)
+            self._old_hangup = None
         if self.daemon is None:
             return None
         if self._handover is not None:

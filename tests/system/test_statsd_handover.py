@@ -234,6 +234,18 @@ class ConfigJsTests(_Told):
             name = b"stats.gauges.level 7 "
             until("it moves from where it was", lambda: any(line.startswith(name) for line in list(self.sink.order)))
 
+    def test_a_hang_up_reads_the_configuration_again(self) -> None:
+        daemon = self.begin(1000, more="  automaticConfigReload: false,")
+        conf = self.folder / "config.js"
+        conf.write_text(conf.read_text().replace("graphite: {", "graphite: {globalPrefix: 'ours', "))
+        os.utime(conf, (0, 0))
+        with socket.create_connection(("127.0.0.1", daemon.line)) as stream:
+            stream.sendall(b"a:3|c\n")
+            until("the old names are told", lambda: self.told().get("stats.counters.a.count") == 3.0)
+            os.kill(daemon.pid, signal.SIGHUP)
+            stream.sendall(b"a:4|c\n")
+            until("the new names are told", lambda: self.told().get("ours.counters.a.count") == 4.0)
+
     def test_a_stop_while_it_waits_for_the_end_of_the_interval(self) -> None:
         daemon = self.begin(LONG_MS)
         load = Load(daemon.line)
