@@ -107,6 +107,12 @@ class FeedLog(RowLog):
             self._log_slice(OUTPUTS, slice(at, end), found.columns, ids)
             at = end
 
+    def whole(self) -> None:
+        """Log all that is open, at once."""
+        source = self._source()
+        for first in range(0, source.rows, self._slice_rows):
+            self._log_open(*source.open_cells(first, self._slice_rows))
+
     def _log_open(self, found: OpenCells, kept: Batch) -> None:
         self.cells(found)
         for at in range(0, len(kept), BATCH_POINTS):

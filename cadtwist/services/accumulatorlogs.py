@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from twisted.application.service import IService
@@ -16,10 +17,10 @@ from twisted.logger import Logger
 
 from cadtwist.config.model import Config
 from cadtwist.errors import StorageError
-from cadtwist.journal.feedlog import FeedLog, Kept, StateSource, replay_feeds
+from cadtwist.journal.feedlog import FeedLog
 from cadtwist.journal.segments import SegmentLog
 from cadtwist.journal.windowlog import WindowLog
-from cadtwist.model.opencells import OpenCells
+from cadtwist.services.accumulatorlefts import AccumulatorLefts, recall_window
 from cadtwist.services.accumulators import Accumulator
 from cadtwist.services.chains import targets_of
 from cadtwist.services.sequence import Every, Step
@@ -27,7 +28,6 @@ from cadtwist.services.space import Space
 from cadtwist.services.syncer import Syncer
 from cadtwist.services.windowkeeper import Hands, LoggedSink, WindowKeeper
 from cadtwist.stages.aggregate import Window
-from cadtwist.stages.resolutions import Resolutions
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.telemetry import Account, Telemetry
 
@@ -126,13 +126,7 @@ class BinsLog:
 
     def replay(self, now: float) -> None:
         """See OpenLog."""
-        for found in replay_feeds(self.log.log, self._names.table, self.log.account, int(now)):
-            if isinstance(found, OpenCells):
-                self._window.restore_cells(found)
-            elif isinstance(found, Kept):
-                self._window.restore_values(found.values)
-            else:
-                self._window.restore(found)
+        recall_window(self.log.log, self._window, self._names, self.log.account, now)
         self._window.journal = self.log
 
     def tend(self) -> None:
@@ -149,28 +143,6 @@ class BinsLog:
         self._window.journal = None
         self._names.keys.release(self.log)
         self.log.close(keep)
-
-
-def keep_bins(segments: SegmentLog, bins: Resolutions, names: Space, account: Account) -> bool:
-    """Leave open bins to the next process; False where the disk refuses."""
-    log = FeedLog(segments, names.table, account, _no_source)
-    for cells in bins.open_cells():
-        log.cells(cells)
-    log.turn_ended()
-    log.close(keep=True)
-    return not segments.failing
-
-
-def recall_bins(segments: SegmentLog, bins: Resolutions, names: Space, account: Account, now: float) -> None:
-    """Go on with the bins that a former process left."""
-    for found in replay_feeds(segments, names.table, account, int(now)):
-        if isinstance(found, OpenCells):
-            bins.restore(found)
-    segments.discard()
-
-
-def _no_source() -> StateSource:
-    raise StorageError("bins are logged once, whole")
 
 
 class _Only(Telemetry):
@@ -196,9 +168,9 @@ class AccumulatorLogs:
     def __init__(self, reactor: Any, telemetry: Telemetry) -> None:
         self._reactor = reactor
         self._telemetry = telemetry
-        self._config = Config()
         self._logs: dict[str, tuple[Accumulator, OpenLog]] = {}
-        self._with_bins: dict[str, tuple[Accumulator, str]] = {}
+        self._lefts = AccumulatorLefts(reactor, telemetry, self._segments)
+        self._segment_bytes = Config().wal.segment_bytes
         self._running = False
         self._leaving = False
 
@@ -223,10 +195,10 @@ class AccumulatorLogs:
         """Give each accumulator that has none a log, with what a former process left in it; others' logs go."""
         if not self._running:
             return
-        self._config = config
         for name in [name for name, (each, _) in self._logs.items() if accumulators.get(name) is not each]:
             self._logs.pop(name)[1].close(keep=False)
-        self._join_bins(config, accumulators)
+        self._segment_bytes = config.wal.segment_bytes
+        self._lefts.join(config, accumulators, partial(_folder, config), partial(_is_logged, config))
         for name, accumulator in accumulators.items():
             if name not in self._logs and _is_logged(config, accumulator):
                 made = self._made(config, accumulator)
@@ -236,23 +208,8 @@ class AccumulatorLogs:
 
     @property
     def logged(self) -> Collection[str]:
-        """The names of the accumulators of which a log has all that is open."""
-        return [name for name, (_, log) in self._logs.items() if log.is_whole]
-
-    def _join_bins(self, config: Config, accumulators: Mapping[str, Accumulator]) -> None:
-        """Let accumulators have the bins that a former process left them, and know whose to leave in turn."""
-        before, self._with_bins = self._with_bins, {}
-        for name, accumulator in accumulators.items():
-            if accumulator.bins is not None and config.wal.enabled and config.wal.directory:
-                folder = self._folder(config, "times", name)
-                self._with_bins[name] = accumulator, folder
-                if before.get(name, (None,))[0] is not accumulator and os.path.isdir(folder):
-                    segments, account = self._segments(config, folder), self._bins_account(name)
-                    if segments is not None:
-                        recall_bins(segments, accumulator.bins, accumulator.names, account, self._reactor.seconds())
-
-    def _bins_account(self, name: str) -> Account:
-        return self._telemetry.account(f"log of accumulator {name} bins")
+        """The names of the accumulators of which a log has all that is open, or will have it at a hand-over."""
+        return [*self._lefts.windows, *(name for name, (_, log) in self._logs.items() if log.is_whole)]
 
     def turn_ended(self) -> None:
         """Write what the turn logged."""
@@ -264,27 +221,20 @@ class AccumulatorLogs:
         self._leaving = True
         for accumulator, log in self._logs.values():
             accumulator.flushes.left = log.is_whole
-        for accumulator, _ in self._with_bins.values():
-            if accumulator.bin_flushes is not None:
-                accumulator.bin_flushes.left = True
+        self._lefts.leave()
 
     def _made(self, config: Config, accumulator: Accumulator) -> OpenLog | None:
         of_statsd = accumulator.config.input_format == "statsd"
-        folder = self._folder(config, "sums" if of_statsd else "bins", accumulator.config.name)
-        segments = self._segments(config, folder)
+        segments = self._segments(_folder(config, "sums" if of_statsd else "bins", accumulator.config.name))
         if segments is None:
             return None
         if of_statsd:
             return SumsLog(segments, accumulator, accumulator.series, self._telemetry)
         return BinsLog(segments, accumulator, accumulator.names, self._telemetry)
 
-    @staticmethod
-    def _folder(config: Config, kind: str, name: str) -> str:
-        return os.path.join(config.wal.directory, f"{kind}-{_UNSAFE.sub('_', name)}")
-
-    def _segments(self, config: Config, folder: str) -> SegmentLog | None:
+    def _segments(self, folder: str) -> SegmentLog | None:
         try:
-            return SegmentLog(folder, config.wal.segment_bytes)
+            return SegmentLog(folder, self._segment_bytes)
         except (OSError, StorageError) as error:
             self._log.error("what is added up is not logged: {folder}: {error}", folder=folder, error=str(error))
             return None
@@ -300,17 +250,12 @@ class AccumulatorLogs:
     def _close(self) -> None:
         for accumulator, log in self._logs.values():
             log.close(self._leaving and accumulator.flushes.left)
-        for name, (accumulator, folder) in self._with_bins.items() if self._leaving else ():
-            self._leave_bins(name, accumulator, folder)
+        if self._leaving:
+            self._lefts.close()
 
-    def _leave_bins(self, name: str, accumulator: Accumulator, folder: str) -> None:
-        bins, flushes = accumulator.bins, accumulator.bin_flushes
-        if bins is None or flushes is None:
-            return
-        segments = self._segments(self._config, folder)
-        if segments is None or not keep_bins(segments, bins, accumulator.names, self._bins_account(name)):
-            flushes.left = False
-            flushes.finish(self._reactor.seconds())
+
+def _folder(config: Config, kind: str, name: str) -> str:
+    return os.path.join(config.wal.directory, f"{kind}-{_UNSAFE.sub('_', name)}")
 
 
 def _is_logged(config: Config, accumulator: Accumulator) -> bool:

@@ -7,11 +7,13 @@ import os
 import shutil
 from typing import Any
 
+import numpy as np
 from msgspec.structs import replace
 from twisted.internet.defer import ensureDeferred
 
 from cadtwist.config.accumulatormodel import AccumulatorConfig
 from cadtwist.config.model import Config, WalConfig
+from cadtwist.model.batch import Batch
 from cadtwist.services.build import Daemon
 from tests.services.daemons import until
 from tests.services.test_accumulators import GRAPHITE, STATSD, AccumulatorCase, accumulator
@@ -158,6 +160,31 @@ class LogTests(AccumulatorCase):
             self.assertFalse(os.path.exists(os.path.join(self.folder, "wal")))
 
         return ensureDeferred(run())
+
+    def test_a_handover_logs_what_datagrams_brought(self) -> Any:
+        async def run() -> None:
+            config = self.logged(_GRAPHITE)
+            away = replace(config, listeners=(replace(config.listeners[0], to=("far",)),))
+            for value in (1, 2):
+                daemon = await self.start(away)
+                assert daemon.sums is not None
+                self.assertEqual((daemon.sums._logs, list(daemon.sums.logged)), ({}, ["x"]))
+                self.fed(daemon, b"a.sum", 3600.0 + value, float(value))
+                if value == 1:
+                    daemon.leave()
+                    await self.stop_all()
+                    self.assertEqual(self.sinks["d1"].lines, [])
+            await self.stopped(daemon)
+            self.assertEqual(self.sinks["d1"].lines, [b"a.sum 3.000000 3600"])
+            self.assertEqual(self.left(), [])
+
+        return ensureDeferred(run())
+
+    def fed(self, daemon: Daemon, name: bytes, when: float, value: float) -> None:
+        """Put a datapoint into the window as if a datagram had brought it."""
+        number = daemon.chains.accumulators["x"].names.table.intern(name, 0)
+        batch = Batch(np.array([number], np.uint32), np.array([when]), np.array([value]))
+        daemon.chains.accumulators["x"].entry.accept(batch)
 
     def test_a_folder_that_cannot_be_had_costs_only_the_log(self) -> Any:
         async def run() -> None:
