@@ -43,6 +43,8 @@ def render_pieces(
 
     `zone` is for the times of csv; `no_nulls` and `pretty` are for json.
     """
+    if form in ("json", "dygraph"):
+        found = _worth_showing(form, found)
     if form not in ("raw", "csv", "pickle", "msgpack"):
         found = [_cut(series) for series in found]
     if form == "raw":
@@ -60,6 +62,12 @@ def render_pieces(
         yield _rickshaw(found).encode("ascii")
     else:
         yield from _json(found, no_nulls, pretty)
+
+
+def _worth_showing(form: str, found: Sequence[TimeSeries]) -> Sequence[TimeSeries]:
+    """Return none of several series without values for json; for dygraph those with values, or all if none has any."""
+    known = [series for series in found if len(series)]
+    return (known or found) if form == "dygraph" else found if known else []
 
 
 def _times(series: TimeSeries) -> npt.NDArray[np.int64]:
@@ -108,8 +116,6 @@ def _dumps(value: object, infinite: bool, pretty: bool = False) -> str:
 
 
 def _json(found: Sequence[TimeSeries], no_nulls: bool, pretty: bool) -> Iterator[bytes]:
-    if not any(len(series) for series in found):
-        found = []
     if pretty:
         yield _pretty_json(found, no_nulls).encode("ascii")
         return
@@ -270,7 +276,6 @@ def _zone_shift(times: npt.NDArray[np.int64], zone: tzinfo) -> npt.NDArray[np.in
 
 
 def _dygraph(found: Sequence[TimeSeries]) -> str:
-    found = [series for series in found if len(series)]
     if not found:
         return "{}"
     length = min(len(series) for series in found)

@@ -97,3 +97,13 @@ class FormatTests(SynchronousTestCase):
         self.assertIn('{"x": 120, "y": 1e9999}', body("rickshaw", found))
         self.assertEqual(body("dygraph", found), '{"labels" : ["Time", "a", "b"], "data" : [[60000, 1.0, null]]}')
         self.assertEqual(body("dygraph", []), "{}")
+
+    def test_values_that_all_lie_behind_the_end(self):
+        """Their series are there, without a point; those without a value are not."""
+        late, none = TimeSeries("a", 120, 60, 60, np.array([1.0])), TimeSeries("b", 60, 60, 60, np.zeros(0))
+        shown = '{"target": "a", "tags": {"name": "a"}, "datapoints": []}'
+        self.assertEqual(body("json", [late]), f"[{shown}]")
+        self.assertEqual(body("json", [late], pretty=True), json.dumps(json.loads(f"[{shown}]"), indent=2))
+        self.assertEqual(body("json", [none]), "[]")
+        self.assertEqual(body("dygraph", [late, none]), '{"labels" : ["Time", "a"], "data" : []}')
+        self.assertEqual(body("dygraph", [none]), '{"labels" : ["Time", "b"], "data" : []}')
