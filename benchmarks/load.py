@@ -73,7 +73,8 @@ def blast(port: int, **options: object) -> Sent:
     """Send metrics to 127.0.0.1:`port`; `options` are blast's, a true one is a flag.
 
     `names` metrics, `points` rounds or `duration` seconds, `step` and `ts0` in seconds, `rate` lines/s, `conns`,
-    `format` graphite | pickle, `udp`, `dgram` bytes, `drain`.
+    `format` graphite | pickle | statsd, `mix` of statsd's types (percent: "c,ms,g"), `udp`, `dgram` bytes, `drain`,
+    `whole`: rounds are finished when time is up.
     """
     command = [str(tool("blast")), "-d", f"127.0.0.1:{port}"]
     for name, given in options.items():

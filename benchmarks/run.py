@@ -28,6 +28,7 @@ from benchmarks.reloading import relay_reload
 from benchmarks.report import Row, as_json, as_table
 from benchmarks.settings import settings
 from benchmarks.statsd import statsd
+from benchmarks.timers import timers
 
 GROUPS: dict[str, Group] = {
     "cache": cache,
@@ -55,6 +56,7 @@ GROUPS: dict[str, Group] = {
     "query-ingest": ingest,
     "settings": settings,
     "statsd": statsd,
+    "statsd-million": timers,
 }
 
 

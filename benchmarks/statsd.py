@@ -28,9 +28,6 @@ COUNTED = re.compile(rb"stats\.counters\.servers\S*\.count (\S+) ")
 COUNTERS_SHARE = 0.6
 """Of the lines that blast sends so many are counters of 1: exactly so in each whole round of names."""
 
-LOST = 0.01
-"""Percent: what the last, unfinished round may differ by."""
-
 
 @dataclass(frozen=True)
 class Load:
@@ -74,7 +71,7 @@ _MAKERS: dict[str, Callable[[Path, int], Statsdd | NodeStatsd]] = {
 
 def _measure(bench: Bench, load: Load, peer: str) -> dict[str, float]:
     """Send for some seconds, with flushes; what was counted is what arrived at the sink."""
-    options: dict[str, Any] = {"names": bench.scaled(NAMES), "format": "statsd"}
+    options: dict[str, Any] = {"names": bench.scaled(NAMES), "format": "statsd", "whole": True}
     if load.udp:
         options |= {"udp": True, "dgram": load.datagram, "conns": 1, "rate": load.rate}
     else:
@@ -99,7 +96,7 @@ def _measure(bench: Bench, load: Load, peer: str) -> dict[str, float]:
     finally:
         sink.close()
     values = (float(found[1]) * times for line, times in sink.take().items() if (found := COUNTED.match(line)))
-    counted = sum(values) / COUNTERS_SHARE
+    counted = round(sum(values) / COUNTERS_SHARE)
     return {
         "cpu_s": used / max(1.0, counted) * 1e6, "lines_per_s": counted / (sent.drained - sent.started),
         "lost": max(0.0, 1.0 - counted / sent.lines) * 100.0, "rss_mib": memory / 2**20,
@@ -125,6 +122,6 @@ def statsd(bench: Bench) -> Iterator[Row]:
             yield Row("statsd", load.what, peer, figures["cpu_s"], "CPU-s per M lines", most if ours else None,
                       note=source if ours else "")  # fmt: skip
             yield Row("statsd", f"{load.what}: counted", peer, figures["lines_per_s"], "lines/s")
-            bar = LOST if ours and load.udp else None
+            bar = 0.0 if ours else None
             yield Row("statsd", f"{load.what}: lost", peer, figures["lost"], "% of lines", bar)
             yield Row("statsd", f"{load.what}: memory", peer, figures["rss_mib"], "MiB")

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""A daemon that measures its reactor's turns: `turns.py CONFIG`, native TOML.  SIGHUP reloads, as it does for twistd.
+"""A daemon that measures its reactor's turns: `turns.py CONFIG`, native TOML, or `turns.py statsd ARGUMENT ...`.
+
+SIGHUP reloads the native one, as it does for twistd; statsd's arguments are those of `twistd statsd`.
 
 SIGUSR1 begins anew, SIGTERM ends; both print {"turns", "longest_ms", "longest_cpu_ms"} as a line of JSON.  A turn is
 what happens between two waits for events; its CPU time is that of the reactor's thread.  Measuring costs about a
@@ -18,13 +20,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from twisted.application.service import IService
 from twisted.internet import epollreactor
+from twisted.internet.main import installReactor
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from cadtwist.config.load import load
 from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.build import Daemon
 from cadtwist.services.reload import Reloader
+from cadtwist.services.statsdtap import Options, makeService
 
 
 class Turns:
@@ -58,18 +63,33 @@ class Turns:
         self.begin()
 
 
-def main() -> None:
-    reactor: Any = epollreactor.EPollReactor()
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+def _native(reactor: Any, path: str) -> IService:
+    """Return the daemon of a native configuration."""
     settle_allocator()
-    load_again = partial(load, sys.argv[1], dialect="native", environ={})
+    load_again = partial(load, path, dialect="native", environ={})
     daemon = Daemon(reactor, load_again().config)
     Reloader(reactor, daemon, load_again).setServiceParent(daemon.service)
+    return daemon.service
+
+
+def _statsd(arguments: list[str]) -> IService:
+    """Return the service of `twistd statsd`."""
+    options = Options()
+    options.parseOptions(arguments)
+    service: IService = makeService(options)
+    return service
+
+
+def main() -> None:
+    reactor: Any = epollreactor.EPollReactor()
+    installReactor(reactor)
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    service = _statsd(sys.argv[2:]) if sys.argv[1] == "statsd" else _native(reactor, sys.argv[1])
     turns = reactor._poller = Turns(reactor._poller)
-    reactor.callWhenRunning(daemon.service.startService)
+    reactor.callWhenRunning(service.startService)
     reactor.callWhenRunning(turns.begin)
     signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(turns.tell))
-    reactor.addSystemEventTrigger("before", "shutdown", daemon.service.stopService)
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
     turns.tell()
 

@@ -46,6 +46,7 @@ FULL_OLDEST = "queue_full_oldest"
 STOPPED = "stopped"
 _PACE_S = 1.0
 _MOVE_BYTES = 1 << 20
+_ROOM_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +212,9 @@ class Spool:
     # to the disk and back
 
     def _make_room(self) -> None:
-        """Move the older half of what waits in memory to the disk, where there is room."""
+        """Move the oldest of what waits in memory to the disk, where there is room: half of it, or a few megabytes."""
         if self.backlog is not None and self._live:
-            self._move_out(self._oldest(self.waiting_bytes // 2))
+            self._move_out(self._oldest(min(self.waiting_bytes // 2, _ROOM_BYTES)))
 
     def _oldest(self, most: int) -> list[Chunk]:
         """Return the first chunks of what waits: `most` bytes or a little more."""

@@ -108,6 +108,7 @@ class StatsdDaemon(WindowDaemon):
             self.space.table, self._etsy(config), self._tellers(config), self.telemetry.account("statsd"), clock,
             self._started, kept=KEPT_VALUES, max_bytes=WINDOW_BYTES,
         )  # fmt: skip
+        window.crowded = self.output.crowded
         self._begin(window, self._given_and_safe(), [keep.logs(server.transport) for server in config.servers])
         self.key_counts = KeyCounts(self.space.table) if config.key_flush.interval_s else None
         self._repeats = self._repeated()

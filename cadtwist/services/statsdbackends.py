@@ -15,7 +15,11 @@ from cadtwist.telemetry import Account
 if TYPE_CHECKING:
     from cadtwist.kernels.active import table as tables
 
-__all__ = ["ConsoleTeller", "GraphiteOutput", "Repeater", "Tellers"]
+__all__ = ["CROWDED_POINTS", "ConsoleTeller", "GraphiteOutput", "Repeater", "Tellers"]
+
+
+CROWDED_POINTS = 100_000
+"""A flush waits while so many are queued for a peer that takes them: some ten megabytes."""
 
 MOST_DATAGRAM_BYTES = 65507
 """What IPv4 lets a datagram have."""
@@ -46,6 +50,11 @@ class GraphiteOutput:
         self._length += len(data)
         self._account.out += points
         self._destination.send(data, points)
+
+    def crowded(self) -> bool:
+        """Tell whether so much waits for a peer that is there that more would only queue."""
+        destination = self._destination
+        return destination is not None and destination.connected and destination.queued_points >= CROWDED_POINTS
 
     def begin(self) -> None:
         """A flush begins."""

@@ -32,6 +32,11 @@ KINDS = ("", "c", "ms", "g", "s", "kv")
 
 SLICE = 1024
 _UNKNOWN = 255
+_WAIT_S = 0.01
+"""How long a flush rests before it looks again whether more can be taken."""
+
+_PATIENCE = 0.75
+
 Matrix = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -125,6 +130,9 @@ class StatsdWindow:
     (None: nobody) of flushes.  Ledger: values of the open window are held, told ones merged, what was told of them
     made, as are values that come back from a log: `restore`, `restore_levels` and `retell`, before anything is taken.
 
+    While `crowded()`, a flush waits, since what it tells would only queue: for three quarters of the time until the
+    next flush, then the queue has to take it.
+
     A gauge whose life ends in a flush and that is moved (`+1`) while that flush is under way moves from its old value.
     """
 
@@ -145,6 +153,7 @@ class StatsdWindow:
         self.buckets = active.buckets.Buckets(kept, precision, max_bytes)
         self.calculation = calculation
         self.journal: WindowJournal | None = None
+        self.crowded: Callable[[], bool] = bool
         self._table = table
         self._teller = teller
         self._summaries = summaries
@@ -153,6 +162,7 @@ class StatsdWindow:
         self._due = calculation.due(start)
         self._running: Iterator[None] | None = None
         self._told_at = -math.inf
+        self._waits_until = -math.inf
         self._kinds: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._groups: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._live: Mask = np.zeros(0, np.bool_)
@@ -189,29 +199,42 @@ class StatsdWindow:
             pass
 
     def next_flush(self, now: float) -> float | None:
-        """Return when (epoch seconds) the next flush is due: at once while one is under way."""
-        return now if self._running is not None else self._due
+        """Return when (epoch seconds) the next flush is due: at once, or soon, while one is under way."""
+        if self._running is None:
+            return self._due
+        return now + _WAIT_S if self._must_wait(now) else now
 
     def flush(self, now: float, budget_s: float = math.inf) -> bool:
-        """Flush if that is due at `now`, in slices; False when `budget_s` was over before all was told."""
+        """Flush if that is due at `now`, in slices; False when it had to give way before all was told."""
         if self._running is None:
             if now < self._due:
                 return True
             self._running = self._steps(now)
+            self._waits_until = now + _PATIENCE * (self.calculation.due(now) - now)
+        elif self._must_wait(now):
+            return False
         until = self._clock() + budget_s
         for _ in self._running:
-            if self._clock() >= until:
+            if self._clock() >= until or self._must_wait(now):
                 return False
         self._running = None
         return True
+
+    def _must_wait(self, now: float) -> bool:
+        return now < self._waits_until and self.crowded()
+
+    def _end_flush(self, now: float) -> None:
+        """Tell what is left of a flush that is under way."""
+        self._waits_until = -math.inf
+        while self._running is not None:
+            self.flush(now)
 
     def finish(self, now: float) -> None:
         """Flush whatever the window holds: the service stops.
 
         Within the second of the last flush it is told as of the next one: stores have one value for each second.
         """
-        while self._running is not None:
-            self.flush(now)
+        self._end_flush(now)
         self._running = self._steps(now, is_last=True)
         self.flush(now)
 
@@ -236,8 +259,7 @@ class StatsdWindow:
 
     def change(self, calculation: Calculation, teller: Teller, now: float) -> None:
         """Go on with other settings: the values of the open window stay, a flush that runs ends first."""
-        while self._running is not None:
-            self.flush(now)
+        self._end_flush(now)
         self.calculation, self._teller = calculation, teller
         self._due = min(self._due, calculation.due(now))
         self._groups.fill(_UNKNOWN)

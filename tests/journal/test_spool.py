@@ -330,6 +330,18 @@ class DiskTests(SpoolCase):
         self.assertGreaterEqual(self.account.gauges["spooled_points"](), 90)
         self.balanced()
 
+    def test_a_few_megabytes_at_a_time_go_to_the_disk(self) -> None:
+        spool = self.spool(on_disk=True, max_bytes=24 << 20)
+        assert spool.backlog is not None
+        most, chunk = 0, bytes((1 << 20) - 1) + b"\n"
+        for _ in range(40):
+            before = spool.backlog.used_bytes
+            spool.push(chunk, 1, 0.0)
+            most = max(most, spool.backlog.used_bytes - before)
+            self.assertLessEqual(spool.waiting_bytes, 24 << 20)
+        self.assertTrue(4 << 20 <= most <= 6 << 20, most)
+        self.balanced()
+
     def test_a_kill_loses_only_what_did_not_count_as_spooled(self) -> None:
         spool = self.spool(on_disk=True)
         spool.push(lines(0, 3), 3, 0.0)

@@ -14,7 +14,7 @@ from cadtwist.codec.statsdoutput import StatsdEncoder
 from cadtwist.interfaces import IDestination
 from cadtwist.kernels import active
 from cadtwist.model.told import Told
-from cadtwist.services.statsdbackends import ConsoleTeller, GraphiteOutput, Repeater, Tellers
+from cadtwist.services.statsdbackends import CROWDED_POINTS, ConsoleTeller, GraphiteOutput, Repeater, Tellers
 from cadtwist.services.statsdkeys import KeyCounts
 from cadtwist.telemetry import Account
 from tests.stages.statsdreplay import StatsdReplay, recording
@@ -25,6 +25,8 @@ class Sent:
     """A destination that keeps what it is sent."""
 
     key = "sent"
+    connected = True
+    queued_points = 0
 
     def __init__(self) -> None:
         self.chunks: list[tuple[bytes, int]] = []
@@ -67,6 +69,15 @@ class GraphiteOutputTests(SynchronousTestCase):
     def test_nobody_to_send_to(self) -> None:
         self.output().send(b"a 1 1\n", 1)
         self.assertEqual((self.account.dropped, self.account.balance()), ({"no_graphite_host": 1}, 0))
+
+    def test_it_is_crowded_only_where_somebody_takes(self) -> None:
+        output = self.output(destination=self.sent)
+        self.assertFalse(output.crowded())
+        self.sent.queued_points = CROWDED_POINTS
+        self.assertTrue(output.crowded())
+        self.sent.connected = False
+        self.assertFalse(output.crowded())
+        self.assertFalse(self.output().crowded())
 
     def test_how_the_last_flush_went(self) -> None:
         output = self.output(destination=self.sent)

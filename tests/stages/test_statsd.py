@@ -348,6 +348,48 @@ class StatsdWindowTests(SynchronousTestCase):
         self.assertIn("stats_counts.a 1 TS", replay.lines)
         self.assertEqual((replay.account.held(), replay.account.balance()), (0, 0))
 
+    def crowded_replay(self) -> tuple[StatsdReplay, list[bool]]:
+        """Return a replay whose flush is due and found the way crowded, and the switch for that."""
+        replay, crowded = StatsdReplay({}), [True]
+        replay.window.crowded = lambda: crowded[0]
+        replay.send(["a:1|c", "t:3|ms", "g:2|g"])
+        replay.now = START + 10.0
+        self.assertFalse(replay.window.flush(replay.now))
+        return replay, crowded
+
+    def test_a_flush_waits_while_the_way_is_crowded(self) -> None:
+        replay, crowded = self.crowded_replay()
+        told = list(replay.lines)
+        self.assertFalse(replay.window.flush(START + 17.4))
+        self.assertEqual(replay.lines, told)
+        self.assertEqual(replay.window.next_flush(START + 12.0), START + 12.01)
+        crowded[0] = False
+        self.assertEqual(replay.window.next_flush(START + 12.0), START + 12.0)
+        self.assertTrue(replay.window.flush(START + 12.0))
+        self.assertEqual(replay.window.next_flush(START + 12.0), START + 20.0)
+        self.assertEqual(len([line for line in replay.lines if line.startswith("stats.gauges.g ")]), 1)
+        self.assertEqual((replay.account.held(), replay.account.balance()), (0, 0))
+
+    def test_a_flush_does_not_wait_until_the_next_one_is_due(self) -> None:
+        replay, _ = self.crowded_replay()
+        self.assertEqual(replay.window.next_flush(START + 17.5), START + 17.5)
+        self.assertTrue(replay.window.flush(START + 17.5))
+        self.assertIn("stats.gauges.g 2 TS", replay.lines)
+
+    def test_nobody_waits_at_the_end_or_for_other_settings(self) -> None:
+        replay, _ = self.crowded_replay()
+        replay.window.change(replay.etsy, replay.teller, START + 10.0)
+        self.assertIn("stats.gauges.g 2 TS", replay.lines)
+        replay, _ = self.crowded_replay()
+        replay.send(["b:4|c"])
+        sent: list[bytes] = []
+        replay.teller._send = lambda data, points: sent.append(data)
+        replay.window.finish(START + 11.0)
+        lines = b"".join(sent).decode().splitlines()
+        self.assertIn(f"stats.gauges.g 2 {START + 10:.0f}", lines)
+        self.assertIn(f"stats_counts.b 4 {START + 11:.0f}", lines)
+        self.assertEqual((replay.account.held(), replay.account.balance()), (0, 0))
+
     def test_series_are_claimed_and_forgotten(self) -> None:
         replay = StatsdReplay({}, interned=True)
         replay.send(["a:1|c", "a:1|ms"])
