@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from pathlib import Path
-
 from tests.system.cadtwistd import Cadtwistd
 from tests.system.case import SystemTestCase
 from tests.system.feed import Feed
 from tests.system.process import until
+from tests.system.smalldisk import fill, mount_small
 
 DISK_BYTES = 48 << 20
 AGE_S = 5400
@@ -48,12 +44,12 @@ class FullDiskTests(SystemTestCase):
     def test_no_space_left_on_a_small_mount(self) -> None:
         """A tmpfs filled up by somebody else, and emptied again."""
         storage = self.folder / "cadtwist" / "storage"
-        self._mount(storage)
+        mount_small(self, storage, DISK_BYTES)
         daemon = self.started(Cadtwistd(self.folder / "cadtwist", SMALL_LOG, "1s:2h"))
         feed = self._load(daemon)
         until("the files of all metrics", lambda: len(list(daemon.whisper.rglob("*.wsp"))) == METRICS)
         ballast = storage / "ballast"
-        self._fill(ballast)
+        fill(ballast)
         self._while_full(daemon, feed)
         ballast.unlink()
         self._all_is_written(daemon, feed)
@@ -61,12 +57,12 @@ class FullDiskTests(SystemTestCase):
     def test_files_that_cannot_be_made_yet(self) -> None:
         """New metrics while there is no space: no broken file stays, and they are made afterwards."""
         storage = self.folder / "cadtwist" / "storage"
-        self._mount(storage)
+        mount_small(self, storage, DISK_BYTES)
         daemon = self.started(Cadtwistd(self.folder / "cadtwist", SMALL_LOG, "1s:2h"))
         daemon.send(f"first.metric 1 {self.now}\n")
         until("the first file", lambda: list(daemon.whisper.rglob("*.wsp")))
         ballast = storage / "ballast"
-        self._fill(ballast)
+        fill(ballast)
         daemon.send("".join(f"late.m{n} {n} {self.now}\n" for n in range(50)))
         daemon.settle()
         short = [f for f in daemon.whisper.rglob("*") if f.is_file() and f.stat().st_size < 1000]
@@ -83,27 +79,3 @@ class FullDiskTests(SystemTestCase):
         self._while_full(daemon, feed)
         daemon.limit_file_size(None)
         self._all_is_written(daemon, feed)
-
-    def _mount(self, where: Path) -> None:
-        where.mkdir(parents=True)
-        if os.geteuid() != 0 or shutil.which("mount") is None:
-            self.skipTest("mounting a small tmpfs needs root")
-        command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(where)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            self.skipTest(f"no small tmpfs can be mounted here: {done.stderr.strip()}")
-        self.addCleanup(subprocess.run, ["umount", "--lazy", str(where)], check=False)
-
-    @staticmethod
-    def _fill(ballast: Path) -> None:
-        with ballast.open("wb", buffering=0) as file:
-            try:
-                while file.write(b"\0" * 65536):
-                    pass
-            except OSError:
-                pass
-            try:
-                while file.write(b"\0" * 512):
-                    pass
-            except OSError:
-                pass
