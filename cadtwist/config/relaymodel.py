@@ -187,13 +187,17 @@ class ClientTlsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class ReconnectConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a lost destination is tried again, without end; `timeout_s` bounds one attempt."""
+    """When a lost destination is tried again, without end; `timeout_s` bounds one attempt.
+
+    A TCP peer that confirms nothing of what is sent for `unanswered_s` is lost; 0 = when the system says so.
+    """
 
     initial_s: float = 1.0
     factor: float = 2.718281828459045
     max_s: float = 5.0
     jitter: float = 0.119626565582
     timeout_s: float = 5.0
+    unanswered_s: float = 70.0
 
 
 class RatioResetConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

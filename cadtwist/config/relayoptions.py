@@ -152,6 +152,7 @@ def _destinations() -> Iterator[Option]:
     yield row("reconnect.max_s", "longest wait", "s", 0.001, 86400)
     yield row("reconnect.jitter", "random part of each wait", "", 0, 1)
     yield row("reconnect.timeout_s", "patience with one attempt", "s", 0.01, 3600)
+    yield row("reconnect.unanswered_s", "patience with a TCP peer that is silent; 0 = the system's", "s", 0, 9999)
     yield plain("ratio_reset.enabled", "connect anew when too little is taken")
     yield row("ratio_reset.min_points", "only with so many datapoints per interval", "points", 0, _MANY)
     yield row("ratio_reset.ratio", "smallest share that must be taken", "", 0, 1)

@@ -34,6 +34,7 @@ __all__ = ["STOPPED", "Destination", "DestinationOptions", "RatioReset"]
 POLL_S = 0.1
 EAGER_BYTES = 128 << 10
 RECONNECTING = "reconnecting"
+_SILENCE_LOOK_S = 1.0
 STOPPED = "stopped"
 
 
@@ -56,7 +57,8 @@ class DestinationOptions:
 
     `divisible`: chunks are lines, else each is one frame.  `datagram_bytes` 0 = each line its own datagram.
     `reconnect_share`: the share of `limits.max_bytes` at which the connection is given up (statsrelay's
-    auto_reconnect).  `recycle_s`: connect anew so often.  `drain_s`: patience at `close`.
+    auto_reconnect).  `unanswered_s`: a TCP peer that confirms nothing so long is given up; 0 = when the system does.
+    `recycle_s`: connect anew so often.  `drain_s`: patience at `close`.
     """
 
     transport: str = "tcp"
@@ -67,6 +69,7 @@ class DestinationOptions:
     connections: int = 1
     datagram_bytes: int = 1400
     cork: bool = False
+    unanswered_s: float = 0.0
     recycle_s: float = inf
     reconnect_share: float = inf
     defer_s: float = 0.0001
@@ -146,6 +149,7 @@ class Destination:
         self._give_up_at = inf
         self._resetting = False
         self._interval = _Interval(reactor.seconds())
+        self._look_at = 0.0
         self._socket_options = SocketOptions(options.cork)
         self._make_links(endpoint, post)
         account.gauge("connected", lambda: float(self.connected))
@@ -356,6 +360,7 @@ class Destination:
         if self._closing is None:
             self._recycle(now)
             self._check_ratio(now)
+            self._check_silence(now)
         if self._closing is not None and (self._drained() or now >= self._give_up_at):
             self._finish()
         elif self._busy():
@@ -389,6 +394,19 @@ class Destination:
                 self.account.count("slow_resets")
                 self._log.warn("destination {key}: takes too little, connecting anew", key=self.key)
                 self.reset()
+
+    def _check_silence(self, now: float) -> None:
+        """Give connections up whose peer is gone without a word; look once a second."""
+        if not self.options.unanswered_s or now < self._look_at:
+            return
+        self._look_at = now + _SILENCE_LOOK_S
+        for outlet in list(self._outlets):
+            seconds = outlet.silence_s()
+            if seconds >= self.options.unanswered_s:
+                self.account.count("silent_peers")
+                text = "destination {key}: the peer confirms nothing since {seconds:.0f} s, connecting anew"
+                self._log.warn(text, key=self.key, seconds=seconds)
+                outlet.end()
 
     # the end, and changes
 

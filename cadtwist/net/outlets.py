@@ -25,7 +25,7 @@ from zope.interface import implementer
 from cadtwist.journal.spool import Flight
 from cadtwist.kernels import active
 from cadtwist.net.keepalive import KeepAlive
-from cadtwist.net.peerwindow import PeerWindow, offered_window
+from cadtwist.net.peerwindow import PeerWindow, offered_window, silence_s
 
 __all__ = ["BufferedOutlet", "DatagramOutlet", "Outlet", "Owner", "SocketOptions", "SocketOutlet", "unconfirmed_bytes"]
 
@@ -233,6 +233,10 @@ class Outlet(TwistedProtocol):
         flight.acknowledged(confirmed, now, not (self._was_blocked or self.holding), unread)
         self._was_blocked = self.blocked
         self._looked_at = flight.written
+
+    def silence_s(self) -> float:
+        """Return for how many seconds a TCP peer has confirmed nothing, though it is asked again and again."""
+        return 0.0 if self.tcp is None or self._gone else silence_s(self.tcp)
 
     def confirmed(self) -> int:
         """Return the offset up to which the peer's kernel has confirmed the bytes."""

@@ -10,13 +10,15 @@ from __future__ import annotations
 import socket
 import struct
 
-__all__ = ["PeerWindow", "offered_window"]
+__all__ = ["PeerWindow", "offered_window", "silence_s"]
 
 STEADY_S = 5.0
 ENOUGH_PROBES = 3
-_SND_WND = struct.Struct("@I")
+_NUMBER = struct.Struct("@I")
 _SND_WND_AT = 228  # in struct tcp_info of Linux 5.4 and later
-_INFO_BYTES = _SND_WND_AT + _SND_WND.size
+_RETRANSMITS_AT = 2
+_LAST_ACK_MS_AT = 56
+_INFO_BYTES = _SND_WND_AT + _NUMBER.size
 
 
 def offered_window(sock: socket.socket) -> int | None:
@@ -27,8 +29,24 @@ def offered_window(sock: socket.socket) -> int | None:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
     except OSError:
         return None
-    window: int | None = _SND_WND.unpack_from(info, _SND_WND_AT)[0] if len(info) >= _INFO_BYTES else None
+    window: int | None = _NUMBER.unpack_from(info, _SND_WND_AT)[0] if len(info) >= _INFO_BYTES else None
     return window
+
+
+def silence_s(sock: socket.socket) -> float:
+    """Return for how many seconds a TCP peer has confirmed nothing of what is sent to it again and again.
+
+    0 while nothing is repeated: a peer that does not read, but whose kernel answers, is not silent.
+    """
+    if not hasattr(socket, "TCP_INFO"):
+        return 0.0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
+    except OSError:
+        return 0.0
+    if len(info) < _LAST_ACK_MS_AT + _NUMBER.size or not info[_RETRANSMITS_AT]:
+        return 0.0
+    return float(_NUMBER.unpack_from(info, _LAST_ACK_MS_AT)[0]) / 1000
 
 
 class PeerWindow:

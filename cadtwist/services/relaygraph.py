@@ -75,6 +75,7 @@ def destination_options(config: DestinationConfig, metric_s: float) -> Destinati
         connections=config.connections,
         datagram_bytes=config.datagram_bytes,
         cork=config.cork,
+        unanswered_s=retry.unanswered_s,
         recycle_s=config.recycle_s,
         reconnect_share=queue.reconnect_share,
         defer_s=queue.defer_s,

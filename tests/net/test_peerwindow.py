@@ -7,7 +7,7 @@ import socket
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from cadtwist.net.peerwindow import ENOUGH_PROBES, STEADY_S, PeerWindow, offered_window
+from cadtwist.net.peerwindow import ENOUGH_PROBES, STEADY_S, PeerWindow, offered_window, silence_s
 
 
 class PeerWindowTests(SynchronousTestCase):
@@ -62,6 +62,7 @@ class PeerWindowTests(SynchronousTestCase):
                 while True:
                     ours.send(b"x" * 65536)
             after = offered_window(ours)
+            self.assertEqual(silence_s(ours), 0.0, "its kernel answers, though nobody reads")
             theirs.close()
         assert after is not None
         self.assertLess(after, before)
@@ -69,3 +70,4 @@ class PeerWindowTests(SynchronousTestCase):
     def test_of_something_else(self) -> None:
         with socket.socket(socket.AF_UNIX) as other:
             self.assertIsNone(offered_window(other))
+            self.assertEqual(silence_s(other), 0.0)
