@@ -300,8 +300,11 @@ def lines(MetricTable table not None, ids, timestamps, values, rows, bint crlf):
         free(b.at)
 
 
-def pickle_frames(MetricTable table not None, ids, timestamps, values, rows, Py_ssize_t most):
-    """Return (frame, datapoints) pairs; errors as `lines`, and UnicodeDecodeError for a name that is no UTF-8."""
+ctypedef bint (*write_frame)(const columns_t* c, en_buf* b, Py_ssize_t start, Py_ssize_t stop) except *
+
+
+cdef list _frames(MetricTable table, ids, timestamps, values, rows, Py_ssize_t most, write_frame write):
+    """Return (frame, datapoints) pairs of at most so many datapoints."""
     cdef columns_t c = _open(table, ids, timestamps, values, rows)
     cdef en_buf b
     cdef Py_ssize_t start, stop
@@ -313,12 +316,17 @@ def pickle_frames(MetricTable table not None, ids, timestamps, values, rows, Py_
         for start in range(0, c.n, most):
             stop = min(start + most, c.n)
             b.n = 0
-            if not _pickle(&c, &b, start, stop):
+            if not write(&c, &b, start, stop):
                 raise MemoryError
             found.append((PyBytes_FromStringAndSize(b.at, b.n), stop - start))
         return found
     finally:
         free(b.at)
+
+
+def pickle_frames(MetricTable table not None, ids, timestamps, values, rows, Py_ssize_t most):
+    """Return (frame, datapoints) pairs; errors as `lines`, and UnicodeDecodeError for a name that is no UTF-8."""
+    return _frames(table, ids, timestamps, values, rows, most, _pickle)
 
 
 cdef bint _pickle(const columns_t* c, en_buf* b, Py_ssize_t start, Py_ssize_t stop) except *:
@@ -381,26 +389,10 @@ cdef inline int _check_text(const char* name, size_t size) except -1:
 
 def protobuf_frames(MetricTable table not None, ids, timestamps, values, rows, Py_ssize_t most):
     """Return (frame, datapoints) pairs; errors as `lines`."""
-    cdef columns_t c = _open(table, ids, timestamps, values, rows)
-    cdef en_buf b
-    cdef Py_ssize_t start, stop
-    if most < 1:
-        raise ValueError("a frame has at least one datapoint")
-    found = []
-    b.at, b.n, b.room = NULL, 0, 0
-    try:
-        for start in range(0, c.n, most):
-            stop = min(start + most, c.n)
-            b.n = 0
-            if not _payload(&c, &b, start, stop):
-                raise MemoryError
-            found.append((PyBytes_FromStringAndSize(b.at, b.n), stop - start))
-        return found
-    finally:
-        free(b.at)
+    return _frames(table, ids, timestamps, values, rows, most, _payload)
 
 
-cdef bint _payload(const columns_t* c, en_buf* b, Py_ssize_t start, Py_ssize_t stop) noexcept:
+cdef bint _payload(const columns_t* c, en_buf* b, Py_ssize_t start, Py_ssize_t stop) except *:
     """Write one frame; False without memory.  `first`: a hash table of the first row of each metric of the frame."""
     cdef Py_ssize_t n = stop - start, i, row
     cdef size_t slots = 16, size, total
