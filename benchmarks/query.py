@@ -25,15 +25,17 @@ NAMES = 10_000
 MANY_NAMES = 1_000_000
 PER_RACK = 40
 CLIENTS = 4
+LEAF, HOSTS, NEW = "find of a leaf", "find over all hosts", "never asked before"
+MOST_NEW_PER_S = {LEAF: 15_000, HOSTS: 5_000}
 RATIO = {
-    "find of a leaf": 0.0876, "find over all hosts": 0.0069, "one series": 0.1316, "40 series": 0.1611,
+    LEAF: 0.0876, HOSTS: 0.0069, "one series": 0.1316, "40 series": 0.1611,
     "one series over a day": 0.3226, "sum of 40 series": 0.1289,
 }  # fmt: skip
 """CPU of carbonapi with go-carbon ÷ CPU of graphite-web, measured before on one machine: for where Go is missing."""
 
 BARS = {
-    "find of a leaf": ((CARBONAPI, 0.6),),
-    "find over all hosts": ((CARBONAPI, 0.5), (GRAPHITE, 1 / 250)),
+    LEAF: ((CARBONAPI, 0.6),),
+    HOSTS: ((CARBONAPI, 0.5), (GRAPHITE, 1 / 250)),
     "one series": ((CARBONAPI, 0.6),),
     "40 series": ((CARBONAPI, 0.5), (GRAPHITE, 1 / 12)),
     "one series over a day": ((CARBONAPI, 0.4),),
@@ -152,8 +154,16 @@ _MAKERS: dict[str, Callable[[Path, Path, int, list[Process]], Serving]] = {
 }  # fmt: skip
 
 
-def _questions(names: int) -> dict[str, list[str]]:
-    """Return paths by what they ask for."""
+def _plain(kind: str) -> str:
+    """Return the kind of question of which this one is like, asked for the first time or not."""
+    return kind.removesuffix(f", {NEW}")
+
+
+def _questions(names: int, seconds: float) -> dict[str, list[str]]:
+    """Return paths by what they ask for: enough that of those that are new none is asked twice within `seconds`.
+
+    There are not so many hosts: a parameter that means nothing makes each of them another question.
+    """
     hosts, choose = max(names // len(LEAVES), 1), random.Random(7)
 
     def any_host() -> str:
@@ -169,9 +179,17 @@ def _questions(names: int) -> dict[str, list[str]]:
     def render(target: str, since: str = "-1h") -> str:
         return f"/render/?format=json&from={since}&until=now&target={quote(target)}"
 
+    def leaf() -> str:
+        return find(f"{any_host()}.{choose.choice(('cpu', 'memory', 'disk.sda', 'net.eth0', 'jvm.gc'))}.*")
+
+    def all_hosts() -> str:
+        return find(f"servers.dc1.*.web-*.example_com.{choose.choice(LEAVES)}")
+
     return {
-        "find of a leaf": [find(f"{any_host()}.cpu.*") for _ in range(400)],
-        "find over all hosts": [find(f"servers.dc1.*.web-*.example_com.{choose.choice(LEAVES)}") for _ in range(50)],
+        LEAF: [find(f"{any_host()}.cpu.*") for _ in range(400)],
+        HOSTS: [all_hosts() for _ in range(50)],
+        **{f"{kind}, {NEW}": [f"{ask_for()}&unasked={number}" for number in range(int(most * seconds))]
+           for (kind, most), ask_for in zip(MOST_NEW_PER_S.items(), (leaf, all_hosts), strict=True)},
         "one series": [render(metric(choose.randrange(names))) for _ in range(1000)],
         "40 series": [render(rack()) for _ in range(200)],
         "one series over a day": [render(metric(choose.randrange(names)), "-23h") for _ in range(1000)],
@@ -190,7 +208,7 @@ def query(bench: Bench) -> Iterator[Row]:
         def measure(peer: str) -> dict[str, float]:
             with serving(peer, folder / f"{peer}-{next(turns)}", folder / "whisper", names) as peers:
                 return {kind: _cpu_ms(peers, paths, bench.seconds) for kind, paths in
-                        _questions(names).items()}  # fmt: skip
+                        _questions(names, bench.seconds + 1).items()}  # fmt: skip
 
         found = bench.in_turn(bench.wanted(OURS, GRAPHITE, CARBONAPI), measure)
     yield from _rows(found)
@@ -198,7 +216,7 @@ def query(bench: Bench) -> Iterator[Row]:
 
 def _cpu_ms(peers: Serving, paths: list[str], seconds: float) -> float:
     """Return the CPU milliseconds of an answer."""
-    ask(peers.http, paths, 2, min(0.5, seconds))
+    ask(peers.http, paths[::-1], 2, min(0.5, seconds))
     before = peers.cpu_s()
     asked = ask(peers.http, paths, CLIENTS, seconds)
     if asked.bad:
@@ -212,7 +230,7 @@ def _rows(found: dict[str, dict[str, float]]) -> Iterator[Row]:
         for kind, figure in figures.items():
             bars, note = [], ""
             if peer == OURS:
-                bars = [share * theirs for other, share in BARS[kind]
+                bars = [share * theirs for other, share in BARS[_plain(kind)]
                         if (theirs := _of_peer(found, other, kind)) is not None]  # fmt: skip
                 note = "carbonapi estimated from graphite-web" if CARBONAPI not in found else ""
             yield Row("query", kind, peer, figure, "CPU ms", min(bars, default=None), note=note)
@@ -221,7 +239,7 @@ def _rows(found: dict[str, dict[str, float]]) -> Iterator[Row]:
 def _of_peer(found: dict[str, dict[str, float]], peer: str, kind: str) -> float | None:
     if peer in found:
         return found[peer][kind]
-    return found[GRAPHITE][kind] * RATIO[kind] if peer == CARBONAPI and GRAPHITE in found else None
+    return found[GRAPHITE][kind] * RATIO[_plain(kind)] if peer == CARBONAPI and GRAPHITE in found else None
 
 
 def million(bench: Bench) -> Iterator[Row]:

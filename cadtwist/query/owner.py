@@ -59,6 +59,9 @@ class IOwner(Interface):
     def find(queries):  # type: ignore[no-untyped-def]  # noqa: N805
         """Return for each query (str) its matches, a list of (path, LEAF | BRANCH), sorted by path."""
 
+    def found(queries):  # type: ignore[no-untyped-def]  # noqa: N805
+        """Return the same as a `Found` for each query: who asks sorts them, if need be."""
+
     def resolve(patterns, start, end):  # type: ignore[no-untyped-def]  # noqa: N805
         """Return the `Resolution` of patterns (str) for a range of epoch seconds."""
 
@@ -117,7 +120,7 @@ class LocalOwner:
         return self.answer(self._finding(queries))
 
     def found(self, queries: list[str]) -> Any:
-        """Return what `find` does as a `Found` for each query: who asks sorts them, so that the owner need not."""
+        """See IOwner."""
         return self.answer(self._searching(queries))
 
     def _searching(self, queries: list[str]) -> Slices[list[Found]]:
@@ -272,6 +275,10 @@ class NoMetrics:
     def find(self, queries: list[str]) -> list[list[Match]]:
         """See IOwner."""
         return [[] for _ in queries]
+
+    def found(self, queries: list[str]) -> list[Found]:
+        """See IOwner."""
+        return [Found() for _ in queries]
 
     def leaves(self, cursor: int, budget: int) -> tuple[list[str], int]:  # noqa: ARG002
         """See IOwner."""

@@ -86,7 +86,7 @@ class CounterOwner:
         return self._local.find(queries)
 
     def found(self, queries: list[str]) -> Any:
-        """See LocalOwner."""
+        """See IOwner."""
         return self._local.found(queries)
 
     def leaves(self, cursor: int, budget: int) -> tuple[list[str], int]:

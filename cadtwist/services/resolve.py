@@ -196,10 +196,14 @@ class RemoteOwner(FrameProtocol):
 
     def find(self, queries: list[str]) -> Any:
         """See IOwner."""
-        found = self._ask(list[Found], "found", queries)
+        found = self.found(queries)
         if isinstance(found, Deferred):
             return found.addCallback(_all_matched)
         return _all_matched(found)
+
+    def found(self, queries: list[str]) -> Any:
+        """See IOwner."""
+        return self._ask(list[Found], "found", queries)
 
     def resolve(self, patterns: list[str], start: int, end: int) -> Any:
         """See IOwner; while no name and no datapoint comes, what was answered is remembered."""

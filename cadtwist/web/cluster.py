@@ -135,6 +135,10 @@ class Scope:
         """See IOwner."""
         return Deferred.fromCoroutine(self._find(queries))
 
+    def found(self, queries: list[str]) -> Any:
+        """See IOwner; of our own metrics only."""
+        return self._owner.found(queries)
+
     def resolve(self, patterns: list[str], start: int, end: int) -> Any:
         """See IOwner; of our own metrics only."""
         return self._owner.resolve(patterns, start, end)

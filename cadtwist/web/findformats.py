@@ -15,7 +15,7 @@ from cadtwist.web.answers import Answer, json_answer
 from cadtwist.web.errors import invalid
 from cadtwist.web.params import Params
 
-__all__ = ["FIND_FORMATS", "NO_CACHE", "completer_query", "find_answer"]
+__all__ = ["FIND_FORMATS", "NO_CACHE", "completer_query", "find_answer", "has_one_component"]
 
 NO_CACHE = {"Pragma": "no-cache", "Cache-Control": "no-cache"}
 FIND_FORMATS = ("treejson", "completer", "nodelist", "json", "pickle", "msgpack", "raw")
@@ -86,13 +86,18 @@ def _tree(query: str, matches: list[Match], wildcards: bool, leaves_only: bool) 
     return branches + leaves
 
 
+def has_one_component(query: str) -> bool:
+    """Tell whether all that a query means has the same last component."""
+    return not query.endswith(".") and not is_pattern(query[query.rfind(".") + 1 :])
+
+
 def _last_components(query: str, matches: list[Match], leaves_only: bool) -> dict[str, bool]:
     """Return the last components with what the first path of each is: a leaf, or (also) a branch.
 
     There is but one where the query's own stands for nothing else: hosts without number have the same leaf.
     """
     found: dict[str, bool] = {}
-    only_one = not query.endswith(".") and not is_pattern(query[query.rfind(".") + 1 :])
+    only_one = has_one_component(query)
     for path, kind in matches:
         is_leaf = leaves_only or not kind & BRANCH
         if is_leaf and not kind & LEAF:

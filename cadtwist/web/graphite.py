@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from math import inf
 
+import numpy as np
+
+from cadtwist.query.find import Match
 from cadtwist.query.index import LEAF
 from cadtwist.query.search import compiled
 from cadtwist.query.timespec import TimeSpecError, parse_time, zone_named
@@ -21,7 +24,7 @@ from cadtwist.web.carbonapi import (
 )
 from cadtwist.web.context import WebContext, answered
 from cadtwist.web.errors import HTML, RefusedError, invalid
-from cadtwist.web.findformats import FIND_FORMATS, NO_CACHE, completer_query, find_answer
+from cadtwist.web.findformats import FIND_FORMATS, NO_CACHE, completer_query, find_answer, has_one_component
 from cadtwist.web.params import Params
 
 __all__ = ["expand", "find", "get_metadata", "index", "search", "set_metadata", "version"]
@@ -47,10 +50,29 @@ async def find(context: WebContext, params: Params) -> Answer:
     for key in ("wildcards", "leavesOnly", "local", "automatic_variants"):
         params.integer(key, 0)
     wanted = completer_query(query, params.flag("automatic_variants")) if form == "completer" else query
-    (matches,) = await answered(context.owner.find([wanted]))
+    matches = await _alike(context, wanted, params) if form == "treejson" else None
+    if matches is None:
+        (matches,) = await answered(context.owner.find([wanted]))
     if form not in FIND_FORMATS:
         return Answer(find_body(form, query, matches), TYPE_V3 if form == VERSION_3 else TYPE_V2, headers=NO_CACHE)
     return find_answer(form, query, matches, params, now)
+
+
+async def _alike(context: WebContext, query: str, params: Params) -> list[Match] | None:
+    """Return one match in place of many that would be one node of the tree; None where they may be more.
+
+    A dashboard's list of hosts is found so: nothing is done for each host.
+    """
+    if context.remote is not None or not has_one_component(query) or params.flag("wildcards"):
+        return None
+    (found,) = await answered(context.owner.found([query]))
+    kinds = found.kinds
+    if found.branches or kinds.count(kinds[:1]) != len(kinds):
+        return None
+    if not kinds:
+        return []
+    first = found.paths[: int(np.frombuffer(found.ends, np.uint32, 1)[0])]
+    return [(first.decode("utf-8", "replace"), kinds[0])]
 
 
 def _checked_times(context: WebContext, params: Params) -> int:

@@ -77,7 +77,9 @@ class Params:
 
     def integer(self, key: str, default: int) -> int:
         """Return a field as a whole number; refuses anything else."""
-        text = self.last(key, str(default))
+        if key not in self._fields:
+            return default
+        text = self.last(key)
         try:
             return int(text)
         except ValueError as error:

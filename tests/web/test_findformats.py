@@ -6,12 +6,22 @@ import json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from cadtwist.model.batch import NO_ID
 from cadtwist.query.find import Match
-from cadtwist.query.index import BRANCH, LEAF
+from cadtwist.query.index import BRANCH, LEAF, MetricIndex
+from cadtwist.query.owner import LocalOwner
+from cadtwist.query.resolution import SchemaInfo
+from cadtwist.storage.memory import MemoryStore
+from cadtwist.storage.schemas import SchemaTable
+from cadtwist.web.context import WebContext
 from cadtwist.web.findformats import find_answer
 from cadtwist.web.params import Params
+from cadtwist.web.site import ApiSite
+from tests.query.hotpoints import every_has
+from tests.web.wire import ask
 
 KINDS = st.sampled_from([LEAF, BRANCH, LEAF | BRANCH])
 HOSTS = st.dictionaries(st.sampled_from("abcdef"), KINDS, max_size=6)
@@ -32,6 +42,24 @@ class TreeTests(SynchronousTestCase):
         """What is known beforehand to be one component is found as what turns out to be one."""
         matches = sorted((f"{host}.same", kind) for host, kind in hosts.items())
         self.assertEqual(tree("*.same", matches, *flags), tree("*.[s]ame", matches, *flags))
+
+    @settings(max_examples=60, deadline=None, database=None)
+    @given(HOSTS, FLAGS)
+    def test_through_the_door(self, hosts: dict[str, int], flags: tuple[str, str]) -> None:
+        """What needs no look at each name is answered as what does."""
+        index = MetricIndex(3)
+        for host, kind in hosts.items():
+            names = {LEAF: f"{host}.same", BRANCH: f"{host}.same.x"}
+            index.add_all(name.encode() for of, name in names.items() if kind & of)
+        local = LocalOwner(index, lambda _: NO_ID, every_has(), lambda _: SchemaInfo(((60, 60),), "average", 0.5))
+        clock = Clock()
+        site = ApiSite(WebContext(local, MemoryStore(SchemaTable()), lambda: 1_700_000_000.0), 1000, clock)
+        answers = [
+            ask(site, clock, "GET", "/metrics/find",
+                [("query", query), ("leavesOnly", flags[0]), ("wildcards", flags[1])]).body
+            for query in ("*.same", "*.[s]ame")
+        ]  # fmt: skip
+        self.assertEqual(*answers)
 
     def test_kinds(self) -> None:
         both, leaf, branch = (("a.x", LEAF | BRANCH), ("a.y", LEAF), ("b.x", BRANCH))
