@@ -73,7 +73,7 @@ class DaemonService(Service):
         Reloader(self._reactor, daemon, self._load_again).setServiceParent(daemon.service)
         if self._as_statsrelay:
             ShardMapDump(self._reactor, lambda: daemon.config).setServiceParent(daemon.service)
-        spawn = spawner(self._reactor, sys.argv[1:], os.environ)
+        spawn = spawner(self._reactor, sys.argv[1:], os.environ, former)
         self._handover = Handover(self._reactor, daemon, spawn, self._has_passed)
         try:
             daemon.service.startService()

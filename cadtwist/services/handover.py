@@ -61,11 +61,18 @@ def command_line(arguments: Sequence[str]) -> tuple[list[str], str]:
     return [sys.executable, "-c", _RUN_TWISTD, "--pidfile=", *kept], path and os.path.abspath(path)
 
 
-def spawner(reactor: Any, arguments: Sequence[str], environ: MutableMapping[str, str]) -> Callable[[int], Any]:
-    """Return what starts the next process with the descriptor of its end of the channel."""
+def spawner(
+    reactor: Any, arguments: Sequence[str], environ: MutableMapping[str, str], former: Predecessor | None = None
+) -> Callable[[int], Any]:
+    """Return what starts the next process with the descriptor of its end of the channel.
+
+    `former`: whose place we have taken; it told us twistd's pid file.
+    """
 
     def spawn(fd: int) -> Any:
         command, pid_path = command_line(arguments)
+        if former is not None:
+            pid_path = former.pid_path
         env = {**environ, HANDOVER_FD: str(_CHILD_FD), HANDOVER_PIDFILE: pid_path}
         child_fds: dict[int, Any] = {0: 0, 1: 1, 2: 2, _CHILD_FD: fd}
         return reactor.spawnProcess(ProcessProtocol(), command[0], command, env=env, childFDs=child_fds)
@@ -280,19 +287,21 @@ class Predecessor:
 
     def __init__(self, channel: FdChannel, pid_path: str) -> None:
         self._channel = channel
-        self._pid_path = pid_path
+        self.pid_path = pid_path
         self._watch: Watch | None = None
         channel.send(READY)
         self.inherited = Inheritance(receive_all(channel) or ())
 
     def watch(self, reactor: Any, then: Callable[[], object] = lambda: None) -> None:
-        """Write twistd's pid file when the former process, which removes it, has gone; call `then()`."""
+        """Write twistd's pid file when the former process, which removes it, has gone, as we will; call `then()`."""
 
         def gone() -> None:
             reactor.removeReader(self._watch)
             self._channel.close()
-            if self._pid_path:
-                PidFile(self._pid_path).write()
+            if self.pid_path:
+                ours = PidFile(self.pid_path)
+                ours.write()
+                reactor.addSystemEventTrigger("after", "shutdown", ours.remove)
             then()
 
         tell_systemd(os.environ, f"MAINPID={os.getpid()}\nREADY=1")

@@ -205,7 +205,7 @@ class StatsdService(Service):
         if former is not None:
             former.inherited.close()
             former.watch(self._reactor)
-        spawn = spawner(self._reactor, sys.argv[1:], os.environ)
+        spawn = spawner(self._reactor, sys.argv[1:], os.environ, former)
         self._handover = Handover(self._reactor, daemon, spawn, self._has_passed)
         self._handover.startService()
         self._old_hangup = signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hang_up))

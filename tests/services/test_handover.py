@@ -13,7 +13,15 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.net.handover import NOT_WANTED, READY, FdChannel, NotWanted, Passed, receive_all
-from cadtwist.services.handover import HANDOVER_FD, Handover, command_line, predecessor, tell_systemd
+from cadtwist.services.handover import (
+    HANDOVER_FD,
+    HANDOVER_PIDFILE,
+    Handover,
+    command_line,
+    predecessor,
+    spawner,
+    tell_systemd,
+)
 from cadtwist.services.pidfile import PidFile
 
 
@@ -23,6 +31,14 @@ class Reactor(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.readers: list[Any] = []
+        self.triggers: list[tuple[str, str, Any]] = []
+        self.spawned: list[tuple[list[str], dict[str, str]]] = []
+
+    def addSystemEventTrigger(self, phase: str, event: str, call: Any) -> None:
+        self.triggers.append((phase, event, call))
+
+    def spawnProcess(self, _: Any, __: str, command: list[str], env: dict[str, str], **___: Any) -> None:
+        self.spawned.append((command, env))
 
     def addReader(self, reader: Any) -> None:
         self.readers.append(reader)
@@ -247,6 +263,25 @@ class PredecessorTests(SynchronousTestCase):
         ours.close()
         reactor.readers[0].doRead()
         self.assertEqual(reactor.readers, [])
+
+    def test_the_pid_file_goes_from_hand_to_hand(self) -> None:
+        """Also to a third process: the second one's command line does not name the file."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.shutdown(socket.SHUT_WR)
+        path, reactor = self.mktemp(), Reactor()
+        former = predecessor({HANDOVER_FD: str(theirs.detach()), HANDOVER_PIDFILE: path})
+        assert former is not None
+        former.watch(reactor)
+        ours.close()
+        reactor.readers[0].doRead()
+        with open(path, encoding="ascii") as file:
+            self.assertEqual(int(file.read()), os.getpid())
+        spawner(reactor, ["--pidfile=", "relay"], {}, former)(7)
+        ((_, environ),) = reactor.spawned
+        self.assertEqual(environ[HANDOVER_PIDFILE], path)
+        ((phase, event, remove),) = reactor.triggers
+        remove()
+        self.assertEqual((phase, event, os.path.exists(path)), ("after", "shutdown", False))
 
     def test_one_that_is_not_wanted_ends(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

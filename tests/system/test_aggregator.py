@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from collections import defaultdict
 
@@ -12,7 +13,7 @@ from tests.system.aggregatord import Aggregatord
 from tests.system.case import SystemTestCase
 from tests.system.linesink import LineSink
 from tests.system.neighbours import CarbonAggregator
-from tests.system.process import until
+from tests.system.process import free_ports, until
 
 METHODS = ("sum", "avg", "min", "max", "count", "p50", "p90", "p99")
 RULES = "".join(f"{method}.<app>.requests ({{frequency}}) = {method} servers.*.<app>.requests\n" for method in METHODS)
@@ -110,6 +111,48 @@ class AggregatorTests(SystemTestCase):
         for line in sink.seen():
             values[line.decode().split()[0]].add(float(line.split()[1]))
         self.assertEqual({len(each) for each in values.values()}, {1})
+
+    def test_hand_overs_under_load_lose_nothing(self) -> None:
+        """Streams and datagrams go on while one process takes the place of the other, before the interval ends."""
+        sink, (udp,) = self.sink(), free_ports(1)
+        options = {"FORWARD_ALL": False, "ENABLE_UDP_LISTENER": True, "UDP_RECEIVER_INTERFACE": "127.0.0.1"}
+        rules = "".join(f"{how}.<kind> (3600) = {how} in.<kind>.*\n" for how in ("sum", "count", "max"))
+        daemon = self.started(Aggregatord(self.folder, sink.port, rules, {**options, "UDP_RECEIVER_PORT": udp}))
+        when, end, sent = self.now - self.now % 3600, threading.Event(), {"tcp": 0, "udp": 0}
+
+        def load() -> None:
+            datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            with socket.create_connection(("127.0.0.1", daemon.line), 10) as stream, datagrams:
+                while not end.is_set():
+                    for kind, number in sent.items():
+                        line = b"in.%s.h%d %d %d\n" % (kind.encode(), number % 7, number, when)
+                        if kind == "udp":
+                            datagrams.sendto(line, ("127.0.0.1", udp))
+                        else:
+                            stream.sendall(line[:8])
+                            stream.sendall(line[8:])
+                        sent[kind] = number + 1
+                    end.wait(0.001)
+
+        thread = threading.Thread(target=load, daemon=True)
+        thread.start()
+        serving = self.serving(daemon)
+        for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
+            time.sleep(0.5)
+            old = serving
+            os.kill(old, signal.SIGUSR2)
+            until("another serves", lambda old=old: self.serving(daemon) not in (0, old), 60)
+            serving = self.serving(daemon)
+        time.sleep(0.5)
+        end.set()
+        thread.join(30)
+        self.assertFalse(thread.is_alive())
+        os.kill(serving, signal.SIGTERM)
+        until("it ends", lambda: not self.serving(daemon), 60)
+        found = last_values(sink)
+        for kind, count in sent.items():
+            told = {how: found.get((f"{how}.{kind}", when)) for how in ("sum", "count", "max")}
+            self.assertEqual(told, {"sum": sum(range(count)), "count": count, "max": count - 1}, kind)
 
     @staticmethod
     def logged(daemon: Aggregatord) -> int:
