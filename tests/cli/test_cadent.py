@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import io
-import os
-
-from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.cli.cadent import run
 from cadtwist.cli.consolelog import LEVEL, STDERR
+from tests.cli.folder import FolderCase
 
 _GOOD = '[default]\n[a]\nmsg_type = "statsd"\n[[a.servers]]\nservers = ["tcp://h:1"]\n'
 _PREREG = '[x]\nlisten_server = "a"\ndefault_backend = "a"\n[[x.map]]\nprefix = "p"\n'
 
 
-class CadentCommandTests(SynchronousTestCase):
+class CadentCommandTests(FolderCase):
     def setUp(self) -> None:
-        self.folder = os.path.abspath(self.mktemp())
-        os.makedirs(self.folder)
-        self.environ: dict[str, str] = {}
-        self.started: list[list[str]] = []
+        super().setUp()
         self.config = self.write("config.toml", _GOOD)
         self.prereg = self.write("prereg.toml", _PREREG)
-
-    def write(self, name: str, text: str) -> str:
-        path = os.path.join(self.folder, name)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-        return path
 
     def command(self, *argv: str) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()

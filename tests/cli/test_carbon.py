@@ -9,26 +9,16 @@ import signal
 import subprocess
 import sys
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from cadtwist.cli.carbon import START_LOG, StartLog, run
+from tests.cli.folder import FolderCase
 
 
-class CarbonCommandTests(SynchronousTestCase):
+class CarbonCommandTests(FolderCase):
     def setUp(self) -> None:
-        self.root = os.path.abspath(self.mktemp())
-        self.conf = os.path.join(self.root, "conf")
-        os.makedirs(self.conf)
-        self.write("carbon.conf", "[cache]\nLINE_RECEIVER_PORT = 2003\n[cache:b]\nLINE_RECEIVER_PORT = 2103\n")
-        self.write("storage-schemas.conf", "[all]\npattern = .*\nretentions = 60s:1d\n")
-        self.environ = {"GRAPHITE_ROOT": self.root}
-        self.started: list[list[str]] = []
-
-    def write(self, name: str, text: str) -> str:
-        path = os.path.join(self.conf, name)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-        return path
+        super().setUp()
+        self.write("conf/carbon.conf", "[cache]\nLINE_RECEIVER_PORT = 2003\n[cache:b]\nLINE_RECEIVER_PORT = 2103\n")
+        self.write("conf/storage-schemas.conf", "[all]\npattern = .*\nretentions = 60s:1d\n")
+        self.environ = {"GRAPHITE_ROOT": self.folder}
 
     def command(self, *argv: str, script: str = "carbon-cache.py") -> tuple[int, list[str]]:
         stdout = io.StringIO()
@@ -36,7 +26,7 @@ class CarbonCommandTests(SynchronousTestCase):
         return status, stdout.getvalue().splitlines()
 
     def pid_path(self, instance: str = "a") -> str:
-        return os.path.join(self.root, "storage", f"carbon-cache-{instance}.pid")
+        return os.path.join(self.folder, "storage", f"carbon-cache-{instance}.pid")
 
     def running(self, pid: int | str, instance: str = "a") -> None:
         os.makedirs(os.path.dirname(self.pid_path()), exist_ok=True)
@@ -59,8 +49,8 @@ class CarbonCommandTests(SynchronousTestCase):
         self.assertTrue(os.path.isdir(os.path.dirname(self.pid_path())))
 
     def test_options_are_handed_on(self) -> None:
-        conf = os.path.join(self.conf, "carbon.conf")
-        lists = self.write("white.conf", "^a\n")
+        conf = os.path.join(self.folder, "conf", "carbon.conf")
+        lists = self.write("conf/white.conf", "^a\n")
         self.command(
             f"--config={conf}", "--instance=b", "--debug", "--pidfile=/tmp/x.pid", "--logdir=/tmp/logs", "--umask=027",
             f"--whitelist={lists}", "--profile=out", "--profiler=cprofile", "start",
@@ -74,15 +64,15 @@ class CarbonCommandTests(SynchronousTestCase):
         self.assertEqual(set(row), expected)
 
     def test_a_relay_has_its_section_and_its_rules(self) -> None:
-        self.write("carbon.conf", "[relay]\nDESTINATIONS = h:1\n[relay:b]\nDESTINATIONS = h:2\n")
-        rules = self.write("mine.conf", "[all]\ndefault = true\ndestinations = h:2\n")
+        self.write("conf/carbon.conf", "[relay]\nDESTINATIONS = h:1\n[relay:b]\nDESTINATIONS = h:2\n")
+        rules = self.write("conf/mine.conf", "[all]\ndefault = true\ndestinations = h:2\n")
         stdout = io.StringIO()
         argv = ["carbon-relay.py", f"--rules={rules}", "--instance=b", "start"]
         self.assertEqual(run("carbon-relay", argv, stdout, self.environ, self.started.append), 0, stdout.getvalue())
         (arguments,) = self.started
         self.assertEqual(stdout.getvalue(), "Starting carbon-relay (instance b)\n")
         self.assertEqual(arguments[arguments.index("carbon-relay") + 1 :], ["--instance=b", f"--rules={rules}"])
-        self.assertIn(f"--pidfile={os.path.join(self.root, 'storage', 'carbon-relay-b.pid')}", arguments)
+        self.assertIn(f"--pidfile={os.path.join(self.folder, 'storage', 'carbon-relay-b.pid')}", arguments)
         argv = ["carbon-relay.py", f"--rules={rules}", "start"]
         self.assertEqual(run("carbon-relay", argv, stdout, self.environ, self.started.append), 1)
         self.assertIn("none of them is in DESTINATIONS", stdout.getvalue())
@@ -104,8 +94,8 @@ class CarbonCommandTests(SynchronousTestCase):
 
     def test_root_is_found_from_the_script(self) -> None:
         self.environ = {}
-        status, _ = self.command("start", script=os.path.join(self.root, "bin", "carbon-cache.py"))
-        self.assertEqual((status, self.environ["GRAPHITE_ROOT"]), (0, self.root))
+        status, _ = self.command("start", script=os.path.join(self.folder, "bin", "carbon-cache.py"))
+        self.assertEqual((status, self.environ["GRAPHITE_ROOT"]), (0, self.folder))
 
     def test_already_running(self) -> None:
         self.running(os.getpid())
@@ -155,7 +145,7 @@ class CarbonCommandTests(SynchronousTestCase):
         self.assertEqual(self.command("restart"), (1, ["Invalid action 'restart'"]))
 
     def test_faults_of_the_configuration_are_shown(self) -> None:
-        path = self.write("carbon.conf", "[cache]\nMAX_UPDATES_PER_SECOND = many\n")
+        path = self.write("conf/carbon.conf", "[cache]\nMAX_UPDATES_PER_SECOND = many\n")
         status, lines = self.command("start")
         self.assertEqual((status, self.started), (1, []))
         self.assertTrue(any(line.startswith(f"{path}:2:") for line in lines), lines)

@@ -5,27 +5,14 @@ from __future__ import annotations
 import io
 import os
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from cadtwist.cli.consolelog import LEVEL
 from cadtwist.cli.istatd import run
 from cadtwist.config.istatoptions import ISTATD_OPTIONS
 from cadtwist.services.istattap import COMMAND
+from tests.cli.folder import FolderCase
 
 
-class IstatdCommandTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.folder = os.path.abspath(self.mktemp())
-        os.makedirs(self.folder)
-        self.environ: dict[str, str] = {}
-        self.started: list[list[str]] = []
-
-    def write(self, name: str, text: str) -> str:
-        path = os.path.join(self.folder, name)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-        return path
-
+class IstatdCommandTests(FolderCase):
     def command(self, *argv: str) -> tuple[int, str]:
         err = io.StringIO()
         status = run(argv, err, self.environ, self.started.append)

@@ -6,30 +6,20 @@ import io
 import json
 import os
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from cadtwist.cli.consolelog import LEVEL, STDERR, SYSLOG
 from cadtwist.cli.statsrelay import run
+from tests.cli.folder import FolderCase
 
 _RECORDED = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", "statsrelay")
 
 
-class StatsrelayCommandTests(SynchronousTestCase):
+class StatsrelayCommandTests(FolderCase):
     def setUp(self) -> None:
+        super().setUp()
         with open(os.path.join(_RECORDED, "process.json"), encoding="utf-8") as file:
             self.recorded = json.load(file)
-        self.folder = os.path.abspath(self.mktemp())
-        os.makedirs(self.folder)
-        self.environ: dict[str, str] = {}
-        self.started: list[list[str]] = []
         self.good = self.write("good.json", '{"statsd": {"shard_map": ["127.0.0.1:8128"]}}')
         self.empty = self.write("empty.json", '{"statsd": {}}')
-
-    def write(self, name: str, text: str) -> str:
-        path = os.path.join(self.folder, name)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-        return path
 
     def command(self, *argv: str) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()

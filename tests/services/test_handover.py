@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.net.handover import NOT_WANTED, READY, FdChannel, NotWanted, Passed, receive_all
@@ -23,14 +22,14 @@ from cadtwist.services.handover import (
     tell_systemd,
 )
 from cadtwist.services.pidfile import PidFile
+from tests.services.watched import WatchedReactor
 
 
-class Reactor(Clock):
-    """A clock that remembers what is watched."""
+class Reactor(WatchedReactor):
+    """Remembers what is to be done at the end, and which processes were started."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.readers: list[Any] = []
         self.triggers: list[tuple[str, str, Any]] = []
         self.spawned: list[tuple[list[str], dict[str, str]]] = []
 
@@ -39,12 +38,6 @@ class Reactor(Clock):
 
     def spawnProcess(self, _: Any, __: str, command: list[str], env: dict[str, str], **___: Any) -> None:
         self.spawned.append((command, env))
-
-    def addReader(self, reader: Any) -> None:
-        self.readers.append(reader)
-
-    def removeReader(self, reader: Any) -> None:
-        self.readers.remove(reader)
 
 
 class Daemon:

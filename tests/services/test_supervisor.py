@@ -22,6 +22,7 @@ from cadtwist.services.supervisor import Supervisor, _Place, added_ledgers
 from cadtwist.services.worker import Worker, worker_config
 from cadtwist.services.workerlink import WorkerLink
 from cadtwist.telemetry import Account
+from tests.services.watched import WatchedReactor
 
 
 class PlaceTests(SynchronousTestCase):
@@ -95,21 +96,6 @@ class LinkTests(SynchronousTestCase):
         self.ours.tell("note", 1)
 
 
-class Reactor(Clock):
-    """A clock that remembers what is watched."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: list[Any] = []
-
-    def addReader(self, reader: Any) -> None:
-        self.readers.append(reader)
-
-    def removeReader(self, reader: Any) -> None:
-        if reader in self.readers:
-            self.readers.remove(reader)
-
-
 class Stub:
     """A daemon, its doors and its service in one."""
 
@@ -142,7 +128,7 @@ class ChannelTests(SynchronousTestCase):
         self.ours.blocking = False
         self.addCleanup(self.ours.close)
         self.addCleanup(self.theirs.close)
-        self.reactor = Reactor()
+        self.reactor = WatchedReactor()
         self.worker = Worker(self.reactor, self.theirs)
         self.daemon = Stub()
         self.worker.daemon = self.daemon  # type: ignore[assignment]
