@@ -15,8 +15,6 @@ from functools import partial
 from math import inf
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import psutil
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, succeed
@@ -36,7 +34,6 @@ from cadtwist.journal.backlog import Backlog
 from cadtwist.journal.counterlog import CounterLog, Recovery
 from cadtwist.journal.segments import SegmentLog
 from cadtwist.journal.spool import QueueLimits
-from cadtwist.model.batch import Ids
 from cadtwist.model.statjob import Shift
 from cadtwist.model.statretention import parse_stat_retentions
 from cadtwist.model.summary import SummaryBatch, SummaryColumns
@@ -97,18 +94,6 @@ class _Both:
         """Hand it on."""
         for sink in self._sinks:
             sink.accept(batch)
-
-
-@implementer(IHolder)
-class _ToldNames:
-    """Lets who tells names by their ids tell those anew that have got another name; it keeps none alive."""
-
-    def __init__(self, teller: ReplicaFeed) -> None:
-        self.forget = teller.forget
-
-    def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
-        """Claim nothing."""
-        return np.zeros(len(ids), np.bool_)
 
 
 class IstatDaemon:
@@ -234,7 +219,7 @@ class IstatDaemon:
         if self.feed is not None:
             self.cache.log = self.feed.beside(self._journal.append)
             self.feed.serve(self.writer, self.cache)
-            self.space.keys.hold(_ToldNames(self.feed))
+            self.space.keys.hold(self.feed)
         return self._spread(levels_above(config.rollup), self.cache, "rollup")
 
     def _spread(self, rule: NameRule, sink: ISummarySink, name: str) -> NameSpread:

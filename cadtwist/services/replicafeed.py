@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from cadtwist.cache.counters import CounterCache
 from cadtwist.codec.replica import (
@@ -35,6 +36,7 @@ from cadtwist.codec.replica import (
     read_ask_sums,
     unpack_number,
 )
+from cadtwist.interfaces import IHolder
 from cadtwist.model.batch import BATCH_POINTS, Ids
 from cadtwist.model.idflags import IdFlags
 from cadtwist.model.statjob import Shift, StatJob
@@ -78,6 +80,7 @@ class _Session:
         self.answering = False
 
 
+@implementer(IHolder)
 class ReplicaFeed:
     """Watches the writer and the cache, serves connections of replicas.  Reactor thread.
 
@@ -158,6 +161,10 @@ class ReplicaFeed:
     def forget(self, ids: Ids) -> None:
         """The ids may come back with other names."""
         self._named.forget(ids)
+
+    def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Claim nothing: a name that goes is told anew when it comes back."""
+        return np.zeros(len(ids), np.bool_)
 
     def round(self, begun: bool) -> None:
         """From now on every counter is written once; or all of them were."""
