@@ -93,10 +93,17 @@ def read_lines(text: str, group: int = 0) -> list[int]:
 
 def _told_lines(stats: dict[str, Any], group: int) -> list[Any]:
     sections = [stats] if "shards" in stats else [each for each in stats.values() if isinstance(each, dict)]
-    groups = [each for section in sections for each in section.get("shards") or ()]
+    groups = [each for section in sections for each in _listed(section.get("shards"))]
     if not 0 <= group < len(groups):
         raise ValueError(f"there is no group {group} with shards in what /stats tells")
-    return list(groups[group]["lines"])
+    told = groups[group]
+    if not isinstance(told, dict) or not isinstance(told.get("lines"), list):
+        raise ValueError("the shards are not what /stats tells: each group has a list, lines")
+    return list(told["lines"])
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value] if value else []
 
 
 def _content(path: str) -> str:

@@ -62,6 +62,12 @@ class ShardsTests(SynchronousTestCase):
         path, lines = self.file(["a:1", "a:1", "b:1"]), self.file({"s": {"shards": [{"lines": [5, 4, 0]}]}})
         self.assertIn("shard 0: a:1 -> b:1 (5 lines)", self.run_tool("plan", path, lines)[1])
 
+    def test_shards_of_another_shape(self) -> None:
+        for found in ({"0": 100}, [1, 2], ["x"], "x", 5, [{"lines": 5}], [{}], [{"lines": {"0": 1}}]):
+            with self.assertRaisesRegex(ValueError, "are not what /stats tells"):
+                shards.read_lines(json.dumps({"shards": found}))
+            self.assertEqual(self.run_tool("plan", self.file(["a:1"]), self.file({"s": {"shards": found}}))[0], 2)
+
     def test_what_cannot_be_used(self) -> None:
         good, lines = self.file(["a:1"]), self.file("[1]")
         config = self.file({"statsd": {"shard_map": ["a:1"], "duplicate_to": {"shard_map": ["b:1"]}}})
