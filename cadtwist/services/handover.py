@@ -10,6 +10,7 @@ here.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import socket
@@ -40,13 +41,16 @@ from cadtwist.net.handover import (
 from cadtwist.services.passing import DRAIN_S
 from cadtwist.services.pidfile import PidFile
 
-__all__ = ["Handover", "Predecessor", "Watch", "command_line", "predecessor", "spawner"]
+__all__ = ["Handover", "Predecessor", "Watch", "command_line", "load_modules", "predecessor", "spawner"]
 
 HANDOVER_FD = "CADTWIST_HANDOVER_FD"
 HANDOVER_PIDFILE = "CADTWIST_HANDOVER_PIDFILE"
+HANDOVER_MODULES = "CADTWIST_HANDOVER_MODULES"
+_PACKAGE = "cadtwist"
 _CHILD_FD = 3
 _LOADING_S = 120.0
 _WAITING_S = 60.0
+_NOTED_S = 0.1
 _MOST_TRIES = 3
 _RUN_TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 
@@ -73,11 +77,24 @@ def spawner(
         command, pid_path = command_line(arguments)
         if former is not None:
             pid_path = former.pid_path
-        env = {**environ, HANDOVER_FD: str(_CHILD_FD), HANDOVER_PIDFILE: pid_path}
+        env = {**environ, HANDOVER_FD: str(_CHILD_FD), HANDOVER_PIDFILE: pid_path, HANDOVER_MODULES: loaded_modules()}
         child_fds: dict[int, Any] = {0: 0, 1: 1, 2: 2, _CHILD_FD: fd}
         return reactor.spawnProcess(ProcessProtocol(), command[0], command, env=env, childFDs=child_fds)
 
     return spawn
+
+
+def loaded_modules() -> str:
+    """Return which of our modules this process has: the next one needs them too."""
+    return " ".join(sorted(name for name in sys.modules if name.startswith(f"{_PACKAGE}.")))
+
+
+def load_modules(names: str) -> None:
+    """Import modules before their time, so that nobody waits for it; what is there no more is passed over."""
+    for name in names.split():
+        if name.startswith(f"{_PACKAGE}."):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
 
 
 @implementer(IReadDescriptor)
@@ -191,7 +208,7 @@ class Handover(Service):
             return
         now = self._reactor.seconds()
         at = self._daemon.passable_at(now + _WAITING_S)
-        if at > now:
+        if at - now > _NOTED_S:
             self._log.info("the new process is ready, and waits {seconds:.1f} s until intervals end", seconds=at - now)
         if at > now + DRAIN_S:
             self._waiting = self._reactor.callLater(at - now - DRAIN_S, self._drain, self._channel, at)
@@ -314,12 +331,14 @@ def predecessor(
 ) -> Predecessor | None:
     """Return the process that started us to take its place, None if nobody did.
 
-    `prepare()` is called before that process stops: what takes time is done there.  Ends us (SystemExit) where that
-    process was told to end meanwhile.
+    `prepare()` is called before that process stops: what takes time is done there, as is importing what that process
+    has imported.  Ends us (SystemExit) where it was told to end meanwhile.
     """
-    fd, pid_path = environ.pop(HANDOVER_FD, ""), environ.pop(HANDOVER_PIDFILE, "")
+    told = (HANDOVER_FD, HANDOVER_PIDFILE, HANDOVER_MODULES)
+    fd, pid_path, modules = (environ.pop(name, "") for name in told)
     if not fd.isdigit():
         return None
+    load_modules(modules)
     prepare()
     try:
         return Predecessor(FdChannel(socket.socket(fileno=int(fd))), pid_path)

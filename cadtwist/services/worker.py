@@ -25,7 +25,7 @@ from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.build import Daemon
 from cadtwist.services.descriptors import raise_file_limit
 from cadtwist.services.doors import SHARED
-from cadtwist.services.handover import Watch
+from cadtwist.services.handover import Watch, load_modules
 from cadtwist.services.orphans import worker_folder
 from cadtwist.services.slots import one_protocol
 from cadtwist.services.workerlink import WorkerLink
@@ -35,6 +35,8 @@ __all__ = ["CHANNEL_FD", "LINK_FD", "TELL", "Worker", "main", "worker_config"]
 CHANNEL_FD, LINK_FD = 3, 4
 TELL = "tell"
 """The argument of a worker that says over the channel when it has loaded its code."""
+_NEEDED = "cadtwist.services.ops cadtwist.services.relaygraph"
+"""What every worker imports when it begins; one that waits for that has it before."""
 _MOST_TAKEN = 256
 
 
@@ -193,6 +195,7 @@ def main(reactor: Any, arguments: Sequence[str] = ()) -> None:
     raise_file_limit()
     channel = FdChannel(socket.socket(fileno=CHANNEL_FD))
     if TELL in arguments:
+        load_modules(_NEEDED)
         channel.send(READY)
     worker = Worker(reactor, channel)
     reactor.adoptStreamConnection(LINK_FD, socket.AF_UNIX, one_protocol(worker.link))

@@ -17,6 +17,7 @@ from cadtwist.services.handover import (
     HANDOVER_PIDFILE,
     Handover,
     command_line,
+    load_modules,
     predecessor,
     spawner,
     tell_systemd,
@@ -239,6 +240,15 @@ class HandoverTests(SynchronousTestCase):
 
 class PredecessorTests(SynchronousTestCase):
     """The other side."""
+
+    def test_what_the_former_process_has_imported_is_imported_before(self) -> None:
+        """What is there no more, and what is none of ours, is passed over."""
+        known = sys.modules.pop("cadtwist.codec.proxyadmin", None)
+        if known is not None:
+            self.addCleanup(sys.modules.__setitem__, "cadtwist.codec.proxyadmin", known)
+        load_modules("cadtwist.codec.proxyadmin cadtwist.codec.of_an_old_version antigravity")
+        self.assertIn("cadtwist.codec.proxyadmin", sys.modules)
+        self.assertNotIn("antigravity", sys.modules)
 
     def test_nobody(self) -> None:
         self.assertIsNone(predecessor({}))
