@@ -320,6 +320,9 @@ class ReceiverFactory(ServerFactory):
                 connection.say_goodbye()
         return gone
 
+    def close_idle(self) -> None:
+        """Nothing: nobody knows which connections are done."""
+
     def disconnect(self) -> Deferred[None]:
         """Close all connections; the Deferred fires when the last one is gone."""
         gone = self._gone(lambda: not self.connections)

@@ -244,6 +244,11 @@ class IngestSite(Site):
         self.settle()
         return settled
 
+    def close_idle(self) -> None:
+        """Close connections between two requests in order: no other process will read the next one."""
+        for connection in self.passable():
+            connection.loseConnection()
+
     def settle(self) -> None:
         """Tell who waits for it, when nothing is left to be finished."""
         if all(self.resting and connection.idle for connection in self.connections):

@@ -183,6 +183,8 @@ class Doors:
             if listener.name in drained:
                 self.early += listener.pass_on()
         waits = [factory.drain(stays and name in self.plain) for name, factory in drained.items()]
+        for factory in drained.values() if not stays else ():
+            factory.close_idle()
         return within(self.reactor, most_s, DeferredList(waits))
 
     def pass_on(self) -> list[Passed]:

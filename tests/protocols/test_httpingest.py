@@ -131,6 +131,19 @@ class IngestTests(SynchronousTestCase):
         self.assertEqual(sink.lines, [b"a:1|c", b"b:1|c"])
         self.successResultOf(self.site.drain(stays=False))
 
+    def test_idle_connections_need_not_be_waited_for(self) -> None:
+        self.open()
+        (idle, idle_wire), (busy, busy_wire) = self.connect(), self.connect()
+        busy.dataReceived(b"POST /stats HTTP/1.1\r\nContent-Length: 6\r\n\r\n")
+        drained = self.site.drain(stays=False)
+        self.site.close_idle()
+        self.assertEqual((idle_wire.disconnecting, busy_wire.disconnecting), (True, False))
+        idle.connectionLost(Failure(ConnectionDone()))
+        self.assertNoResult(drained)
+        busy.dataReceived(b"a:1|c\n")
+        busy.connectionLost(Failure(ConnectionDone()))
+        self.successResultOf(drained)
+
     def test_says_so_when_what_waits_for_the_gate_is_not_read(self) -> None:
         made, sink = self.open()
         made.gate.pause("full")
