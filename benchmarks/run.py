@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.accept import accept, first_sight, idle, twins, wal_share
+from benchmarks.aggregator import aggregator
 from benchmarks.bench import Bench, Group, say
 from benchmarks.cache import cache, create
 from benchmarks.files import descriptors, startup
@@ -55,6 +56,7 @@ GROUPS: dict[str, Group] = {
     "query-million": million,
     "query-ingest": ingest,
     "settings": settings,
+    "aggregator": aggregator,
     "statsd": statsd,
     "statsd-million": timers,
 }
