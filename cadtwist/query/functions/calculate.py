@@ -141,7 +141,9 @@ async def linear_regression(
         factor, constant = line
         values = constant + (series.start + np.arange(len(series), dtype=np.float64) * series.step) * factor
         name = f"linearRegression({series.name}, {start}, {end})"
-        results.append(series.made(name, values, linearRegressions=f"{start}, {end}"))
+        made = series.made(name, values, linearRegressions=f"{start}, {end}")
+        made.consolidation = "average"
+        results.append(made)
     return results
 
 

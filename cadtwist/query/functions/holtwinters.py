@@ -106,6 +106,7 @@ async def _forecasts(context: Context, bootstrap: str, seasonality: str) -> list
             f"holtWintersForecast({series.name})", np.array(forecasts[cut:], np.float64),
             holtWintersForecast=1, holtWintersDeviation=1,
         )  # fmt: skip
+        forecast.consolidation = "average"
         results.append(_Forecast(shown, forecast, np.array(deviations[cut:], np.float64)))
     return results
 
@@ -171,9 +172,9 @@ async def holt_winters_aberration(
     for series in series_list:
         if series.name in bands:
             values = _outside(series.values, *bands[series.name])
-            results.append(
-                series.made(f"holtWintersAberration({series.name})", values, holtWintersAberration=1)
-            )
+            made = series.made(f"holtWintersAberration({series.name})", values, holtWintersAberration=1)
+            made.consolidation = "average"
+            results.append(made)
     return results
 
 

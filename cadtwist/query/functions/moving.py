@@ -24,7 +24,7 @@ _XFF = Param("xFilesFactor", "float")
 _MOST_CELLS = 1 << 20
 _BLOCK = 32
 _ROUNDING = 1e-14  # more than sums within a block may be wrong by, in parts of the largest value
-_NO_DECIMALS = 2.0**53
+_FEW = 32
 Lists = list[TimeSeries]
 
 
@@ -148,7 +148,15 @@ def _over_windows(values: Floats, points: int, join: Callable[[Floats, Floats], 
 
 
 def _window_sums(values: Floats, points: int, inside: Any) -> Floats:  # noqa: ARG001
-    return _over_windows(np.where(np.isnan(values), 0.0, values), points, np.add)
+    """Sums of a few values are made one value after the other, as by a loop: names show them to the last bit."""
+    filled = np.where(np.isnan(values), 0.0, values)
+    if points > _FEW:
+        return _over_windows(filled, points, np.add)
+    count = filled.shape[1] - points + 1
+    sums: Floats = filled[:, :count].copy()
+    for place in range(1, points):
+        sums += filled[:, place : place + count]
+    return sums
 
 
 def _window_means(values: Floats, points: int, inside: Any) -> Floats:
@@ -258,13 +266,12 @@ async def exponential_moving_average(context: Context, series_list: Lists, size:
 def _averages(values: Floats, first: float, weight: float) -> Floats:
     """Return `first` and then the moving averages, such that rounded to six decimals they are those of a loop.
 
-    Where some are so near to a tie that the last bits decide, the loop itself makes them.
+    Where some are so near to a tie that the last bits decide, or so large that they show, the loop itself makes them.
     """
     made = _smoothed(values, first, weight)
     scaled = made * 1e6
     doubt = 1e6 * _ROUNDING * np.nanmax(np.abs(np.append(values, first)))
-    ties = (np.abs(scaled - np.floor(scaled) - 0.5) <= doubt) & (np.abs(scaled) < _NO_DECIMALS)
-    if not ties.any():
+    if not (np.abs(scaled - np.floor(scaled) - 0.5) <= doubt).any():
         return made
     rows, kept = np.flatnonzero(~np.isnan(values)), 1.0 - weight
     known = values[rows].tolist()

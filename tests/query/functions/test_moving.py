@@ -106,6 +106,13 @@ class MovingTests(SynchronousTestCase):
         self.assertEqual((found.start, listed(found)), (START + STEP, [None] * 10))
         self.assertEqual(evaluated('movingWindow(a,3,"p95")', Columns()), [])
 
+    def test_few_values_are_added_one_after_the_other(self):
+        values = np.random.default_rng(4).random(300).round(3).tolist()
+        sources = Columns(a=lambda pattern, window: [line(pattern, values, window.start + STEP)])
+        for points in (2, 7, 10, 32):
+            expected = [sum(values[end - points : end]) for end in range(points + 1, len(values) + 1)]
+            self.assertEqual(listed(evaluated(f"movingSum(a,{points})", sources)[0]), expected)
+
     def test_fractions_of_points_are_left_aside(self):
         for target in ("movingAverage(a,{})", "exponentialMovingAverage(a,{})"):
             made, whole = (evaluated(target.format(size), Columns(a=clock_values))[0] for size in (2.5, 2))

@@ -249,6 +249,17 @@ class ValueTests(SynchronousTestCase):
         ((_, wave),) = self.found('sinFunction("s",2)')
         self.assertLessEqual(max(map(abs, wave)), 2)
 
+    def test_lines_of_their_own_are_averaged(self):
+        """Where fewer points are wanted, however the series was to be consolidated that they are made of."""
+        for function, more in (
+            ("linearRegression", ""), ("holtWintersForecast", ',"1h","10min"'),
+            ("holtWintersConfidenceBands", ',3,"1h","10min"'), ("holtWintersAberration", ',3,"1h","10min"'),
+        ):  # fmt: skip
+            for one in evaluated(f"{function}(consolidateBy(clock,'max'){more})", Columns(**COLUMNS)):
+                self.assertEqual(one.consolidation, "average", function)
+        (kept,) = evaluated("scale(consolidateBy(clock,'max'),2)", Columns(**COLUMNS))
+        self.assertEqual(kept.consolidation, "max")
+
     def test_shifts(self):
         slots = [START // 60 + 1 + number for number in range(10)]
         shifted = [slot - 60 for slot in slots]
