@@ -242,7 +242,7 @@ def position_of(router: Router, key: str) -> int:
 
 def ops_site(reactor: Any, ops: Any, reports: Any, page_directory: str) -> OpsSite:
     """Return the pages; `reports` are what the daemon reports, by topic."""
-    context = WebContext(owner=NoMetrics(reports), store=MemoryStore(SchemaTable()), clock=time.time)
+    context = WebContext(NoMetrics(reports), MemoryStore(SchemaTable()), time.time, functions={})
     return OpsSite(ops, context, _own_page(page_directory), reactor=reactor)
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timezone, tzinfo
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 
 from cadtwist.interfaces import IStore
-from cadtwist.query.functions.registry import render_functions
-from cadtwist.query.functions.spec import Function
 from cadtwist.query.owner import IOwner, QueryLimits
-from cadtwist.query.timeseries import TimeSeries, Window
 from cadtwist.web.answers import Answer, CrossOrigin
 from cadtwist.web.gatekeeper import Gatekeeper
 from cadtwist.web.resultcache import ResultCache
 from cadtwist.web.visits import Visits
+
+if TYPE_CHECKING:
+    from cadtwist.query.functions.spec import Function
+    from cadtwist.query.timeseries import TimeSeries, Window
 
 __all__ = ["ICluster", "IScope", "Slices", "WebContext", "answered"]
 
@@ -27,6 +28,12 @@ _FIND_CACHE_BYTES = 8 << 20
 
 def _no_pause() -> None:
     return None
+
+
+def _all_functions() -> Mapping[str, Function]:
+    from cadtwist.query.functions.registry import render_functions  # noqa: PLC0415 (9 MiB: only where something is drawn)
+
+    return render_functions()
 
 
 class IScope(Protocol):
@@ -82,7 +89,7 @@ class WebContext:
     pause: Callable[[], Deferred[None] | None] = _no_pause
     slice_s: float = _SLICE_S
     host: str = "localhost"
-    functions: Mapping[str, Function] = field(default_factory=render_functions)
+    functions: Mapping[str, Function] = field(default_factory=_all_functions)
     cluster: ICluster | None = None
     remote: IScope | None = None
     cached_s: int = 60
