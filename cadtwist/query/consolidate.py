@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +10,16 @@ import numpy.typing as npt
 from cadtwist.errors import CadtwistError
 from cadtwist.query.timeseries import Floats, TimeSeries
 
-__all__ = ["CONSOLIDATIONS", "ConsolidationError", "consolidated", "consolidated_values", "reduce_groups"]
+__all__ = [
+    "CONSOLIDATIONS", "ConsolidationError", "consolidated", "consolidated_values", "looped_sums", "reduce_groups",
+]  # fmt: skip
 
 CONSOLIDATIONS = ("average", "avg", "avg_zero", "first", "last", "max", "min", "sum")
 """The methods that a request may name."""
 
 _MEANS = ("average", "avg", "avg_zero")
+Sums = Callable[[Floats, npt.NDArray[np.intp]], Floats]
+"""(values, starts) -> the sum of each group `values[starts[i]:starts[i+1]]`."""
 
 
 class ConsolidationError(CadtwistError):
@@ -56,8 +60,11 @@ def _consolidated(series: TimeSeries, max_points: int, time_range: int) -> TimeS
     return other
 
 
-def consolidated_values(series: TimeSeries, width: int) -> Floats:
-    """Return the values of a series, each `width` of them combined as the series tells; ConsolidationError."""
+def consolidated_values(series: TimeSeries, width: int, sums: Sums = np.add.reduceat) -> Floats:
+    """Return the values of a series, each `width` of them combined as the series tells; ConsolidationError.
+
+    `sums` adds up groups: `looped_sums` where names will show the last bits.
+    """
     values = series.values
     if width <= 1 or not len(values):
         return values
@@ -65,14 +72,16 @@ def consolidated_values(series: TimeSeries, width: int) -> Floats:
     if method not in CONSOLIDATIONS:
         raise ConsolidationError(f"Invalid consolidation function: {method!r}")
     starts = np.arange(0, len(values), width)
-    found = reduce_groups(values, starts, method)
+    found = reduce_groups(values, starts, method, sums)
     if series.xff > 0:
         known = np.add.reduceat((~np.isnan(values)).astype(np.int64), starts)
         found[known / width < series.xff] = np.nan
     return found
 
 
-def reduce_groups(values: Floats, starts: npt.NDArray[np.intp], method: str) -> Floats:
+def reduce_groups(
+    values: Floats, starts: npt.NDArray[np.intp], method: str, sums: Sums = np.add.reduceat
+) -> Floats:
     """Return one value per group `values[starts[i]:starts[i+1]]`, NaN (unknown) left aside, NaN for none known.
 
     `starts` rises strictly.  The methods are whisper's, and `first`.
@@ -82,9 +91,9 @@ def reduce_groups(values: Floats, starts: npt.NDArray[np.intp], method: str) -> 
     lengths = np.diff(np.append(starts, len(values)))
     filled = np.where(unknown, 0.0, values)
     if method == "sum":
-        result = np.add.reduceat(filled, starts)
+        result = sums(filled, starts)
     elif method == "avg_zero":
-        result = np.add.reduceat(filled, starts) / lengths
+        result = sums(filled, starts) / lengths
     elif method in ("max", "min"):
         extreme = np.maximum if method == "max" else np.minimum
         result = extreme.reduceat(np.where(unknown, -np.inf if method == "max" else np.inf, values), starts)
@@ -98,8 +107,19 @@ def reduce_groups(values: Floats, starts: npt.NDArray[np.intp], method: str) -> 
         result = np.append(values, np.nan)[np.minimum.reduceat(rows, starts)]
     else:
         with np.errstate(invalid="ignore", divide="ignore"):
-            result = np.add.reduceat(filled, starts) / known
+            result = sums(filled, starts) / known
     return np.where(known > 0, result, np.nan)
+
+
+def looped_sums(values: Floats, starts: npt.NDArray[np.intp]) -> Floats:
+    """Return sums of groups; those of one width are added up value after value, as by a loop, to the last bit."""
+    width = int(starts[1] - starts[0]) if len(starts) > 1 else len(values)
+    if starts[:1].any() or (np.diff(starts) != width).any() or not 0 <= len(starts) * width - len(values) < width:
+        return np.add.reduceat(values, starts)
+    padded = np.zeros(len(starts) * width)
+    padded[: len(values)] = values
+    sums: Floats = np.ascontiguousarray(padded.reshape(-1, width).T).sum(axis=0)
+    return sums if len(starts) > 1 else np.cumsum(values)[-1:]
 
 
 def _absolute(

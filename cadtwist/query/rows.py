@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cadtwist.query.consolidate import consolidated_values
+from cadtwist.query.consolidate import consolidated_values, looped_sums
 from cadtwist.query.reducing import Reducer, known_share, reducer, stacked, whole_stays
 from cadtwist.query.timeseries import Floats, TimeSeries
 
@@ -42,7 +42,7 @@ def align(series: Sequence[TimeSeries]) -> Aligned:
         columns = [one.values for one in series]
     else:
         step = lcm(*(one.step for one in series))
-        columns = [consolidated_values(one, step // one.step) for one in series]
+        columns = [consolidated_values(one, step // one.step, looped_sums) for one in series]
     start, end = min(one.start for one in series), max(one.end for one in series)
     if step:
         end -= (end - start) % step

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
+from operator import add
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.query.consolidate import CONSOLIDATIONS, ConsolidationError, consolidated, consolidated_values
+from cadtwist.query.consolidate import (
+    CONSOLIDATIONS,
+    ConsolidationError,
+    consolidated,
+    consolidated_values,
+    looped_sums,
+)
 from cadtwist.query.timeseries import TimeSeries
 
 NAN = math.nan
@@ -47,6 +55,13 @@ class ConsolidateTests(SynchronousTestCase):
                 self.assertTrue(math.isnan(one))
             else:
                 self.assertAlmostEqual(one, expected)
+
+    def test_sums_are_those_of_a_loop(self):
+        values = np.random.default_rng(6).random(503).round(3).tolist()
+        for width in (2, 5, 9, 60, 503):
+            found = consolidated_values(series(values, consolidation="sum"), width, looped_sums).tolist()
+            expected = [reduce(add, values[low : low + width]) for low in range(0, len(values), width)]
+            self.assertEqual(found, expected)
 
     def test_shares_and_labels(self):
         (found,) = consolidated([series([1, NAN, NAN, NAN, 2, 4, 6, 8], xff=0.5)], 2)
