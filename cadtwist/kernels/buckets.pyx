@@ -66,7 +66,7 @@ cdef class Buckets:
         cdef bk_row* rows
         cdef uint64_t room, i
         if row >= t.n_rows:
-            room = max(<uint64_t>row + 1, <uint64_t>t.n_rows + t.n_rows // 4 + 256)
+            room = max(<uint64_t>row + 1, <uint64_t>t.n_rows + t.n_rows // 8 + 256)
             rows = <bk_row*>realloc(t.rows, room * sizeof(bk_row))
             if rows is NULL:
                 raise MemoryError

@@ -314,7 +314,7 @@ class StatsdWindow:
             return
         needed = int(ids.max()) + 1
         if needed > len(self._kinds):
-            more = needed + needed // 4 + 1024 - len(self._kinds)
+            more = needed + needed // 8 + 1024 - len(self._kinds)
             self._kinds = np.concatenate((self._kinds, np.zeros(more, np.uint8)))
             self._groups = np.concatenate((self._groups, np.zeros(more, np.uint8)))
             self._live = np.concatenate((self._live, np.zeros(more, np.bool_)))
