@@ -161,7 +161,7 @@ class StatsdWindow:
         self._window = 1.0
         self._due = calculation.due(start)
         self._running: Iterator[None] | None = None
-        self._told_at = -math.inf
+        self._told_at = calculation.stamp(start)
         self._waits_until = -math.inf
         self._kinds: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._groups: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
@@ -232,7 +232,8 @@ class StatsdWindow:
     def finish(self, now: float) -> None:
         """Flush whatever the window holds: the service stops.
 
-        Within the second of the last flush it is told as of the next one: stores have one value for each second.
+        Within the second of the last flush, or of the start, it is told as of the next one: stores have one value for
+        each second, and a former process may have told this one.
         """
         self._end_flush(now)
         self._running = self._steps(now, is_last=True)

@@ -199,6 +199,15 @@ class LifeTests(SynchronousTestCase):
         counts = {stamp: value for (_, field, stamp), value in values.items() if field == "count"}
         self.assertEqual(counts, {START + 10.0: 1.0, START + 11.0: 2.0})
 
+    def test_a_stop_in_the_second_of_the_start_tells_another_second(self) -> None:
+        """A former process may have told that second when it left."""
+        values = Values()
+        house = House(self, values, START)
+        house.add([("a|c", 1.0, 1.0)])
+        house.window.finish(START + 0.3)
+        counts = {stamp: value for (_, field, stamp), value in values.items() if field == "count"}
+        self.assertEqual(counts, {START + 1.0: 1.0})
+
     def test_a_full_log_lacks_values_until_the_window_closes(self) -> None:
         house = House(self, Values(), START, self.mktemp())
         assert house.keeper is not None
