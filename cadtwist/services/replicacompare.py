@@ -121,28 +121,40 @@ class Comparison:
             self.counters.setdefault(path.replace(b"/", b".").decode("ascii", "replace"), False)
 
     async def _file(self, path: bytes) -> None:
-        """Make a file equal; one that is gone meanwhile is left out."""
+        """Make a file equal; one that is gone meanwhile is left out.
+
+        While there was none here, changes of it found nothing to change: such a one is looked at once more.
+        """
+        about, is_new = await self._brought(path)
+        if is_new:
+            about, _ = await self._brought(path)
+        if about is not None:
+            await self._read(self._settled, path, about)
+            self.made_equal += 1
+
+    async def _brought(self, path: bytes) -> tuple[Sums | Pages | None, bool]:
+        """Bring the pages of a file that differ; return what was told last, None if it is gone, and if it is new."""
         wrong: list[int] = []
         first = 0
         while True:
             sums = Sums.unpack(await self._ask(Kind.ASK_SUMS, ask_sums(path, first)))
             if sums.size < 0:
-                return
+                return None, False
             wrong += await self._read(self._files.differing, path, first, sums)
             first += MOST_SUMS
             if len(sums.sums) < MOST_SUMS:
                 break
         about: Sums | Pages = sums
-        if wrong[:1] == [0]:
+        is_new = wrong[:1] == [0]
+        if is_new:
             wrong = [*wrong[1:], 0]  # the page that makes it a file comes last
         for start in range(0, len(wrong), MOST_PAGES):
             numbers = wrong[start : start + MOST_PAGES]
             about = pages = Pages.unpack(await self._ask(Kind.ASK_PAGES, ask_pages(path, numbers)))
             if pages.size < 0:
-                return
+                return None, False
             await self._read(self._files.write, path, numbers, pages)
-        await self._read(self._settled, path, about)
-        self.made_equal += 1
+        return about, is_new
 
     def _settled(self, path: bytes, about: Sums | Pages) -> None:
         """In the thread of the files."""
