@@ -117,7 +117,7 @@ class IFileStore(IStore):
         """Return what the disk says of a metric's files, None where there are none."""
 
     def space() -> tuple[int, int]:
-        """Return the bytes that are free on its disk, and all; StorageError where that is not there."""
+        """Return the bytes that are free on its disk, and all; StorageError where none can be asked."""
 
 
 class ISummaryStore(Interface):

@@ -27,9 +27,15 @@ def facts_of(paths: Iterable[str | bytes]) -> FileFacts | None:
 
 
 def disk_space(root: str) -> tuple[int, int]:
-    """Return the bytes that are free for us on the disk of a folder, and all; StorageError where it is not there."""
+    """Return the bytes that are free for us on the disk of a folder, and all; StorageError where none can be asked.
+
+    A folder that nobody has made yet will be where the next one above is.
+    """
+    folder = os.path.abspath(root)
     try:
-        found = os.statvfs(root)
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        found = os.statvfs(folder)
     except OSError as error:
         raise StorageError(f"{root}: {error.strerror}") from error
     return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
