@@ -185,7 +185,7 @@ class AccumulatorTests(SystemTestCase):
         self.assertEqual(process.exit_code(), 0, process.tail())
         self.assertEqual(self.values()["stats_counts.c"], 7.0)
         store = WhisperStore(str(self.folder / "whisper"), SchemaTable())
-        at = int(time.time())
+        at = int(time.time()) + 2  # in the second of the start the stop tells as of the next one
         series = store.fetch("c", at - 60, at, at)
         assert series is not None
         self.assertEqual(np.nansum(series.values), 3.5)  # no word of the name asks for the sum: it is the mean
