@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 
 from cadtwist.config.model import Config
 from cadtwist.errors import StorageError
-from cadtwist.journal.feedlog import FeedLog, Kept, StateSource, replay_feeds
+from cadtwist.journal.feedlog import FeedLog, StateSource, replay_feeds
 from cadtwist.journal.segments import SegmentLog
 from cadtwist.model.opencells import OpenCells
 from cadtwist.services.accumulators import Accumulator, TimedFlushes
+from cadtwist.services.feedkeeper import recall_window
 from cadtwist.services.space import Space
 from cadtwist.stages.aggregate import Window
 from cadtwist.stages.resolutions import Resolutions
 from cadtwist.telemetry import Account, Telemetry
 
-__all__ = ["AccumulatorLefts", "recall_window"]
+__all__ = ["AccumulatorLefts"]
 
 Open = Callable[[str], SegmentLog | None]
 
@@ -122,17 +123,6 @@ class AccumulatorLefts:
             if left.flushes.left and (segments is None or not left.keep(segments)):
                 left.flushes.left = False
                 left.flushes.finish(self._reactor.seconds())
-
-
-def recall_window(segments: SegmentLog, window: Window, names: Space, account: Account, now: float) -> None:
-    """Put what a former process left, or had logged, into a window of Graphite lines."""
-    for found in replay_feeds(segments, names.table, account, int(now)):
-        if isinstance(found, OpenCells):
-            window.restore_cells(found)
-        elif isinstance(found, Kept):
-            window.restore_values(found.values)
-        else:
-            window.restore(found)
 
 
 def recall_bins(segments: SegmentLog, bins: Resolutions, names: Space, account: Account, now: float) -> None:

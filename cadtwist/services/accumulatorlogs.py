@@ -20,9 +20,10 @@ from cadtwist.errors import StorageError
 from cadtwist.journal.feedlog import FeedLog
 from cadtwist.journal.segments import SegmentLog
 from cadtwist.journal.windowlog import WindowLog
-from cadtwist.services.accumulatorlefts import AccumulatorLefts, recall_window
+from cadtwist.services.accumulatorlefts import AccumulatorLefts
 from cadtwist.services.accumulators import Accumulator
 from cadtwist.services.chains import targets_of
+from cadtwist.services.feedkeeper import recall_window
 from cadtwist.services.sequence import Every, Step
 from cadtwist.services.space import Space
 from cadtwist.services.syncer import Syncer

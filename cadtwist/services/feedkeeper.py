@@ -19,9 +19,9 @@ from cadtwist.services.sequence import Step
 from cadtwist.services.space import Space
 from cadtwist.services.syncer import Syncer
 from cadtwist.stages.aggregate import Window
-from cadtwist.telemetry import Telemetry
+from cadtwist.telemetry import Account, Telemetry
 
-__all__ = ["FeedKeeper"]
+__all__ = ["FeedKeeper", "recall_window"]
 
 Targets = tuple[str, ...]
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
@@ -93,14 +93,7 @@ class FeedKeeper:
         return log
 
     def _replay(self, log: FeedLog, window: Window) -> None:
-        now = int(self._reactor.seconds())
-        for found in replay_feeds(log.log, self._space.table, log.account, now):
-            if isinstance(found, OpenCells):
-                window.restore_cells(found)
-            elif isinstance(found, Kept):
-                window.restore_values(found.values)
-            else:
-                window.restore(found)
+        recall_window(log.log, window, self._space, log.account, self._reactor.seconds())
         points = log.account.counters.get("replayed", 0)
         if points:
             self._log.info("{points} datapoints of a former process feed their outputs again", points=points)
@@ -116,3 +109,14 @@ class FeedKeeper:
     def _end(self, log: FeedLog, keep: bool) -> None:
         self._space.keys.release(log)
         log.close(keep)
+
+
+def recall_window(segments: SegmentLog, window: Window, names: Space, account: Account, now: float) -> None:
+    """Put what a former process left, or had logged, into a window of Graphite lines."""
+    for found in replay_feeds(segments, names.table, account, int(now)):
+        if isinstance(found, OpenCells):
+            window.restore_cells(found)
+        elif isinstance(found, Kept):
+            window.restore_values(found.values)
+        else:
+            window.restore(found)
