@@ -167,6 +167,24 @@ class _Told(SystemTestCase):
         self.pid = until("another process serves", lambda: serving() not in (0, old) and serving(), seconds)  # type: ignore[operator]
         until("the old one is gone", lambda: not alive(old), 60)
 
+    def sent_over(self, port: int, serving: object, times: int) -> dict[str, int]:
+        """Let other processes follow so often under load, the last one end; return what was sent."""
+        load = Load(port)
+        load.start()
+        for _ in range(times):
+            time.sleep(0.7)
+            self.hand_over(serving)
+        time.sleep(0.5)
+        sent = load.end()
+        self.assertEqual(load.fault, "")
+        self.end()
+        return sent
+
+    def assert_counted(self, sent: dict[str, int]) -> None:
+        """Every counter was told with what was sent of it."""
+        for kind, count in sent.items():
+            self.assertEqual(self.told().get(f"stats.counters.hand.{kind}.count"), count, kind)
+
 
 def alive(pid: int) -> bool:
     """Tell whether a process runs."""
@@ -192,17 +210,8 @@ class ConfigJsTests(_Told):
 
     def test_datagrams_and_streams(self) -> None:
         daemon = self.begin(1000)
-        load = Load(daemon.line)
-        load.start()
-        for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
-            time.sleep(0.7)
-            self.hand_over(lambda: serving(daemon.http))
-        time.sleep(0.5)
-        sent = load.end()
-        self.assertEqual(load.fault, "")
-        self.end()
-        for kind, count in sent.items():
-            self.assertEqual(self.told().get(f"stats.counters.hand.{kind}.count"), count, kind)
+        times = self.number("CADTWIST_SYSTEM_HANDOVERS", 3)
+        self.assert_counted(self.sent_over(daemon.line, lambda: serving(daemon.http), times))
 
     def test_what_is_logged_stays_open_and_gauges_keep_their_levels(self) -> None:
         daemon = self.begin(LONG_MS, "--log-inputs=all")
@@ -217,10 +226,8 @@ class ConfigJsTests(_Told):
             sent = load.end()
             self.assertEqual((load.fault, self.sink.order), ("", []))
             self.end()
-        told = self.told()
-        self.assertEqual(told["stats.gauges.level"], 7.0)
-        for kind, count in sent.items():
-            self.assertEqual(told.get(f"stats.counters.hand.{kind}.count"), count, kind)
+        self.assertEqual(self.told()["stats.gauges.level"], 7.0)
+        self.assert_counted(sent)
 
     def test_gauges_of_datagrams_keep_their_levels(self) -> None:
         daemon = self.begin(1000, more="  title: 'our statsd',")
@@ -256,8 +263,7 @@ class ConfigJsTests(_Told):
         self.assertEqual(load.fault, "")
         self.end()
         self.assertEqual(daemon.stop(), 0)
-        for kind, count in sent.items():
-            self.assertEqual(self.told().get(f"stats.counters.hand.{kind}.count"), count, kind)
+        self.assert_counted(sent)
         self.assertEqual(serving(daemon.http), 0)
 
 
@@ -279,17 +285,7 @@ class NativeTests(_Told):
 
     def run_over(self, flush_s: float, inputs: str, times: int) -> None:
         self.begin(flush_s, inputs)
-        load = Load(self.line)
-        load.start()
-        for _ in range(times):
-            time.sleep(0.7)
-            self.hand_over(lambda: serving(self.http))
-        time.sleep(0.5)
-        sent = load.end()
-        self.assertEqual(load.fault, "")
-        self.end()
-        for kind, count in sent.items():
-            self.assertEqual(self.told().get(f"stats.counters.hand.{kind}.count"), count, kind)
+        self.assert_counted(self.sent_over(self.line, lambda: serving(self.http), times))
 
     def test_datagrams_and_streams(self) -> None:
         self.run_over(1.0, "tcp", self.number("CADTWIST_SYSTEM_HANDOVERS", 3))
@@ -308,15 +304,7 @@ class StatsiteTests(_Told):
         command.append(f"--state-dir={self.folder / 'state'}")
         process = self.started(Process("statsite", command, self.folder, {}, (line, http), cwd=ROOT))
         self.pid = process.pid
-        load = Load(line)
-        load.start()
-        for _ in range(2):
-            time.sleep(0.7)
-            self.hand_over(lambda: serving(http))
-        time.sleep(0.5)
-        sent = load.end()
-        self.assertEqual(load.fault, "")
-        self.end()
+        sent = self.sent_over(line, lambda: serving(http), 2)
         sums: dict[str, float] = defaultdict(float)
         for name, value, _ in (line.split("|") for line in (self.folder / "told").read_text().splitlines()):
             sums[name] += float(value)
@@ -339,15 +327,7 @@ class CadentTests(_Told):
         prereg.write_text("".join(_PREREG.format(section=each, folder=self.folder) for each in sections.values()))
         command = [*RUN_TWISTD, "-n", "--pidfile=", "cadent", f"--config={conf}", f"--prereg={prereg}"]
         self.pid = self.started(Process("cadent", command, self.folder, {}, (line, http), cwd=ROOT)).pid
-        load = Load(line)
-        load.start()
-        for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
-            time.sleep(0.7)
-            self.hand_over(self.named)
-        time.sleep(0.5)
-        sent = load.end()
-        self.assertEqual(load.fault, "")
-        self.end()
+        sent = self.sent_over(line, self.named, self.number("CADTWIST_SYSTEM_HANDOVERS", 3))
         for kind, count in sent.items():
             self.assertEqual(self.told().get(f"stats_counts.hand.{kind}"), count, kind)
             for step in (1, 3600):
