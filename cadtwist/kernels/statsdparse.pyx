@@ -343,6 +343,16 @@ cdef extern from *:
         b->used += (uint32_t)n;
     }
 
+    /* The bytes of KEY in n bytes of KEY|TYPE; *head of them stand before its tags. */
+    static size_t st_key(const char *p, size_t n, size_t *head) {
+        const char *mark;
+        while (n && p[n - 1] != '|') n--;
+        n -= n > 0;
+        mark = (const char *)memchr(p, ';', n);
+        *head = mark ? (size_t)(mark - p) : n;
+        return n;
+    }
+
     static double st_double(const uint8_t *p) {
         uint64_t bits = st_word(p, 8);
         double value;
@@ -421,6 +431,7 @@ cdef extern from *:
     enum: ST_NUMBER_ "ST_NUMBER"
     size_t st_js(char* out, double v)
     void st_append(st_block* b, const char* text, size_t n)
+    size_t st_key(const char* p, size_t n, size_t* head)
     void st_begin()
     int st_line(st_block* b, const uint8_t* p, const uint8_t* end, int flags)
     const uint8_t* st_record(st_block* b, const uint8_t* p, const uint8_t* end)
@@ -641,7 +652,6 @@ def intern_outputs(MetricTable table not None, bytes blob not None, const uint32
     cdef st_block block
     cdef const char* base = PyBytes_AS_STRING(blob)
     cdef const char* key
-    cdef const char* mark
     cdef Py_ssize_t i, j, n = offsets.shape[0] - 1, many = PyList_GET_SIZE(prefixes)
     cdef size_t length, head
     cdef uint32_t seconds = <uint32_t>(0 if not now > 0 else 4294967295.0 if now >= 4294967295.0 else now)
@@ -658,12 +668,7 @@ def intern_outputs(MetricTable table not None, bytes blob not None, const uint32
         if offsets[i] > offsets[i + 1] or offsets[i + 1] > offsets[n]:
             raise ValueError("the arrays do not fit each other")
         key = base + offsets[i]
-        length = offsets[i + 1] - offsets[i]
-        while length and key[length - 1] != 124:
-            length -= 1
-        length -= length > 0
-        mark = <const char*>memchr(key, 59, length)
-        head = length if mark is NULL else mark - key
+        length = st_key(key, offsets[i + 1] - offsets[i], &head)
         for j in range(many):
             prefix, suffix = prefixes[j], suffixes[j]
             if length + around > ST_TEXT_:
@@ -698,7 +703,6 @@ def told_lines(bytes blob not None, const uint32_t[::1] offsets not None, list p
     """
     cdef const char* base = PyBytes_AS_STRING(blob)
     cdef const char* key
-    cdef const char* mark
     cdef Py_ssize_t i, j, n = offsets.shape[0] - 1, many = PyList_GET_SIZE(prefixes)
     cdef bytes stamp = b" %d\n" % timestamp
     cdef bytes prefix, suffix, text
@@ -716,12 +720,7 @@ def told_lines(bytes blob not None, const uint32_t[::1] offsets not None, list p
         if offsets[i] > offsets[i + 1] or offsets[i + 1] > offsets[n]:
             raise ValueError("the arrays do not fit each other")
         key = base + offsets[i]
-        length = offsets[i + 1] - offsets[i]
-        while length and key[length - 1] != 124:
-            length -= 1
-        length -= length > 0
-        mark = <const char*>memchr(key, 59, length)
-        head = length if mark is NULL else mark - key
+        length = st_key(key, offsets[i + 1] - offsets[i], &head)
         for j in range(many):
             if values[i, j] != values[i, j]:
                 continue
