@@ -210,10 +210,7 @@ class DoorTests(DaemonCase):
             self.skipTest("cadtwist[tls] is not installed")
 
         async def run() -> None:
-            certificate, key = made("localhost")
-            path = os.path.join(self.folder, "own.pem")
-            with open(path, "wb") as file:
-                file.write(pem(certificate, key))
+            path = self.certificate()
             port = free_port()
             door = Listener(protocol="line", interface="127.0.0.1", port=port, tls=TlsConfig(certificate=path))
             daemon = await self.start_with(door)
@@ -249,6 +246,13 @@ class DoorTests(DaemonCase):
 
         return ensureDeferred(run())
 
+    def certificate(self) -> str:
+        """Return the path of a certificate of our own with its key."""
+        path = os.path.join(self.folder, "own.pem")
+        with open(path, "wb") as file:
+            file.write(pem(*made("localhost")))
+        return path
+
     async def some_turns(self) -> None:
         """Let some turns go by."""
         turns = iter(range(10))
@@ -260,10 +264,7 @@ class DoorTests(DaemonCase):
             self.skipTest("cadtwist[tls] is not installed")
 
         async def run() -> None:
-            certificate, key = made("localhost")
-            path = os.path.join(self.folder, "own.pem")
-            with open(path, "wb") as file:
-                file.write(pem(certificate, key))
+            path = self.certificate()
             ports = [free_port(), free_port()]
             daemon = await self.start_with(
                 Listener(protocol="line", interface="127.0.0.1", port=ports[0], tls=TlsConfig(certificate=path)),
