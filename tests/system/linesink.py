@@ -9,6 +9,8 @@ import threading
 import time
 from collections import Counter
 
+from tests.system.process import until
+
 __all__ = ["DatagramSink", "LineSink"]
 
 
@@ -22,6 +24,7 @@ class LineSink:
         self.bytes_per_s = 0.0
         self._lock = threading.Lock()
         self._connections: list[socket.socket] = []
+        self._reading = 0
         self._listening: socket.socket | None = None
         self.port = port
         self.open()
@@ -53,6 +56,13 @@ class LineSink:
                     connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
+    def settle(self) -> None:
+        """Wait until all is here that peers sent which have ended since."""
+        with socket.create_connection((self.host, self.port), 10) as last:  # accepted behind all that wait
+            last.shutdown(socket.SHUT_WR)
+            last.recv(1)
+        until("all connections are read to their end", lambda: not self._reading, 60)
+
     @property
     def total(self) -> int:
         """Lines so far, repeated ones included."""
@@ -81,17 +91,20 @@ class LineSink:
                     connection.close()
                     return
                 self._connections.append(connection)
+                self._reading += 1
             threading.Thread(target=self._read, args=(connection,), daemon=True).start()
 
     def _read(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            self._read_lines(connection)
+        with self._lock:
+            self._reading -= 1
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+
+    def _read_lines(self, connection: socket.socket) -> None:
         tail = b""
-        while True:
-            try:
-                data = connection.recv(1 << 16 if not self.bytes_per_s else 4096)
-            except OSError:
-                return
-            if not data:
-                return
+        while data := connection.recv(1 << 16 if not self.bytes_per_s else 4096):
             *lines, tail = (tail + data).split(b"\n")
             with self._lock:
                 self.lines.update(lines)

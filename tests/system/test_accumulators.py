@@ -182,6 +182,7 @@ class AccumulatorTests(SystemTestCase):
         self.assertEqual(self.sink.total, 0)
         process.signal(signal.SIGTERM)
         until("it ends", lambda: not process.alive())
+        self.sink.settle()
         self.assertEqual(process.exit_code(), 0, process.tail())
         self.assertEqual(self.values()["stats_counts.c"], 7.0)
         store = WhisperStore(str(self.folder / "whisper"), SchemaTable())
@@ -223,6 +224,7 @@ class AccumulatorTests(SystemTestCase):
         process.until("they are taken", lambda: self.counted("sums") == 2)
         process.signal(signal.SIGTERM)
         until("it ends", lambda: not process.alive())
+        self.sink.settle()
         values = self.values()
         self.assertEqual((values["stats_counts.c"], values["stats.gauges.g"]), (7.0, 6.0))
 
@@ -240,6 +242,7 @@ class AccumulatorTests(SystemTestCase):
         process = self.begin("1h", environ=environ)
         process.signal(signal.SIGTERM)
         until("it ends", lambda: not process.alive())
+        self.sink.settle()
         self.assertEqual(os.listdir(self.folder / "state"), [f"cadent-tcp-127.0.0.1-{self.stats}"])
         values = [value for name, value in self.values().items() if name.startswith("stats_counts.c.")]
         self.assertEqual(len(values), 100)

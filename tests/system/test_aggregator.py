@@ -84,6 +84,7 @@ class AggregatorTests(SystemTestCase):
             daemon.kill()
             daemon.start()
         daemon.stop()
+        sink.settle()
         found = last_values(sink)
         for app in range(APPS):
             values = [(server * 7 + app * 3 + when + n) % 101 for n in range(180) for server in range(SERVERS)]
@@ -149,6 +150,7 @@ class AggregatorTests(SystemTestCase):
         self.assertFalse(thread.is_alive())
         os.kill(serving, signal.SIGTERM)
         until("it ends", lambda: not self.serving(daemon), 60)
+        sink.settle()
         found = last_values(sink)
         for kind, count in sent.items():
             told = {how: found.get((f"{how}.{kind}", when)) for how in ("sum", "count", "max")}

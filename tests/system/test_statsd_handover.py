@@ -150,6 +150,7 @@ class _Told(SystemTestCase):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
             until("it ends", lambda: not alive(self.pid), 60)
+            self.sink.settle()
             self.pid = 0
 
     def told(self) -> dict[str, float]:
@@ -263,6 +264,7 @@ class ConfigJsTests(_Told):
         self.assertEqual(load.fault, "")
         self.end()
         self.assertEqual(daemon.stop(), 0)
+        self.sink.settle()
         self.assert_counted(sent)
         self.assertEqual(serving(daemon.http), 0)
 
