@@ -16,6 +16,7 @@ from cadtwist.model.badinput import BadInput
 from cadtwist.model.statsdstyle import GraphiteNaming, StatsdStyle
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdlines import LineTeller
+from cadtwist.stages.statsdnames import Telling
 from cadtwist.stages.statsdsums import Etsy, OwnCounts
 from cadtwist.telemetry import Account
 
@@ -45,7 +46,7 @@ def ignore(bad: BadInput, items: int) -> None:
 
 def measure(timers: int) -> None:
     table, account, sink = active.table.MetricTable(1), Account("s"), Counter()
-    teller = LineTeller(table, StatsdEncoder("text"), sink.send, account, GraphiteNaming())
+    teller = LineTeller(Telling(table, GraphiteNaming()), StatsdEncoder("text"), sink.send, account)
     etsy = Etsy(StatsdStyle(), START, lambda: OwnCounts(0, 0, 0))
     window = StatsdWindow(table, etsy, teller, account, time.perf_counter, START)
     codec = StatsdCodec(table, StatsdColumns(), window.accept, SANITISE)

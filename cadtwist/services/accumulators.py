@@ -37,7 +37,7 @@ from cadtwist.stages.names import NameMap
 from cadtwist.stages.outputs import Outputs
 from cadtwist.stages.resolutions import Resolutions
 from cadtwist.stages.statsd import StatsdWindow
-from cadtwist.stages.statsdnames import GraphiteTeller
+from cadtwist.stages.statsdnames import GraphiteTeller, Telling
 from cadtwist.stages.statsdsums import OwnCounts
 from cadtwist.stages.summaries import KeySummaries
 from cadtwist.telemetry import Telemetry
@@ -214,7 +214,7 @@ class Accumulator:
         style, naming = cadent_style(dict(config.options), config.flush_s, config.keep_keys, as_statsd)
         teller: Any = Silence()
         if config.backend:
-            teller = GraphiteTeller(series, names, self, self.account, naming)
+            teller = GraphiteTeller(Telling(series, naming), names, self, self.account)
             self._holders.append((self.names, teller))
         summaries = None
         if self.bins is not None:

@@ -55,6 +55,7 @@ from cadtwist.services.windowkeeper import (
 )
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdlines import LineTeller
+from cadtwist.stages.statsdnames import Telling
 from cadtwist.stages.statsdsums import Etsy, OwnCounts
 
 __all__ = ["StatsdDaemon"]
@@ -130,11 +131,11 @@ class StatsdDaemon(WindowDaemon):
         return Etsy(config.style, self._started, self.intakes.counts)
 
     def _tellers(self, config: StatsdConfig) -> Tellers:
-        graphite = LineTeller(
-            self.space.table, StatsdEncoder(self.config.graphite_protocol), self.output.send,
-            self.telemetry.account("statsd"), config.naming, config.naming.own, self.output.status,
-            raw_keys=not config.sanitise_keys,
-        )  # fmt: skip
+        telling = Telling(
+            self.space.table, config.naming, config.naming.own, self.output.status, raw_keys=not config.sanitise_keys
+        )
+        encoder = StatsdEncoder(self.config.graphite_protocol)
+        graphite = LineTeller(telling, encoder, self.output.send, self.telemetry.account("statsd"))
         console = ConsoleTeller(self.space.table, sys.stdout, config.console_prettyprint, _date)
         return Tellers([graphite, console] if "console" in config.backends else [graphite], self.output)
 

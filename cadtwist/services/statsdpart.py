@@ -34,7 +34,7 @@ from cadtwist.services.statsdintakes import StatsdIntakes
 from cadtwist.services.turn import Turn
 from cadtwist.services.windowkeeper import Hands, Keep, WindowKeeper, keeper_of, recall, through_log
 from cadtwist.stages.statsd import StatsdWindow
-from cadtwist.stages.statsdnames import GraphiteTeller
+from cadtwist.stages.statsdnames import GraphiteTeller, Telling
 from cadtwist.stages.statsdsums import Etsy, Statsite, exact_values
 from cadtwist.telemetry import Telemetry
 
@@ -131,10 +131,9 @@ class StatsdPart:
     def _named(self, section: StatsdSection) -> GraphiteTeller:
         own = section.naming.own if section.prefix_stats and not self._is_statsite else None
         naming = section.statsite_naming if self._is_statsite else section.naming
-        teller = GraphiteTeller(
-            self.space.table, self._names.table, self, self._account, naming, own,
-            raw_keys=not section.sanitise_keys or self._is_statsite,
-        )  # fmt: skip
+        raw_keys = not section.sanitise_keys or self._is_statsite
+        telling = Telling(self.space.table, naming, own, raw_keys=raw_keys)
+        teller = GraphiteTeller(telling, self._names.table, self, self._account)
         self._names.keys.hold(teller)
         if self._teller is not None:
             self._names.keys.release(self._teller)

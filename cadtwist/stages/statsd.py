@@ -60,15 +60,14 @@ class Teller(Protocol):
 class Closing(NamedTuple):
     """Series of one kind at a flush, in ascending order of ids, with their cells of the closing window.
 
-    `at[i]` is the place in `ids` of the series of `cells[i]`; `newer` says which have data of the next window.  Cells
-    that stay are there as well when they have newer data: `first` is then their value at the end of the window.
+    `at[i]` is the place in `ids` of the series of `cells[i]`.  Cells that stay are there as well when they have data
+    of the next window: `first` is then their value at the end of this one.
     """
 
     kind: int
     ids: Ids
     cells: Ids
     at: npt.NDArray[np.intp]
-    newer: Mask
     window: float
 
 
@@ -378,7 +377,7 @@ class StatsdWindow:
         newer[at[~old]] = True
         lasting = self.calculation.flags[kind] & STAYS
         ours = np.ones(len(cells), np.bool_) if lasting else old
-        closing = Closing(kind, ids, cells[ours], at[ours], newer, window)
+        closing = Closing(kind, ids, cells[ours], at[ours], window)
         series = 0
         groups = self._groups_of(ids)
         for told in self.calculation.tell(buckets, closing, groups):

@@ -6,8 +6,9 @@ The names of a series are made and interned once, in a kernel; a flush then only
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from cadtwist.telemetry import Account
 if TYPE_CHECKING:
     from cadtwist.kernels.active import table as tables
 
-__all__ = ["GraphiteTeller", "Naming", "clean", "own_figures"]
+__all__ = ["Fields", "GraphiteTeller", "Naming", "Telling"]
 
 _NO_SLOT = -1
 _NAMES_EACH = {"c": 2, "ms": 14, "g": 1, "s": 1, "kv": 1}
@@ -37,18 +38,67 @@ class Naming(Protocol):
         """Return what stands before and after the key in the name of a field; None where it is not told."""
 
 
+class Fields(NamedTuple):
+    """The fields of one kind and group that are told: columns of `Told`, and what stands around the key in names."""
+
+    columns: npt.NDArray[np.intp]
+    prefixes: list[bytes]
+    suffixes: list[bytes]
+
+
+@dataclass(frozen=True)
+class Telling:
+    """Under which names of Graphite a flush is told.
+
+    `source` is the key space of the series.  `own` names a series in which statsd tells of itself, `status` gives the
+    values of some of them.  `raw_keys`: the keys are not sanitised, so what stands before their tags is now.
+    """
+
+    source: tables.MetricTable
+    naming: Naming
+    own: Callable[[str], str] | None = None
+    status: Callable[[], dict[str, float]] = dict
+    raw_keys: bool = False
+
+    def fields(self, told: Told) -> Fields:
+        """Return the fields that are told of series of this kind and group."""
+        chosen = [
+            (column, affixes)
+            for column, field in enumerate(told.fields)
+            if (field or told.kind != "ms") and (affixes := self.naming.affixes(told.kind, field)) is not None
+        ]
+        return Fields(
+            np.array([column for column, _ in chosen], np.intp),
+            [before.encode() for _, (before, _) in chosen],
+            [after.encode() for _, (_, after) in chosen],
+        )
+
+    def keys(self, ids: Ids) -> tuple[bytes, Ids]:
+        """Return the names `KEY|TYPE` of series in one text, and where each of them begins."""
+        blob, offsets = self.source.blob(ids)
+        return _clean(blob, offsets) if self.raw_keys else (blob, offsets)
+
+    def figures(self, counts: dict[str, float]) -> dict[bytes, float]:
+        """Return what statsd tells of itself at the end of a flush, by name; nothing if it does not."""
+        if self.own is None or not counts:
+            return {}
+        status = self.status()
+        figures = {
+            "numStats": counts["c"] + counts["ms"] + counts["g"] + counts["s"],
+            "graphiteStats.calculationtime": round(counts["calculation_ms"]),
+            "processing_time": status.get("processing_time", 0.0),
+            **{f"graphiteStats.{what}": status.get(what, 0.0)
+               for what in ("last_exception", "last_flush", "flush_time", "flush_length")},
+        }  # fmt: skip
+        return {self.own(field).encode(): value for field, value in figures.items()}
+
+
 class _Family:
     """The names of all series of one kind and group: a slot of ids for each."""
 
-    def __init__(self, naming: Naming, told: Told) -> None:
-        found = [(column, naming.affixes(told.kind, field)) for column, field in enumerate(told.fields)]
-        if told.kind == "ms":
-            found = [(column, affixes) for column, affixes in found if told.fields[column]]
-        chosen = [(column, affixes) for column, affixes in found if affixes is not None]
-        self.columns: npt.NDArray[np.intp] = np.array([column for column, _ in chosen], np.intp)
-        self.prefixes = [before.encode() for _, (before, _) in chosen]
-        self.suffixes = [after.encode() for _, (_, after) in chosen]
-        self.names: Ids = np.zeros((0, len(chosen)), np.uint32)
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        self.names: Ids = np.zeros((0, len(fields.columns)), np.uint32)
         self._free: list[int] = []
         self._high = 0
 
@@ -74,32 +124,16 @@ class _Family:
 
 @implementer(IHolder)
 class GraphiteTeller:
-    """Names what a flush tells by `naming` and passes it on as Batches of the key space `table`.  Reactor thread.
+    """Names what a flush tells and passes it on as Batches of the key space `table`.  Reactor thread.
 
-    `source` is the key space of the series.  `raw_keys`: their keys are not sanitised, so what stands before their
-    tags is now.  `own` names a series in which statsd tells of itself, `status` gives the values of some of them.
     An IHolder of `table`: a name is claimed as long as its series lives.
     """
 
-    def __init__(
-        self,
-        source: tables.MetricTable,
-        table: tables.MetricTable,
-        downstream: ISink,
-        account: Account,
-        naming: Naming,
-        own: Callable[[str], str] | None = None,
-        status: Callable[[], dict[str, float]] = dict,
-        raw_keys: bool = False,
-    ) -> None:
+    def __init__(self, telling: Telling, table: tables.MetricTable, downstream: ISink, account: Account) -> None:
         self.downstream = downstream
-        self._source = source
+        self._telling = telling
         self._table = table
         self._account = account
-        self._naming = naming
-        self._own = own
-        self._status = status
-        self._raw_keys = raw_keys
         self._families: dict[tuple[str, int], _Family] = {}
         self._slots: npt.NDArray[np.int32] = np.zeros(0, np.int32)
         self._family_of: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
@@ -121,9 +155,9 @@ class GraphiteTeller:
         key = (told.kind, told.group)
         family = self._families.get(key)
         if family is None:
-            family = self._families[key] = _Family(self._naming, told)
+            family = self._families[key] = _Family(self._telling.fields(told))
         slots = self._slots_of(told.ids, family, list(self._families).index(key), timestamp)
-        ids, values = family.names[slots], told.values[:, family.columns]
+        ids, values = family.names[slots], told.values[:, family.fields.columns]
         there = np.isfinite(values)
         self._count("not_finite", np.isinf(values))
         named = ids != NO_ID
@@ -133,12 +167,10 @@ class GraphiteTeller:
 
     def end(self, timestamp: float, counts: dict[str, float]) -> int:
         """End a flush, with what the window tells of itself, if it does; return how many datapoints that made."""
-        if self._own is None or not counts:
-            return 0
-        fields = own_figures(counts, self._status())
-        ids = np.array([self._table.intern(self._own(field).encode(), int(timestamp)) for field in fields], np.uint32)
+        figures = self._telling.figures(counts)
+        ids = np.array([self._table.intern(name, int(timestamp)) for name in figures], np.uint32)
         good = ids != NO_ID
-        return self._pass_on(ids[good], np.array(list(fields.values()), np.float64)[good], timestamp)
+        return self._pass_on(ids[good], np.array(list(figures.values()), np.float64)[good], timestamp)
 
     def forget(self, ids: Ids) -> None:
         """Series are gone (ids of `source`), or statsd's names are (ids of `table`, where nothing is kept by them)."""
@@ -189,13 +221,10 @@ class GraphiteTeller:
 
     def _named(self, ids: Ids, family: _Family, timestamp: float) -> Ids:
         """Intern the names of series: a row of ids each."""
-        blob, offsets = self._source.blob(ids)
-        if self._raw_keys:
-            blob, offsets = clean(blob, offsets)
-        names = np.zeros((len(ids), len(family.prefixes)), np.uint32)
-        active.statsdparse.intern_outputs(
-            self._table, blob, offsets, family.prefixes, family.suffixes, names, timestamp
-        )
+        blob, offsets = self._telling.keys(ids)
+        columns, prefixes, suffixes = family.fields
+        names = np.zeros((len(ids), len(columns)), np.uint32)
+        active.statsdparse.intern_outputs(self._table, blob, offsets, prefixes, suffixes, names, timestamp)
         found = names[names != NO_ID]
         if len(found):
             if int(found.max()) >= len(self._uses):
@@ -205,18 +234,7 @@ class GraphiteTeller:
         return names
 
 
-def own_figures(counts: dict[str, float], status: dict[str, float]) -> dict[str, float]:
-    """Return what statsd tells of itself at the end of a flush, by its own names."""
-    return {
-        "numStats": counts["c"] + counts["ms"] + counts["g"] + counts["s"],
-        "graphiteStats.calculationtime": round(counts["calculation_ms"]),
-        "processing_time": status.get("processing_time", 0.0),
-        **{f"graphiteStats.{what}": status.get(what, 0.0)
-           for what in ("last_exception", "last_flush", "flush_time", "flush_length")},
-    }  # fmt: skip
-
-
-def clean(blob: bytes, offsets: Ids) -> tuple[bytes, Ids]:
+def _clean(blob: bytes, offsets: Ids) -> tuple[bytes, Ids]:
     """Return names `KEY|TYPE` whose keys are sanitised up to their first `;`."""
     ends, names = offsets.tolist(), []
     for start, end in pairwise(ends):

@@ -20,7 +20,7 @@ from cadtwist.model.badinput import BadInput
 from cadtwist.model.batch import Batch
 from cadtwist.stages.statsd import StatsdWindow
 from cadtwist.stages.statsdlines import LineTeller
-from cadtwist.stages.statsdnames import GraphiteTeller
+from cadtwist.stages.statsdnames import GraphiteTeller, Telling
 from cadtwist.stages.statsdstream import StreamTeller
 from cadtwist.stages.statsdsums import Etsy, OwnCounts, Statsite
 from cadtwist.telemetry import Account
@@ -53,14 +53,11 @@ class StatsdReplay:
         self.table, self.graphite = active.table.MetricTable(3), active.table.MetricTable(4)
         self.lines: list[str] = []
         self.account = Account("statsd")
-        naming, raw = self.config.naming, not self.config.sanitise_keys
-        teller: Any = LineTeller(
-            self.table, StatsdEncoder("text"), self.sent, self.account, naming, naming.own, raw_keys=raw
-        )
+        naming = self.config.naming
+        telling = Telling(self.table, naming, naming.own, raw_keys=not self.config.sanitise_keys)
+        teller: Any = LineTeller(telling, StatsdEncoder("text"), self.sent, self.account)
         if interned:
-            teller = GraphiteTeller(
-                self.table, self.graphite, self, self.account, naming, naming.own, raw_keys=raw
-            )
+            teller = GraphiteTeller(telling, self.graphite, self, self.account)
         flags = SANITISE if self.config.sanitise_keys else 0
         self.codec = StatsdCodec(self.table, StatsdColumns(50), self.take, flags)
         self.etsy = Etsy(self.config.style, START, self.counts)

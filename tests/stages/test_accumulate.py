@@ -23,7 +23,7 @@ from cadtwist.stages.accumulate import AccumulatedSums, Blackhole, Loopback, Raw
 from cadtwist.stages.aggregate import Window, WindowPolicy
 from cadtwist.stages.names import Outcome
 from cadtwist.stages.statsd import StatsdWindow
-from cadtwist.stages.statsdnames import GraphiteTeller
+from cadtwist.stages.statsdnames import GraphiteTeller, Telling
 from cadtwist.stages.statsdsums import OwnCounts
 from cadtwist.telemetry import Account
 
@@ -179,7 +179,7 @@ class DueTests(SynchronousTestCase):
                 stamps.append(batch.timestamps[0])
 
         style, naming = cadent_style({}, 1.0, True, False)
-        teller = GraphiteTeller(series, names, Stamps(), Account("lines"), naming)
+        teller = GraphiteTeller(Telling(series, naming), names, Stamps(), Account("lines"))
         sums = AccumulatedSums(style, 0.0, lambda: OwnCounts(0, 0, 0))
         window = StatsdWindow(series, sums, teller, Account("window"), float, START)
         window.add(b"a|g", 1.0)
@@ -263,7 +263,7 @@ class StatsdTruth(SynchronousTestCase):
         self.setUp()
         style, naming = cadent_style({"percentThreshold": "0.5,-0.5"}, STEP, keep_keys, False)
         account, now = Account("accumulator"), START
-        teller = GraphiteTeller(self.series, self.names, self, account, naming)
+        teller = GraphiteTeller(Telling(self.series, naming), self.names, self, account)
         sums = AccumulatedSums(style, 0.0, lambda: OwnCounts(0, 0, 0))
         window = StatsdWindow(self.series, sums, teller, account, float, START)
         codec = StatsdCodec(self.series, StatsdColumns(), window.accept, CADENT)

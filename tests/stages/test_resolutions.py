@@ -20,7 +20,7 @@ from cadtwist.model.cadentstyle import cadent_style
 from cadtwist.model.summary import SummaryBatch
 from cadtwist.stages.resolutions import Resolution, Resolutions
 from cadtwist.stages.statsd import StatsdWindow
-from cadtwist.stages.statsdnames import GraphiteTeller
+from cadtwist.stages.statsdnames import GraphiteTeller, Telling
 from cadtwist.stages.statsdsums import Etsy, OwnCounts
 from cadtwist.stages.summaries import KeySummaries
 from cadtwist.telemetry import Account
@@ -162,7 +162,7 @@ class CadentStatsdTests(SynchronousTestCase):
 
     def make(self, options: dict[str, str], flush_s: float = 3.0, keep_keys: bool = False) -> None:
         style, naming = cadent_style(options, flush_s, keep_keys, False)
-        teller = GraphiteTeller(self.table, self.graphite, self, self.account, naming)
+        teller = GraphiteTeller(Telling(self.table, naming), self.graphite, self, self.account)
         bins = Resolutions([(Resolution(flush_s, 60.0), self.taken)], Account("bins"), START, float)
         self.bins = bins
         self.summaries = KeySummaries(self.table, self.writers, bins, self.account)

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.codec.statsdadmin import reply
 from cadtwist.kernels import active
-from cadtwist.stages.statsdnames import GraphiteTeller
+from cadtwist.stages.statsdnames import GraphiteTeller, Telling
 from cadtwist.stages.statsdsums import Etsy, exact_values
 from tests.stages.statsdreplay import START, StatsdReplay, StatsiteReplay, recording
 
@@ -424,9 +424,8 @@ class StatsdWindowTests(SynchronousTestCase):
         replay.send(["t:1|ms", "t:3|ms", "g:2|g", "h:7|ms"])
         other = StatsdReplay({"percentThreshold": 50, "graphite": {"legacyNamespace": False}, "flushInterval": 5000,
                               "histogram": [{"metric": "h", "bins": [5, "inf"]}]})  # fmt: skip
-        teller = GraphiteTeller(
-            replay.table, replay.graphite, replay, replay.account, other.config.naming, other.config.naming.own
-        )
+        telling = Telling(replay.table, other.config.naming, other.config.naming.own)
+        teller = GraphiteTeller(telling, replay.graphite, replay, replay.account)
         replay.window.change(Etsy(other.config.style, START, replay.counts), teller, START)
         lines = replay.flush()
         self.assertEqual(replay.now, START + 5.0)
@@ -445,7 +444,7 @@ class StatsdWindowTests(SynchronousTestCase):
     def test_a_full_table_of_outputs_is_counted(self) -> None:
         replay = StatsdReplay({})
         small = active.table.MetricTable(1, 200)
-        teller = GraphiteTeller(replay.table, small, replay, replay.account, replay.config.naming)
+        teller = GraphiteTeller(Telling(replay.table, replay.config.naming), small, replay, replay.account)
         replay.graphite = small
         replay.window.change(replay.etsy, teller, START)
         replay.send([f"k{i}:1|c" for i in range(9)])
