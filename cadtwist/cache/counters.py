@@ -19,6 +19,7 @@ from cadtwist.kernels.active import samples as kernel
 from cadtwist.kernels.statformat import counter_path, munge
 from cadtwist.model.batch import BATCH_POINTS, NO_ID, Ids
 from cadtwist.model.decisions import FIRST_ROW, UNKNOWN, Decisions
+from cadtwist.model.iduses import IdUses
 from cadtwist.model.statjob import SampleColumns, Shift, StatJob
 from cadtwist.model.summary import SummaryBatch
 from cadtwist.model.writejob import RETRY, WAITS_FOR_CREATE, Statuses
@@ -67,7 +68,7 @@ class CounterCache:
         self._step_s = step_s
         self._decisions = Decisions(self._decide_id)
         self._kinds: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
-        self._uses: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
+        self._uses = IdUses()
         self._open: set[int] = set()
         self._new: list[int] = []
         self._round: Ids = np.zeros(0, np.uint32)
@@ -238,16 +239,14 @@ class CounterCache:
 
     def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Claim counters that have samples, jobs or open windows, or to which a name is mapped."""
-        mask: npt.NDArray[np.bool_] = self.samples.has(ids)
-        inside = ids < len(self._uses)
-        mask[inside] |= self._uses[ids[inside]] > 0
+        mask: npt.NDArray[np.bool_] = self.samples.has(ids) | self._uses.used(ids)
         mask |= np.array([number in self._open or number in self._flying for number in ids.tolist()], np.bool_)
         return mask
 
     def forget(self, ids: Ids) -> None:
         """Forget what is known of `ids`."""
         targets = self._decisions.known(ids) - FIRST_ROW
-        np.subtract.at(self._uses, targets[(targets >= 0) & (targets != ids)], 1)
+        self._uses.remove(targets[(targets >= 0) & (targets != ids)])
         self._decisions.forget(ids)
         self._kinds[ids[ids < len(self._kinds)]] = _UNKNOWN
 
@@ -262,7 +261,8 @@ class CounterCache:
         if target == NO_ID:
             return UNKNOWN
         self._room_for(target)
-        self._uses[target] += target != number
+        if target != number:
+            self._uses.add([target])
         if self._kinds[target] == _UNKNOWN:
             known = self._is_event(counter)
             event = name.startswith(b"*") if known is None else known
@@ -276,7 +276,6 @@ class CounterCache:
         if number >= len(self._kinds):
             more = number + number // 4 + 1024 - len(self._kinds)
             self._kinds = np.concatenate((self._kinds, np.zeros(more, np.uint8)))
-            self._uses = np.concatenate((self._uses, np.zeros(more, np.uint32)))
 
 
 def _amounts(job: StatJob) -> npt.NDArray[np.int64]:

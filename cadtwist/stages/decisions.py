@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from cadtwist.model.batch import Ids
 from cadtwist.model.decisions import FIRST_ROW, PASS, UNKNOWN, Decisions, Numbers
+from cadtwist.model.iduses import IdUses
 
 __all__ = ["FIRST_ROW", "PASS", "UNKNOWN", "Decisions", "FanTable", "Numbers"]
 
@@ -21,7 +22,7 @@ class FanTable:
         self._cells: Ids = np.zeros(256, np.uint32)
         self._end = 0
         self._free: dict[int, list[int]] = {}
-        self._uses: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
+        self._uses = IdUses()
 
     def add(self, targets: list[int]) -> int:
         """Keep a row of targets; return its position."""
@@ -35,11 +36,7 @@ class FanTable:
                 self._cells = np.concatenate((self._cells, np.zeros(self._end // 2, np.uint32)))
         self._cells[row] = len(targets)
         self._cells[row + 1 : row + size] = targets
-        high = max(targets)
-        if high >= len(self._uses):
-            missing = np.zeros(high + 1 + high // 4 - len(self._uses), np.uint32)
-            self._uses = np.concatenate((self._uses, missing))
-        np.add.at(self._uses, targets, 1)
+        self._uses.add(targets)
         return row
 
     def targets(self, row: int) -> Ids:
@@ -49,7 +46,7 @@ class FanTable:
     def remove(self, row: int) -> None:
         """Drop a row."""
         targets = self.targets(row)
-        np.subtract.at(self._uses, targets, 1)
+        self._uses.remove(targets)
         self._free.setdefault(len(targets) + 1, []).append(row)
 
     def only_targets(self, rows: Numbers) -> Ids | None:
@@ -62,21 +59,18 @@ class FanTable:
 
     def all_targets(self) -> Ids:
         """Return each target as often as a row has it."""
-        return np.repeat(np.arange(len(self._uses), dtype=np.uint32), self._uses)
+        return self._uses.each()
 
     def used(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Return where an id is a target of some row."""
-        mask = np.zeros(len(ids), np.bool_)
-        inside = ids < len(self._uses)
-        mask[inside] = self._uses[ids[inside]] > 0
-        return mask
+        return self._uses.used(ids)
 
     def used_by_others(self, ids: Ids, rows: Numbers) -> npt.NDArray[np.bool_]:
         """Return where an id is a target of some row that is not its own; `rows[i]` is that one, negative for none."""
         mask = self.used(ids)
         for at in np.flatnonzero(mask & (rows >= 0)).tolist():
             own = int(np.count_nonzero(self.targets(rows[at]) == ids[at]))
-            mask[at] = self._uses[ids[at]] > own
+            mask[at] = self._uses.of(ids[at]) > own
         return mask
 
     def spread(self, ids: Ids, rows: Numbers) -> tuple[npt.NDArray[np.intp], Ids]:

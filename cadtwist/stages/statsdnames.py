@@ -18,6 +18,7 @@ from cadtwist.interfaces import IHolder, ISink
 from cadtwist.kernels import active
 from cadtwist.kernels.statsdline import sanitised
 from cadtwist.model.batch import BATCH_POINTS, NO_ID, Batch, Floats, Ids
+from cadtwist.model.iduses import IdUses
 from cadtwist.model.told import Told
 from cadtwist.telemetry import Account
 
@@ -137,7 +138,7 @@ class GraphiteTeller:
         self._families: dict[tuple[str, int], _Family] = {}
         self._slots: npt.NDArray[np.int32] = np.zeros(0, np.int32)
         self._family_of: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
-        self._uses: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
+        self._uses = IdUses()
 
     def begin(self, series: dict[str, int]) -> None:
         """Make room for the names of many new series at once."""
@@ -179,16 +180,13 @@ class GraphiteTeller:
         for number in ids[self._slots[ids] != _NO_SLOT].tolist():
             family, slot = families[self._family_of[number]], int(self._slots[number])
             names = family.names[slot]
-            np.subtract.at(self._uses, names[names != NO_ID], 1)
+            self._uses.remove(names[names != NO_ID])
             family.give_back([slot])
             self._slots[number] = _NO_SLOT
 
     def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Claim the names of living series (ids of `table`)."""
-        mask = np.zeros(len(ids), np.bool_)
-        inside = ids < len(self._uses)
-        mask[inside] = self._uses[ids[inside]] > 0
-        return mask
+        return self._uses.used(ids)
 
     def _count(self, reason: str, where: npt.NDArray[np.bool_]) -> None:
         values = int(np.count_nonzero(where))
@@ -225,12 +223,7 @@ class GraphiteTeller:
         columns, prefixes, suffixes = family.fields
         names = np.zeros((len(ids), len(columns)), np.uint32)
         active.statsdparse.intern_outputs(self._table, blob, offsets, prefixes, suffixes, names, timestamp)
-        found = names[names != NO_ID]
-        if len(found):
-            if int(found.max()) >= len(self._uses):
-                more = int(found.max()) + len(found) + 1024 - len(self._uses)
-                self._uses = np.concatenate((self._uses, np.zeros(more, np.uint32)))
-            np.add.at(self._uses, found, 1)
+        self._uses.add(names[names != NO_ID])
         return names
 
 

@@ -14,6 +14,7 @@ from zope.interface import implementer
 from cadtwist.interfaces import IHolder
 from cadtwist.kernels import active
 from cadtwist.model.batch import NO_ID, Ids
+from cadtwist.model.iduses import IdUses
 from cadtwist.model.summary import SummaryBatch
 from cadtwist.stages.resolutions import Resolutions
 from cadtwist.stages.statsd import KINDS, Closing
@@ -43,7 +44,7 @@ class KeySummaries:
         self._sink = sink
         self._account = account
         self._names: Ids = np.zeros(0, np.uint32)
-        self._uses: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
+        self._uses = IdUses()
 
     def tell(self, buckets: active.buckets.Buckets, closing: Closing, timestamp: float) -> None:
         """Pass on the summaries of the series that had data in the window, stamped with the flush."""
@@ -70,15 +71,12 @@ class KeySummaries:
         """Series are gone."""
         ids = ids[ids < len(self._names)]
         names = self._names[ids]
-        np.subtract.at(self._uses, names[names != NO_ID], 1)
+        self._uses.remove(names[names != NO_ID])
         self._names[ids] = NO_ID
 
     def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """Claim the names of living series (ids of `table`)."""
-        mask = np.zeros(len(ids), np.bool_)
-        inside = ids < len(self._uses)
-        mask[inside] = self._uses[ids[inside]] > 0
-        return mask
+        return self._uses.used(ids)
 
     def _named(self, ids: Ids, timestamp: float) -> Ids:
         """Return the ids of the keys' names, interned if they are new."""
@@ -92,12 +90,5 @@ class KeySummaries:
             found = np.zeros((len(fresh), 1), np.uint32)
             active.statsdparse.intern_outputs(self._table, blob, offsets, [b""], [b""], found, timestamp)
             self._names[fresh] = found[:, 0]
-            named = found[found != NO_ID]
-            if len(named):
-                highest = int(named.max()) + 1
-                if highest > len(self._uses):
-                    grown = np.zeros(highest + highest // 4 + 256, np.uint32)
-                    grown[: len(self._uses)] = self._uses
-                    self._uses = grown
-                np.add.at(self._uses, named, 1)
+            self._uses.add(found[found != NO_ID])
         return self._names[ids]
