@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, ResponseNeverReceived
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
-from zope.interface import implementer
 
 from cadtwist.errors import CadtwistError
+from cadtwist.net.httpask import WholeBody
 
 __all__ = ["Ask", "HttpAsk", "Question", "Reply", "TooLongError"]
 
@@ -69,7 +68,7 @@ class HttpAsk:
         body = None
         if question.body is not None:
             headers.setRawHeaders("Content-Type", [question.kind])
-            body = _Body(question.body)
+            body = WholeBody(question.body)
         method = b"GET" if body is None else b"POST"
         return self._agent.request(method, question.url.encode("ascii"), headers, body)
 
@@ -109,25 +108,6 @@ def _leavable(asked: Deferred[Reply]) -> Deferred[Reply]:
     answer: Deferred[Reply] = Deferred(leave)
     asked.addBoth(pass_on)
     return answer
-
-
-@implementer(IBodyProducer)
-class _Body:
-    """The body of a question, sent as one piece."""
-
-    def __init__(self, body: bytes) -> None:
-        self.length = len(body)
-        self._body = body
-
-    def startProducing(self, consumer: Any) -> Deferred[None]:
-        """Send it."""
-        consumer.write(self._body)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """Nothing is left to send."""
-
-    resumeProducing = stopProducing = pauseProducing
 
 
 class _Taker(Protocol):

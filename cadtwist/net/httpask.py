@@ -15,7 +15,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-__all__ = ["HttpAnswer", "HttpAsk"]
+__all__ = ["HttpAnswer", "HttpAsk", "WholeBody"]
 
 
 class HttpAnswer(NamedTuple):
@@ -27,26 +27,22 @@ class HttpAnswer(NamedTuple):
 
 
 @implementer(IBodyProducer)
-class _Text:
-    """The body of a request."""
+class WholeBody:
+    """The body of a request, sent as one piece."""
 
-    def __init__(self, text: bytes) -> None:
-        self.length = len(text)
-        self._text = text
+    def __init__(self, body: bytes) -> None:
+        self.length = len(body)
+        self._body = body
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         """Give all of it."""
-        consumer.write(self._text)
+        consumer.write(self._body)
         return succeed(None)
 
     def pauseProducing(self) -> None:
         """Nothing is to be given any more."""
 
-    def resumeProducing(self) -> None:
-        """Nothing is to be given any more."""
-
-    def stopProducing(self) -> None:
-        """Nothing is to be given any more."""
+    resumeProducing = stopProducing = pauseProducing
 
 
 class _Body(Protocol):
@@ -122,7 +118,7 @@ class HttpAsk:
         given = Headers()
         for name, value in headers:
             given.addRawHeader(name, value)
-        asked: Deferred[Any] = self._agent.request(method, url, given, _Text(body) if body else None)
+        asked: Deferred[Any] = self._agent.request(method, url, given, WholeBody(body) if body else None)
         return asked
 
 
