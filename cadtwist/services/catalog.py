@@ -52,20 +52,32 @@ def _restoring(catalog: Catalog, names: list[list[str]], events: list[list[Event
             yield
 
 
-def _show(catalog: Catalog, account: Account) -> None:
-    account.gauge("tagged_series", lambda: len(catalog.tags))
-    account.gauge("events", lambda: len(catalog.events))
-
-
-class CatalogKeeper(Service):
-    """Keeps a Catalog in step with the names that are met, and its file with the Catalog.
-
-    Names that wait for their slice are at most about a million; what does not fit is counted: it is met again with
-    the next start.  Reactor thread; `read(work)` runs the reading of the file elsewhere and returns a Deferred.
-    """
+class _Feeder(Service):
+    """Feeds a Catalog; `read(work)` runs the reading of files elsewhere and returns a Deferred."""
 
     name = "catalog"
     _log = Logger()
+
+    def __init__(self, reactor: Any, catalog: Catalog, account: Account, read: Reading) -> None:
+        self._reactor = reactor
+        self._catalog = catalog
+        self._account = account
+        self._read = read
+        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
+        account.gauge("tagged_series", lambda: len(catalog.tags))
+        account.gauge("events", lambda: len(catalog.events))
+
+    def _restored(self, catalog: Catalog, kept: Kept) -> Deferred[Any]:
+        """Give a catalog what was kept, in slices."""
+        return self._cooperator.cooperate(_restoring(catalog, *kept)).whenDone()
+
+
+class CatalogKeeper(_Feeder):
+    """Keeps a Catalog in step with the names that are met, and its file with the Catalog.
+
+    Names that wait for their slice are at most about a million; what does not fit is counted: it is met again with
+    the next start.  Reactor thread.
+    """
 
     def __init__(
         self,
@@ -75,14 +87,10 @@ class CatalogKeeper(Service):
         account: Account,
         read: Reading = deferToThread,
     ) -> None:
-        self._catalog = catalog
+        super().__init__(reactor, catalog, account, read)
         self._file = file
-        self._account = account
-        self._read = read
-        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
         self._waiting: deque[bytes] = deque()
         self._working = False
-        _show(catalog, account)
         catalog.watch(self._changed)
 
     def met(self, blob: bytes, offsets: npt.NDArray[np.uint32]) -> None:
@@ -116,8 +124,7 @@ class CatalogKeeper(Service):
         return [], []
 
     def _restore(self, kept: Kept) -> Deferred[Any]:
-        restoring = self._cooperator.cooperate(_restoring(self._catalog, *kept)).whenDone()
-        return restoring.addCallback(lambda _: self._work())
+        return self._restored(self._catalog, kept).addCallback(lambda _: self._work())
 
     def _work(self) -> None:
         if self._waiting and not self._working:
@@ -142,15 +149,12 @@ class CatalogKeeper(Service):
             self._file.keep_event((what.when, what.number, what.what, what.tags, what.data))
 
 
-class CatalogReader(Service):
+class CatalogReader(_Feeder):
     """Knows the tags and events that catalogs' files hold; a file that has changed is read again.
 
-    With `with_tags` off it knows their events only: tags come from elsewhere.
-    `read(work)` runs the reading elsewhere and returns a Deferred.  A file that cannot be read changes nothing.
+    With `with_tags` off it knows their events only: tags come from elsewhere.  A file that cannot be read changes
+    nothing.
     """
-
-    name = "catalog"
-    _log = Logger()
 
     def __init__(
         self,
@@ -161,15 +165,11 @@ class CatalogReader(Service):
         read: Reading = deferToThread,
         with_tags: bool = True,
     ) -> None:
+        super().__init__(reactor, catalog, account, read)
         self._with_tags = with_tags
-        self._reactor = reactor
-        self._catalog = catalog
         self._files = files
-        self._read = read
-        self._cooperator = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
         self._state: tuple[object, ...] = ()
         self._call: IDelayedCall | None = None
-        _show(catalog, account)
 
     def startService(self) -> None:
         """Read the files, and look at them from time to time."""
@@ -200,8 +200,7 @@ class CatalogReader(Service):
 
     def _take(self, kept: Kept) -> Deferred[Any]:
         fresh = Catalog(read_only=True)
-        taking = self._cooperator.cooperate(_restoring(fresh, *kept)).whenDone()
-        return taking.addCallback(lambda _: self._catalog.take(fresh, self._with_tags))
+        return self._restored(fresh, kept).addCallback(lambda _: self._catalog.take(fresh, self._with_tags))
 
     def _unreadable(self, failure: Failure) -> None:
         if failure.check(StorageError):
