@@ -113,14 +113,8 @@ class _Decoder:
                 self.error((*path, name), f"unknown key{hint}")
 
     def _value(self, hint: Any, value: Any, path: KeyPath) -> Any:
-        if hint == tuple[SchemaRule, ...]:
-            return self._rules(value, path, self._schema)
-        if hint == tuple[AggregationRule, ...]:
-            return self._rules(value, path, self._aggregation)
-        if hint == tuple[AggregateRule, ...]:
-            return self._rules(value, path, self._aggregate)
-        if hint == tuple[RewriteRule, ...]:
-            return self._rules(value, path, self._rewrite)
+        if hint in _RULES:
+            return self._rules(value, path, lambda tree, here: self._rule(tree, here, *_RULES[hint]))
         inner = struct_of(hint)
         if inner is None:
             return self._leaf(hint, value, path)
@@ -148,43 +142,13 @@ class _Decoder:
         found = [one(tree, (*path, number)) for number, tree in enumerate(value)]
         return tuple(entry for entry in found if entry is not None)
 
-    def _schema(self, tree: Any, path: KeyPath) -> SchemaRule | None:
-        row = self.struct(_Schema, tree, path)
-        if not isinstance(row, _Schema):
+    def _rule(self, tree: Any, path: KeyPath, row_kind: type[Struct], made: Callable[[Any], Any]) -> Any:
+        """Return what `made` makes of a row; None for one that is noted as a fault."""
+        row = self.struct(row_kind, tree, path)
+        if row is None:
             return None
         try:
-            return schema_rule(row.name, row.pattern, row.retentions, row.priority)
-        except ValueError as error:
-            self.error(path, str(error))
-            return None
-
-    def _aggregation(self, tree: Any, path: KeyPath) -> AggregationRule | None:
-        row = self.struct(_Aggregation, tree, path)
-        if not isinstance(row, _Aggregation):
-            return None
-        try:
-            return aggregation_rule(row.name, row.pattern, row.xff, row.method)
-        except ValueError as error:
-            self.error(path, str(error))
-            return None
-
-    def _rewrite(self, tree: Any, path: KeyPath) -> RewriteRule | None:
-        row = self.struct(_Rewrite, tree, path)
-        if not isinstance(row, _Rewrite):
-            return None
-        rule = RewriteRule(row.pattern, row.replacement)
-        fault = rule.fault()
-        if fault is not None:
-            self.error(path, f"{row.pattern!r} to {row.replacement!r} is not usable: {fault}")
-            return None
-        return rule
-
-    def _aggregate(self, tree: Any, path: KeyPath) -> AggregateRule | None:
-        row = self.struct(_Aggregate, tree, path)
-        if not isinstance(row, _Aggregate):
-            return None
-        try:
-            return AggregateRule(row.output, row.frequency, row.method, row.pattern)
+            return made(row)
         except ValueError as error:
             self.error(path, str(error))
             return None
@@ -222,6 +186,29 @@ class _Aggregate(Struct, frozen=True, kw_only=True):
     frequency: int
     method: str
     pattern: str
+
+
+def _rewrite_rule(row: _Rewrite) -> RewriteRule:
+    rule = RewriteRule(row.pattern, row.replacement)
+    fault = rule.fault()
+    if fault is not None:
+        raise ValueError(f"{row.pattern!r} to {row.replacement!r} is not usable: {fault}")
+    return rule
+
+
+_RULES: dict[object, tuple[type[Struct], Callable[[Any], Any]]] = {
+    tuple[SchemaRule, ...]: (
+        _Schema, lambda row: schema_rule(row.name, row.pattern, row.retentions, row.priority),
+    ),
+    tuple[AggregationRule, ...]: (
+        _Aggregation, lambda row: aggregation_rule(row.name, row.pattern, row.xff, row.method),
+    ),
+    tuple[AggregateRule, ...]: (
+        _Aggregate, lambda row: AggregateRule(row.output, row.frequency, row.method, row.pattern),
+    ),
+    tuple[RewriteRule, ...]: (_Rewrite, _rewrite_rule),
+}  # fmt: skip
+"""Lists of what texts are made into: what a row of the list has, and what is made of it."""
 
 
 class _Files:
