@@ -38,7 +38,7 @@ from cadtwist.web.cadentforms import (
     raw_body,
     render,
 )
-from cadtwist.web.context import Slices, WebContext, answered
+from cadtwist.web.context import Slices, WebContext, all_names, answered
 from cadtwist.web.errors import PLAIN, RefusedError
 from cadtwist.web.params import Params
 from cadtwist.web.sources import Sources
@@ -49,7 +49,6 @@ LOCAL = "local/"
 """What paths begin with that are answered from here, whatever servers are beside us."""
 
 _NAMES_PER_PAGE = 2048
-_NAMES_PER_SLICE = 20_000
 _LABELS = "prometheus/api/v1/label/"
 
 Answering = Callable[[WebContext, Params], Awaitable[Answer]]
@@ -234,13 +233,12 @@ def _placed(context: WebContext, series: list[Told]) -> list[Told]:
 
 async def _names(context: WebContext, page: int) -> list[str]:
     """Return one page of the names of all metrics."""
-    slices, names, cursor = Slices(context), list[str](), 0
+    slices, names = Slices(context), list[str]()
     skipped = page * _NAMES_PER_PAGE
-    while len(names) < _NAMES_PER_PAGE:
-        some, cursor = await answered(context.owner.leaves(cursor, _NAMES_PER_SLICE))
+    async for some in all_names(context):
         names += some[skipped:]
         skipped = max(skipped - len(some), 0)
-        if not cursor:
+        if len(names) >= _NAMES_PER_PAGE:
             break
         await slices.breathe()
     return names[:_NAMES_PER_PAGE]

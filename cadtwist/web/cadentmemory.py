@@ -25,7 +25,7 @@ from cadtwist.web.cadentasked import (
     told,
 )
 from cadtwist.web.cadentforms import Told, encoded, nodes, nodes_body, raw, raw_body
-from cadtwist.web.context import Slices, WebContext, answered
+from cadtwist.web.context import Slices, WebContext, all_names, answered
 from cadtwist.web.errors import RefusedError
 from cadtwist.web.params import Params
 
@@ -63,18 +63,15 @@ async def in_cache(context: WebContext, params: Params) -> Answer:
 
 async def cache_list(context: WebContext, params: Params) -> Answer:
     """`cache/list`: the metrics of which points wait in memory, at most as many as a request may mean."""
-    form, slices, cursor = format_of(params), Slices(context), 0
+    form, slices = format_of(params), Slices(context)
     names: list[str] = []
     until = context.clock() + context.limits.seconds
-    while True:
-        some, cursor = await answered(context.owner.leaves(cursor, _NAMES_PER_SLICE))
+    async for some in all_names(context, _NAMES_PER_SLICE):
         names += [hot.name for hot in await hot_metrics(context, some) if hot.timestamps]
         if len(names) > context.limits.series:
             raise TooBroad(f"Points of more than {context.limits.series} metrics wait in memory")
         if context.clock() > until:
             raise TooBroad(f"The request takes more than {context.limits.seconds:g} s")
-        if not cursor:
-            break
         await slices.breathe()
     shown = [{"key": name, "tags": [], "meta_tags": [], "uid": name} for name in sorted(names)]
     return told(encoded(form, lambda: shown), form)

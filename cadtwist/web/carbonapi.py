@@ -26,7 +26,7 @@ from cadtwist.query.find import Match, TooBroad
 from cadtwist.query.index import BRANCH, LEAF
 from cadtwist.query.timeseries import TimeSeries, Window
 from cadtwist.web.answers import Answer
-from cadtwist.web.context import Slices, WebContext, answered
+from cadtwist.web.context import Slices, WebContext, answered, sorted_names
 from cadtwist.web.errors import RefusedError
 from cadtwist.web.params import Params
 from cadtwist.web.sources import Sources
@@ -42,7 +42,6 @@ TYPE_V2 = "application/x-protobuf"
 TYPE_V3 = "application/x-carbonapi-v3-pb"
 _PROTOCOLS = (VERSION_3, "carbonapi_v2_pb", "graphite-web-pickle", "graphite-web-pickle-1.1")
 _MOST_RANGES = 100
-_NAMES_PER_SLICE = 20_000
 _FILES_PER_SLICE = 512
 Retained = tuple[str, str, float, Sequence[tuple[int, int]]]
 """(name, method, xff, archives of (step, points))."""
@@ -118,20 +117,10 @@ def _pairs(matches: Sequence[Match]) -> list[tuple[str, bool]]:
     return [(path, is_leaf) for path, kind in matches for bit, is_leaf in ((BRANCH, False), (LEAF, True)) if kind & bit]
 
 
-async def _all_names(context: WebContext) -> list[str]:
-    names: set[str] = set()
-    cursor = 0
-    while True:
-        found, cursor = await answered(context.owner.leaves(cursor, _NAMES_PER_SLICE))
-        names.update(found)
-        if not cursor:
-            return sorted(names)
-
-
 async def metric_details(context: WebContext, params: Params) -> Answer:
     """`/metrics/details`: the files of all metrics, and the room on the disk."""
     form = _list_form(params)
-    names, store, slices = await _all_names(context), context.store, Slices(context)
+    names, store, slices = await sorted_names(context), context.store, Slices(context)
     facts: list[tuple[str, FileFacts]] = []
     space, until = (0, 0), context.clock() + context.limits.seconds
     if IFileStore.providedBy(store):
@@ -163,7 +152,7 @@ def _list_form(params: Params) -> str:
 async def metric_list(context: WebContext, params: Params) -> Answer:
     """`/metrics/list`: every metric there is."""
     form = _list_form(params)
-    names = await _all_names(context)
+    names = await sorted_names(context)
     if form != "json":
         return Answer(names_message(names), TYPE_V3 if form == VERSION_3 else TYPE_V2)
     return Answer(json.dumps({"Metrics": names}).encode("ascii"), "application/json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timezone, tzinfo
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from cadtwist.query.functions.spec import Function
     from cadtwist.query.timeseries import TimeSeries, Window
 
-__all__ = ["ICluster", "IScope", "Slices", "WebContext", "answered"]
+__all__ = ["ICluster", "IScope", "Slices", "WebContext", "all_names", "answered", "sorted_names"]
 
 _SLICE_S = 0.05
 _FIND_CACHE_BYTES = 8 << 20
+_NAMES_AT_ONCE = 20_000
 
 
 def _no_pause() -> None:
@@ -104,6 +105,21 @@ async def answered(value: object) -> Any:
     if isinstance(value, Deferred):
         return await value
     return value
+
+
+async def all_names(context: WebContext, at_once: int = _NAMES_AT_ONCE) -> AsyncIterator[list[str]]:
+    """Yield the names of all metrics in lists of about so many."""
+    cursor = 0
+    while True:
+        names, cursor = await answered(context.owner.leaves(cursor, at_once))
+        yield names
+        if not cursor:
+            return
+
+
+async def sorted_names(context: WebContext) -> list[str]:
+    """Return the names of all metrics, each once."""
+    return sorted({name async for names in all_names(context) for name in names})
 
 
 class Slices:

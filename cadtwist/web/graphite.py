@@ -22,14 +22,13 @@ from cadtwist.web.carbonapi import (
     is_message,
     multi_find,
 )
-from cadtwist.web.context import WebContext, answered
+from cadtwist.web.context import WebContext, all_names, answered, sorted_names
 from cadtwist.web.errors import HTML, RefusedError, invalid
 from cadtwist.web.findformats import FIND_FORMATS, NO_CACHE, completer_query, find_answer, has_one_component
 from cadtwist.web.params import Params
 
 __all__ = ["expand", "find", "get_metadata", "index", "search", "set_metadata", "version"]
 
-_NAMES_PER_SLICE = 20_000
 _MAX_QUERIES = 10_000
 _MOST_FOUND = 100
 
@@ -109,25 +108,18 @@ async def index(context: WebContext, params: Params) -> Answer:
         params.integer("local", 0)
     except RefusedError:
         return Answer(b"[]", "application/json", 500)
-    names: set[str] = set()
-    cursor = 0
-    while True:
-        found, cursor = await answered(context.owner.leaves(cursor, _NAMES_PER_SLICE))
-        names.update(found)
-        if not cursor:
-            return json_answer(params, sorted(names), False)
+    return json_answer(params, await sorted_names(context), False)
 
 
 async def search(context: WebContext, params: Params) -> Answer:
     """`/browser/search`: at most a hundred metrics in whose name one of several regular expressions is found."""
     searches = [compiled(text, any_case=True) for text in params.last("query").split()]
     names: list[str] = []
-    cursor = 0
-    while searches and len(names) < _MOST_FOUND:
-        some, cursor = await answered(context.owner.leaves(cursor, _NAMES_PER_SLICE))
-        names += [name for name in some if any(one.found(name) for one in searches)]
-        if not cursor:
-            break
+    if searches:
+        async for some in all_names(context):
+            names += [name for name in some if any(one.found(name) for one in searches)]
+            if len(names) >= _MOST_FOUND:
+                break
     return Answer(",".join(names[:_MOST_FOUND]).encode("utf-8", "replace"), "text/plain")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from cadtwist.query.find import QueryError
@@ -27,12 +27,22 @@ class _RefusedError(Exception):
     """A request for tags is wrong; the text says why."""
 
 
-async def _answered(params: Params, methods: tuple[str, ...], ask: Callable[[], Awaitable[Any]]) -> Answer:
-    """Return what `ask` gives as JSON; `{"error": ...}` for what is refused, nothing for another method."""
+async def _answered(
+    context: WebContext,
+    params: Params,
+    methods: tuple[str, ...],
+    question: str,
+    arguments: Callable[[], list[Any]],
+    shown: Callable[[Any], Any] = lambda value: value,
+) -> Answer:
+    """Return what the catalog answers as JSON, `shown` as readers expect it; nothing for another method.
+
+    `{"error": ...}` for what is refused, by `arguments()` or by the catalog.
+    """
     if params.method not in methods:
         return Answer(b"", HTML, 405)
     try:
-        value, status = await ask(), 200
+        value, status = shown(await answered(context.owner.catalog(question, arguments()))), 200
     except (QueryError, _RefusedError) as error:
         value, status = {"error": str(error)}, 400
     pretty = bool(params.last("pretty"))
@@ -42,6 +52,14 @@ async def _answered(params: Params, methods: tuple[str, ...], ask: Callable[[], 
 
 def _several(params: Params, key: str) -> list[str]:
     return params.all(key) or params.all(f"{key}[]")
+
+
+def _needed(params: Params, key: str, missing: str) -> list[str]:
+    """Return all values of a key of which there must be some."""
+    values = _several(params, key)
+    if not values:
+        raise _RefusedError(missing)
+    return values
 
 
 def _limit(params: Params, default: int) -> int:
@@ -57,91 +75,70 @@ def _limit(params: Params, default: int) -> int:
 async def tag_series(context: WebContext, params: Params) -> Answer:
     """`/tags/tagSeries`: take a series, tell its canonical name."""
 
-    async def ask() -> Any:
+    def arguments() -> list[Any]:
         if not params.last("path"):
             raise _RefusedError("no path specified")
-        return (await answered(context.owner.catalog("add", [[params.last("path")]])))[0]
+        return [[params.last("path")]]
 
-    return await _answered(params, _WRITE, ask)
+    return await _answered(context, params, _WRITE, "add", arguments, lambda names: names[0])
 
 
 async def tag_many(context: WebContext, params: Params) -> Answer:
     """`/tags/tagMultiSeries`: take series, tell their canonical names."""
-
-    async def ask() -> Any:
-        paths = _several(params, "path")
-        if not paths:
-            raise _RefusedError("no paths specified")
-        return await answered(context.owner.catalog("add", [paths]))
-
-    return await _answered(params, _WRITE, ask)
+    return await _answered(context, params, _WRITE, "add", lambda: [_needed(params, "path", "no paths specified")])
 
 
 async def series_gone(context: WebContext, params: Params) -> Answer:
     """`/tags/delSeries`: forget series."""
-
-    async def ask() -> Any:
-        paths = _several(params, "path")
-        if not paths:
-            raise _RefusedError("no path specified")
-        return await answered(context.owner.catalog("remove", [paths]))
-
-    return await _answered(params, _WRITE, ask)
+    return await _answered(context, params, _WRITE, "remove", lambda: [_needed(params, "path", "no path specified")])
 
 
 async def find_series(context: WebContext, params: Params) -> Answer:
     """`/tags/findSeries`: the series that expressions mean."""
-
-    async def ask() -> Any:
-        expressions = _several(params, "expr")
-        if not expressions:
-            raise _RefusedError("no tag expressions specified")
-        return await answered(context.owner.catalog("series", [expressions]))
-
-    return await _answered(params, _ASK, ask)
+    missing = "no tag expressions specified"
+    return await _answered(context, params, _ASK, "series", lambda: [_needed(params, "expr", missing)])
 
 
 async def tag_list(context: WebContext, params: Params) -> Answer:
     """`/tags`: all tags."""
 
-    async def ask() -> Any:
-        tags = await answered(context.owner.catalog("tags", [params.last("filter"), _limit(params, _ENDLESS)]))
+    def shown(tags: list[str]) -> list[dict[str, str]]:
         return [{"tag": tag} for tag in tags]
 
-    return await _answered(params, _READ, ask)
+    return await _answered(
+        context, params, _READ, "tags", lambda: [params.last("filter"), _limit(params, _ENDLESS)], shown
+    )
 
 
 async def one_tag(context: WebContext, params: Params) -> Answer:
     """`/tags/TAG`: the values of one tag, nothing for one that nobody has."""
 
-    async def ask() -> Any:
-        arguments = [params.tail, params.last("filter"), _limit(params, _ENDLESS)]
-        values = await answered(context.owner.catalog("values", arguments))
+    def shown(values: list[tuple[str, int]] | None) -> dict[str, Any] | None:
         if values is None:
             return None
         return {"tag": params.tail, "values": [{"value": value, "count": count} for value, count in values]}
 
-    return await _answered(params, _READ, ask)
+    return await _answered(
+        context, params, _READ, "values",
+        lambda: [params.tail, params.last("filter"), _limit(params, _ENDLESS)], shown,
+    )  # fmt: skip
 
 
 async def complete_tags(context: WebContext, params: Params) -> Answer:
     """`/tags/autoComplete/tags`: tags that begin with a text, of series that expressions mean."""
-
-    async def ask() -> Any:
-        arguments = [_several(params, "expr"), params.last("tagPrefix"), _limit(params, _COMPLETIONS)]
-        return await answered(context.owner.catalog("complete tags", arguments))
-
-    return await _answered(params, _ASK, ask)
+    return await _answered(
+        context, params, _ASK, "complete tags",
+        lambda: [_several(params, "expr"), params.last("tagPrefix"), _limit(params, _COMPLETIONS)],
+    )  # fmt: skip
 
 
 async def complete_values(context: WebContext, params: Params) -> Answer:
     """`/tags/autoComplete/values`: values of a tag that begin with a text, of series that expressions mean."""
 
-    async def ask() -> Any:
+    def arguments() -> list[Any]:
         tag = params.last("tag")
         if not tag:
             raise _RefusedError("no tag specified")
-        arguments = [_several(params, "expr"), tag, params.last("valuePrefix"), _limit(params, _COMPLETIONS)]
-        return await answered(context.owner.catalog("complete values", arguments))
+        return [_several(params, "expr"), tag, params.last("valuePrefix"), _limit(params, _COMPLETIONS)]
 
-    return await _answered(params, _ASK, ask)
+    return await _answered(context, params, _ASK, "complete values", arguments)
