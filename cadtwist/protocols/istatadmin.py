@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -146,19 +146,22 @@ async def _loglevel(arguments: list[str], back: AdminBackend, said: list[str]) -
 
 
 async def _delete_counter(arguments: list[str], back: AdminBackend, said: list[str]) -> None:
-    if not arguments:
-        raise _RefusedError("delete.ctr requires one or more counter names.")
-    for name in arguments:
-        said.append(name)
-        await back.delete(name)
+    await _each(arguments, "delete.ctr requires one or more counter names.", back.delete, said)
 
 
 async def _delete_pattern(arguments: list[str], back: AdminBackend, said: list[str]) -> None:
+    await _each(arguments, "delete.pattern requires one or more patterns.", back.delete_matching, said)
+
+
+async def _each(
+    arguments: list[str], missing: str, act: Callable[[str], Coroutine[Any, Any, None]], said: list[str]
+) -> None:
+    """Say each argument and act on it."""
     if not arguments:
-        raise _RefusedError("delete.pattern requires one or more patterns.")
-    for pattern in arguments:
-        said.append(pattern)
-        await back.delete_matching(pattern)
+        raise _RefusedError(missing)
+    for argument in arguments:
+        said.append(argument)
+        await act(argument)
 
 
 async def _flush_setting(arguments: list[str], back: AdminBackend, said: list[str]) -> None:
