@@ -97,6 +97,10 @@ class Telemetry:
                 lost += missing
         return lost
 
+    def unbalanced(self) -> dict[str, int]:
+        """Return, by account, how many datapoints stand in no counter, where that is not 0."""
+        return {account.name: missing for account in self.accounts.values() if (missing := account.balance())}
+
     def ledger(self) -> list[dict[str, object]]:
         """Return every account's snapshot."""
         return [account.snapshot() for account in self.accounts.values()]

@@ -26,13 +26,11 @@ from twisted.internet.task import CooperativeTask, Cooperator, TaskStopped
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
-from cadtwist import __version__
 from cadtwist.config.accumulatormodel import AccumulatorConfig
 from cadtwist.config.model import Config, IstatConfig, Listener
 from cadtwist.errors import CadtwistError, ConfigError
 from cadtwist.flow import Gate
 from cadtwist.interfaces import ISink
-from cadtwist.kernels import active
 from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.services.admission import Admission
 from cadtwist.services.agent import agent_stats, received_points
@@ -43,6 +41,7 @@ from cadtwist.services.feedkeeper import FeedKeeper
 from cadtwist.services.flushing import Flusher, TimedStage
 from cadtwist.services.localstats import LocalStats
 from cadtwist.services.logs import CarbonLogs
+from cadtwist.services.processfacts import process_facts
 from cadtwist.services.receivers import Receivers, door_name
 from cadtwist.services.relaygraph import RelayGraph
 from cadtwist.services.relaystats import RelayStats
@@ -571,10 +570,7 @@ class Daemon:
         return {
             "program": self.config.program,
             "instance": self.config.instance,
-            "version": __version__,
-            "kernels": "native" if active.NATIVE else "python",
-            "pid": os.getpid(),
-            "time": int(time.time()),
+            **process_facts(),
             "ready": not self.ready_waits(),
             "waits": self.ready_waits(),
             "paused_for": sorted(self.gate.reasons),
@@ -584,9 +580,7 @@ class Daemon:
             **({} if self.read is None else self.read.status()),
             **({} if self.relayed is None else self.relayed.status()),
             **({} if self.istat is None else self.istat.status()),
-            "unbalanced": {
-                account.name: account.balance() for account in self.telemetry.accounts.values() if account.balance()
-            },
+            "unbalanced": self.telemetry.unbalanced(),
         }
 
 

@@ -160,10 +160,9 @@ class DaemonService(Service):
             self._pid_file.remove()
         if self.daemon is None:
             return None
-        if self._handover is not None:
-            handed = self._handover.stopService()
-            if self._handover.under_way:
-                return handed
+        handed = None if self._handover is None else self._handover.leave()
+        if handed is not None:
+            return handed
         old = [(number, signal.signal(number, self._impatient)) for number in (signal.SIGTERM, signal.SIGINT)]
 
         def restore(result: Any) -> Any:

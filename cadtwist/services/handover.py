@@ -169,6 +169,11 @@ class Handover(Service):
         self._ended.addBoth(lambda _: ended.callback(None))
         return ended
 
+    def leave(self) -> Deferred[None] | None:
+        """Begin nothing any more; return what fires at the end of a hand-over that is under way, None without one."""
+        ended = self.stopService()
+        return ended if self.under_way else None
+
     def begin(self) -> None:
         """Start the next process, unless one is starting."""
         if self._channel is not None:

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,6 @@ from twisted.logger import Logger, globalLogPublisher
 from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
-from cadtwist import __version__
 from cadtwist.config.errors import Problems
 from cadtwist.config.load import Loaded
 from cadtwist.config.model import WebConfig
@@ -27,7 +25,6 @@ from cadtwist.config.statsd import read_statsd
 from cadtwist.config.statsdmodel import StatsdConfig, StatsiteConfig
 from cadtwist.config.statsite import read_statsite
 from cadtwist.errors import CadtwistError, ConfigError
-from cadtwist.kernels import active
 from cadtwist.net.listeners import TCPListener
 from cadtwist.query.owner import NoMetrics
 from cadtwist.services.allocator import settle_allocator
@@ -37,6 +34,7 @@ from cadtwist.services.exits import exit_with, signals_end_with_zero, stop_react
 from cadtwist.services.handover import Handover, predecessor, spawner
 from cadtwist.services.logs import SystemLog
 from cadtwist.services.options import loader, make
+from cadtwist.services.processfacts import process_facts
 from cadtwist.services.reload import Load
 from cadtwist.services.statsd import StatsdDaemon
 from cadtwist.services.statsite import StatsiteDaemon
@@ -232,10 +230,9 @@ class StatsdService(Service):
             self._old_hangup = None
         if self.daemon is None:
             return None
-        if self._handover is not None:
-            handed = self._handover.stopService()
-            if self._handover.under_way:
-                return handed
+        handed = None if self._handover is None else self._handover.leave()
+        if handed is not None:
+            return handed
         return self.daemon.service.stopService()
 
     def _reread(self) -> StatsdConfig | None:
@@ -267,16 +264,12 @@ def topics_of(daemon: StatsdDaemon | StatsiteDaemon) -> dict[str, Callable[[], o
     """Return what can be asked of a daemon over HTTP."""
 
     def status() -> dict[str, object]:
-        accounts = daemon.telemetry.accounts.values()
         return {
             "program": "statsd" if isinstance(daemon, StatsdDaemon) else "statsite",
-            "version": __version__,
-            "kernels": "native" if active.NATIVE else "python",
-            "pid": os.getpid(),
-            "time": int(time.time()),
+            **process_facts(),
             "ready": True,
             "names": len(daemon.space.table),
-            "unbalanced": {account.name: account.balance() for account in accounts if account.balance()},
+            "unbalanced": daemon.telemetry.unbalanced(),
         }
 
     return {"status": status, "ledger": daemon.telemetry.ledger, "waits": list}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -21,10 +20,8 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.logger import Logger, globalLogPublisher
 
-from cadtwist import __version__
 from cadtwist.config.model import Config
 from cadtwist.errors import CadtwistError
-from cadtwist.kernels import active
 from cadtwist.net.handover import FdChannel, Inheritance, Passed, detached, receive_one
 from cadtwist.net.listeners import Listener, bind_udp
 from cadtwist.net.spread import spread_by_name, spread_by_source
@@ -34,6 +31,7 @@ from cadtwist.services.handover import Watch
 from cadtwist.services.logs import CarbonLogs
 from cadtwist.services.orphans import orphaned
 from cadtwist.services.passing import is_drained
+from cadtwist.services.processfacts import process_facts
 from cadtwist.services.receivers import door_name
 from cadtwist.services.sequence import Every
 from cadtwist.services.sequence import Sequence as Parts
@@ -515,10 +513,7 @@ class Supervisor(Service):
             return {
                 "program": self.config.program,
                 "instance": self.config.instance,
-                "version": __version__,
-                "kernels": "native" if active.NATIVE else "python",
-                "pid": os.getpid(),
-                "time": int(time.time()),
+                **process_facts(),
                 "ready": all(one is not None and one["ready"] for one in found),
                 "waits": [wait for one in found if one for wait in one["waits"]],
                 "workers": found,
