@@ -39,7 +39,7 @@
     prefixTimer: 'timers',
     prefixGauge: 'gauges',
     prefixSet: 'sets',
-    globalSuffix: '',
+    // globalSuffix: 'host1',           // follows a dot, an empty one too
   },
   repeater: [],                         // { host: '10.0.0.1', port: 8125 }: gets every packet as it came
   repeaterProtocol: 'udp4',             // 'udp6', 'tcp'

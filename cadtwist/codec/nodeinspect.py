@@ -21,6 +21,8 @@ _GROUPED_FROM = 7
 _MOST_COLUMNS = 12
 _CHARACTER_HEIGHT = 2.5
 _BARE = re.compile(r"[a-zA-Z_][a-zA-Z_0-9]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 _LARGEST_INDEX = 2**32 - 2
 
@@ -46,8 +48,12 @@ def _key(key: str) -> str:
     if _BARE.fullmatch(key):
         return key
     quote = next((mark for mark in "'\"`" if mark not in key), "'")
-    escaped = key.replace("\\", "\\\\")
+    escaped = _CONTROL.sub(_escaped, key.replace("\\", "\\\\"))
     return quote + (escaped.replace("'", "\\'") if quote == "'" else escaped) + quote
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return _SHORT.get(found[0], f"\\x{ord(found[0]):02X}")
 
 
 def _number(value: float) -> str:

@@ -12,6 +12,8 @@ __all__ = ["StatsdFacts", "reply"]
 
 _HELP = "Commands: stats, counters, timers, gauges, delcounters, deltimers, delgauges, health, config, quit\n\n"
 _END = "END\n\n"
+_BLANKS = "\t\n\v\f\r "
+_SEVEN_BITS = bytes(byte & 0x7F for byte in range(256))
 _KINDS = {"counters": "c", "timers": "ms", "gauges": "g"}
 
 
@@ -35,7 +37,7 @@ class StatsdFacts(Protocol):
 
 def reply(command: bytes, facts: StatsdFacts) -> bytes | None:
     """Return the answer to what a client sent at once; None: it wants the connection closed."""
-    name, *arguments = command.decode("ascii", "replace").strip().split(" ")
+    name, *arguments = command.translate(_SEVEN_BITS).decode("ascii").strip(_BLANKS).split(" ")
     if name == "quit":
         return None
     return _reply(name, arguments, facts).encode()

@@ -36,9 +36,14 @@ class StatsdEncoder:
             if data:
                 yield data, int(np.count_nonzero(~np.isnan(values)))
             return
-        lines = data.decode().splitlines()
+        lines = data.decode().split("\n")[:-1]
         for start in range(0, len(lines), BATCH_POINTS):
-            part = [line.split(" ") for line in lines[start : start + BATCH_POINTS]]
-            items = [f"(S'{name}'\n(L{stamp}L\nS'{value}'\ntta" for name, value, stamp in part]
+            part = [line.rsplit(" ", 2) for line in lines[start : start + BATCH_POINTS]]
+            items = [f"(S'{_quoted(name)}'\n(L{stamp}L\nS'{value}'\ntta" for name, value, stamp in part]
             body = f"(l{''.join(items)}.".encode()
             yield _LENGTH.pack(len(body)) + body, len(part)
+
+
+def _quoted(name: str) -> str:
+    """Return a name as it stands in quotes: tags of keys that are not sanitised may have any character."""
+    return name.replace("\\", "\\\\").replace("'", "\\'")

@@ -15,6 +15,7 @@ from cadtwist.model.statsdstyle import MOST_HISTOGRAMS, GraphiteNaming, Histogra
 __all__ = ["read_statsd"]
 
 _PORT_MOST = 65535
+_FLUSH_MS = 10000.0
 _NAMING = {
     "legacyNamespace": "legacy", "globalPrefix": "global_prefix", "prefixCounter": "prefix_counter",
     "prefixTimer": "prefix_timer", "prefixGauge": "prefix_gauge", "prefixSet": "prefix_set",
@@ -134,6 +135,10 @@ class _Options:
         node = self._members[key]
         return node.value if isinstance(node.value, list) else [node]
 
+    def is_list(self, key: str) -> bool:
+        """Tell whether an option is a list, even an empty one."""
+        return key in self and isinstance(self._members[key].value, list)
+
     def sections(self, key: str) -> list[_Options]:
         """Return the objects of a list."""
         found = []
@@ -197,16 +202,17 @@ def _server(options: _Options) -> StatsdServer:
 
 def _style(top: _Options) -> StatsdStyle:
     idle = top.flag("deleteIdleStats")
-    thresholds = tuple(top.typed("percentThreshold", _as_number, "a number")) or (90.0,)
-    if thresholds == (0.0,):
+    thresholds = tuple(dict.fromkeys(top.typed("percentThreshold", _as_number, "a number")))
+    if not any(thresholds) and not top.is_list("percentThreshold"):
         thresholds = (90.0,)
     ttl = top.number("gaugesMaxTTL", 1.0)
+    interval_ms = top.number("flushInterval", _FLUSH_MS, 1.0, 86400e3) if top.flag("flushInterval", True) else _FLUSH_MS
     histograms = tuple(_histogram(one) for one in top.sections("histogram"))
     if len(histograms) > MOST_HISTOGRAMS:
         top.error("histogram", f"more than {MOST_HISTOGRAMS} histograms")
     deletes: dict[str, Any] = {field: top.flag(key, idle) for key, field in _DELETES.items()}
     return StatsdStyle(
-        flush_interval_s=top.number("flushInterval", 10000.0, 1.0, 86400e3) / 1000.0,
+        flush_interval_s=interval_ms / 1000.0,
         percent_thresholds=thresholds,
         histograms=histograms[:MOST_HISTOGRAMS],
         calculated=tuple(top.typed("calculatedTimerMetrics", _as_text, "a string")),
@@ -236,7 +242,7 @@ def _graphite(top: _Options, style: StatsdStyle) -> dict[str, Any]:
     }
     return {
         "naming": GraphiteNaming(
-            prefix_stats=style.prefix_stats, flush_counts=top.flag("flush_counts", True), **naming
+            prefix_stats=style.prefix_stats or "", flush_counts=top.flag("flush_counts", True), **naming
         ),
         "graphite_host": top.text("graphiteHost", ""),
         "graphite_port": top.port("graphitePort", 2003),
@@ -281,18 +287,21 @@ def _surroundings(top: _Options) -> dict[str, Any]:
 
 
 def _shown(members: dict[str, Node], style: StatsdStyle) -> tuple[str, ...]:
-    """Return the lines of the management command `config`: what the file says, then the defaults that matter."""
-    lines = []
-    for key, node in members.items():
-        if isinstance(node.value, list):
-            lines += [f"{key} > {number}: {_js(item.value)}" for number, item in enumerate(node.value)]
-        elif isinstance(node.value, dict):
-            lines += [f"{key} > {name}: {_js(item.value)}" for name, item in node.value.items()]
-        else:
-            lines.append(f"{key}: {_js(node.value)}")
+    """Return the lines of the management command `config`: what the file says, and what statsd makes of it."""
     deletes = {key: getattr(style, field) for key, field in _DELETES.items()}
-    after = {"gaugesMaxTTL": float(style.gauges_max_ttl), "deleteIdleStats": False, **deletes}
-    return (*lines, *(f"{key}: {_js(value)}" for key, value in after.items() if key not in members))
+    idle = members.get("deleteIdleStats", Node(False, 0))
+    interval = {"flushInterval": style.flush_interval_s * 1000.0}
+    taken = {"gaugesMaxTTL": float(style.gauges_max_ttl), "deleteIdleStats": idle.value or False}
+    taken |= {**deletes, **interval} if idle.value else {**interval, **deletes}
+    lines = []
+    for key, value in {**{key: node.value for key, node in members.items()}, **taken}.items():
+        if isinstance(value, list):
+            lines += [f"{key} > {number}: {_js(item.value)}" for number, item in enumerate(value)]
+        elif isinstance(value, dict):
+            lines += [f"{key} > {name}: {_js(item.value)}" for name, item in value.items()]
+        elif value is not None:
+            lines.append(f"{key}: {_js(value)}")
+    return tuple(lines)
 
 
 def _js(value: object) -> str:

@@ -78,7 +78,7 @@ class StatsdSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             self.flush_interval_s, self.percent_thresholds,
             tuple(Histogram(each.metric, each.bins) for each in self.histograms), self.calculated_timer_metrics,
             self.delete_counters, self.delete_timers, self.delete_sets, self.delete_gauges, self.gauges_max_ttl,
-            self.prefix_stats,
+            self.prefix_stats or None,
         )  # fmt: skip
 
     @property
@@ -86,7 +86,7 @@ class StatsdSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Where statsd puts it."""
         return GraphiteNaming(
             self.legacy_namespace, self.global_prefix, self.prefix_counter, self.prefix_timer, self.prefix_gauge,
-            self.prefix_set, self.global_suffix, self.prefix_stats, self.flush_counts,
+            self.prefix_set, self.global_suffix or None, self.prefix_stats, self.flush_counts,
         )  # fmt: skip
 
     @property

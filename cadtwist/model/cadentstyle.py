@@ -182,7 +182,7 @@ def cadent_style(
         delete_timers=not keep_keys,
         delete_sets=not keep_keys,
         delete_gauges=not keep_keys,
-        prefix_stats="",
+        prefix_stats=None,
         idle_fields=_IDLE,
     )
     return style, naming

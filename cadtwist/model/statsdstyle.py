@@ -47,7 +47,10 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class GraphiteNaming:
-    """Where statsd puts a series in Graphite's tree; in the legacy tree the prefixes do not count."""
+    """Where statsd puts a series in Graphite's tree; in the legacy tree the prefixes do not count.
+
+    `global_suffix` follows a dot, an empty one too; None: nothing does.
+    """
 
     legacy: bool = True
     global_prefix: str = "stats"
@@ -55,7 +58,7 @@ class GraphiteNaming:
     prefix_timer: str = "timers"
     prefix_gauge: str = "gauges"
     prefix_set: str = "sets"
-    global_suffix: str = ""
+    global_suffix: str | None = None
     prefix_stats: str = "statsd"
     flush_counts: bool = True
 
@@ -63,7 +66,7 @@ class GraphiteNaming:
         """Return what stands before and after the key in the name of a field; None where it is not told."""
         if kind == "c" and field == "count" and not self.flush_counts:
             return None
-        after = f".{self.global_suffix}" if self.global_suffix else ""
+        after = self._after
         if self.legacy:
             if kind == "c":
                 return ("stats." if field == "rate" else "stats_counts."), after
@@ -75,17 +78,21 @@ class GraphiteNaming:
 
     def own(self, field: str) -> str:
         """Return the name of a series in which statsd tells of itself."""
-        after = f".{self.global_suffix}" if self.global_suffix else ""
+        after = self._after
         if not self.legacy:
             return f"{f'{self.global_prefix}.' if self.global_prefix else ''}{self.prefix_stats}.{field}{after}"
         return f"{'' if field == 'numStats' else 'stats.'}{self.prefix_stats}.{field}{after}"
+
+    @property
+    def _after(self) -> str:
+        return "" if self.global_suffix is None else f".{self.global_suffix}"
 
 
 @dataclass(frozen=True, slots=True)
 class StatsdStyle:
     """What Etsy's statsd tells at a flush.
 
-    `prefix_stats` empty: nothing about itself.  `idle_fields` of a timer are told as 0 while it has no values.
+    `prefix_stats` None: nothing about itself.  `idle_fields` of a timer are told as 0 while it has no values.
     """
 
     flush_interval_s: float = 10.0
@@ -97,7 +104,7 @@ class StatsdStyle:
     delete_sets: bool = False
     delete_gauges: bool = False
     gauges_max_ttl: int = 1
-    prefix_stats: str = "statsd"
+    prefix_stats: str | None = "statsd"
     idle_fields: tuple[str, ...] = ("count", "count_ps")
 
     def histogram_of(self, key: str) -> int:

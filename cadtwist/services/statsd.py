@@ -30,7 +30,7 @@ from cadtwist.interfaces import ISink
 from cadtwist.journal.backlog import Backlog
 from cadtwist.journal.spool import QueueLimits
 from cadtwist.kernels.statsdline import DOG, SANITISE
-from cadtwist.model.batch import Batch
+from cadtwist.model.batch import NO_ID, Batch
 from cadtwist.net.destination import Destination, DestinationOptions
 from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.net.listeners import Listener, TCPListener, UDPListener, UnixListener
@@ -315,7 +315,7 @@ class StatsdDaemon(WindowDaemon):
         """Return the open values of the series of a kind."""
         found = self.window.open_values(kind)
         if kind == "c":
-            own, prefix = self.window.calculation, self.config.style.prefix_stats
+            own, prefix = self.window.calculation, self.config.naming.prefix_stats
             waiting = own.waiting() if isinstance(own, Etsy) else OwnCounts(0, 0, 0)
             ours: dict[str, float | list[float]] = {
                 f"{prefix}.bad_lines_seen": float(waiting.wrong),
@@ -327,8 +327,8 @@ class StatsdDaemon(WindowDaemon):
 
     def delete(self, kind: str, names: Any) -> None:
         """Tell series no more."""
-        ids = [self.space.table.lookup(f"{name}|{kind}".encode()) for name in names]
-        self.window.delete(np.array(ids, np.uint32))
+        ids = np.array([self.space.table.lookup(f"{name}|{kind}".encode()) for name in names], np.uint32)
+        self.window.delete(ids[ids != NO_ID])  # our own counters are in no table before the first flush
 
     def shown(self) -> tuple[str, ...]:
         """Return the lines of the configuration."""

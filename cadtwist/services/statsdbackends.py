@@ -39,7 +39,7 @@ class GraphiteOutput:
         self._seconds = seconds
         self._begun = 0.0
         self._length = 0
-        self._told = {"last_flush": seconds(), "last_exception": seconds(), "flush_time": 0.0, "flush_length": 0.0}
+        self._told = {"last_flush": seconds(), "last_exception": 0.0, "flush_time": 0.0, "flush_length": 0.0}
 
     def send(self, data: bytes, points: int) -> None:
         """Queue values of a flush."""

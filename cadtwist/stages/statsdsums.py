@@ -72,9 +72,11 @@ class Etsy:
         return float(math.floor(now + 0.5))
 
     def group(self, kind: int, key: str) -> int:
-        """Return a timer's histogram; of a counter, whether it is never deleted."""
+        """Return a timer's histogram; of a counter or gauge, whether it is never deleted."""
         if kind == _TIMER:
             return self.style.histogram_of(key)
+        if kind == _GAUGE:
+            return _SPARED if key == f"{self.style.prefix_stats}.timestamp_lag" else 0
         return _SPARED if kind == _COUNTER and any(own in key for own in _OWN_COUNTERS) else 0
 
     def waiting(self) -> OwnCounts:
@@ -83,7 +85,7 @@ class Etsy:
 
     def begin(self, timestamp: float, add: Callable[[bytes, float], None]) -> None:
         """Add what came in, and the lag, to our own series."""
-        if not self.style.prefix_stats:
+        if self.style.prefix_stats is None:
             return
         prefix = self.style.prefix_stats.encode()
         packets, lines, wrong = self.waiting()
@@ -126,7 +128,8 @@ class Etsy:
             spared: Mask = groups == _SPARED
             return spared
         if closing.kind == _GAUGE:
-            return self._gauges_stay(buckets, closing) if style.delete_gauges else np.ones(n, np.bool_)
+            stays: Mask = groups == _SPARED
+            return stays | self._gauges_stay(buckets, closing) if style.delete_gauges else np.ones(n, np.bool_)
         deletes = {_COUNTER: False, _TIMER: style.delete_timers, _SET: style.delete_sets}
         return np.full(n, not deletes.get(closing.kind, True))
 

@@ -45,6 +45,7 @@ NODE: list[tuple[Any, str]] = [
     ({f"metric.{i}": i * 100000 for i in range(5)}, LINES),
     ({"t": [980.46, 104.28, 3, 20.13, 189.19, 73694, 752, 1868, 8278, 214.87]}, RIGHT),
     ({"t": [i % 7 for i in range(103)]}, COLUMNS),
+    ({"k\r\x01\x7f\x9f": 1, "t\t": 2, "a\\b": 3}, r"{ 'k\r\x01\x7F\x9F': 1, 't\t': 2, 'a\\b': 3 }"),
     ({"x": -0.0, "y": 1e21, "z": 1e-7}, "{ x: -0, y: 1e+21, z: 1e-7 }"),
 ]
 

@@ -54,6 +54,7 @@ class ReplyTests(SynchronousTestCase):
 
     def test_any_bytes(self) -> None:
         self.assertEqual(reply(b"\xff\x00\n", self.facts), b"ERROR\n")
+        self.assertEqual(reply(b"delgauges \xe1 z\xa0\n", self.facts), b"deleted: a\nmetric z not found\nEND\n\n")
 
     def test_health(self) -> None:
         answers = [self.ask(f"health{text}") for text in ("", " DOWN", "", " sideways", " Up")]

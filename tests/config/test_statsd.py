@@ -72,8 +72,8 @@ class ReadStatsdTests(SynchronousTestCase):
         self.assertEqual(config.servers, (StatsdServer(transport="tcp", address="::1", port=9000),))
 
     def test_thresholds_in_every_spelling(self) -> None:
-        for text, wanted in {"95": (95.0,), "'95'": (95.0,), "0": (90.0,), "[]": (90.0,), "[0]": (90.0,),
-                             "[50, '99.9']": (50.0, 99.9)}.items():  # fmt: skip
+        for text, wanted in {"95": (95.0,), "'95'": (95.0,), "0": (90.0,), "[]": (), "[0]": (0.0,),
+                             "[50, '99.9', 50]": (50.0, 99.9)}.items():  # fmt: skip
             self.assertEqual(read(f"{{percentThreshold: {text}}}")[0].style.percent_thresholds, wanted, text)
 
     def test_life_of_gauges(self) -> None:
@@ -98,6 +98,24 @@ class ReadStatsdTests(SynchronousTestCase):
         for name, number in (("GRAPHITE", "1"), ("PORT", "2"), ("MGMT", "3")):
             reply = reply.replace(f": {name}\n", f": {number}\n")
         self.assertEqual("\n" + "".join(f"{line}\n" for line in config.shown), reply)
+
+    def test_what_is_made_of_values_is_shown(self) -> None:
+        text = "{gaugesMaxTTL: 2.5, flushInterval: '5000', deleteIdleStats: true, deleteSets: false, log: null}"
+        config, _ = read(text)
+        self.assertEqual(
+            config.shown,
+            ("gaugesMaxTTL: 1", "flushInterval: 5000", "deleteIdleStats: true", "deleteSets: false",
+             "deleteCounters: true", "deleteTimers: true", "deleteGauges: true"),
+        )  # fmt: skip
+        own = ("gaugesMaxTTL: 1", "deleteIdleStats: false", "flushInterval: 10000")
+        self.assertEqual(read("{flushInterval: 0}")[0].shown[0], "flushInterval: 10000")
+        self.assertEqual(read("{}")[0].shown[:3], own)
+
+    def test_an_empty_suffix_is_one(self) -> None:
+        config, _ = read("{graphite: {globalSuffix: ''}, prefixStats: ''}")
+        self.assertEqual((config.naming.global_suffix, config.naming.own("numStats")), ("", ".numStats."))
+        self.assertEqual(config.naming.affixes("g", ""), ("stats.gauges.", "."))
+        self.assertEqual(read("{}")[0].naming.affixes("g", ""), ("stats.gauges.", ""))
 
     def test_nested_values_are_shown_one_level_deep(self) -> None:
         config, _ = read("{graphite: {legacyNamespace: false}, histogram: [{metric: 'a', bins: [1, 2]}], debug: true}")

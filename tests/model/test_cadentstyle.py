@@ -95,6 +95,6 @@ class StyleTests(SynchronousTestCase):
         style, naming = cadent_style(options, 7.0, False, False)
         self.assertEqual(style.percent_thresholds, (57.0, -29.0, 99.9, 99.9))
         self.assertEqual((naming.legacy, naming.global_prefix), (False, "P"))
-        self.assertEqual((style.flush_interval_s, style.delete_timers, style.prefix_stats), (7.0, True, ""))
+        self.assertEqual((style.flush_interval_s, style.delete_timers, style.prefix_stats), (7.0, True, None))
         self.assertFalse(cadent_style({}, 7.0, True, False)[0].delete_gauges)
         self.assertRaises(ValueError, cadent_style, {"percentThreshold": "high"}, 7.0, True, False)

@@ -23,6 +23,7 @@ from cadtwist.services.statsite import StatsiteDaemon, StreamCommand
 from cadtwist.telemetry import Account
 
 START = 1_700_000_000.0
+_OWN = ("bad_lines_seen", "packets_received", "metrics_received")
 
 
 def config_of(**options: Any) -> StatsdConfig:
@@ -73,6 +74,8 @@ class StatsdDaemonTests(SynchronousTestCase):
         self.assertEqual(self.daemon.table("ms"), {"t": [5.0]})
         self.daemon.delete("ms", ["t"])
         self.assertEqual(self.daemon.table("ms"), {})
+        self.daemon.delete("c", ["statsd.packets_received", "a"])
+        self.assertEqual(list(self.daemon.table("c")), [f"statsd.{own}" for own in _OWN])
 
     def test_a_flush_goes_to_the_destination(self) -> None:
         self.daemon.flusher.startService()

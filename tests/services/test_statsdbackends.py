@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import struct
 
 import numpy as np
@@ -66,6 +67,16 @@ class GraphiteOutputTests(SynchronousTestCase):
                 self.assertIn(item + "tta", wanted["body_normalised"])
         self.assertEqual(items.count("tta"), wanted["body_normalised"].count("tta"))
 
+    def test_pickled_tags_may_have_any_character(self) -> None:
+        replay = StatsdReplay({"keyNameSanitize": False})
+        frames: list[bytes] = []
+        replay.teller._encoder = StatsdEncoder("pickle")
+        replay.teller._send = lambda data, points: frames.append(data)
+        replay.send(["a b:1|g|#it's:1 2,back\\:\x0b\u2028é"])
+        replay.flush()
+        items = [item for frame in frames for item in pickle.loads(frame[4:], encoding="utf-8")]
+        self.assertIn(("stats.gauges.a_b;it's=1 2;back\\=\x0b\u2028é", (int(replay.now), "1")), items)
+
     def test_nobody_to_send_to(self) -> None:
         self.output().send(b"a 1 1\n", 1)
         self.assertEqual((self.account.dropped, self.account.balance()), ({"no_graphite_host": 1}, 0))
@@ -82,6 +93,7 @@ class GraphiteOutputTests(SynchronousTestCase):
     def test_how_the_last_flush_went(self) -> None:
         output = self.output(destination=self.sent)
         self.assertEqual(output.status()["flush_length"], 0.0)
+        self.assertEqual(output.status()["last_exception"], 0.0)
         output.begin()
         output.send(b"a 1 1700000000\n", 1)
         self.now = 100.25

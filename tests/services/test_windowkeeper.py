@@ -33,7 +33,7 @@ from cadtwist.stages.statsdsums import Etsy, OwnCounts
 from cadtwist.telemetry import Telemetry
 
 START = 1_700_000_000.0
-STYLE = StatsdStyle(prefix_stats="", delete_counters=True, delete_timers=True, delete_sets=True)
+STYLE = StatsdStyle(prefix_stats=None, delete_counters=True, delete_timers=True, delete_sets=True)
 Values = dict[tuple[str, str, float], float]
 
 

@@ -435,6 +435,26 @@ class StatsdWindowTests(SynchronousTestCase):
         self.assertIn("stats.timers.h.histogram.bin_inf 1 TS", lines)
         self.assertFalse(any(".t.histogram" in line for line in lines))
 
+    def test_own_series_without_a_name_and_thresholds_twice_or_none(self) -> None:
+        replay = StatsdReplay({"prefixStats": "", "percentThreshold": [50, 50]})
+        replay.send(["t:1|ms"])
+        lines = replay.flush()
+        self.assertIn("stats..packets_received 0.1 TS", lines)
+        self.assertEqual(lines.count("stats.timers.t.upper_50 1 TS"), 1)
+        replay = StatsdReplay({"percentThreshold": []})
+        replay.send(["t:1|ms"])
+        fields = [line.split()[0].rpartition(".")[2] for line in replay.flush() if ".t." in line]
+        self.assertEqual(
+            fields, ["std", "upper", "lower", "count", "count_ps", "sum", "sum_squares", "mean", "median"]
+        )
+
+    def test_the_lag_is_no_idle_gauge(self) -> None:
+        replay = StatsdReplay({"deleteGauges": True})
+        replay.send(["g:1|g"])
+        replay.flush()
+        replay.flush()
+        self.assertEqual(list(replay.window.open_values("g")), ["statsd.timestamp_lag"])
+
     def test_what_exceeds_the_memory_is_counted(self) -> None:
         replay = StatsdReplay({}, max_bytes=1200)
         replay.send([f"k{i}:1|c" for i in range(40)])

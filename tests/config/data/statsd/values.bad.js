@@ -4,7 +4,7 @@
   socket: '/tmp/x',
   backends: ['./backends/graphite', 'amqp'],
   graphiteProtocol: 'protobuf',
-  flushInterval: 0,
+  flushInterval: -1,
   percentThreshold: [90, 'high'],
   histogram: [{metric: 'x', bins: [5, 1]}, 7],
   calculatedTimerMetrics: [1],
