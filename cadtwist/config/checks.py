@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 
@@ -18,11 +19,13 @@ from cadtwist.config.statsdsection import section_faults
 from cadtwist.model.clusterserver import parse_server
 from cadtwist.model.consolidation import CERES_METHODS
 
-__all__ = ["faults"]
+__all__ = ["faults", "names_host"]
 
 _NEEDED = {"tcp": "port", "udp": "port", "unix": "path", "endpoint": "endpoint", "http": "port"}
+_BOUND = ("tcp", "udp", "http")
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
 _DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 _METRICS = ("line", "pickle", "protobuf")
 
 
@@ -64,6 +67,23 @@ def faults(config: Config) -> Iterator[tuple[Place, str]]:
     yield from relay_faults(config)
     yield from accumulator_faults(config)
     yield from form_faults(config)
+
+
+def names_host(interface: str) -> bool:
+    """Tell whether `interface` has the form of a host's name, and is none of those that need no look-up."""
+    return interface not in ("", "localhost") and not _is_address(interface) and _is_place(interface)
+
+
+def _is_place(interface: str) -> bool:
+    return not interface or _is_address(interface) or bool(_HOST_NAME.fullmatch(interface))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _tags_faults(tags: TagsConfig) -> Iterator[tuple[Place, str]]:
@@ -177,6 +197,8 @@ def _listener_fault(listener: Listener) -> str | None:
     needed = _NEEDED[listener.transport]
     if not getattr(listener, needed):
         return f"a listener of transport {listener.transport} needs {needed}"
+    if listener.transport in _BOUND and not _is_place(listener.interface):
+        return f"interface {listener.interface!r} is neither an address nor a name"
     if listener.to and listener.protocol not in _METRICS:
         return f"{listener.protocol} brings no datapoints: `to` has no meaning"
     if listener.transport == "http" and listener.protocol != "line":

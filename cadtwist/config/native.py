@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import difflib
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from msgspec import NODEFAULT, Struct, ValidationError, convert
 from msgspec.structs import fields, replace
 
-from cadtwist.config.checks import faults
+from cadtwist.config.checks import faults, names_host
 from cadtwist.config.errors import Problems
 from cadtwist.config.model import AggregateRule, AggregationRule, Config, RewriteRule, SchemaRule, StagesConfig
 from cadtwist.config.options import fault_of, struct_of, type_name
@@ -53,7 +53,7 @@ def load_native(text: str, path: str, read: Read, problems: Problems, instance: 
     config = decoder.struct(Config, tree, ())
     if not isinstance(config, Config):
         return Config()
-    for where, fault in faults(config):
+    for where, fault in (*_interface_faults(config), *faults(config)):
         decoder.error(where, fault)
     if not {"cache", "relays", "istat", "dattss"} & tree.keys() and not config.storage.read_only:
         text = "there is neither [cache] nor [[relays]] nor [istat]: datapoints are received and kept nowhere"
@@ -66,6 +66,13 @@ def _keep_private(doors: Any) -> None:
     for door in doors if isinstance(doors, list) else ():
         if isinstance(door, dict) and door.get("protocol") == "ops" and door.get("transport", "tcp") == "tcp":
             door.setdefault("interface", "127.0.0.1")
+
+
+def _interface_faults(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Yield names where addresses belong: the legacy dialects take them, and look them up when they listen."""
+    for number, door in enumerate(config.listeners):
+        if door.transport in ("tcp", "udp", "http") and names_host(door.interface):
+            yield ("listeners", number, "interface"), f"{door.interface!r} is neither an IPv4 nor an IPv6 address"
 
 
 class _Decoder:

@@ -31,7 +31,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("pid_directory", "folder of the pid file of the legacy commands; empty = none"),
     Option("listeners.protocol", "what is spoken"),
     Option("listeners.transport", "tcp, udp (line, statsd and dattss), unix, endpoint, or http (line only: POST)"),
-    Option("listeners.interface", "IPv4 or IPv6 address to listen on (tcp, udp, http); of `ops` 127.0.0.1 by default"),
+    Option("listeners.interface", "IPv4 or IPv6 address, or localhost (tcp, udp, http); of `ops` 127.0.0.1 by default"),
     Option("listeners.port", "port to listen on (tcp, udp, http)", "port", 0, PORT_MAX),
     Option("listeners.path", "path of the unix socket (unix) or of the URL (http)"),
     Option("listeners.endpoint", "Twisted server endpoint text (endpoint)"),

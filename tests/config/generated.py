@@ -69,6 +69,7 @@ _AGGREGATIONS = st.builds(
     xff=st.one_of(st.none(), st.floats(0, 1)),
     method=st.one_of(st.none(), st.sampled_from(METHODS)),
 )
+_ADDRESSES = st.one_of(st.sampled_from(["", "localhost", "fe80::1%eth0"]), st.ip_addresses().map(str))
 _TLS = st.builds(TlsConfig, certificate=_WORDS, key=_WORDS, client_authority=_WORDS)
 _PROTOCOLS = st.sampled_from(["line", "pickle", "protobuf", "cachequery", "http", "ops", "proxyadmin"])
 _REWRITES = st.builds(RewriteRule, pattern=_PATTERNS, replacement=st.sampled_from(["", "a.b", r"\g<0>x", "é\n"]))
@@ -76,19 +77,19 @@ _LISTENERS = st.one_of(
     st.builds(
         Listener,
         protocol=_PROTOCOLS,
-        interface=_WORDS,
+        interface=_ADDRESSES,
         port=st.integers(1, 65535),
         tls=st.one_of(st.none(), _TLS),
         proxy_protocol=st.booleans(),
     ),
     st.builds(
-        Listener, protocol=st.just("line"), transport=st.just("udp"), interface=_WORDS, port=st.integers(1, 65535)
+        Listener, protocol=st.just("line"), transport=st.just("udp"), interface=_ADDRESSES, port=st.integers(1, 65535)
     ),
     st.builds(
         Listener,
         protocol=st.just("line"),
         transport=st.just("http"),
-        interface=_WORDS,
+        interface=_ADDRESSES,
         port=st.integers(1, 65535),
         path=_WORDS,
     ),
@@ -367,7 +368,7 @@ def _with_statsd(config: Config) -> Config:
         config.statsd, to=tuple(known[:1]), histograms=histograms[: len(config.statsd.histograms)],
         percent_thresholds=(90.0, -10.0), quantiles=(0.5,), timers_include=("sum", "count"),
     )  # fmt: skip
-    door = Listener(protocol="statsd", transport="udp", interface="statsd", port=1)
+    door = Listener(protocol="statsd", transport="udp", interface="127.0.0.2", port=1)
     processes = replace(config.processes, workers=1)
     return replace(config, statsd=section, processes=processes, listeners=(*config.listeners, door))
 
@@ -378,7 +379,7 @@ def _with_dattss(draw: st.DrawFn, config: Config) -> Config:
         return config
     nodes = tuple(DattssNode(host=f"h{number}", port=number + 1) for number in range(draw(st.integers(0, 3))))
     node = draw(st.sampled_from([each.name for each in nodes])) if nodes else ""
-    door = Listener(protocol="dattss", transport=draw(st.sampled_from(["tcp", "udp"])), interface="dattss", port=1)
+    door = Listener(protocol="dattss", transport=draw(st.sampled_from(["tcp", "udp"])), interface="127.0.0.3", port=1)
     dattss = replace(config.dattss, secret=config.dattss.secret or "secret", nodes=nodes, node=node)
     processes = replace(config.processes, workers=1)
     return replace(config, dattss=dattss, processes=processes, listeners=(*config.listeners, door))

@@ -314,7 +314,7 @@ class FaultTests(SynchronousTestCase):
     @settings(max_examples=150, deadline=None, database=None)
     @given(
         st.dictionaries(
-            st.sampled_from(sorted(CARBON_OPTIONS)),
+            st.sampled_from(sorted(name for name in CARBON_OPTIONS if not name.endswith("_INTERFACE"))),
             st.one_of(
                 st.sampled_from(["", "1", "0", "True", "no", "inf", "-1", "nan", "None", "1e400", "~", "a,b", "%%"]),
                 st.text(alphabet="aA1.-:/=# ;[]\u20ac\x00", max_size=6),
@@ -327,6 +327,19 @@ class FaultTests(SynchronousTestCase):
         config, problems = load(text)
         if not problems.failed:
             self.assertEqual(read_back(config), (config, []), text)
+
+    def test_an_interface_may_be_a_name_where_native_configuration_takes_addresses_alone(self) -> None:
+        config, problems = load("[cache]\nLINE_RECEIVER_INTERFACE = web01\n")
+        self.assertEqual((problems.texts("error"), config.listeners[0].interface), ([], "web01"))
+        self.assertIn("'web01' is neither an IPv4 nor an IPv6 address", read_back(config)[1][0])
+
+    @given(st.text(alphabet="aA1.-:/=#;[]\u20ac", min_size=1, max_size=12))
+    def test_an_interface_is_something_that_can_be_bound_or_a_fault(self, interface: str) -> None:
+        config, problems = load(f"[cache]\nLINE_RECEIVER_INTERFACE = {interface}\n")
+        if problems.failed:
+            self.assertTrue(all("is neither an address nor a name" in text for text in problems.texts("error")))
+        elif config.listeners[0].interface != "0.0.0.0":
+            self.assertRegex(config.listeners[0].interface, r"\A[a-zA-Z0-9:][a-zA-Z0-9.:-]*\Z")
 
     def test_faults_between_values_name_the_option(self) -> None:
         _, problems = load("[cache]\nGRAPHITE_URL = example.net\nWAL_MAX_BYTES = 1000000\n")
