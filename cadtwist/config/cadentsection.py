@@ -179,6 +179,7 @@ class CadentSection:
             table.source.warning(table.place("hasher_algo"), f"{algorithm!r} is unknown: Cadent takes crc32 then")
         if elter not in _ELTERS:
             table.source.warning(table.place("hasher_elter"), f"{elter!r} is unknown: Cadent takes graphite then")
+        vnodes = self._read_vnodes()
         copies = table.whole("num_dupe_replicas", 1, "relays.groups.replication")
         given = [self._read_set(servers) for servers in table.tables("servers")]
         sets = [found for found in given if found is not None]
@@ -199,7 +200,7 @@ class CadentSection:
                 members=members,
                 hash=_HASHES.get(algorithm, "crc32"),
                 elter=_ELTERS.get(elter, "graphite"),
-                vnodes=max(1, table.whole("hasher_vnodes", 4)),
+                vnodes=vnodes,
                 hash_keys=keys,
                 replication=copies,
                 down_policy="remove_node" if down == "remove_node" else "keep",
@@ -207,6 +208,13 @@ class CadentSection:
             for number, (members, keys) in enumerate(sets)
             if members
         )
+
+    def _read_vnodes(self) -> int:
+        table = self.table
+        if table.whole("hasher_vnodes", 4) >= 1:
+            return table.whole("hasher_vnodes", 4, "relays.groups.vnodes")
+        table.source.warning(table.place("hasher_vnodes"), "less than 1: Cadent takes 1 then")
+        return 1
 
     def _read_set(self, servers: Table) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
         """Return the members of a replica set and their keys on the ring; None after noting why there is none."""

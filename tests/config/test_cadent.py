@@ -100,10 +100,18 @@ class ListenTests(SynchronousTestCase):
             "udp://[::1]:5": Listener(protocol="line", transport="udp", interface="::1", port=5, to=("a",)),
             "tcp://:5": Listener(protocol="line", interface="", port=5, to=("a",)),
             "unix:///run/x": Listener(protocol="line", transport="unix", path="/run/x", to=("a",)),
-            "http://h:5/in": Listener(protocol="line", transport="http", interface="h", port=5, path="/in", to=("a",)),
-            "http://h:5": Listener(protocol="line", transport="http", interface="h", port=5, path="/", to=("a",)),
+            "http://[::1]:5/in": Listener(
+                protocol="line", transport="http", interface="::1", port=5, path="/in", to=("a",)
+            ),
+            "http://localhost:5": Listener(
+                protocol="line", transport="http", interface="localhost", port=5, path="/", to=("a",)
+            ),
         }.items():
             self.assertEqual(good(section=f'listen = "{text}"').listeners, (expected,))
+
+    def test_a_name_of_this_machine_is_looked_up_when_it_listens(self) -> None:
+        config, problems = load(section='listen = "tcp://h:5"')
+        self.assertEqual((config.listeners[0].interface, problems.reports), ("h", []))
 
     def test_it_is_not_inherited(self) -> None:
         self.assertEqual(load('listen = "tcp://h:9"')[0].listeners[0].port, 6000)
@@ -152,12 +160,21 @@ class RingTests(SynchronousTestCase):
     def test_a_section_says_otherwise_than_the_default(self) -> None:
         config = good(
             'hasher_vnodes = 7\nnum_dupe_replicas = 2\nserver_down_policy = "remove_node"',
-            'hasher_vnodes = 0\nserver_down_policy = "keep"',
+            'hasher_vnodes = 1\nserver_down_policy = "keep"',
         )
         group = config.relays[0].groups[0]
         self.assertEqual((group.vnodes, group.replication, group.down_policy), (1, 2, "keep"))
         group = good('server_down_policy = "remove_node"').relays[0].groups[0]
         self.assertEqual(group.down_policy, "remove_node")
+
+    def test_points_on_the_ring_are_at_least_one_and_not_without_bound(self) -> None:
+        config, problems = load("hasher_vnodes = -1")
+        self.assertEqual(config.relays[0].groups[0].vnodes, 1)
+        expected = ["c.toml:2: default.hasher_vnodes: less than 1: Cadent takes 1 then"]
+        self.assertEqual(problems.texts("warning"), expected)
+        _, problems = load("hasher_vnodes = 100001")
+        expected = ["c.toml:2: default.hasher_vnodes: 100001 is out of range, 1 to 100000"]
+        self.assertEqual(problems.texts("error"), expected)
 
     def test_copies_are_no_more_than_the_smallest_set_has(self) -> None:
         more = '[[a.servers]]\nservers = ["tcp://x:1"]\n'
