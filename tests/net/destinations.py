@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,7 +13,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["ToldEndpoint", "lines", "numbers"]
+__all__ = ["SilentSocket", "ToldEndpoint", "lines", "numbers"]
 
 
 def lines(first: int, count: int = 1, size: int = 20) -> bytes:
@@ -24,10 +26,30 @@ def numbers(data: bytes) -> list[int]:
     return [int(line.split()[0]) for line in data.split(b"\n")[:-1]]
 
 
+class SilentSocket(socket.socket):
+    """One whose kernel says that what was sent is `repeated`, and when the peer's last answer came."""
+
+    repeated = 0
+    last_answer_s = 0.0
+
+    def getsockopt(self, level: int, name: int, size: int = 0) -> Any:
+        if (level, name) != (socket.IPPROTO_TCP, socket.TCP_INFO):
+            return super().getsockopt(level, name, size)
+        info = bytearray(size)
+        info[2] = self.repeated  # tcpi_retransmits
+        struct.pack_into("@I", info, 56, round(self.last_answer_s * 1000))  # tcpi_last_ack_recv
+        return bytes(info)
+
+
 class Transport(StringTransport):
-    """Remembers its end."""
+    """Remembers its end; over TLS, say, there is another `transport` below, which has the socket."""
 
     protocol: Any
+    transport: Any = None
+    handle: Any = None
+
+    def getHandle(self) -> Any:
+        return self.handle
 
     def loseConnection(self) -> None:
         if self.connected:
@@ -46,6 +68,7 @@ class ToldEndpoint:
     """Connects, or fails, when the test says so."""
 
     def __init__(self) -> None:
+        self.handle: Any = None
         self.attempts: list[tuple[Deferred[IProtocol], IProtocolFactory]] = []
         self.transports: list[Transport] = []
 
@@ -62,6 +85,8 @@ class ToldEndpoint:
         transport = Transport()
         transport.protocol = protocol
         transport.connected = True
+        transport.transport = Transport()
+        transport.transport.handle = self.handle
         self.transports.append(transport)
         protocol.makeConnection(transport)
         connecting.callback(protocol)

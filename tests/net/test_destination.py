@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -17,7 +18,7 @@ from cadtwist.journal.spool import QueueLimits
 from cadtwist.net.client import Retry
 from cadtwist.net.destination import POLL_S, Destination, DestinationOptions, RatioReset
 from cadtwist.telemetry import Account
-from tests.net.destinations import ToldEndpoint, lines, numbers
+from tests.net.destinations import SilentSocket, ToldEndpoint, lines, numbers
 
 RETRY = Retry(1.0, 2.0, 5.0, 0.0)
 
@@ -272,6 +273,42 @@ class ReconnectTests(DestinationCase):
                 self.assertTrue(first.connected, second)
         self.assertFalse(first.connected)
         self.assertEqual(self.account.counters["slow_resets"], 1)
+
+    def sent_to(self, **options: Any) -> tuple[SilentSocket, Destination]:
+        """Return the socket of a connection to a destination that sent something."""
+        self.endpoint.handle = SilentSocket(socket.AF_INET, socket.SOCK_STREAM)
+        self.addCleanup(self.endpoint.handle.close)
+        d = self.made(window_s=60.0, **options)
+        self.endpoint.succeed()
+        d.send(lines(0), 1)
+        self.wait(2.0)
+        return self.endpoint.handle, d
+
+    def test_a_peer_that_is_gone_without_a_word_is_given_up_and_loses_nothing(self) -> None:
+        silent, d = self.sent_to(unanswered_s=70.0)
+        silent.repeated, silent.last_answer_s = 3, 69.9
+        self.wait(2.0)
+        self.assertNotIn("silent_peers", self.account.counters)
+        self.assertTrue(d.connected)
+        silent.last_answer_s = 70.0
+        self.wait(2.0)
+        self.assertEqual((self.account.counters["silent_peers"], d.connected), (1, False))
+        self.wait(2.0)
+        self.endpoint.handle = None
+        self.assertEqual(numbers(self.endpoint.succeed().value()), [0])
+        self.balanced()
+
+    def test_one_whose_kernel_answers_is_not_given_up_however_long_it_reads_nothing(self) -> None:
+        silent, d = self.sent_to(unanswered_s=70.0)
+        silent.last_answer_s = 1e6
+        self.wait(5.0)
+        self.assertEqual((self.account.counters.get("silent_peers"), d.connected), (None, True))
+
+    def test_without_a_patience_the_system_decides(self) -> None:
+        silent, d = self.sent_to(unanswered_s=0.0)
+        silent.repeated, silent.last_answer_s = 15, 900.0
+        self.wait(5.0)
+        self.assertEqual((self.account.counters.get("silent_peers"), d.connected), (None, True))
 
     def test_one_that_takes_enough_is_not(self) -> None:
         d = self.made(ratio_reset=RatioReset(10, 0.9, 121.0, 60.0))
