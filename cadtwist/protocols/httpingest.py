@@ -7,11 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -123,6 +119,12 @@ class _Bounded(Request):
         if not self._refused:
             super().process()
 
+    def refuse(self) -> bool:
+        """Say that nothing was read, if it waits for the gate: the client may ask another process."""
+        if self.waiting is not None:
+            self.waiting.refuse()
+        return self.waiting is not None
+
     def _is_too_long(self, size: int) -> bool:
         channel: Any = self.channel
         if size > channel.site.max_body_bytes and not self._refused:
@@ -132,73 +134,12 @@ class _Bounded(Request):
         return self._refused
 
 
-class _Connection(HTTPChannel):
-    """One that its site knows as long as it is open.
-
-    Between two requests it is idle: nothing is known of it but the bytes of a first line that is not complete.
-    """
-
-    site: Any
-
-    def connectionMade(self) -> None:
-        """Begin."""
-        super().connectionMade()
-        self.site.connections.add(self)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """End."""
-        self.site.connections.discard(self)
-        super().connectionLost(reason)
-        self.site.settle()
-
-    @property
-    def idle(self) -> bool:
-        """Whether it is between two requests."""
-        return not self.requests
-
-    def unread(self) -> tuple[bytes, bool]:
-        """Return the bytes of the request that has hardly begun, of an idle connection."""
-        return bytes(self.clearLineBuffer()), False
-
-    def take_up(self, unread: bytes, skipping: bool) -> None:  # noqa: ARG002
-        """Go on where the client's connection to a former process was."""
-        self.dataReceived(unread)
-
-    def rest(self) -> None:
-        """Read no further request here: the next process does."""
-        if self.idle:
-            transport: Any = self.transport
-            transport.pauseProducing()
-
-    def be_last(self) -> None:
-        """Let the request that is under way be the last one."""
-        self.persistent = 0
-        for request in self.requests:
-            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-
-    def checkPersistence(self, request: Request, version: bytes) -> bool:
-        """Take no further request on a connection that is to end."""
-        goes_on = bool(super().checkPersistence(request, version))
-        if goes_on and self.site.ending:
-            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        return goes_on and not self.site.ending
-
-    def requestDone(self, request: Request) -> None:
-        """Go on with the next request, unless that is for another process."""
-        super().requestDone(request)
-        if self.site.resting:
-            self.rest()
-            self.site.settle()
-
-
 class IngestSite(Site):
     """Takes lines by HTTP at `path`, exactly; answers `lines processed N`, N the good ones.
 
     Counters of the intake's account as of any listener's.  A request that comes while the gate is shut waits; its
     body is kept meanwhile, of at most `max_body_bytes`.
     """
-
-    protocol: Any = _Connection
 
     def __init__(
         self,
@@ -210,10 +151,6 @@ class IngestSite(Site):
         idle_timeout_s: float = _IDLE_S,
     ) -> None:
         super().__init__(_Lines(intake, path), requestFactory=_Bounded, timeout=_timeout(idle_timeout_s), reactor=clock)
-        self.connections: set[_Connection] = set()
-        self.resting = False
-        self.ending = False
-        self._settled: list[Deferred[None]] = []
         self.intake = intake
         self.max_body_bytes = max_body_bytes
         self.displayTracebacks = False
@@ -222,53 +159,6 @@ class IngestSite(Site):
     def change(self, idle_timeout_s: float, _log: object) -> None:
         """Take another idle timeout, for connections that come."""
         self.timeOut = _timeout(idle_timeout_s)
-
-    def passable(self) -> list[_Connection]:
-        """Return the connections that another process can go on with, where nothing is between us and the client."""
-        return [connection for connection in self.connections if connection.idle]
-
-    def drain(self, stays: bool) -> Deferred[None]:
-        """Finish the requests that have begun; the Deferred fires when that is done.
-
-        `stays`: connections remain, and are read no further; else each ends with its next answer, and the Deferred
-        fires when none is left.
-        """
-        self.resting, self.ending = stays, not stays
-        for connection in list(self.connections):
-            if stays:
-                connection.rest()
-            elif not connection.idle:
-                connection.be_last()
-        settled: Deferred[None] = Deferred()
-        self._settled.append(settled)
-        self.settle()
-        return settled
-
-    def close_idle(self) -> None:
-        """Close connections between two requests in order: no other process will read the next one."""
-        for connection in self.passable():
-            connection.loseConnection()
-
-    def settle(self) -> None:
-        """Tell who waits for it, when nothing is left to be finished."""
-        if all(self.resting and connection.idle for connection in self.connections):
-            waiting, self._settled = self._settled, []
-            for settled in waiting:
-                settled.callback(None)
-
-    def disconnect(self) -> None:
-        """Close all connections, idle ones in order; requests that wait are told to come again."""
-        self.resting, self.ending = False, True
-        for connection in list(self.connections):
-            transport: Any = connection.transport
-            waiting = [request.waiting for request in connection.requests if request.waiting is not None]
-            if waiting:
-                connection.be_last()
-                waiting[0].refuse()
-            elif connection.idle:
-                transport.loseConnection()
-            else:
-                transport.abortConnection()
 
     def log(self, request: object) -> None:
         """Keep no access log."""

@@ -182,7 +182,7 @@ class DattssGraph:
             self.node.belongs_here = self.neighbours.belongs_here
             self.node.pass_on = self.neighbours.pass_on
         self._resource = DattssResource(reactor, self.node, account, self.neighbours)
-        self.site = BoundedSite(self._resource, config.max_body_bytes, reactor)
+        self.site = BoundedSite(self._resource, config.max_body_bytes, reactor, let_go=self._resource.end)
         self._bad_log = BadInputLog(reactor.seconds)
         self._own = OwnStatistics(account, self.node.account, self._put_own)
 

@@ -29,7 +29,15 @@ from cadtwist.net.tls import server_context, wrapped
 from cadtwist.protocols.cachequery import CacheQueryFactory
 from cadtwist.protocols.factory import ConnectionLimit, ReceiverFactory
 from cadtwist.protocols.udp import DatagramReader
-from cadtwist.services.passing import LAST_READS_S, connections_of, is_drained, read_last, take_up, within
+from cadtwist.services.passing import (
+    LAST_READS_S,
+    connections_of,
+    is_drained,
+    is_http,
+    read_last,
+    take_up,
+    within,
+)
 from cadtwist.services.receivers import Receivers, door_name
 from cadtwist.services.sequence import Step
 from cadtwist.telemetry import Telemetry
@@ -89,6 +97,7 @@ class Doors:
     opened: list[listeners.Listener | UDPListener] = field(default_factory=list)
     plain: dict[str, Any] = field(default_factory=dict)
     drained: dict[str, Any] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
     accepting: dict[str, Any] = field(default_factory=dict)
     early: list[Passed] = field(default_factory=list)
 
@@ -135,16 +144,26 @@ class Doors:
     def open(self, door: Listener, factory: Any) -> IService:
         """Return the service that listens at `door` for `factory`."""
         name = door_name(door)
-        hooks: dict[str, Any] = {}
-        if isinstance(factory, ReceiverFactory):
-            hooks = {"on_open": partial(self._receive_at, name), "on_close": self.limit.remove_port}
-        elif hasattr(factory, "passable"):
-            hooks = {"on_open": lambda _: self._take_up_all(name)}
+        factory = self._known(door, factory)
+        hooks = self._hooks(name, factory)
         self.accepting[name] = self._outermost(door, factory)
         service = listener_for(self.reactor, self.config, door, self.accepting[name], hooks)
         service.inherited = self.inherited.socket("listener", name)
         self.opened.append(service)
         return service
+
+    def _known(self, door: Listener, factory: Any) -> Any:
+        """Return what knows the connections of a door, where `factory` itself does not: HTTP's do not."""
+        if not is_http(door) or hasattr(factory, "passable"):
+            return factory
+        from cadtwist.services.httpdoors import HttpDoor  # noqa: PLC0415 (only where HTTP is spoken)
+
+        return HttpDoor(factory, self.reactor)
+
+    def _hooks(self, name: str, factory: Any) -> dict[str, Any]:
+        if isinstance(factory, ReceiverFactory):
+            return {"on_open": partial(self._receive_at, name), "on_close": self.limit.remove_port}
+        return {"on_open": lambda _: self._take_up_all(name)} if hasattr(factory, "passable") else {}
 
     def _outermost(self, door: Listener, factory: Any) -> Any:
         """Return what accepts connections: `factory` behind TLS or a proxy's header, where the door has them."""
@@ -152,6 +171,7 @@ class Doors:
             self.plain[door_name(door)] = factory
         if is_drained(door) and hasattr(factory, "drain"):
             self.drained[door_name(door)] = factory
+            self.asked.update([door_name(door)] if door.protocol in SHARED else ())
         if door.tls is not None:
             context = server_context(door.tls.certificate, door.tls.key, door.tls.client_authority)
             factory = wrapped(factory, context)
@@ -177,8 +197,10 @@ class Doors:
 
         Those with TLS or a proxy's header are told goodbye and read until the client closes; requests that have begun
         are answered.  Whoever comes meanwhile to such a door waits in the kernel, for the next process (`stays`).
+        Without one the doors at which people ask are open to the end.
         """
-        drained, self.drained = self.drained, {}
+        drained = {name: factory for name, factory in self.drained.items() if stays or name not in self.asked}
+        self.drained = {}
         for listener in self.opened:
             if listener.name in drained:
                 self.early += listener.pass_on()
@@ -207,7 +229,7 @@ class Doors:
             bad_log = self.receivers.bad_log
             factory: Any = CacheQueryFactory(self.answers, account, bad_log, limits.max_query_bytes, log.queries)
         else:
-            factory = self.receivers.factory(door, self.limit)
+            factory = self._known(door, self.receivers.factory(door, self.limit))
         self.factories.append(factory)
         return factory
 

@@ -20,7 +20,8 @@ from cadtwist.protocols.factory import ReceiverFactory
 from cadtwist.telemetry import Account, Telemetry
 
 __all__ = [
-    "DRAIN_S", "LAST_READS_S", "PassedDoors", "connections_of", "is_drained", "read_last", "take_up", "within",
+    "DRAIN_S", "LAST_READS_S", "PassedDoors", "connections_of", "is_drained", "is_http", "read_last", "take_up",
+    "within",
 ]  # fmt: skip
 
 LAST_READS_S = 0.1
@@ -74,7 +75,12 @@ class PassedDoors:
 
 def is_drained(door: Door) -> bool:
     """Tell whether connections of a door may be more than their sockets: a cipher's state, or a request's."""
-    return door.transport in ("http", "endpoint") or door.tls is not None or door.proxy_protocol
+    return is_http(door) or door.transport == "endpoint" or door.tls is not None or door.proxy_protocol
+
+
+def is_http(door: Door) -> bool:
+    """Tell whether HTTP is spoken at a door."""
+    return door.transport == "http" or door.protocol in ("http", "ops", "dattss")
 
 
 def within(clock: Any, seconds: float, wanted: Deferred[Any]) -> Deferred[None]:

@@ -30,7 +30,7 @@ from cadtwist.services.doors import SHARED, listener_for
 from cadtwist.services.handover import Watch
 from cadtwist.services.logs import CarbonLogs
 from cadtwist.services.orphans import orphaned
-from cadtwist.services.passing import is_drained
+from cadtwist.services.passing import is_drained, within
 from cadtwist.services.processfacts import process_facts
 from cadtwist.services.receivers import door_name
 from cadtwist.services.sequence import Every
@@ -255,6 +255,7 @@ class Supervisor(Service):
         self._passing = False
         self._left: list[Passed] = []
         self._early: list[Passed] = []
+        self._sites: dict[str, Any] = {}
         self.reports: dict[str, Callable[[], object]] = {
             "status": self.status,
             "ledger": self.ledger,
@@ -288,15 +289,18 @@ class Supervisor(Service):
         """Return what answers at the doors that are the supervisor's own, by protocol."""
         if not any(door.protocol in SHARED for door in self.config.listeners):
             return {}
-        from cadtwist.services.ops import JoinedOps, ops_site  # noqa: PLC0415 (only where somebody may ask)
+        from cadtwist.services.httpdoors import HttpDoor  # noqa: PLC0415 (only where somebody may ask)
+        from cadtwist.services.ops import JoinedOps, ops_site  # noqa: PLC0415
         from cadtwist.services.proxyadmin import proxy_admin  # noqa: PLC0415
         from cadtwist.services.webworker import reporting_site  # noqa: PLC0415
 
-        return {
+        sites = {
             "http": reporting_site(self.reactor, self.reports, self.config.web),
             "ops": ops_site(self.reactor, JoinedOps(self), self.reports, self.config.ops.page_directory),
-            "proxyadmin": proxy_admin(self.reactor, lambda: self.config, self.telemetry, nodes.known),
         }
+        self._sites = {protocol: HttpDoor(site, self.reactor) for protocol, site in sites.items()}
+        admin = proxy_admin(self.reactor, lambda: self.config, self.telemetry, nodes.known)
+        return {**self._sites, "proxyadmin": admin}
 
     def _listener(self, door: Any, factory: Any, hooks: dict[str, Any]) -> Listener:
         return listener_for(self.reactor, self.config, door, factory, hooks)
@@ -420,7 +424,8 @@ class Supervisor(Service):
         for listener in self._listeners:
             if listener.name in drained:
                 self._early += listener.pass_on()
-        return self._collected("drain", most_s)
+        asked = DeferredList([door.drain(stays=False) for door in self._sites.values()])
+        return DeferredList([self._collected("drain", most_s), within(self.reactor, most_s, asked)])
 
     def pass_on(self) -> list[Passed]:
         """Give the sockets away; the workers give their connections back when the service stops."""

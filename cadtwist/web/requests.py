@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -76,14 +77,18 @@ class DirectRequest(BoundedRequest):
 
 
 class BoundedSite(Site):
-    """A site whose requests have bodies of at most `max_body` bytes; an idle connection is closed after a minute."""
+    """A site whose requests have bodies of at most `max_body` bytes; an idle connection is closed after a minute.
+
+    `let_go()` ends requests that wait for news.
+    """
 
     def __init__(
         self, resource: Resource, max_body: int = 1 << 20, reactor: Any = None,
-        request: type[BoundedRequest] = BoundedRequest,
+        request: type[BoundedRequest] = BoundedRequest, let_go: Callable[[], object] = lambda: None,
     ) -> None:  # fmt: skip
         super().__init__(resource, requestFactory=request, timeout=_IDLE_S, reactor=reactor)
         self.max_body = max_body
+        self.let_go = let_go
         self.displayTracebacks = False
         self.noisy = False
 

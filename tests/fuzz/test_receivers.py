@@ -26,6 +26,7 @@ from cadtwist.protocols.httpingest import IngestSite
 from cadtwist.protocols.protobuf import ProtobufConnection
 from cadtwist.protocols.relayline import RelayConnection
 from cadtwist.protocols.udp import DatagramIntake
+from cadtwist.services.httpdoors import HttpDoor
 from cadtwist.telemetry import Account
 from tests.fuzz.fuzzing import CASES, Fuzzing, dumped
 from tests.protocols.parts import Receiving
@@ -169,12 +170,13 @@ class RelayFuzz(Fuzzing):
             if case % 50 == 0:
                 made, sink = receiving()
                 site = IngestSite(made.intake, "/put", clock=made.clock, max_body_bytes=1 << 20)
+                door = HttpDoor(site, made.clock)
             sink.lines.clear()
             lines = [good % case, *(self.line() for _ in range(dice.randrange(5))), good % (case + 1)]
             body = b"\n".join(lines)
             request = head % len(body) + body
             for data, whole in ((request, True), (self.damaged(request), False)):
-                channel: Any = site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+                channel: Any = door.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
                 transport = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 1))
                 channel.makeConnection(transport)
                 for piece in self.cut(data):
@@ -186,4 +188,4 @@ class RelayFuzz(Fuzzing):
                     self.assertEqual([arrived[0], arrived[-1]], [good % case, good % (case + 1)], lines)
                     self.assertIn(b"lines processed", transport.value())
                 channel.connectionLost(Failure(ConnectionDone()))
-            self.assertEqual(site.connections, set())
+            self.assertEqual(door.connections, set())

@@ -76,88 +76,10 @@ class IngestTests(SynchronousTestCase):
         self.assertTrue(answer.startswith(b"HTTP/1.1 413"), answer)
         self.assertEqual(len(sink.lines), 16)
 
-    def test_closes_its_connections_and_takes_another_timeout(self) -> None:
+    def test_takes_another_timeout(self) -> None:
         self.open(idle_timeout_s=60.0)
-        channel, transport = self.connect()
-        self.assertIn(channel, self.site.connections)
         self.site.change(float("inf"), None)
         self.assertIsNone(self.site.timeOut)
-        self.site.disconnect()
-        self.assertTrue(transport.disconnecting)
-        channel.connectionLost(Failure(ConnectionDone()))
-        self.assertEqual(self.site.connections, set())
-
-    def test_goes_to_another_process_between_two_requests(self) -> None:
-        """What has begun is finished; of the next one nothing is read, but for what came in the same read."""
-        made, sink = self.open()
-        (idle, idle_wire), (busy, busy_wire) = self.connect(), self.connect()
-        head = b"POST /stats HTTP/1.1\r\nContent-Length: 6\r\n\r\n"
-        busy.dataReceived(head + b"a:1")
-        drained = self.site.drain(stays=True)
-        self.assertNoResult(drained)
-        self.assertEqual(self.site.passable(), [idle])
-        self.assertEqual((idle_wire.producerState, busy_wire.producerState), ("paused", "producing"))
-        busy.dataReceived(b"|c\n" + head + b"b:1|c\nPOST /st")
-        self.successResultOf(drained)
-        made.turn()
-        self.assertEqual(busy_wire.value().count(b"lines processed 1"), 2)
-        self.assertNotIn(b"close", busy_wire.value().lower())
-        self.assertEqual(busy_wire.producerState, "paused")
-        self.assertEqual((busy.unread(), idle.unread()), ((b"POST /st", False), (b"", False)))
-        self.assertCountEqual(self.site.passable(), [idle, busy])
-        self.open()
-        channel, transport = self.connect()
-        channel.take_up(b"POST /st", False)
-        channel.dataReceived(b"ats HTTP/1.1\r\nContent-Length: 6\r\n\r\nc:1|c\n")
-        self.assertTrue(transport.value().endswith(b"lines processed 1"))
-        self.assertEqual(sink.lines, [b"a:1|c", b"b:1|c"])
-
-    def test_ends_with_the_next_answer(self) -> None:
-        made, sink = self.open()
-        (idle, idle_wire), (busy, busy_wire), (gone, _) = (self.connect() for _ in range(3))
-        head = b"POST /stats HTTP/1.1\r\nContent-Length: 6\r\n\r\n"
-        busy.dataReceived(head)
-        drained = self.site.drain(stays=False)
-        for channel, transport in ((busy, busy_wire), (idle, idle_wire)):
-            channel.dataReceived(b"a:1|c\n" if channel is busy else head + b"b:1|c\n")
-            self.assertIn(b"\r\nConnection: close\r\n", transport.value())
-            self.assertTrue(transport.value().endswith(b"lines processed 1"))
-            self.assertTrue(transport.disconnecting)
-            channel.connectionLost(Failure(ConnectionDone()))
-            self.assertNoResult(drained)
-        gone.connectionLost(Failure(ConnectionDone()))
-        self.successResultOf(drained)
-        made.turn()
-        self.assertEqual(sink.lines, [b"a:1|c", b"b:1|c"])
-        self.successResultOf(self.site.drain(stays=False))
-
-    def test_idle_connections_need_not_be_waited_for(self) -> None:
-        self.open()
-        (idle, idle_wire), (busy, busy_wire) = self.connect(), self.connect()
-        busy.dataReceived(b"POST /stats HTTP/1.1\r\nContent-Length: 6\r\n\r\n")
-        drained = self.site.drain(stays=False)
-        self.site.close_idle()
-        self.assertEqual((idle_wire.disconnecting, busy_wire.disconnecting), (True, False))
-        idle.connectionLost(Failure(ConnectionDone()))
-        self.assertNoResult(drained)
-        busy.dataReceived(b"a:1|c\n")
-        busy.connectionLost(Failure(ConnectionDone()))
-        self.successResultOf(drained)
-
-    def test_says_so_when_what_waits_for_the_gate_is_not_read(self) -> None:
-        made, sink = self.open()
-        made.gate.pause("full")
-        (waits, waits_wire), (half, half_wire) = self.connect(), self.connect()
-        waits.dataReceived(b"POST /stats HTTP/1.1\r\nContent-Length: 6\r\n\r\na:1|c\n")
-        half.dataReceived(b"POST /stats HTTP/1.1\r\nContent-Length: 6\r\n\r\na:1")
-        self.assertNoResult(self.site.drain(stays=True))
-        self.site.disconnect()
-        self.assertTrue(waits_wire.value().startswith(b"HTTP/1.1 503"), waits_wire.value())
-        self.assertIn(b"\r\nConnection: close\r\n", waits_wire.value())
-        self.assertEqual((half_wire.value(), half_wire.disconnected), (b"", True))
-        made.gate.resume("full")
-        made.turn()
-        self.assertEqual(sink.lines, [])
 
     def test_waits_for_the_gate(self) -> None:
         made, sink = self.open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from tests.system.case import SystemTestCase
 from tests.system.dattssd import Dattssd
 from tests.system.environment import folder as neighbours_folder
 from tests.system.process import free_ports, until
+from tests.system.test_drained_doors import Asker, Client
 
 EXAMPLES = ROOT / "examples" / "clients"
 DRIVER = """
@@ -34,6 +36,32 @@ for (const [path, value, udp] of [
 setTimeout(() => { one.agg('calls', '4c'); }, 1500);
 setTimeout(() => { one.stop(); process.exit(0); }, 3500);
 """
+
+
+class Putter(Client):
+    """Puts one value at a time, byte by byte, over a connection that is kept."""
+
+    def __init__(self, server: Dattssd) -> None:
+        super().__init__("putter")
+        self._uri = f"/agg?auth={server.keys.key('user1')}"
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.http, timeout=30)
+        one = dict.fromkeys(("sum", "cnt", "max", "min", "fst", "lst", "top", "bot"), 1)
+        part = {"typ": "c", "pth": "slow", "pct": 0.1, "emp": False, **one}
+        self._body = json.dumps({"prt": {"c": [part], "g": [], "ms": []}}).encode()
+
+    def say(self, line: bytes) -> None:  # noqa: ARG002 (it has a body of its own)
+        """Put it; it counts when the answer is good."""
+        self.connects += self._connection.sock is None
+        pieces = [self._body[place : place + 1] for place in range(len(self._body))]
+        self._connection.request("PUT", self._uri, pieces, {"Content-Length": str(len(self._body))})
+        answer = self._connection.getresponse()
+        text = answer.read()
+        if (answer.status, text) != (200, b'{"ok":true}'):
+            raise OSError(f"{answer.status} {text!r}")
+
+    def leave(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
 
 class DattssCase(SystemTestCase):
@@ -132,6 +160,9 @@ class KillTests(DattssCase):
 
         thread = threading.Thread(target=work)
         thread.start()
+        kept = [Putter(server), Asker("asker", server.reports, "/ledger")]
+        for each in kept:
+            each.start()
         pid = server.pid
         for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
             os.kill(pid, signal.SIGUSR2)
@@ -140,9 +171,12 @@ class KillTests(DattssCase):
             time.sleep(0.5)
         stop.set()
         thread.join()
+        for each in kept:
+            each.end()
+        self.assertEqual([(each.faults, each.connects) for each in kept], [([], 1), ([], 1)])
         until("the rest is taken", client.push, 30)
         until("all values are there", lambda: server.sums().get("udp.values") == counts[1], 30)
-        self.assertEqual(server.sums()["calls"], counts[0])
+        self.assertEqual((server.sums()["calls"], server.sums()["slow"]), (counts[0], kept[0].sent))
         os.kill(pid, signal.SIGTERM)
         until("it ends", lambda: not Path(f"/proc/{pid}").exists(), 30)
 

@@ -131,6 +131,28 @@ class Poster(Client):
         return [line[place : place + 1] for place in range(len(line))]
 
 
+class Asker(Client):
+    """Asks for a page again and again over a connection that is kept."""
+
+    def __init__(self, kind: str, port: int, path: str) -> None:
+        super().__init__(kind)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self._path = path
+
+    def say(self, line: bytes) -> None:  # noqa: ARG002 (it asks)
+        """Ask; the answer must be good and whole."""
+        self.connects += self._connection.sock is None
+        self._connection.request("GET", self._path)
+        answer = self._connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise OSError(f"{answer.status} of {self._path}")
+
+    def leave(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
 class DrainTests(SystemTestCase):
     """SIGUSR2 and SIGTERM while clients go on."""
 
@@ -140,7 +162,7 @@ class DrainTests(SystemTestCase):
             self.skipTest("cadtwist[tls] is not installed")
         self.sink = LineSink()
         self.addCleanup(self.sink.close)
-        self.tls, self.http, self.https, self.proxy, self.text, self.secret = free_ports(6)
+        self.tls, self.http, self.https, self.proxy, self.text, self.secret, self.ops = free_ports(7)
         self.path = str(Path("/tmp") / f"drained-{os.getpid()}.sock")
         self.addCleanup(lambda: Path(self.path).unlink(missing_ok=True))
         certificate, key = made("localhost")
@@ -163,6 +185,7 @@ class DrainTests(SystemTestCase):
             + ("" if "endpoint" in door else '\ninterface = "127.0.0.1"')
             for door in doors
         ]
+        opened.append(f'[[listeners]]\nprotocol = "ops"\nport = {self.ops}')
         unix = f'[[listeners]]\nprotocol = "line"\ntransport = "unix"\npath = "{self.path}"'
         text = "\n".join((f"[processes]\nworkers = {workers}", *opened, unix))
         relay = Relayd(self.folder / "relay", [self.sink.port], text=text,
@@ -190,7 +213,8 @@ class DrainTests(SystemTestCase):
         self.addCleanup(idle.close)
         self.post(idle, b"idle.m0 1 1\n")
         wire = idle.sock
-        for client in clients:
+        asker = Asker("asker", self.ops, "/stats")
+        for client in (*clients, asker):
             client.start()
         rounds = self.number("CADTWIST_SYSTEM_HANDOVERS", 3)
         for number in range(1, rounds + 1):
@@ -200,9 +224,10 @@ class DrainTests(SystemTestCase):
             until("the old process is gone", lambda old=old: _is_dead(old), 60)
             self.post(idle, b"idle.m%d 1 1\n" % number)
         self.assertIs(idle.sock, wire, "an idle connection of HTTP is kept")
-        for client in clients:
+        for client in (*clients, asker):
             client.end()
-        self.assertEqual([client.faults for client in clients if client.faults], [])
+        self.assertEqual([client.faults for client in (*clients, asker) if client.faults], [])
+        self.assertEqual(asker.connects, 1 if workers == 1 else 1 + rounds)
         self.assertEqual({client.kind: client.connects for client in clients}, {
             "unix": 1, "endpoint": 1, "http": 1, "slow": 1,
             **dict.fromkeys(("tls", "ssl", "proxy", "https"), 1 + rounds),
