@@ -50,13 +50,13 @@ from cadtwist.services.selfstats import Emitter, Metrics, account_metrics, metri
 from cadtwist.services.sequence import Every, Sequence, Step
 from cadtwist.services.space import Space
 from cadtwist.services.stopwatch import Stopwatch
+from cadtwist.services.summing import Summing
 from cadtwist.services.turn import Turn
 from cadtwist.stages.switch import Tee
 from cadtwist.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from cadtwist.services.accumulatorapi import AccumulatorApis
-    from cadtwist.services.accumulatorlogs import AccumulatorLogs
     from cadtwist.services.accumulatorwriters import SummaryWriter, Writers
     from cadtwist.services.cachegraph import CacheGraph
     from cadtwist.services.dattss import DattssGraph
@@ -163,11 +163,7 @@ class Daemon:
         self.chains.hold()
         self._settle_statsd()
         self.feeds = FeedKeeper(self.reactor, config.wal, self.space, telemetry)
-        self.sums: AccumulatorLogs | None = None
-        if config.accumulators:
-            from cadtwist.services.accumulatorlogs import AccumulatorLogs  # noqa: PLC0415 (only where lines are added)
-
-            self.sums = AccumulatorLogs(self.reactor, telemetry)
+        self.sums = Summing(self.reactor, telemetry, config, lambda: self.chains.accumulators)
 
     def _count(self, config: IstatConfig) -> None:
         """Make the part that keeps counters; where there are metrics, both are found in one tree."""
@@ -224,8 +220,7 @@ class Daemon:
         if kept is not None and kept.wal is not None:
             self.turn.add(kept.wal.turn_ended)
         self.turn.add(self.feeds.turn_ended)
-        if self.sums is not None:
-            self.turn.add(self.sums.turn_ended)
+        self.turn.add(self.sums.turn_ended)
         spaces = [*self.spaces.values(), *([] if self.statsd is None else [self.statsd.space])]
         for space in spaces:
             self.turn.add(space.keys.turn_ended)
@@ -271,7 +266,7 @@ class Daemon:
             *self._dattss_services(),
             Every("sweep", self.reactor, SWEEP_S, self._sweep),
             *self._feed_services(),
-            *([] if self.sums is None else self.sums.services(self.config, lambda: self.chains.accumulators)),
+            self.sums,
             *([] if self.statsd is None else self.statsd.services()),
             Step("floods", None, self._finish_floods),
             self.flusher,
@@ -482,8 +477,7 @@ class Daemon:
             self.emitter.sink = self._own_sink()
             old.finish()
             fresh.begin()
-            if self.sums is not None:
-                self.sums.join(new, fresh.accumulators)
+            self.sums.join(new, fresh.accumulators)
             old.release()
             if self.relayed is not None:
                 self.relayed.chains_replaced(fresh.stages)
@@ -522,7 +516,7 @@ class Daemon:
 
     def passable_at(self, latest: float) -> float:
         """Return when all may be passed on: where the last interval ends that no log has, or at `latest`."""
-        logged = () if self.sums is None else self.sums.logged
+        logged = self.sums.logged
         loose = [each.flushes for name, each in self.chains.accumulators.items() if name not in logged]
         return self.flusher.hold([*loose, *([] if self.statsd is None else self.statsd.loose)], latest)
 
@@ -546,8 +540,7 @@ class Daemon:
         for graph in self.graphs:
             graph.leave()
         self.feeds.leave(self.chains.windows)
-        if self.sums is not None:
-            self.sums.leave()
+        self.sums.leave()
         self._leaving = self.statsd is not None and self.statsd.leave()
         if self.relayed is not None:
             self.relayed.leave()

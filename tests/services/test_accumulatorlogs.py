@@ -89,8 +89,8 @@ class LogTests(AccumulatorCase):
                 daemon = await self.start(self.logged(made))
                 await self.send(data)
                 await until(lambda points=points: len(self.sinks["d1"].lines) == points)
-                assert daemon.sums is not None
-                ((_, log),) = daemon.sums._logs.values()
+                assert daemon.sums.logs is not None
+                ((_, log),) = daemon.sums.logs._logs.values()
                 await until(lambda log=log, made=made: self.empty(log, made))
                 await self.stopped(daemon)
                 self.sinks["d1"].lines.clear()
@@ -102,12 +102,12 @@ class LogTests(AccumulatorCase):
         shutil.rmtree(os.path.join(self.folder, "copy"), ignore_errors=True)
         self.copy()
         again = Daemon(self.daemons[0].reactor, self.logged(made, "copy"))
-        assert again.sums is not None
-        again.sums._running = True
-        again.sums.join(again.config, again.chains.accumulators)
+        assert again.sums.logs is not None
+        again.sums.logs._running = True
+        again.sums.logs.join(again.config, again.chains.accumulators)
         account = again.telemetry.account("accumulator x")
         found = account.made
-        for _, opened in again.sums._logs.values():
+        for _, opened in again.sums.logs._logs.values():
             opened.close(keep=False)
         return not found
 
@@ -150,13 +150,35 @@ class LogTests(AccumulatorCase):
 
         return ensureDeferred(run())
 
+    def test_the_first_accumulator_that_a_reload_brings_has_its_log_at_once(self) -> Any:
+        async def run() -> None:
+            for made, data in ((accumulator(), b"c:3|c\n"), (_GRAPHITE, b"a.sum 1 3600\n")):
+                config = self.logged(made)
+                daemon = await self.start(replace(config, accumulators=()))
+                self.assertIsNone(daemon.sums.logs)
+                before = daemon.chains
+                daemon.change(config)
+                await until(lambda daemon=daemon, before=before: daemon.chains is not before)
+                await self.send(data)
+                await self.held(daemon, 1)
+                daemon.turn.end()
+                self.copy()
+                await self.stopped(daemon)
+                again = await self.start(self.logged(made, "copy"))
+                await self.held(again, 1)
+                self.balanced(again)
+                await self.stopped(again)
+                shutil.rmtree(os.path.join(self.folder, "copy"))
+
+        return ensureDeferred(run())
+
     def test_datagrams_alone_are_not_logged(self) -> Any:
         async def run() -> None:
             config = self.logged(accumulator())
             away = replace(config.listeners[0], to=("far",))
             daemon = await self.start(replace(config, listeners=(away,)))
-            assert daemon.sums is not None
-            self.assertEqual(daemon.sums._logs, {})
+            assert daemon.sums.logs is not None
+            self.assertEqual(daemon.sums.logs._logs, {})
             self.assertFalse(os.path.exists(os.path.join(self.folder, "wal")))
 
         return ensureDeferred(run())
@@ -167,8 +189,8 @@ class LogTests(AccumulatorCase):
             away = replace(config, listeners=(replace(config.listeners[0], to=("far",)),))
             for value in (1, 2):
                 daemon = await self.start(away)
-                assert daemon.sums is not None
-                self.assertEqual((daemon.sums._logs, list(daemon.sums.logged)), ({}, ["x"]))
+                assert daemon.sums.logs is not None
+                self.assertEqual((daemon.sums.logs._logs, list(daemon.sums.logged)), ({}, ["x"]))
                 self.fed(daemon, b"a.sum", 3600.0 + value, float(value))
                 if value == 1:
                     daemon.leave()

@@ -49,7 +49,7 @@ class Putter(Client):
         part = {"typ": "c", "pth": "slow", "pct": 0.1, "emp": False, **one}
         self._body = json.dumps({"prt": {"c": [part], "g": [], "ms": []}}).encode()
 
-    def say(self, line: bytes) -> None:  # noqa: ARG002 (it has a body of its own)
+    def say(self, line: bytes) -> None:
         """Put it; it counts when the answer is good."""
         self.connects += self._connection.sock is None
         pieces = [self._body[place : place + 1] for place in range(len(self._body))]

@@ -139,7 +139,7 @@ class Asker(Client):
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         self._path = path
 
-    def say(self, line: bytes) -> None:  # noqa: ARG002 (it asks)
+    def say(self, line: bytes) -> None:
         """Ask; the answer must be good and whole."""
         self.connects += self._connection.sock is None
         self._connection.request("GET", self._path)
