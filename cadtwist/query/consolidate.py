@@ -11,13 +11,15 @@ from cadtwist.errors import CadtwistError
 from cadtwist.query.timeseries import Floats, TimeSeries
 
 __all__ = [
-    "CONSOLIDATIONS", "ConsolidationError", "consolidated", "consolidated_values", "looped_sums", "reduce_groups",
+    "CONSOLIDATIONS", "MEANS", "ConsolidationError", "consolidated", "consolidated_values", "looped_sums",
+    "reduce_groups",
 ]  # fmt: skip
 
 CONSOLIDATIONS = ("average", "avg", "avg_zero", "first", "last", "max", "min", "sum")
 """The methods that a request may name."""
 
-_MEANS = ("average", "avg", "avg_zero")
+MEANS = ("average", "avg", "avg_zero")
+"""Those of them whose results need not be whole where the values are."""
 Sums = Callable[[Floats, npt.NDArray[np.intp]], Floats]
 """(values, starts) -> the sum of each group `values[starts[i]:starts[i+1]]`."""
 
@@ -44,7 +46,7 @@ def _consolidated(series: TimeSeries, max_points: int, time_range: int) -> TimeS
     other = series.copy()
     if max_points == 1:
         other.values = consolidated_values(series, len(series))
-        other.whole = series.whole and series.consolidation not in _MEANS
+        other.whole = series.whole and series.consolidation not in MEANS
         other.step = max(series.end - series.start, 1)
         return other
     if series.step <= 0 or max_points >= time_range / series.step:
@@ -54,7 +56,7 @@ def _consolidated(series: TimeSeries, max_points: int, time_range: int) -> TimeS
     nudge = step + series.start % series.step - series.start % step
     other.values = series.values[max(nudge // series.step - 1, 0) :]
     other.values = consolidated_values(other, width)
-    other.whole = series.whole and series.consolidation not in _MEANS
+    other.whole = series.whole and series.consolidation not in MEANS
     other.start = series.start + nudge
     other.step = step
     return other
@@ -79,6 +81,7 @@ def consolidated_values(series: TimeSeries, width: int, sums: Sums = np.add.redu
     return found
 
 
+@np.errstate(invalid="ignore", divide="ignore", over="ignore")
 def reduce_groups(
     values: Floats, starts: npt.NDArray[np.intp], method: str, sums: Sums = np.add.reduceat
 ) -> Floats:
@@ -106,8 +109,7 @@ def reduce_groups(
         rows = np.where(unknown, len(values), np.arange(len(values)))
         result = np.append(values, np.nan)[np.minimum.reduceat(rows, starts)]
     else:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            result = sums(filled, starts) / known
+        result = sums(filled, starts) / known
     return np.where(known > 0, result, np.nan)
 
 

@@ -116,7 +116,10 @@ def _deviation(matrix: Floats, lengths: Counts | None) -> Floats:  # noqa: ARG00
         count = np.where(known, known, np.nan)
         away = matrix - total / count
         squares, _ = _sums(away * away)
-        return np.sqrt(squares / count)
+        deviation: Floats = np.sqrt(squares / count)
+    if np.isinf(total).any():
+        deviation[np.isinf(matrix).any(axis=0)] = np.nan  # nothing has a distance from an infinite mean
+    return deviation
 
 
 def _count(matrix: Floats, lengths: Counts | None) -> Floats:  # noqa: ARG001

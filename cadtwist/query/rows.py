@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cadtwist.query.consolidate import consolidated_values, looped_sums
+from cadtwist.query.consolidate import MEANS, consolidated_values, looped_sums
 from cadtwist.query.reducing import Reducer, known_share, reducer, stacked, whole_stays
 from cadtwist.query.timeseries import Floats, TimeSeries
 
-__all__ = ["Aligned", "aggregated", "align", "combine", "common_tags", "paths_of"]
+__all__ = ["Aligned", "aggregated", "align", "combine", "common_tags", "is_whole", "paths_of"]
 
 _CHUNK = 1 << 18
 
@@ -74,6 +74,11 @@ def _combined(matrix: Floats, way: Reducer, xff: float) -> Floats:
     return values if enough.all() else np.where(enough, values, np.nan)
 
 
+def is_whole(series: TimeSeries, step: int) -> bool:
+    """Tell whether the values of a series are whole numbers when it is brought to a step."""
+    return series.whole and (series.step == step or series.consolidation not in MEANS)
+
+
 def paths_of(series: Iterable[TimeSeries]) -> str:
     """Return the distinct expressions of series, joined by commas."""
     return ",".join(dict.fromkeys(one.expression for one in series))
@@ -106,7 +111,7 @@ def aggregated(series: Sequence[TimeSeries], function: str, xff: float) -> list[
     name = f"{function}Series({paths_of(series)})"
     tags = common_tags(series, name)
     tags["aggregatedBy"] = function
-    whole = whole_stays(function, all(one.whole for one in series))
+    whole = whole_stays(function, all(is_whole(one, aligned.step) for one in series))
     values = combine(aligned, way, xff)
     return [
         TimeSeries(name, aligned.start, aligned.end, aligned.step, values, tags=tags, xff=xff, whole=whole)

@@ -49,7 +49,8 @@ _CHARACTERS = re.compile(rf"{_PLAIN}+")
 _ESCAPED = re.compile(r"""\\([(){},.'"\\|=])""")
 _WHOLE_PATH = re.compile(rf"\s*({_PLAIN}+(?:\.{_PLAIN}+)*)\s*\Z")
 _SHORT = 1000
-_FIRST = re.compile(rf"(?:[A-Za-z_]\w*\(\s*)+({_PLAIN}+(?:\.{_PLAIN}+)*)(?=\s*[,)])", re.ASCII)
+_LITERAL = r"(?:-?\d+(?:\.\d+)?(?:[eE]-?\d+)?|(?i:true|false|none|inf))\s*[,)]"
+_FIRST = re.compile(rf"(?:[A-Za-z_]\w*\(\s*)+(?!{_LITERAL})({_PLAIN}+(?:\.{_PLAIN}+)*)(?=\s*[,)])", re.ASCII)
 _LITERALS = {"true": True, "false": False, "none": None, "inf": float("inf")}
 _MOST_DIGITS = 400
 

@@ -38,23 +38,32 @@ async def _taken(context: WebContext, params: Params) -> Answer:
         raise RefusedError(400, f"The body is no JSON: {error}") from None
     if not isinstance(told, dict):
         raise RefusedError(400, "The body is no JSON object")
-    tags = told.get("tags", [])
-    if isinstance(tags, str):
-        tags = tags.split()
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags) or len(tags) > _MOST_TAGS:
-        raise RefusedError(400, _BAD_TAGS, HTML)
+    tags = _tags(told.get("tags"))
     what, data = _text(told, "what"), _text(told, "data")
     when = told.get("when", int(context.clock()))
     if isinstance(when, bool) or not isinstance(when, int | float) or not 0 <= when < 1 << 33:
         raise RefusedError(400, '"when" must be a time in seconds')
-    if not what or len(what) > MAX_WHAT:
-        raise RefusedError(400, f'"what" must have 1 to {MAX_WHAT} characters')
+    if "what" not in told or len(what) > MAX_WHAT:
+        raise RefusedError(400, f'"what" must be there, with at most {MAX_WHAT} characters')
     await answered(context.owner.catalog("new event", [int(when), what, tags, data]))
     return Answer(b"", HTML)
 
 
+def _tags(told: object) -> list[str]:
+    """Return the tags of a text or a list of texts; a blank within one parts two tags in either."""
+    tags = told if isinstance(told, list) else [told] if isinstance(told, str) else [] if told is None else None
+    if tags is None or not all(isinstance(tag, str) for tag in tags):
+        raise RefusedError(400, _BAD_TAGS, HTML)
+    found = " ".join(tags).split()
+    if len(found) > _MOST_TAGS:
+        raise RefusedError(400, f"More than {_MOST_TAGS} tags")
+    return found
+
+
 def _text(told: dict[str, Any], key: str) -> str:
     value = told.get(key, "")
+    if isinstance(value, int | float):
+        value = json.dumps(value)
     if not isinstance(value, str) or len(value) > _MOST_TEXT:
         raise RefusedError(400, f'"{key}" must be a text of at most {_MOST_TEXT} characters')
     return value
@@ -64,13 +73,14 @@ async def event_data(context: WebContext, params: Params) -> Answer:
     """`/events/get_data`: events of a range, by tags."""
     now = int(context.clock())
     start, end = _time(context, params, "from", 0, now), _time(context, params, "until", now, now)
-    arguments = [start, end, params.last("tags").split(), params.last("set")]
+    tags = params.last("tags").split(" ") if "tags" in params else []  # no event has an empty tag
+    arguments = [start, end, tags, params.last("set")]
     found = await answered(context.owner.catalog("events", arguments))
     return json_answer(params, [_shown(event) for event in found], False)
 
 
 def _time(context: WebContext, params: Params, key: str, default: int, now: int) -> int:
-    if not params.last(key):
+    if key not in params:
         return default
     try:
         return parse_time(params.last(key), zone_named(params.last("tz"), context.zone), now)

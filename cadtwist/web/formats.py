@@ -41,10 +41,10 @@ def render_pieces(
 ) -> Iterator[bytes]:
     """Yield the body in one of RENDER_FORMATS, piece by piece where the format allows that.
 
-    `zone` is for the times of csv; `no_nulls` and `pretty` are for json.
+    `zone` is for the times of csv; `no_nulls` and `pretty` are for json, `pretty` for rickshaw, too.
     """
-    if form in ("json", "dygraph"):
-        found = _worth_showing(form, found)
+    if form == "dygraph":
+        found = [series for series in found if len(series)] or found
     if form not in ("raw", "csv", "pickle", "msgpack"):
         found = [_cut(series) for series in found]
     if form == "raw":
@@ -59,15 +59,9 @@ def render_pieces(
     elif form == "dygraph":
         yield _dygraph(found).encode("ascii")
     elif form == "rickshaw":
-        yield _rickshaw(found).encode("ascii")
+        yield _rickshaw(found, pretty).encode("ascii")
     else:
         yield from _json(found, no_nulls, pretty)
-
-
-def _worth_showing(form: str, found: Sequence[TimeSeries]) -> Sequence[TimeSeries]:
-    """Return none of several series without values for json; for dygraph those with values, or all if none has any."""
-    known = [series for series in found if len(series)]
-    return (known or found) if form == "dygraph" else found if known else []
 
 
 def _times(series: TimeSeries) -> npt.NDArray[np.int64]:
@@ -108,11 +102,6 @@ def _cut(series: TimeSeries) -> TimeSeries:
     shorter = series.copy()
     shorter.values = series.values[:length]
     return shorter
-
-
-def _dumps(value: object, infinite: bool, pretty: bool = False) -> str:
-    text = json.dumps(value, indent=2 if pretty else None)
-    return text.replace("Infinity", "1e9999") if infinite else text
 
 
 def _json(found: Sequence[TimeSeries], no_nulls: bool, pretty: bool) -> Iterator[bytes]:
@@ -179,7 +168,8 @@ def _is_plain(text: bytes, values: npt.NDArray[np.float64]) -> bool:
     """Tell whether numbers are written as `repr` does: it has another form for very large and small ones."""
     if b"e" in text or b"0.0000" in text:
         return False
-    return math.isfinite(values.sum()) or not np.isinf(values).any()
+    with np.errstate(all="ignore"):  # a sum of what is finite may be infinite
+        return math.isfinite(values.sum()) or not np.isinf(values).any()
 
 
 def _quoted(text: str) -> str:
@@ -223,7 +213,8 @@ def _pretty_json(found: Sequence[TimeSeries], no_nulls: bool) -> str:
         infinite = infinite or limitless
         if points or not no_nulls:
             shown.append({"target": series.label, "tags": series.tags, "datapoints": points})
-    return _dumps(shown, infinite, True)
+    text = json.dumps(shown, indent=2)
+    return text.replace("Infinity", "1e9999") if infinite else text
 
 
 def _points(series: TimeSeries, no_nulls: bool) -> tuple[list[tuple[float | None, int]], bool]:
@@ -286,10 +277,10 @@ def _dygraph(found: Sequence[TimeSeries]) -> str:
     return f'{{"labels" : {labels}, "data" : {rows}}}'
 
 
-def _rickshaw(found: Sequence[TimeSeries]) -> str:
+def _rickshaw(found: Sequence[TimeSeries], pretty: bool) -> str:
     shown = []
     for series in found:
         times = range(series.start, series.end, max(series.step, 1))
         pairs = zip(times, _shown_values(series), strict=False)
         shown.append({"target": series.label, "datapoints": [{"x": x, "y": y} for x, y in pairs]})
-    return _dumps(shown, any(math.isinf(float(np.nansum(np.abs(series.values)))) for series in found))
+    return json.dumps(shown, indent=2 if pretty else None)

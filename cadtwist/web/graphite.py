@@ -37,7 +37,11 @@ async def find(context: WebContext, params: Params) -> Answer:
     """`/metrics/find`: one level of the tree, or whatever a glob means."""
     if is_message(params):
         return await multi_find(context, params)
-    now = _checked_times(context, params)
+    for key in ("leavesOnly", "local", "wildcards"):
+        params.integer(key, 0)
+    now, start, end = _checked_times(context, params)
+    for key in ("position", "automatic_variants"):
+        params.integer(key, 0)
     if "query" not in params:
         raise invalid("Missing required parameter 'query'")
     query = params.last("query")
@@ -46,8 +50,8 @@ async def find(context: WebContext, params: Params) -> Answer:
     form = VERSION_3 if asks_in_v3(params) else params.last("format", "treejson")
     if form not in (*FIND_FORMATS, *VERSION_2, VERSION_3):
         raise RefusedError(400, "Invalid value for 'format' parameter")
-    for key in ("wildcards", "leavesOnly", "local", "automatic_variants"):
-        params.integer(key, 0)
+    if start is not None and end is not None and start > end:
+        raise invalid(f"Failed to instantiate find query: Invalid interval start={start} end={end}")
     wanted = completer_query(query, params.flag("automatic_variants")) if form == "completer" else query
     matches = await _alike(context, wanted, params) if form == "treejson" else None
     if matches is None:
@@ -74,18 +78,29 @@ async def _alike(context: WebContext, query: str, params: Params) -> list[Match]
     return [(first.decode("utf-8", "replace"), kinds[0])]
 
 
-def _checked_times(context: WebContext, params: Params) -> int:
-    """Refuse times that are none; return the clock.  Which names there are does not depend on time."""
-    now = int(context.clock())
+def _checked_times(context: WebContext, params: Params) -> tuple[int, int | None, int | None]:
+    """Refuse times that are none; return the clock and both ends of the range, None for one that is not told.
+
+    Which names there are does not depend on time.
+    """
+    clock = int(context.clock())
     zone = zone_named(params.last("tz"), context.zone)
+    now, start, end = clock, None, None
     for key in ("now", "from", "until"):
-        text = params.last(key)
-        if text and text != "-1":
-            try:
-                parse_time(text, zone, now)
-            except TimeSpecError as error:
-                raise invalid(f"Invalid value '{text}' for param {key}: {error}") from None
-    return now
+        text = params.last(key, "-1")
+        if text == "-1":
+            continue
+        try:
+            time = parse_time(text, zone, now)
+        except TimeSpecError as error:
+            raise invalid(f"Invalid value '{text}' for param {key}: {error}") from None
+        if key == "now":
+            now = time
+        elif key == "from":
+            start = time
+        else:
+            end = time
+    return clock, start, end
 
 
 async def expand(context: WebContext, params: Params) -> Answer:

@@ -65,6 +65,8 @@ async def render(context: WebContext, params: Params) -> Answer:
             found = await evaluate(_query(context, wanted, sources), sources, context.functions)
             _bounded(context, found)
             most = wanted.max_points if wanted.form == "json" else options.width if wanted.form in IMAGES else 0
+            if wanted.form == "json" and not any(map(len, found)):
+                found = []  # but one whose values are all gone when there are fewer points is shown
             if most:
                 found = consolidated(found, most)
         except EvaluationError as error:

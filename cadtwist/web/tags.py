@@ -63,13 +63,14 @@ def _needed(params: Params, key: str, missing: str) -> list[str]:
 
 
 def _limit(params: Params, default: int) -> int:
-    """Return the limit; an empty one is none where there is none by default."""
+    """Return the limit; one below zero is none, as is an empty one where there is none by default."""
     if "limit" not in params or (default == _ENDLESS and not params.last("limit")):
         return default
     try:
-        return int(params.last("limit"))
+        limit = int(params.last("limit"))
     except ValueError as error:
         raise _RefusedError(str(error)) from None
+    return limit if 0 <= limit < _ENDLESS else _ENDLESS
 
 
 async def tag_series(context: WebContext, params: Params) -> Answer:

@@ -132,6 +132,11 @@ class TargetTests(SynchronousTestCase):
             "f('x')": "f('x')",
             ")": ")",
             'f("x",a)': 'f("x",a)',
+            "log(3.0, 10)": "log(3.0, 10)",
+            "f(-1e3)": "f(-1e3)",
+            "f(g(INF))": "f(g(INF))",
+            "f(3.x,1)": "3.x",
+            "f(infinite)": "infinite",
         }.items():
             self.assertEqual(first_path(name), expected, name)
 

@@ -27,11 +27,29 @@ class EventDoorTests(SynchronousTestCase):
         self.assertEqual(get(*doors, "/events/x").status, 404)
 
     def test_refusals(self):
-        for told in ([], {}, {"what": ""}, {"what": "x" * 300}, {"what": 5}, {"what": "x", "when": "now"},
+        for told in ([], {}, {"what": None}, {"what": "x" * 300}, {"what": []}, {"what": "x", "when": "now"},
                      {"what": "x", "when": True}, {"what": "x", "when": -1}, {"what": "x", "tags": [5]},
-                     {"what": "x", "tags": ["t"] * 101}, {"what": "x", "data": 5}):  # fmt: skip
+                     {"what": "x", "tags": ["t"] * 101}, {"what": "x", "data": []}):  # fmt: skip
             self.assertEqual(self.post(make(), told).status, 400, told)
         self.assertEqual(get(*make(), "/events/get_data", **{"from": "x"}).status, 400)
+
+
+    def test_what_an_event_may_lack(self):
+        doors = make()
+        for told in ({"what": ""}, {"what": "n", "tags": None}, {"what": "b", "tags": ["x y", "z"], "data": 5}):
+            self.assertEqual(self.post(doors, {**told, "when": NOW}).status, 200, told)
+        found = json.loads(get(*doors, "/events/get_data").body)
+        self.assertEqual([(one["what"], one["tags"], one["data"]) for one in found],
+                         [("", [], ""), ("n", [], ""), ("b", ["x", "y", "z"], "5")])  # fmt: skip
+
+    def test_an_empty_tag_is_no_events(self):
+        """A field that is there is a question, though it be empty."""
+        doors = make()
+        self.post(doors, {"what": "x", "tags": "a", "when": NOW})
+        for fields, count in (({}, 1), ({"tags": ""}, 0), ({"tags": "", "set": "union"}, 0), ({"tags": "a  b"}, 1),
+                              ({"tags": "a  b", "set": "union"}, 1), ({"tags": "a ", "set": "intersection"}, 0),
+                              ({"from": ""}, 1), ({"until": ""}, 1)):  # fmt: skip
+            self.assertEqual(len(json.loads(get(*doors, "/events/get_data", **fields).body)), count, fields)
 
 
 class TagDoorTests(SynchronousTestCase):

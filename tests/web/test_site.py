@@ -122,10 +122,39 @@ class RenderTests(SynchronousTestCase):
             reply = get(*make(), "/metrics/find", query="a.*", format=form, position="x")
             self.assertEqual((reply.status, b"Invalid int value 'x' for param position" in reply.body), (400, True))
 
+    def test_numbers_are_looked_at_first(self):
+        """Of several faults the one is told that is looked for first."""
+        for fields, text in (
+            ({"wildcards": "x", "from": "y"}, "Invalid int value 'x' for param wildcards"),
+            ({"local": "", "wildcards": "x"}, "Invalid int value '' for param local"),
+            ({"from": "y", "position": "x"}, "Invalid value 'y' for param from"),
+            ({"query": "", "automatic_variants": "x"}, "Invalid int value 'x' for param automatic_variants"),
+            ({"from": "200", "until": "100"}, "Failed to instantiate find query: Invalid interval start=200 end=100"),
+            ({"from": "-1h", "until": "-2h"}, "Invalid interval"),
+        ):
+            reply = get(*make(), "/metrics/find", **{"query": "a.*", "format": "json", **fields})
+            self.assertEqual((reply.status, text in reply.body.decode()), (400, True), fields)
+        for fields in ({"from": "-1", "until": "100"}, {"from": "100", "until": "100"}, {"from": "", "until": "now"}):
+            self.assertEqual(get(*make(), "/metrics/find", query="a.*", **fields).status, 200, fields)
+
+    def test_series_without_values(self):
+        """They are left out of JSON where no other has one; what fewer points leave of a series is shown."""
+        doors = make()
+        lines = f"group(verticalLine('{NOW - 120}','v'),verticalLine('{NOW - 60}','w'))"
+        for target, more, names in (
+            ("delay(a.x,0)", {}, []), ("group(delay(a.x,0),b)", {}, ["delay(a.x,0)", "b"]),
+            ("delay(a.x,0)", {"maxDataPoints": "2"}, []), (lines, {"maxDataPoints": "2"}, ["v", "w"]),
+        ):  # fmt: skip
+            reply = get(*doors, "/render", target=target, format="json", **{"from": "-3min", **more})
+            self.assertEqual([one["target"] for one in json.loads(reply.body)], names, target)
+
     def test_limits_of_tags(self):
         doors = make()
         for path in ("/tags", "/tags/server"):
             self.assertEqual([get(*doors, path, limit=limit).status for limit in ("", "1", "x")], [200, 200, 400])
+        ask(*doors, "POST", "/tags/tagSeries", [("path", "m;a=1")])
+        for limit, found in (("-1", 2), ("0", 0), ("1", 1), ("9" * 30, 2)):
+            self.assertEqual(len(json.loads(get(*doors, "/tags", limit=limit).body)), found, limit)
         self.assertEqual(get(*doors, "/tags/autoComplete/tags", limit="").status, 400)
 
     def test_budgets(self):

@@ -67,7 +67,8 @@ def n_percentile(context: Context, series_list: Lists, n: float) -> Lists:
         if math.isnan(value):
             continue
         length = context.sized((series.end - series.start) // max(series.step, 1))
-        results.append(series.made(f"nPercentile({series.name}, {n:g})", np.full(length, value), nPercentile=n))
+        results.append(series.made(f"nPercentile({series.name}, {n:g})", np.full(length, value), whole=series.whole,
+                                   nPercentile=n))  # fmt: skip
     return results
 
 

@@ -10,7 +10,7 @@ from cadtwist.query.functions.context import Context
 from cadtwist.query.functions.naming import grouped
 from cadtwist.query.functions.spec import SERIES, SERIES_LISTS, ArgumentError, Param, render_function
 from cadtwist.query.reducing import percentiles, stacked
-from cadtwist.query.rows import Aligned, aggregated, align, paths_of
+from cadtwist.query.rows import Aligned, aggregated, align, is_whole, paths_of
 from cadtwist.query.timeseries import Floats, TimeSeries
 
 __all__ = ["aggregate_all", "flat"]
@@ -130,12 +130,13 @@ def pow_series(context: Context, *lists: Lists) -> Lists:
     with np.errstate(all="ignore"):
         values = fold(_raised, aligned.matrix())
     name = f"powSeries({','.join(series.name for series in series_list)})"
-    return [_fresh(context, name, aligned, values)]
+    return [_fresh(context, name, aligned, values, len(series_list) == 1 and series_list[0].whole)]
 
 
 def _raised(base: Floats, exponent: Floats) -> Floats:
     result: Floats = np.power(base, exponent)
-    return np.where(np.isnan(base) | np.isnan(exponent) | ~np.isfinite(result), np.nan, result)
+    unknown = np.isnan(base) | np.isnan(exponent)
+    return np.where(unknown | (np.isinf(result) & np.isfinite(base) & np.isfinite(exponent)), np.nan, result)
 
 
 @render_function(
@@ -154,7 +155,8 @@ def percentile_of_series(context: Context, series_list: Lists, n: float, interpo
         values = percentiles(aligned.matrix(), n, interpolate)
     except IndexError as error:
         raise ArgumentError(f"percentileOfSeries(): {error}") from None
-    return [_fresh(context, f"percentileOfSeries({series_list[0].expression},{n:g})", aligned, values)]
+    whole = not interpolate and all(is_whole(one, aligned.step) for one in series_list)
+    return [_fresh(context, f"percentileOfSeries({series_list[0].expression},{n:g})", aligned, values, whole)]
 
 
 def _quotient(context: Context, dividend: TimeSeries, divisor: TimeSeries) -> TimeSeries:

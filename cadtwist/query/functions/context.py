@@ -30,7 +30,7 @@ class RequestScope:
 
     `now` is what times and archives are relative to, `clock` the real time; `zone` is that of the request, `home` that
     of the server.  `points` and `calls` are what is left of the budget: values that functions may make, functions that
-    may be called.  `stacks` are the sums of `stacked`, by name.
+    may be called.  `stacks` are the sums of `stacked`, by name, and whether they are whole numbers.
     """
 
     now: int
@@ -44,7 +44,7 @@ class RequestScope:
     points: int = 20_000_000
     calls: int = 20_000
     depth: int = 0
-    stacks: dict[str, Floats] = field(default_factory=dict)
+    stacks: dict[str, tuple[Floats, bool]] = field(default_factory=dict)
 
     def spend(self, points: int) -> None:
         """Take `points` values from the budget before they are made; CostError beyond it."""

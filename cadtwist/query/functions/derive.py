@@ -27,7 +27,7 @@ def _before(values: Floats) -> Floats:
 @render_function("derivative", group=_GROUP, params=(SERIES,))
 def derivative(context: Context, series_list: Lists) -> Lists:
     """Tell by how much each value differs from that of the slot before."""
-    return mapped(context, series_list, "derivative(%s)", lambda values: values - _before(values), derivative=1)
+    return mapped(context, series_list, "derivative(%s)", lambda values: values - _before(values), None, derivative=1)
 
 
 def increases(values: Floats, most: float | None, least: float | None) -> Floats:
@@ -60,7 +60,7 @@ def non_negative_derivative(
     """Tell by how much a counter grew since the slot before; nothing where it fell, unless it wraps at `maxValue`."""
     return mapped(
         context, series_list, "nonNegativeDerivative(%s)", lambda values: increases(values, most, least),
-        nonNegativeDerivative=1,
+        None if most is None and least is None else False, nonNegativeDerivative=1,
     )  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def delay(context: Context, series_list: Lists, steps: int) -> Lists:
             return np.concatenate((values[-steps:], empty))
         return np.concatenate((empty, values[:-steps])) if steps else values[:0]
 
-    return mapped(context, series_list, f"delay(%s,{steps})", work, delay=steps)
+    return mapped(context, series_list, f"delay(%s,{steps})", work, None, delay=steps)
 
 
 @render_function("changed", group="Special", params=(SERIES,))

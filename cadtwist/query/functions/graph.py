@@ -76,14 +76,16 @@ def stacked(context: Context, series_list: Lists, stack: str | None = None) -> L
     results = []
     for series in series_list:
         context.request.spend(len(series))
-        below, values = padded([stacks.get(stack, np.zeros(0)), series.values])
+        lower, whole = stacks.get(stack, (np.zeros(0), True))
+        whole = whole and series.whole
+        below, values = padded([lower, series.values])
         height = np.where(np.isnan(below), 0.0, below) + np.where(np.isnan(values), 0.0, values)
-        stacks[stack] = height
+        stacks[stack] = height, whole
         shown = np.where(np.isnan(series.values), np.nan, height[: len(series)])
         if stack == _DEFAULT_STACK:
-            made = series.made(f"stacked({series.name})", shown, stacked=stack)
+            made = series.made(f"stacked({series.name})", shown, whole=whole, stacked=stack)
         else:
-            made = series.made(series.name, shown)
+            made = series.made(series.name, shown, whole=whole)
         results.append(made.drawn(stacked=True))
     return results
 

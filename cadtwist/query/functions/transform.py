@@ -25,16 +25,20 @@ def mapped(
     series_list: Lists,
     name: str,
     work: Callable[[Floats], Floats],
-    whole: bool = False,
+    whole: bool | None = False,
     **tags: Any,
 ) -> Lists:
-    """Return each series with `work` done on its values; `name` has a `%s` for the name it had."""
+    """Return each series with `work` done on its values; `name` has a `%s` for the name it had.
+
+    `whole`: the results are whole numbers; None: where the series' own values are.
+    """
     results = []
     for series in series_list:
         context.request.spend(len(series))
         with np.errstate(all="ignore"):
             values = work(series.values)
-        results.append(series.made(name % (series.name,), values, whole=whole, **tags))
+        is_whole = series.whole if whole is None else whole
+        results.append(series.made(name % (series.name,), values, whole=is_whole, **tags))
     return results
 
 
@@ -46,7 +50,7 @@ def _finite(values: Floats) -> Floats:
 @render_function("absolute", group=_GROUP, params=(SERIES,))
 def absolute(context: Context, series_list: Lists) -> Lists:
     """Take each value without its sign."""
-    return mapped(context, series_list, "absolute(%s)", np.abs, absolute=1)
+    return mapped(context, series_list, "absolute(%s)", np.abs, None, absolute=1)
 
 
 @render_function("add", group=_GROUP, params=(SERIES, Param("constant", "float", required=True)))
@@ -69,10 +73,12 @@ def offset_to_zero(context: Context, series_list: Lists) -> Lists:
     results = []
     for series in series_list:
         known = series.values[~np.isnan(series.values)]
-        least: object = float(known.min()) if len(known) else None
+        least: object = None
+        if len(known):
+            least = int(known.min()) if series.whole else float(known.min())
         values = series.values - known.min() if len(known) else series.values
         context.request.spend(len(series))
-        results.append(series.made(f"offsetToZero({series.name})", values, offsetToZero=least))
+        results.append(series.made(f"offsetToZero({series.name})", values, whole=series.whole, offsetToZero=least))
     return results
 
 
@@ -103,10 +109,14 @@ def invert(context: Context, series_list: Lists) -> Lists:
 
 @render_function("pow", group=_GROUP, params=(SERIES, Param("factor", "float", required=True)))
 def power(context: Context, series_list: Lists, factor: float) -> Lists:
-    """Raise each value to the power `factor`; nothing where that has no real, finite result."""
+    """Raise each value to the power `factor`; nothing where that has no real, finite result.
+
+    A value that is infinite itself may have an infinite result.
+    """
 
     def work(values: Floats) -> Floats:
-        return np.where(np.isnan(values), np.nan, _finite(np.power(values, factor)))
+        result: Floats = np.power(values, factor)
+        return np.where(np.isnan(values) | (np.isinf(result) & np.isfinite(values)), np.nan, result)
 
     return mapped(context, series_list, f"pow(%s,{factor:g})", work, pow=factor)
 
@@ -114,14 +124,20 @@ def power(context: Context, series_list: Lists, factor: float) -> Lists:
 @render_function("squareRoot", group=_GROUP, params=(SERIES,))
 def square_root(context: Context, series_list: Lists) -> Lists:
     """Take the square root of each value; nothing for negative ones."""
-    return mapped(context, series_list, "squareRoot(%s)", np.sqrt, squareRoot=1)
+    return mapped(context, series_list, "squareRoot(%s)", _root, squareRoot=1)
+
+
+def _root(values: Floats) -> Floats:
+    """The power one half: infinite for what is infinite, whatever its sign."""
+    return np.where(np.isinf(values), np.inf, np.sqrt(values))
 
 
 @render_function("exp", group=_GROUP, params=(SERIES,))
 def exponential(context: Context, series_list: Lists) -> Lists:
     """Raise e to the power of each value."""
     results = mapped(context, series_list, "exp(%s)", np.exp, exp="e")
-    if any(np.isinf(made.values).any() for made in results):
+    pairs = zip(results, series_list, strict=True)
+    if any((np.isinf(made.values) & np.isfinite(one.values)).any() for made, one in pairs):
         raise ArgumentError("exp(): a value is too large")
     return results
 
@@ -162,7 +178,7 @@ def round_values(context: Context, series_list: Lists, precision: int | None = N
     """Round each value to `precision` decimals, which may be negative; ties go to even."""
     digits = precision or 0
     shown = "" if precision is None else f",{precision}"
-    return mapped(context, series_list, f"round(%s{shown})", lambda values: rounded(values, digits), round=digits)
+    return mapped(context, series_list, f"round(%s{shown})", lambda values: rounded(values, digits), None, round=digits)
 
 
 @render_function("minMax", group=_GROUP, params=(SERIES,))
@@ -174,7 +190,7 @@ def min_max(context: Context, series_list: Lists) -> Lists:
         if not len(known):
             return values
         least, most = known.min(), known.max()
-        if most == least:
+        if most == least and np.isfinite(most):
             return np.where(np.isnan(values), np.nan, 0.0)
         spread: Floats = (values - least) / (most - least)
         return spread
@@ -195,7 +211,7 @@ def is_non_null(context: Context, series_list: Lists) -> Lists:
 )
 def keep_last_value(context: Context, series_list: Lists, limit: float = float("inf")) -> Lists:
     """Fill gaps of at most `limit` slots with the value before them; longer gaps stay."""
-    return mapped(context, series_list, "keepLastValue(%s)", lambda values: filled(values, limit, False))
+    return mapped(context, series_list, "keepLastValue(%s)", lambda values: filled(values, limit, False), None)
 
 
 @render_function(
@@ -214,6 +230,7 @@ def transform_null(
     context: Context, series_list: Lists, default: float = 0, reference: Lists | None = None
 ) -> Lists:
     """Put `default` where nothing is known; with reference series, only where one of them knows something."""
+    plain = isinstance(default, int)
     known: Floats | None = None
     suffix = ""
     tags: dict[str, Any] = {"transformNull": default}
@@ -228,7 +245,9 @@ def transform_null(
     for series in series_list:
         context.request.spend(len(series))
         results.append(series.made(f"transformNull({series.name},{default:g}{suffix})",
-                                   _replaced(series.values, default, known), **tags))  # fmt: skip
+                                   _replaced(series.values, default, known),
+                                   whole=plain and (series.whole or bool(np.isnan(series.values).all())),
+                                   **tags))  # fmt: skip
     return results
 
 

@@ -5,6 +5,8 @@ A new function needs a row here.
 
 from __future__ import annotations
 
+import math
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.query.functions.calls import FUNCTIONS, START, Columns, clock_values, evaluated, listed
@@ -18,6 +20,8 @@ COLUMNS = {
     "neg": {"neg": [-2, 0, 2.5, -4]},
     "empty": {"empty": [None, None]},
     "clock": clock_values,
+    "big": {"big": [math.inf, -math.inf, 2, 4]},
+    "most": {"most": [math.inf, math.inf]},
 }
 VALUES = {
     'absolute(neg)': [('absolute(neg)', [2, 0, 2.5, 4])],
@@ -57,6 +61,15 @@ VALUES = {
     'delay(a,0)': [('delay(a.x,0)', [])],
     'changed(up)': [('changed(up)', [0, 1, 1, 0, 1, 1])],
     'compressPeriodicGaps(a)': [('compressPeriodicGaps(a.x)', [1, 2, None, 4])],
+    'pow(big,2)': [('pow(big,2)', [math.inf, math.inf, 4, 16])],
+    'pow(big,2000)': [('pow(big,2000)', [math.inf, math.inf, None, None])],
+    'squareRoot(big)': [('squareRoot(big)', [math.inf, math.inf, 1.414214, 2])],
+    'exp(big)': [('exp(big)', [math.inf, 0, 7.389056, 54.59815])],
+    'minMax(most)': [('minMax(most)', [None, None])],
+    'powSeries(big,up)': [('powSeries(big,up)', [math.inf, -math.inf, 64, 4096])],
+    'stddevSeries(big,neg)': [('stddevSeries(big,neg)', [None, None, 0.25, 4])],
+    f'add(verticalLine("{START + 60}"),1)': [('add(None,1)', [2, 2])],
+    'aliasByNode(log(constantLine(100)),0)': [('log(100', [2, 2, 2])],
     'sumSeries(a,b)': [('sumSeries(a,b)', [11, 22, 30, 4])],
     'averageSeries(ab.*)': [('averageSeries(ab.*)', [3.333333, 3.333333, 3.5, 3.333333])],
     'maxSeries(ab.*)': [('maxSeries(ab.*)', [5, 5, 5, 5])],
@@ -259,6 +272,32 @@ class ValueTests(SynchronousTestCase):
                 self.assertEqual(one.consolidation, "average", function)
         (kept,) = evaluated("scale(consolidateBy(clock,'max'),2)", Columns(**COLUMNS))
         self.assertEqual(kept.consolidation, "max")
+
+    def test_labels(self):
+        """A line without a label has one as soon as another function names it."""
+        for target, label in (('verticalLine("%d")', None), ('add(verticalLine("%d"),1)', "add(None,1)")):
+            (one,) = evaluated(target % (START + 60), Columns(**COLUMNS))
+            self.assertEqual(one.label, label)
+
+    def test_whole_numbers(self):
+        """They stay whole where nothing parts them."""
+        for target, whole in (
+            ("changed(up)", True), ("absolute(changed(up))", True), ("round(changed(up),2)", True),
+            ("offsetToZero(changed(up))", True), ("keepLastValue(changed(up))", True), ("delay(changed(up),1)", True),
+            ("derivative(changed(up))", True), ("nonNegativeDerivative(changed(up))", True),
+            ("nonNegativeDerivative(changed(up),5)", False), ("stacked(changed(up))", True),
+            ("stacked(group(up,changed(up)))", False), ("nPercentile(changed(up),50)", True),
+            ("percentileOfSeries(changed(up),50)", True), ("percentileOfSeries(changed(up),50,true)", False),
+            ("powSeries(changed(up))", True), ("powSeries(changed(up),changed(up))", False),
+            ("transformNull(changed(up))", True), ("transformNull(changed(up),2)", False),
+            ("transformNull(empty)", True), ("transformNull(a)", False), ("scale(changed(up),2)", False),
+            ("sumSeries(changed(up),changed(a))", True),
+            ('sumSeries(changed(up),timeFunction("t",600))', False),
+        ):  # fmt: skip
+            found = evaluated(target, Columns(**COLUMNS))[-1]
+            self.assertEqual(found.whole, whole, target)
+        (one,) = evaluated("offsetToZero(changed(up))", Columns(**COLUMNS))
+        self.assertEqual(one.tags["offsetToZero"], "0")
 
     def test_shifts(self):
         slots = [START // 60 + 1 + number for number in range(10)]
