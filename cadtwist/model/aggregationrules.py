@@ -31,8 +31,8 @@ _OUTPUT_FIELD = re.compile(r"<([^<>]*)>")
 class AggregateRule:
     """Names that match `pattern` feed the metric `output`, which `method` computes every `frequency` seconds.
 
-    ValueError for an unknown method, a frequency below 1, a pattern that makes no regular expression, or an output
-    field that the pattern does not keep.
+    ValueError for an unknown method, a frequency below 1, a pattern that makes no regular expression, an output field
+    that the pattern does not keep, or a `<` or `>` of no field.
     """
 
     output: str
@@ -52,6 +52,8 @@ class AggregateRule:
         except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"not a usable pattern: {self.pattern!r}: {error}") from error
         pieces = tuple(_OUTPUT_FIELD.split(self.output))
+        if any(mark in piece for piece in pieces[0::2] for mark in "<>"):
+            raise ValueError(f"a < or > in the output {self.output!r} is part of no <field>")
         for name in pieces[1::2]:
             if name not in regex.groupindex:
                 raise ValueError(f"the output's field <{name}> is not in the pattern {self.pattern!r}")

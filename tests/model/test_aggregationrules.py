@@ -106,6 +106,8 @@ class ParseTests(unittest.SynchronousTestCase):
             ("a (60s) = sum b", "'(60s)' is not a whole number"),
             ("a (1.5) = sum b", "not a whole number"),
             ("a () = sum b", "not a whole number"),
+            ("<<x>> (60) = sum <<x>>", "a < or > in the output '<<x>>' is part of no <field>"),
+            ("a.> (60) = sum b", "part of no <field>"),
             ("a (0) = sum b", "at least 1"),
             ("a (-60) = sum b", "at least 1"),
             ("a (60) = median b", "unknown method 'median'; known are sum, avg"),
