@@ -35,6 +35,7 @@ _NAMED = {"rose": "#ff007f", "darkred": "#8b0000", "darkblue": "#00008b"}
 _STYLES = {"staircase": "steps-post", "slope": "default", "connected": "default"}
 _MOST_SERIES = 500
 _MOST_TEXT = 500
+_MOST_LOG_BASE = 1000.0
 _SLICE = re.compile(r"(.+):(\d+(?:\.\d+)?)\Z", re.ASCII)
 
 
@@ -85,7 +86,7 @@ def graph_options(params: Params) -> GraphOptions:
         y_title=params.last("vtitle")[:_MOST_TEXT],
         y_min=_number(params, "yMin", _number(params, "min", None)),
         y_max=_number(params, "yMax", _number(params, "max", None)),
-        log_base=_number(params, "logBase", 0.0) or 0.0,
+        log_base=min(_number(params, "logBase", 0.0) or 0.0, _MOST_LOG_BASE),
         line_width=_number(params, "lineWidth", plain.line_width) or plain.line_width,
         line_mode=line_mode,
         area_mode=area_mode,
@@ -152,7 +153,10 @@ def drawn(form: str, found: Sequence[TimeSeries], options: GraphOptions, zone: t
             _draw_pie(axes, shown, options)
         else:
             _draw_lines(axes, shown, options, zone)
-        figure.savefig(image, format=form, facecolor=figure.get_facecolor())
+        try:
+            figure.savefig(image, format=form, facecolor=figure.get_facecolor())
+        except (ValueError, OverflowError) as error:
+            raise invalid(f"Nothing can be drawn so: {error}") from None
     return image.getvalue()
 
 
@@ -204,7 +208,7 @@ def _dress(axes: Any, second: Any, count: int, options: GraphOptions, zone: tzin
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(AutoDateFormatter(locator, tz=zone))
     if options.log_base > 1:
-        axes.set_yscale("log", base=options.log_base)
+        axes.set_yscale("log", base=options.log_base, subs=[])
     for each in (axes, second) if second is not None else (axes,):
         each.tick_params(colors=color, labelsize=options.font_size)
         for spine in each.spines.values():

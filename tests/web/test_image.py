@@ -7,6 +7,8 @@ from datetime import timezone
 from importlib.util import find_spec
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.query.timeseries import TimeSeries
@@ -17,6 +19,9 @@ from tests.web.test_site import make
 from tests.web.wire import get
 
 MISSING = None if find_spec("matplotlib") else "matplotlib (the extra `graph`) is not installed"
+
+NUMBERS = ("logBase", "yMin", "yMax", "min", "max", "lineWidth", "fontSize", "areaAlpha")
+EDGES = (0.0, -1.0, 1.0000001, 1e-320, 1e15, 1e19, 1e308, -1e308)
 
 
 def line(name, *values, **options):
@@ -63,6 +68,21 @@ class ImageTests(SynchronousTestCase):
             image = drawn("png", found, GraphOptions(**changes), timezone.utc, False)
             self.assertTrue(image.startswith(b"\x89PNG"), changes)
         self.assertTrue(drawn("png", [], GraphOptions(), timezone.utc, False).startswith(b"\x89PNG"))
+
+    @settings(max_examples=15)
+    @given(st.dictionaries(st.sampled_from(NUMBERS), st.one_of(st.floats(), st.sampled_from(EDGES)).map(str)))
+    def test_numbers_of_any_size(self, told):
+        options = graph_options(Params([("width", "100"), ("height", "100"), *told.items()]))
+        try:
+            image = drawn("png", [line("a", 1, 3), line("b", 1e300, -5)], options, timezone.utc, False)
+        except RefusedError as error:
+            self.assertEqual(error.status, 400)
+        else:
+            self.assertTrue(image.startswith(b"\x89PNG"))
+
+    def test_a_wide_logarithm(self):
+        options = graph_options(Params([("logBase", "99999999999999999999"), ("width", "100"), ("height", "100")]))
+        self.assertTrue(drawn("png", [line("a", 1, 3)], options, timezone.utc, False).startswith(b"\x89PNG"))
 
     def test_pies(self):
         found = [line("a", 1, 3), line("b", np.nan), line("c", -5), line("d", 2)]
