@@ -78,7 +78,10 @@ class IOwner(Interface):
         """Return, at once, a number that changes whenever what `find` returns does; None where nobody counts."""
 
     def report(topic):  # type: ignore[no-untyped-def]  # noqa: N805
-        """Return the plain values of a topic: "status", "ledger" or "waits" (why we are not ready, a list)."""
+        """Return the plain values of a topic: "status", "ledger" or "waits" (why we are not ready, a list).
+
+        "rescan" has the files looked through again, where that is done at all.
+        """
 
 
 def _uncounted(what: str, amount: int) -> None:

@@ -117,6 +117,8 @@ class CacheGraph:
             numbers_version=lambda: (len(self.table), self.keys.retired),
         )  # fmt: skip
         self._build_services()
+        if self.scan is not None:
+            reports["rescan"] = self.scan.ask
 
     def _empty_index(self) -> MetricIndex:
         config = self.config

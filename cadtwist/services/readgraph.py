@@ -60,6 +60,7 @@ class ReadGraph:
             self._tags = TagsKeeper(reactor, link, _TagsOfOthers(link, all_of), self.catalog, account)
         names = TreeNames(self.index, self._empty_index)
         self.scan = FileScan(reactor, stored_roots(storage), names, storage.rescan_s)
+        reports["rescan"] = self.scan.ask
         telemetry.account("files").gauge("index_names", lambda: len(self.index))
         self.owner = LocalOwner(
             self.index, _no_id, _no_points, KeptAs(self._schemas, storage.kind == "ceres"), reports,

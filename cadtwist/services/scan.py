@@ -120,6 +120,7 @@ class FileScan(Service):
         self._rescan_s = rescan_s
         self._process: Any = None
         self._call: IDelayedCall | None = None
+        self._settling = False
         self.done = False
 
     @property
@@ -152,9 +153,16 @@ class FileScan(Service):
     def rescan(self) -> None:
         """Scan again now, unless a scan is under way."""
         self._cancel()
-        if self._process is None:
+        if self._process is None and not self._settling:
             self._names.begin_scan()
             self._spawn()
+
+    def ask(self) -> bool:
+        """Scan soon, if scans are made at all; return whether they are."""
+        running = bool(self.running)
+        if running and self.done:
+            self.rescan()
+        return running
 
     def _existing(self) -> list[str]:
         """Return the roots that are there, or were: one that has gone is no folder without files, but a fault."""
@@ -173,10 +181,14 @@ class FileScan(Service):
         whole = not getattr(reason.value, "exitCode", 1)
         if self.running and not whole:
             self._log.error("the scan of existing files failed: {why}", why=reason.getErrorMessage())
-        first, self.done = not self.done, True
+        first, self.done, self._settling = not self.done, True, True
         settled = succeed(None) if first else maybeDeferred(self._names.end_scan, whole and bool(self.running))
         settled.addErrback(lambda failure: self._log.failure("the names index cannot be renewed", failure))
-        settled.addCallback(lambda _: self._wait())
+        settled.addCallback(lambda _: self._settled())
+
+    def _settled(self) -> None:
+        self._settling = False
+        self._wait()
 
     def _wait(self) -> None:
         self._cancel()

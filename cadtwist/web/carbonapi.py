@@ -8,32 +8,28 @@ from collections.abc import Sequence
 from cadtwist.codec.carbonapi import (
     SeriesMessage,
     capabilities_v3,
-    details_message,
     fetch_wishes,
     glob_patterns,
     globs_v3,
     matches_v2,
-    names_message,
     render_v2,
     render_v3,
     retentions_v2,
     retentions_v3,
 )
 from cadtwist.codec.protowire import WireError
-from cadtwist.interfaces import IFileStore
-from cadtwist.model.filefacts import FileFacts
-from cadtwist.query.find import Match, TooBroad
+from cadtwist.query.find import Match
 from cadtwist.query.index import BRANCH, LEAF
 from cadtwist.query.timeseries import TimeSeries, Window
 from cadtwist.web.answers import Answer
-from cadtwist.web.context import Slices, WebContext, answered, sorted_names
+from cadtwist.web.context import WebContext, answered
 from cadtwist.web.errors import RefusedError
 from cadtwist.web.params import Params
 from cadtwist.web.sources import Sources
 
 __all__ = [
     "TYPE_V2", "TYPE_V3", "VERSION_2", "VERSION_3", "asks_in_v3", "capabilities", "encoded", "encoded_retentions",
-    "find_body", "glob_targets", "is_message", "metric_details", "metric_list", "multi_find", "multi_render",
+    "find_body", "glob_targets", "is_message", "multi_find", "multi_render",
 ]  # fmt: skip
 
 VERSION_2 = ("protobuf", "protobuf3", "carbonapi_v2_pb")
@@ -42,7 +38,6 @@ TYPE_V2 = "application/x-protobuf"
 TYPE_V3 = "application/x-carbonapi-v3-pb"
 _PROTOCOLS = (VERSION_3, "carbonapi_v2_pb", "graphite-web-pickle", "graphite-web-pickle-1.1")
 _MOST_RANGES = 100
-_FILES_PER_SLICE = 512
 Retained = tuple[str, str, float, Sequence[tuple[int, int]]]
 """(name, method, xff, archives of (step, points))."""
 
@@ -115,47 +110,6 @@ def find_body(form: str, query: str, matches: Sequence[Match]) -> bytes:
 
 def _pairs(matches: Sequence[Match]) -> list[tuple[str, bool]]:
     return [(path, is_leaf) for path, kind in matches for bit, is_leaf in ((BRANCH, False), (LEAF, True)) if kind & bit]
-
-
-async def metric_details(context: WebContext, params: Params) -> Answer:
-    """`/metrics/details`: the files of all metrics, and the room on the disk."""
-    form = _list_form(params)
-    names, store, slices = await sorted_names(context), context.store, Slices(context)
-    facts: list[tuple[str, FileFacts]] = []
-    space, until = (0, 0), context.clock() + context.limits.seconds
-    if IFileStore.providedBy(store):
-        for low in range(0, len(names), _FILES_PER_SLICE):
-            some = names[low : low + _FILES_PER_SLICE]
-            facts += [(name, found) for name in some if (found := store.facts(name)) is not None]
-            if context.clock() > until:
-                raise TooBroad(f"The request takes more than {context.limits.seconds:g} s")
-            await slices.breathe()
-        space = store.space()
-    if form != "json":
-        kind = TYPE_V3 if form == VERSION_3 else TYPE_V2
-        return Answer(details_message(facts, space, form == VERSION_3), kind)
-    told = [
-        {"Name": name, "Size": one.size, "ModTime": one.changed, "ATime": one.read, "RdTime": 0, "RealSize": one.stored}
-        for name, one in facts
-    ]
-    body = json.dumps({"FreeSpace": space[0], "TotalSpace": space[1], "Metrics": told})
-    return Answer(body.encode("ascii"), "application/json")
-
-
-def _list_form(params: Params) -> str:
-    form = VERSION_3 if asks_in_v3(params) else params.last("format", "json")
-    if form not in ("json", *VERSION_2, VERSION_3):
-        raise RefusedError(400, "Bad request (unsupported format)")
-    return form
-
-
-async def metric_list(context: WebContext, params: Params) -> Answer:
-    """`/metrics/list`: every metric there is."""
-    form = _list_form(params)
-    names = await sorted_names(context)
-    if form != "json":
-        return Answer(names_message(names), TYPE_V3 if form == VERSION_3 else TYPE_V2)
-    return Answer(json.dumps({"Metrics": names}).encode("ascii"), "application/json")
 
 
 def encoded_retentions(form: str, metrics: Sequence[Retained]) -> Answer:

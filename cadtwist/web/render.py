@@ -30,11 +30,20 @@ _LONGEST_CACHED_S = 365 * 86400
 _LATEST = 0xFFFFFFFF  # the last second that files can tell
 _MAX_DIGITS = 12
 _CALLBACK_FORMATS = ("json", "dygraph", "rickshaw", "svg")
+_TICKS = {
+    **dict.fromkeys(("", "s", "second", "seconds"), 1),
+    **dict.fromkeys(("ms", "millisecond", "milliseconds"), 10**3),
+    **dict.fromkeys(("us", "microsecond", "microseconds"), 10**6),
+    **dict.fromkeys(("ns", "nanosecond", "nanoseconds"), 10**9),
+}
 
 
 @dataclass(frozen=True)
 class RenderRequest:
-    """A request for series; times in epoch seconds, `max_points` 0 for no limit, `cached_s` 0 for no caching."""
+    """A request for series; times in epoch seconds, `max_points` 0 for no limit, `cached_s` 0 for no caching.
+
+    JSON shows times in `ticks` a second.
+    """
 
     targets: tuple[str, ...]
     start: int
@@ -50,6 +59,7 @@ class RenderRequest:
     pretty: bool
     bindings: dict[str, str] = field(default_factory=dict)
     pie: bool = False
+    ticks: int = 1
 
 
 async def render(context: WebContext, params: Params) -> Answer:
@@ -135,6 +145,8 @@ def _image(context: WebContext, options: GraphOptions, wanted: RenderRequest, fo
 
 async def _body(sources: Sources, wanted: RenderRequest, found: list[TimeSeries]) -> bytes:
     pieces: list[bytes] = []
+    if wanted.form == "json" and wanted.ticks != 1:
+        found = [series.in_ticks(wanted.ticks) for series in found]
     for piece in render_pieces(wanted.form, found, wanted.zone, wanted.no_nulls, wanted.pretty):
         pieces.append(piece)
         await sources.breathe()
@@ -170,6 +182,7 @@ def parse_render(params: Params, clock: int, zone: tzinfo, cached_s: int = _CACH
         callback=params.last("jsonp") if params.last("format") in _CALLBACK_FORMATS else "",
         pretty=bool(params.last("pretty")),
         pie=params.last("graphType") == "pie",
+        ticks=_ticks(params),
         bindings=_bindings(params),
     )
 
@@ -178,6 +191,14 @@ def _bindings(params: Params) -> dict[str, str]:
     """Return the values of template variables that win over the targets' own."""
     named = [key for key in params if key.startswith("template[")]
     return {found[1]: params.last(key) for key in named if (found := _TEMPLATE.match(key))}
+
+
+def _ticks(params: Params) -> int:
+    """Return carbonapi's `timestampFormat`, as ticks a second."""
+    ticks = _TICKS.get(params.last("timestampFormat"))
+    if ticks is None:
+        raise invalid("unsupported timestamp format, supported: 's', 'ms', 'us', 'ns'")
+    return ticks
 
 
 def _max_points(text: str) -> int:

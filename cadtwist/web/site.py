@@ -16,7 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from cadtwist.query.find import QueryError
-from cadtwist.web import admin, carbonapi, events, functions, graphite, tags
+from cadtwist.web import admin, carbonapi, carbonserver, events, functions, graphite, graphiteapi, tags
 from cadtwist.web.answers import Answer, header, send
 from cadtwist.web.cadent import LOCAL, CadentRoom
 from cadtwist.web.context import WebContext
@@ -71,8 +71,14 @@ def graphite_doors() -> dict[str, Door]:
         "/browser/search": graphite.search,
         "/metrics/get-metadata": graphite.get_metadata,
         "/metrics/set-metadata": graphite.set_metadata,
-        "/metrics/list": carbonapi.metric_list,
-        "/metrics/details": carbonapi.metric_details,
+        "/metrics/list": carbonserver.metric_list,
+        "/metrics/list_query": carbonserver.metric_query,
+        "/metrics/details": carbonserver.metric_details,
+        "/forcescan": carbonserver.force_scan,
+        "/admin/info": carbonserver.admin_info,
+        "/admin/quota": carbonserver.admin_quota,
+        "/index": graphiteapi.renewed_index,
+        "/dashboard/find": graphiteapi.dashboard_list,
         "/_internal/capabilities": carbonapi.capabilities,
         "/info": admin.info,
         "/ops/status": admin.status,
@@ -89,6 +95,7 @@ def graphite_rooms() -> dict[str, Door]:
         "/functions/": functions.one_function,
         "/tags/": tags.one_tag,
         "/events/": events.one_event,
+        "/dashboard/load/": graphiteapi.dashboard,
     }
 
 

@@ -37,8 +37,21 @@ class Names:
     def begin_scan(self) -> None:
         self.events.append("begin")
 
-    def end_scan(self, whole: bool) -> None:
+    def end_scan(self, whole: bool) -> Deferred[None] | None:
         self.events.append(f"end {whole}")
+        return None
+
+
+class SlowNames(Names):
+    """Takes its time over what a later scan found."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended: list[Deferred[None]] = []
+
+    def end_scan(self, whole: bool) -> Deferred[None]:
+        self.ended.append(Deferred())
+        return self.ended[-1]
 
 
 class Pipe:
@@ -77,10 +90,10 @@ class Spawner(Clock):
 class FileScanTests(SynchronousTestCase):
     """Scans one after the other."""
 
-    def started(self, rescan_s: float = 60.0) -> tuple[Spawner, Names, FileScan]:
+    def started(self, rescan_s: float = 60.0, names: Names | None = None) -> tuple[Spawner, Names, FileScan]:
         folder = self.mktemp()
         os.makedirs(folder)
-        reactor, names = Spawner(), Names()
+        reactor, names = Spawner(), names or Names()
         scan = FileScan(reactor, (folder,), names, rescan_s)
         scan.startService()
         return reactor, names, scan
@@ -105,6 +118,28 @@ class FileScanTests(SynchronousTestCase):
         reactor.end()
         self.assertEqual(names.events, ["begin", ["a"], "end True"])
         reactor.advance(60)
+        self.assertEqual(len(reactor.protocols), 3)
+
+    def test_a_scan_that_is_asked_for(self) -> None:
+        """It begins at once, but never beside another, nor before what the last one found is in the index."""
+        names = SlowNames()
+        reactor, _, scan = self.started(0.0, names)
+        self.assertTrue(scan.ask())
+        self.assertEqual(len(reactor.protocols), 1, "the first one is under way")
+        reactor.end()
+        scan.ask()
+        scan.ask()
+        self.assertEqual((len(reactor.protocols), names.events), (2, ["begin"]))
+        reactor.end()
+        scan.ask()
+        self.assertEqual(len(reactor.protocols), 2, "its end is under way")
+        names.ended[0].callback(None)
+        scan.ask()
+        self.assertEqual(len(reactor.protocols), 3)
+        reactor.end()
+        names.ended[1].callback(None)
+        scan.stopService()
+        self.assertFalse(scan.ask())
         self.assertEqual(len(reactor.protocols), 3)
 
     def test_a_scan_that_fails_is_not_whole(self) -> None:

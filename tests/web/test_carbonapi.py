@@ -9,6 +9,7 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.codec.protowire import chunk, read_fields, varint
+from cadtwist.query.owner import QueryLimits
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.storage.whisper import WhisperStore
 from cadtwist.web.site import ApiSite
@@ -103,6 +104,65 @@ class CarbonapiTests(SynchronousTestCase):
             self.assertEqual((entry[1], found[1], set(found)), (b"a.x", size, fields))
             self.assertEqual(answer[3], told["TotalSpace"])
         self.assertEqual(get(site, clock, "/metrics/details", format="x").status, 400)
+
+    def test_list_query(self):
+        schemas = SchemaTable()
+        store = WhisperStore(self.mktemp(), schemas)
+        store.write(job(schemas, {"a.x": [(NOW, 1.0)]}))
+        size = os.stat(store.path_of("a.x")).st_size
+        site, clock = make(names=[b"a.x", b"a.y", b"a.y.z", b"b"])
+        site = ApiSite(replace(site.resource._context, store=store), reactor=clock)
+
+        def asked(**fields):
+            return json.loads(get(site, clock, "/metrics/list_query/", **fields).body)
+
+        told = asked(target="a")
+        stored = told["PhysicalSize"]
+        self.assertGreater(stored, 0)
+        listed = [{"Name": "a.x", "PhysicalSize": stored, "LogicalSize": size},
+                  {"Name": "a.y", "PhysicalSize": 0, "LogicalSize": 0},
+                  {"Name": "a.y.z", "PhysicalSize": 0, "LogicalSize": 0}]  # fmt: skip
+        self.assertEqual(told, {"Count": 3, "PhysicalSize": stored, "LogicalSize": size, "Metrics": listed})
+        self.assertEqual(asked(target="a", stats_only="true"), {**told, "Metrics": []})
+        for fields, names in (
+            ({"target": "*"}, ["a.x", "a.y", "a.y.z", "b"]), ({"target": "*", "leaf_only": "true"}, ["b"]),
+            ({"target": "a.*", "leaf_only": "true"}, ["a.x", "a.y"]), ({"target": "a.*"}, ["a.x", "a.y", "a.y.z"]),
+            ({"target": "*", "limit": "2"}, ["a.x", "a.y"]), ({"target": "nothing"}, []),
+        ):  # fmt: skip
+            told = asked(**fields)
+            self.assertEqual(([one["Name"] for one in told["Metrics"]], told["Count"]), (names, len(names)), fields)
+        for fields in ({}, {"target": "a", "limit": "x"}, {"target": "a", "limit": "-1"},
+                       {"target": "a", "format": "protobuf"}):  # fmt: skip
+            self.assertEqual(get(site, clock, "/metrics/list_query", **fields).status, 400, fields)
+
+    def test_operators(self):
+        site, clock = make()
+        info = json.loads(get(site, clock, "/admin/info").body)
+        self.assertEqual(info["config"]["limits"]["series"], QueryLimits().series)
+        self.assertEqual([one["name"] for one in info["cache"]], ["cache"])
+        self.assertEqual(list(json.loads(get(site, clock, "/admin/info", scopes="config").body)), ["config"])
+        self.assertEqual(get(site, clock, "/admin/info", scopes="cache,secrets").status, 400)
+        self.assertEqual(get(site, clock, "/admin/quota").body, b"No quotas are kept.\n")
+
+    def test_files_are_looked_through_when_asked(self):
+        site, clock = make()
+        asked = []
+        site.resource._context.owner.reports["rescan"] = lambda: asked.append("rescan")
+        for path, status in (("/forcescan", 202), ("/index", 200)):
+            reply = get(site, clock, path)
+            self.assertEqual(reply.status, status)
+        self.assertEqual(asked, ["rescan", "rescan"])
+        self.assertEqual(json.loads(reply.body), {"success": True, "entries": 3})
+        del site.resource._context.owner.reports["rescan"]
+        self.assertEqual(get(site, clock, "/forcescan").status, 202)
+        self.assertEqual([ask(site, clock, method, "/index").status for method in ("PUT", "POST", "DELETE")],
+                         [200, 200, 405])  # fmt: skip
+
+    def test_dashboards(self):
+        self.assertEqual(json.loads(get(*make(), "/dashboard/find", query="x").body), {"dashboards": []})
+        reply = get(*make(), "/dashboard/load/my%20own")
+        self.assertEqual(json.loads(reply.body), {"error": "Dashboard 'my own' does not exist."})
+        self.assertEqual((reply.status, reply.headers["content-type"]), (404, "application/json"))
 
     def test_details_end_in_time(self):
         moments = iter(range(10_000))

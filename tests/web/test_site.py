@@ -137,6 +137,20 @@ class RenderTests(SynchronousTestCase):
         for fields in ({"from": "-1", "until": "100"}, {"from": "100", "until": "100"}, {"from": "", "until": "now"}):
             self.assertEqual(get(*make(), "/metrics/find", query="a.*", **fields).status, 200, fields)
 
+    def test_parts_of_seconds(self):
+        """JSON shows times as carbonapi's clients ask for them; other formats know seconds only."""
+        fields = {"target": "b", "from": "-3min"}
+        for unit, ticks in (("s", 1), ("ms", 1000), ("us", 10**6), ("ns", 10**9), ("", 1), ("milliseconds", 1000)):
+            for pretty in ("", "1"):
+                reply = get(*make(), "/render", format="json", timestampFormat=unit, pretty=pretty, **fields)
+                (one,) = json.loads(reply.body)
+                self.assertEqual([time for _, time in one["datapoints"]],
+                                 [(NOW - 120 + 60 * i) * ticks for i in range(3)], unit)  # fmt: skip
+        plain = get(*make(), "/render", format="raw", **fields).body
+        self.assertEqual(get(*make(), "/render", format="raw", timestampFormat="ns", **fields).body, plain)
+        reply = get(*make(), "/render", format="json", timestampFormat="min", **fields)
+        self.assertEqual((reply.status, b"unsupported timestamp format" in reply.body), (400, True))
+
     def test_series_without_values(self):
         """They are left out of JSON where no other has one; what fewer points leave of a series is shown."""
         doors = make()
