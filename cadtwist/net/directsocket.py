@@ -1,7 +1,7 @@
-"""A connected socket that writes at once what the kernel takes, and can be waited for.
+"""Connected sockets that write at once what the kernel takes; the one between processes of ours can be waited for.
 
 Twisted's own transports write in the next turn of the reactor: two more calls of epoll and a turn for each message.
-Between processes of ours, where a message is small and answered at once, that is most of what it costs.
+Where a message is small and answered at once, that is most of what it costs.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IAddress, ITransport
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Protocol
+from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["DirectSocket"]
+__all__ = ["DirectServer", "DirectSocket"]
 
 _READ_BYTES = 1 << 18
 _LATER = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
@@ -29,8 +30,42 @@ class _Nameless:
     """The address of a socket pair's end."""
 
 
+class _AtOnce(FileDescriptor):
+    """Writes at once what `writeSomeData` takes as long as nothing waits to be written, and the rest in later turns."""
+
+    _buffered = False
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, what the kernel does not take now as soon as it does."""
+        if not self._buffered and self.connected and not self.disconnecting:
+            sent = self.writeSomeData(data)
+            if isinstance(sent, int):
+                if sent == len(data):
+                    return
+                data = data[sent:]
+        super().write(data)
+
+    def writeSequence(self, iovec: Any) -> None:
+        """Send several pieces as one."""
+        self.write(b"".join(iovec))
+
+    def startWriting(self) -> None:
+        """Something waits to be sent."""
+        self._buffered = True
+        super().startWriting()
+
+    def stopWriting(self) -> None:
+        """Nothing waits any more."""
+        self._buffered = False
+        super().stopWriting()
+
+
+class DirectServer(_AtOnce, Server):
+    """An accepted TCP connection; give it to a listening port as its `transport`.  No TLS.  Reactor thread."""
+
+
 @implementer(ITransport)
-class DirectSocket(FileDescriptor):
+class DirectSocket(_AtOnce):
     """The transport of `protocol` over `connection`, which is its own from now on.  Reactor thread."""
 
     def __init__(self, reactor: Any, connection: socket.socket, protocol: Protocol) -> None:
@@ -38,7 +73,6 @@ class DirectSocket(FileDescriptor):
         connection.setblocking(False)
         self._socket = connection
         self._protocol = protocol
-        self._buffered = False
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
         self.connected = True
@@ -66,36 +100,12 @@ class DirectSocket(FileDescriptor):
         self._protocol.dataReceived(data)
         return None
 
-    def write(self, data: bytes) -> None:
-        """Send `data`, what the kernel does not take now as soon as it does."""
-        if not self._buffered and self.connected and not self.disconnecting:
-            sent = self.writeSomeData(data)
-            if isinstance(sent, int):
-                if sent == len(data):
-                    return
-                data = data[sent:]
-        super().write(data)
-
-    def writeSequence(self, iovec: Any) -> None:
-        """Send several pieces as one."""
-        self.write(b"".join(iovec))
-
     def writeSomeData(self, data: bytes) -> int | Exception:
         """Return how many bytes the kernel took, or why the connection is over."""
         try:
             return self._socket.send(data)
         except OSError as error:
             return 0 if error.errno in _LATER else CONNECTION_LOST
-
-    def startWriting(self) -> None:
-        """Something waits to be sent."""
-        self._buffered = True
-        super().startWriting()
-
-    def stopWriting(self) -> None:
-        """Nothing waits any more."""
-        self._buffered = False
-        super().stopWriting()
 
     def wait(self, seconds: float) -> bool:
         """Wait for something to come for at most `seconds`, and take it; False where nothing came.

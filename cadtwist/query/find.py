@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import TypeVar
 
-import numpy as np
 from msgspec import Struct
 
 from cadtwist.errors import CadtwistError
@@ -109,7 +108,7 @@ def searching(index: MetricIndex, query: str, budget: FindBudget) -> Slices[Foun
 
 def matched(found: Found) -> Slices[list[Match]]:
     """Return in slices what was found, sorted by path."""
-    ends = np.frombuffer(found.ends, np.uint32).tolist()
+    ends = memoryview(found.ends).cast("I").tolist()
     runs: list[list[Match]] = []
     begin = 0
     for first in range(0, len(ends), _RUN):
@@ -129,8 +128,8 @@ def matched(found: Found) -> Slices[list[Match]]:
         return runs[0] if runs else []
     merged = heapq.merge(*runs)
     matches: list[Match] = []
-    while some := list(islice(merged, _RUN)):
-        matches += some
+    while run := list(islice(merged, _RUN)):
+        matches += run
         yield
     return matches
 
@@ -185,8 +184,9 @@ def _search(index: MetricIndex, query: str, budget: FindBudget, branches: bool) 
         raise TooBroad(f"Query {_shown(query)}: {error}") from None
     if parts is None:
         return Found()
-    _spend(budget, query, _WORK_PER_ALTERNATIVE * (sum(map(len, parts)) - len(parts)))
-    weight = 2 if any(_globs(part) > _MANY_GLOBS for part in parts) else 1
+    alternatives = sum(map(len, parts)) - len(parts)
+    _spend(budget, query, _WORK_PER_ALTERNATIVE * alternatives)
+    weight = 2 if alternatives and any(_globs(part) > _MANY_GLOBS for part in parts) else 1
     search = index.names.search(parts, budget.matches, budget.work // weight)
     while not search.run(budget.limits.slice_nodes * _WORK_PER_NODE // weight):
         yield

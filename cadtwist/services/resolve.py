@@ -56,10 +56,10 @@ _question = msgspec.msgpack.Decoder(_Question).decode
 _reply = msgspec.msgpack.Decoder(_Reply).decode
 _Told = tuple[list[Piece], bool]
 _piece = msgspec.msgpack.Decoder(Piece).decode
-_DECODERS = {
-    kind: msgspec.msgpack.Decoder(kind).decode
-    for kind in (list[Found], _Told, tuple[list[str], int], Any)
-}
+_founds = msgspec.msgpack.Decoder(list[Found]).decode
+_told = msgspec.msgpack.Decoder(_Told).decode
+_slice = msgspec.msgpack.Decoder(tuple[list[str], int]).decode
+_anything = msgspec.msgpack.Decoder().decode
 
 
 class _Telling:
@@ -146,10 +146,10 @@ class OwnerSide(FrameProtocol):
 class _Waiting:
     """A question whose answer is waited for: by a Deferred, or by who asked as long as there is none."""
 
-    __slots__ = ("answer", "fault", "is_answered", "kind", "pieces", "value")
+    __slots__ = ("answer", "decode", "fault", "is_answered", "pieces", "value")
 
-    def __init__(self, kind: Any) -> None:
-        self.kind = kind
+    def __init__(self, decode: Callable[[msgspec.Raw], Any]) -> None:
+        self.decode = decode
         self.pieces: list[Piece] = []
         self.answer: Deferred[Any] | None = None
         self.is_answered = False
@@ -203,7 +203,7 @@ class RemoteOwner(FrameProtocol):
 
     def found(self, queries: list[str]) -> Any:
         """See IOwner."""
-        return self._ask(list[Found], "found", queries)
+        return self._ask(_founds, "found", queries)
 
     def resolve(self, patterns: list[str], start: int, end: int) -> Any:
         """See IOwner; while no name and no datapoint comes, what was answered is remembered."""
@@ -219,14 +219,14 @@ class RemoteOwner(FrameProtocol):
         return self._quiet.put(patterns, version, answer)
 
     def _resolved(self, patterns: list[str], start: int, end: int) -> Any:
-        answer = self._ask(_Told, "pieces", patterns, start, end)
+        answer = self._ask(_told, "pieces", patterns, start, end)
         if isinstance(answer, Deferred):
             return answer.addCallback(lambda told: assembled(len(patterns), *told))
         return assembled(len(patterns), *answer)
 
     def leaves(self, cursor: int, budget: int) -> Any:
         """See IOwner."""
-        return self._ask(tuple[list[str], int], "leaves", cursor, budget)
+        return self._ask(_slice, "leaves", cursor, budget)
 
     def names_version(self) -> int | None:
         """See IOwner."""
@@ -234,22 +234,22 @@ class RemoteOwner(FrameProtocol):
 
     def catalog(self, question: str, arguments: list[Any]) -> Any:
         """See IOwner."""
-        return self._ask(Any, "catalog", question, arguments)
+        return self._ask(_anything, "catalog", question, arguments)
 
     def tell(self, counts: dict[str, int]) -> Any:
         """See IOwner."""
-        return self._ask(Any, "tell", counts)
+        return self._ask(_anything, "tell", counts)
 
     def report(self, topic: str) -> Any:
         """See IOwner."""
-        return self._ask(Any, "report", topic)
+        return self._ask(_anything, "report", topic)
 
-    def _ask(self, kind: Any, method: str, *arguments: object) -> Any:
+    def _ask(self, decode: Callable[[msgspec.Raw], Any], method: str, *arguments: object) -> Any:
         if self._is_gone:
             return fail(ConnectionLost("the owner is gone"))
         self._numbers += 1
         number = self._numbers
-        waiting = self._waiting[number] = _Waiting(kind)
+        waiting = self._waiting[number] = _Waiting(decode)
         self.send_frame(_encode((number, method, arguments)))
         link: Any = self.transport
         if isinstance(link, DirectSocket) and len(self._waiting) == 1:
@@ -296,7 +296,7 @@ class RemoteOwner(FrameProtocol):
         if reply.fault:
             waiting.take(None, QueryError(reply.text) if reply.fault == _REFUSED else CadtwistError(reply.text))
             return
-        value = _DECODERS[waiting.kind](reply.value)
+        value = waiting.decode(reply.value)
         if waiting.pieces:
             value = [*waiting.pieces, *value[0]], value[1]
         waiting.take(value, None)

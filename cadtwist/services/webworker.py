@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 
 from cadtwist.config.model import ClusterConfig, StorageConfig, WebConfig
 from cadtwist.interfaces import IStore
-from cadtwist.net.directsocket import DirectSocket
+from cadtwist.net.directsocket import DirectServer, DirectSocket
 from cadtwist.query.find import FindLimits
 from cadtwist.query.owner import IOwner, NoMetrics, QueryLimits
 from cadtwist.services.clusterparts import ClusterService, Tally, cluster_of
@@ -39,6 +39,7 @@ from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.telemetry import Telemetry
 from cadtwist.web.answers import CrossOrigin
+from cadtwist.web.channel import DirectChannel
 from cadtwist.web.context import WebContext
 from cadtwist.web.gatekeeper import Gatekeeper
 from cadtwist.web.resultcache import ResultCache
@@ -238,11 +239,13 @@ def _serve(reactor: Any, owner: RemoteOwner, greeting: bytes) -> None:
     if cluster is not None:
         cluster.startService()
     store = reading_store(config.storage)
-    site = web_site(reactor, owner, store, config.web, inline=False, cluster=cluster, count=tally.count)
+    site: Any = web_site(reactor, owner, store, config.web, inline=False, cluster=cluster, count=tally.count)
+    site.protocol = DirectChannel  # nobody speaks TLS with us
     gc.collect()
     gc.freeze()  # what is there now stays, and need not be looked at again
     for fd, family in config.listeners:
-        reactor.adoptStreamPort(fd, family, site)
+        port = reactor.adoptStreamPort(fd, family, site)
+        port.transport = DirectServer
         os.close(fd)
 
 

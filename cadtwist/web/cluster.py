@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
+from msgspec import structs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -127,7 +128,7 @@ class Scope:
         missing = sorted(self.missing)
         self._cluster.note_partial(missing)
         headers = {name: value for name, value in answer.headers.items() if name not in ("Expires", "Cache-Control")}
-        return replace(answer, headers={**headers, "Cache-Control": NEVER_CACHED, MISSING: ", ".join(missing)})
+        return structs.replace(answer, headers={**headers, "Cache-Control": NEVER_CACHED, MISSING: ", ".join(missing)})
 
     # IOwner
 

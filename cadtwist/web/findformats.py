@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from math import inf
 from urllib.parse import unquote_plus
 
@@ -11,7 +12,7 @@ import msgspec
 from cadtwist.model.pattern import is_pattern
 from cadtwist.query.find import Match
 from cadtwist.query.index import BRANCH, LEAF
-from cadtwist.web.answers import Answer, json_answer
+from cadtwist.web.answers import Answer, json_answer, json_written
 from cadtwist.web.errors import invalid
 from cadtwist.web.params import Params
 
@@ -23,6 +24,9 @@ _FUTURE_S = 60
 
 _Node = tuple[str, str, bool]
 """(last component, path, is it a leaf): a path that is both is there twice, the branch first."""
+
+_TreeNode = tuple[str, str, bool]
+"""(text, id, is it a leaf)."""
 
 
 def completer_query(query: str, variants: bool) -> str:
@@ -41,7 +45,7 @@ def find_answer(form: str, query: str, matches: list[Match], params: Params, now
     wildcards, position = params.flag("wildcards"), params.integer("position", -1)
     leaves_only = params.flag("leavesOnly")
     if form == "treejson":
-        return json_answer(params, _tree(query, matches, wildcards, leaves_only), False, NO_CACHE, inf)
+        return _tree_answer(params, _tree(query, matches, wildcards, leaves_only))
     nodes = _nodes(matches, leaves_only)
     if form == "completer":
         return json_answer(params, _completions(nodes, wildcards), False, NO_CACHE, inf)
@@ -71,18 +75,29 @@ def _nodes(matches: list[Match], leaves_only: bool) -> list[_Node]:
     return nodes
 
 
-def _tree(query: str, matches: list[Match], wildcards: bool, leaves_only: bool) -> list[dict[str, object]]:
+def _tree_answer(params: Params, nodes: list[_TreeNode]) -> Answer:
+    if params.last("pretty"):
+        return json_answer(params, [_tree_node(*node) for node in nodes], False, NO_CACHE, inf)
+
+    def write(quoted: Callable[[str], str]) -> str:
+        return f"[{', '.join([_node_text(quoted(text), quoted(key), is_leaf) for text, key, is_leaf in nodes])}]"
+
+    return json_written(params, write, NO_CACHE, inf)
+
+
+def _tree(query: str, matches: list[Match], wildcards: bool, leaves_only: bool) -> list[_TreeNode]:
     """Return a node for each last component, branches first."""
     base = query[: query.rfind(".") + 1]
-    branches: list[dict[str, object]] = []
-    leaves: list[dict[str, object]] = []
+    branches: list[_TreeNode] = []
+    leaves: list[_TreeNode] = []
     if wildcards:
         nodes = _nodes(matches, leaves_only)
         if len(nodes) > 1:
             branchy = any(not is_leaf for _, _, is_leaf in nodes)
-            (branches if branchy else leaves).append(_tree_node("*", base, not branchy))
+            (branches if branchy else leaves).append(("*", f"{base}*", not branchy))
     for name, is_leaf in sorted(_last_components(query, matches, leaves_only).items()):
-        (leaves if is_leaf else branches).append(_tree_node(name, base, is_leaf))
+        text = unquote_plus(name) if "%" in name or "+" in name else name
+        (leaves if is_leaf else branches).append((text, base + name, is_leaf))
     return branches + leaves
 
 
@@ -108,10 +123,15 @@ def _last_components(query: str, matches: list[Match], leaves_only: bool) -> dic
     return found
 
 
-def _tree_node(name: str, base: str, is_leaf: bool) -> dict[str, object]:
+def _tree_node(text: str, key: str, is_leaf: bool) -> dict[str, object]:
     branch = 0 if is_leaf else 1
-    text = unquote_plus(name)
-    return {"text": text, "id": base + name, "allowChildren": branch, "expandable": branch, "leaf": 1 - branch}
+    return {"text": text, "id": key, "allowChildren": branch, "expandable": branch, "leaf": 1 - branch}
+
+
+def _node_text(text: str, key: str, is_leaf: bool) -> str:
+    """Return the JSON of a `_tree_node`; `text` and `key` are JSON already."""
+    branch, leaf = (0, 1) if is_leaf else (1, 0)
+    return f'{{"text": {text}, "id": {key}, "allowChildren": {branch}, "expandable": {branch}, "leaf": {leaf}}}'
 
 
 def _completions(nodes: list[_Node], wildcards: bool) -> dict[str, object]:

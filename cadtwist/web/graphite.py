@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from math import inf
 
-import numpy as np
-
 from cadtwist.query.find import Match
 from cadtwist.query.index import LEAF
 from cadtwist.query.search import compiled
@@ -74,7 +72,7 @@ async def _alike(context: WebContext, query: str, params: Params) -> list[Match]
         return None
     if not kinds:
         return []
-    first = found.paths[: int(np.frombuffer(found.ends, np.uint32, 1)[0])]
+    first = found.paths[: memoryview(found.ends).cast("I")[0]]
     return [(first.decode("utf-8", "replace"), kinds[0])]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any, NamedTuple, Protocol
+
+from msgspec import structs
 
 from cadtwist.errors import CadtwistError, StorageError
 from cadtwist.query.countertree import CounterTree, Found, matcher
@@ -261,7 +263,9 @@ async def _select(body: bytes, back: Backend) -> Answer:
 
 def _partial(answer: Answer, away: Sequence[str]) -> Answer:
     """Tell in a header what is missing in an answer."""
-    return replace(answer, headers={**answer.headers, "X-Cadtwist-Missing": ", ".join(away)}) if away else answer
+    if not away:
+        return answer
+    return structs.replace(answer, headers={**answer.headers, "X-Cadtwist-Missing": ", ".join(away)})
 
 
 def _parsed(body: bytes) -> Any:

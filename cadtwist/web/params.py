@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 from cadtwist.web.errors import RefusedError, invalid
 from cadtwist.web.visits import Cost
@@ -40,14 +40,16 @@ class Params:
     door's own path, `body` the body as it came; `cost` is what answering it takes.
     """
 
-    def __init__(self, fields: Iterable[tuple[str, str]], accept: str | None = None) -> None:
+    def __init__(
+        self, fields: Iterable[tuple[str, str]], accept: str | None = None, cost: Cost | None = None
+    ) -> None:
         self._fields: dict[str, list[str]] = {}
         self.accept = accept
         self.method = "GET"
         self.tail = ""
         self.body = b""
         self.header: Callable[[bytes], str | None] = _no_header
-        self.cost = Cost()
+        self.cost = cost or Cost()
         for key, value in fields:
             self._fields.setdefault(key, []).append(value)
 
@@ -77,29 +79,32 @@ class Params:
 
     def integer(self, key: str, default: int) -> int:
         """Return a field as a whole number; refuses anything else."""
-        if key not in self._fields:
+        values = self._fields.get(key)
+        if values is None:
             return default
-        text = self.last(key)
+        text = values[-1]
         try:
             return int(text)
         except ValueError as error:
             raise invalid(f"Invalid int value '{text}' for param {key}: {error}") from None
 
 
-def parse_params(query: bytes, body: bytes, content_type: str, accept: str | None) -> Params:
+def parse_params(
+    query: bytes, body: bytes, content_type: str, accept: str | None, cost: Cost | None = None
+) -> Params:
     """Read the fields of a request; a body that is no form, and no JSON object, is not read.  Refuses too many fields.
 
     Of a JSON object texts and numbers are fields, lists of them are fields that stand several times.
     """
     fields = _fields(query)
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = content_type.partition(";")[0].strip().lower() if content_type else ""
     if kind == "application/x-www-form-urlencoded":
         fields += _fields(body)
     elif kind == "multipart/form-data":
         fields += _parts(body, content_type)
     elif kind == "application/json":
         fields += _members(body)
-    return Params(fields, accept)
+    return Params(fields, accept, cost)
 
 
 def _members(body: bytes) -> list[tuple[str, str]]:
@@ -152,8 +157,20 @@ def _fields(text: bytes) -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=4096)
 def _short_fields(text: bytes) -> tuple[tuple[str, str], ...]:
-    """Return the fields of a short text: dashboards ask the same again and again."""
-    return tuple(_parsed_fields(text))
+    """Return the fields of a short text: dashboards ask the same again and again.
+
+    Of plain ASCII they are what `parse_qsl` finds.
+    """
+    if not text.isascii():
+        return tuple(_parsed_fields(text))
+    pairs = [field.partition("=") for field in text.decode("ascii").split("&") if field]
+    return tuple([(_unescaped(key), _unescaped(value)) for key, _, value in pairs])
+
+
+def _unescaped(text: str) -> str:
+    if "+" in text:
+        text = text.replace("+", " ")
+    return unquote_to_bytes(text).decode("utf-8", "replace") if "%" in text else text
 
 
 def _parsed_fields(text: bytes) -> list[tuple[str, str]]:

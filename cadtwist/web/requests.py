@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -26,7 +27,10 @@ class BoundedRequest(Request):
 
     def gotLength(self, length: int | None) -> None:
         """Refuse by the announced length."""
-        super().gotLength(0 if self._exceeds(length or 0) else length)
+        if length == 0 or self._exceeds(length or 0):
+            self.content = BytesIO()
+        else:
+            super().gotLength(length)
 
     def handleContentChunk(self, data: bytes) -> None:
         """Refuse by what came, for bodies that announce no length."""
@@ -53,8 +57,18 @@ class DirectRequest(BoundedRequest):
     """A request that goes to the site's resource at once.
 
     Twisted's own would read query and form into `args`, and look for the resource part by part: the doors do both in
-    their own way.
+    their own way.  The headers are looked through once, not for each of those that doors ask for.
     """
+
+    _told: dict[bytes, bytes] | None = None
+
+    def getHeader(self, key: Any) -> Any:
+        """Return the last value of a header, None where it is missing."""
+        if not isinstance(key, bytes):
+            return super().getHeader(key)
+        if self._told is None:
+            self._told = {name.lower(): values[-1] for name, values in self.requestHeaders.getAllRawHeaders()}
+        return self._told.get(key.lower())
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Go to `process` with what came."""

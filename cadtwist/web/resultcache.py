@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from dataclasses import dataclass, replace
 from math import inf
 
+from msgspec import Struct
+from msgspec.structs import replace
 from twisted.web.server import Request
 
 from cadtwist.web.answers import Answer, header
@@ -26,8 +27,7 @@ _OVERHEAD_BYTES = 500
 _LONGEST_KEY = 16_384
 
 
-@dataclass(frozen=True)
-class _Kept:
+class _Kept(Struct, frozen=True):
     answer: Answer
     since: float
     until: float
@@ -86,8 +86,7 @@ class ResultCache:
         self.used_bytes -= self._kept.pop(key).size
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where the answer to a request is kept, or will be."""
 
     cache: ResultCache

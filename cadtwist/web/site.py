@@ -204,9 +204,9 @@ class Doors(Resource):
         query = request.uri.partition(b"?")[2]
         body = b"" if request.content is None else request.content.read()
         kind = header(request, b"content-type") or ""
-        params = parse_params(query, body, kind, header(request, b"accept"))
+        params = parse_params(query, body, kind, header(request, b"accept"), cost)
         params.method, params.tail, params.body = request.method.decode("ascii", "replace"), tail, body
-        params.cost, params.header = cost, partial(header, request)
+        params.header = partial(header, request)
         context = self._context
         if context.cluster is not None and params.last("local", "0") in ("0", "") and not tail.startswith(LOCAL):
             scope = context.cluster.scope(context, params.header)

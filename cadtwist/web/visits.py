@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from math import inf
 from time import perf_counter
@@ -19,6 +20,7 @@ COUNTED = "http "
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, inf)
 """Upper ends of the histograms' buckets."""
 
+_BUCKETS = tuple(f" le {bound:g}" for bound in BOUNDS_S)
 _SHOWN = 1000
 _PHASES = ("names", "read", "encode")
 
@@ -39,11 +41,11 @@ class Cost:
         self.series = 0
         self.points = 0
         self.faults = 0
-        self.phases = dict.fromkeys(_PHASES, 0.0)
+        self.phases: dict[str, float] = {}
 
     def spent(self, name: str, began: float) -> None:
         """Add the time since `began`, of our `timer`, to a phase."""
-        self.phases[name] += self.timer() - began
+        self.phases[name] = self.phases.get(name, 0.0) + self.timer() - began
 
 
 class Visits:
@@ -69,7 +71,7 @@ class Visits:
         is_slow = 0 < self._slow_s <= seconds
         if not self._log_all and not is_slow:
             return
-        names, read, encode = (cost.phases[phase] * 1e3 for phase in _PHASES)
+        names, read, encode = (cost.phases.get(phase, 0.0) * 1e3 for phase in _PHASES)
         tell = self._log.warn if is_slow else self._log.info
         tell(
             "{kind} request: {status} {size} bytes in {ms:.1f} ms (names {names:.1f}, read {read:.1f}, compute "
@@ -81,9 +83,8 @@ class Visits:
 
     def _tally(self, count: Callable[[str, int], object], status: int, seconds: float, cost: Cost) -> None:
         what = f"{COUNTED}{cost.door} {status}"
-        bound = next(bound for bound in BOUNDS_S if seconds <= bound)
-        count(f"{what} le {bound:g}", 1)
-        count(f"{what} us", int(seconds * 1e6))
+        count(what + _BUCKETS[bisect_left(BOUNDS_S, seconds)], 1)
+        count(what + " us", int(seconds * 1e6))
         if cost.series:
             count(f"{COUNTED}{cost.door} series", cost.series)
             count(f"{COUNTED}{cost.door} points", cost.points)

@@ -61,6 +61,19 @@ class TreeTests(SynchronousTestCase):
         ]  # fmt: skip
         self.assertEqual(*answers)
 
+    def test_nodes_are_told_as_json_does(self) -> None:
+        """Written by hand, letter by letter what the encoder gives."""
+        matches = [(f"a.{name}", kind) for name, kind in (
+            ('"q"\\', LEAF), ("ü\U0001f600", BRANCH), ("x%41+y", LEAF | BRANCH), ("\x01", LEAF),
+        )]  # fmt: skip
+        for accept in (None, "text/html"):
+            body, indented = (
+                find_answer("treejson", "a.*", matches, Params(fields, accept), 0).body
+                for fields in ([], [("pretty", "1")])
+            )
+            self.assertEqual(body.decode(), json.dumps(json.loads(indented), ensure_ascii=accept is None))
+            self.assertEqual(len(json.loads(body)), 4)
+
     def test_kinds(self) -> None:
         both, leaf, branch = (("a.x", LEAF | BRANCH), ("a.y", LEAF), ("b.x", BRANCH))
         named = [(node["text"], node["leaf"]) for node in tree("*.*", [both, leaf, branch])]

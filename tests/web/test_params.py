@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import parse_qsl
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from cadtwist.web.params import MAX_FIELDS, parse_params
 
 HEAD = b'Content-Disposition: form-data; name="p"'
 FORM = "application/x-www-form-urlencoded"
+PIECES = [b"a", b"&", b"=", b"+", b"%", b"%2a", b"%C3", b"%bc", b"%26", b"\xc3\xbc", b"\xff"]
 
 
 class ParamTests(SynchronousTestCase):
@@ -49,6 +51,15 @@ class ParamTests(SynchronousTestCase):
         self.assertEqual(caught.exception.status, 413)
         found = parse_params(b"", multipart(paths[1:], "X"), "multipart/form-data; boundary=X", None)
         self.assertEqual(len(found.all("path")), MAX_FIELDS)
+
+    @settings(max_examples=300, deadline=None, database=None)
+    @given(st.lists(st.sampled_from(PIECES)))
+    def test_short_texts_are_read_as_long_ones(self, pieces):
+        text = b"".join(pieces)
+        params, fields = parse_params(text, b"", "", None), {}
+        for key, value in parse_qsl(text.decode("utf-8", "replace"), keep_blank_values=True):
+            fields.setdefault(key, []).append(value)
+        self.assertEqual({key: params.all(key) for key in params}, fields)
 
     @settings(max_examples=200, deadline=None, database=None)
     @given(st.lists(st.sampled_from([b"--X", b"\r\n", b"--", b"a", HEAD, b"\xff"])))
