@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["API_BEGINNINGS", "Meeting"]
 
 API_BEGINNINGS = frozenset(
-    b"render metrics functions tags events version browser _internal info ops ledger healthz readyz robots.txt".split()
+    b"render metrics functions tags events version browser _internal info ops ledger healthz readyz robots.txt"
+    b" forcescan admin index dashboard".split()
 )
 """First parts of the API's paths."""
 
