@@ -19,6 +19,7 @@ __all__ = [
     "columns",
     "encode",
     "flood",
+    "hotpoints",
     "index",
     "jobwriter",
     "picklepoints",
@@ -43,6 +44,7 @@ KERNELS = (
     "buckets",
     "picklepoints",
     "points",
+    "hotpoints",
     "pointtexts",
     "index",
     "jobwriter",
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
     from cadtwist.kernels import columns_py as columns
     from cadtwist.kernels import encode_py as encode
     from cadtwist.kernels import flood_py as flood
+    from cadtwist.kernels import hotpoints_py as hotpoints
     from cadtwist.kernels import index_py as index
     from cadtwist.kernels import jobwriter_py as jobwriter
     from cadtwist.kernels import picklepoints_py as picklepoints

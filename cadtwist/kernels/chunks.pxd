@@ -3,9 +3,14 @@
 A chunk is named by page << 14 | slot.  A page holds the points of its chunks first, then their `next` numbers; freed
 chunks of a page make a list, an empty page goes back to the system (a few are kept).  Inline functions only: they
 become part of the module that imports them.
+
+Points that other processes see stand in a file of memory, of SHARED_BYTES but with holes: a `Shared` at its begin, at
+CLASSES_AT the class of each page (a byte), at METAS_AT the records of metrics by id, at PAGES_AT page after page.  Its
+`changes` are odd while something is being changed, and another number afterwards: who has read looks whether it is
+still the same.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
@@ -17,6 +22,55 @@ cdef extern from *:
         return p == MAP_FAILED ? NULL : p;
     }
     static inline void unmap_page(void *p, size_t n) { munmap(p, n); }
+
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <sys/stat.h>
+    #include <unistd.h>
+    #if defined(__linux__) && defined(MFD_ALLOW_SEALING) && defined(FALLOC_FL_PUNCH_HOLE) && defined(F_ADD_SEALS)
+    static inline int hold_memory(int fd, uint64_t at, uint64_t n) {  /* now, as a page that cannot be had is a signal */
+        int done;
+        do done = fallocate(fd, 0, (off_t)at, (off_t)n); while (done && errno == EINTR);
+        return !done;
+    }
+    static inline void give_back(int fd, uint64_t at, uint64_t n) {
+        (void)!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)n);
+    }
+    static inline int shared_file(uint64_t n) {
+        int fd = memfd_create("points", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (fd >= 0 && (ftruncate(fd, (off_t)n) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW))) {
+            close(fd);
+            fd = -1;
+        }
+        return fd;
+    }
+    #else
+    static inline int hold_memory(int fd, uint64_t at, uint64_t n) { (void)fd; (void)at; (void)n; return 0; }
+    static inline void give_back(int fd, uint64_t at, uint64_t n) { (void)fd; (void)at; (void)n; }
+    static inline int shared_file(uint64_t n) { (void)n; return -1; }
+    #endif
+    static inline void *map_shared(int fd, size_t n, int writes) {
+        void *p = mmap(NULL, n, writes ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
+        return p == MAP_FAILED ? NULL : p;
+    }
+    static inline int has_size(int fd, uint64_t n) {
+        struct stat found;
+        return !fstat(fd, &found) && (uint64_t)found.st_size == n;
+    }
+    static inline void close_file(int fd) { close(fd); }
+    static inline void begin_change(uint64_t *changes) {
+        __atomic_store_n(changes, *changes + 1, __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    }
+    static inline void end_change(uint64_t *changes) { __atomic_store_n(changes, *changes + 1, __ATOMIC_RELEASE); }
+    static inline uint64_t changes_before(const uint64_t *changes) { return __atomic_load_n(changes, __ATOMIC_ACQUIRE); }
+    static inline uint64_t changes_after(const uint64_t *changes) {
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        return __atomic_load_n(changes, __ATOMIC_RELAXED);
+    }
+    static inline uint32_t seen32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+    static inline uint64_t seen64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+    static inline void wait_us(unsigned n) { usleep(n); }
     #define PREFETCH_W(p) __builtin_prefetch((p), 1)
     #define PREFETCH_R(p) __builtin_prefetch((p), 0)
     """
@@ -24,6 +78,19 @@ cdef extern from *:
     void PREFETCH_R(const void *p) noexcept nogil
     void *map_page(size_t n) noexcept nogil
     void unmap_page(void *p, size_t n) noexcept nogil
+    bint hold_memory(int fd, uint64_t at, uint64_t n) noexcept nogil
+    void give_back(int fd, uint64_t at, uint64_t n) noexcept nogil
+    int shared_file(uint64_t n) noexcept nogil
+    void *map_shared(int fd, size_t n, bint writes) noexcept nogil
+    bint has_size(int fd, uint64_t n) noexcept nogil
+    void close_file(int fd) noexcept nogil
+    void begin_change(uint64_t *changes) noexcept nogil
+    void end_change(uint64_t *changes) noexcept nogil
+    uint64_t changes_before(const uint64_t *changes) noexcept nogil
+    uint64_t changes_after(const uint64_t *changes) noexcept nogil
+    uint32_t seen32(const uint32_t *p) noexcept nogil
+    uint64_t seen64(const uint64_t *p) noexcept nogil
+    void wait_us(unsigned n) noexcept nogil
 
 cdef enum:
     PAGE_BYTES = 262144
@@ -34,6 +101,36 @@ cdef enum:
     CLASSES = 4
     TOGETHER = 8
     NIL = 0xFFFFFFFF
+    ID_LIMIT = 1 << 26
+    COUNT_MASK = (1 << 29) - 1
+    LISTED = 1 << 29
+    UNORDERED = 1 << 30
+    INDEXED = 1 << 31
+
+cdef enum:
+    LAYOUT = 0x63746870
+    CLASSES_AT = 4096
+    METAS_AT = 1 << 20
+
+cdef extern from *:
+    """
+    #define PAGES_AT ((uint64_t)METAS_AT_C + ((uint64_t)16 << 26))
+    #define METAS_AT_C (1 << 20)
+    #define SHARED_BYTES (PAGES_AT + ((uint64_t)262144 << 18))
+    """
+    const uint64_t PAGES_AT, SHARED_BYTES
+
+ctypedef struct Shared:
+    uint64_t layout
+    uint64_t changes
+    uint64_t n_metas   # records of metrics that there are
+    uint64_t n_points  # held altogether, those in flight included
+
+ctypedef struct Meta:
+    uint32_t tail      # the last chunk, the number of the Index when INDEXED; valid while points are pending
+    uint32_t count     # of pending points, and flags
+    uint32_t flight    # 1 + row of the flight table, 0 when none is in flight
+    uint32_t pin       # oldest segment of the pending points
 
 ctypedef struct Page:
     char *base
@@ -54,6 +151,8 @@ ctypedef struct Pool:
     uint32_t n_spares
     uint32_t mapped_pages
     uint64_t chunk_bytes
+    char *memory                    # the file of those that are shared, NULL: pages are had one by one
+    int fd
 
 
 cdef inline void begin_pool(Pool *pool) noexcept nogil:
@@ -67,11 +166,15 @@ cdef inline void begin_pool(Pool *pool) noexcept nogil:
 cdef inline void end_pool(Pool *pool) noexcept nogil:
     """Give everything back."""
     cdef uint32_t i
-    for i in range(pool.n_pages):
-        if pool.pages[i].base != NULL:
-            unmap_page(pool.pages[i].base, PAGE_BYTES)
-    for i in range(pool.n_spares):
-        unmap_page(pool.spares[i], PAGE_BYTES)
+    if pool.memory != NULL:
+        unmap_page(pool.memory, SHARED_BYTES)
+        close_file(pool.fd)
+    else:
+        for i in range(pool.n_pages):
+            if pool.pages[i].base != NULL:
+                unmap_page(pool.pages[i].base, PAGE_BYTES)
+        for i in range(pool.n_spares):
+            unmap_page(pool.spares[i], PAGE_BYTES)
     free(pool.pages)
 
 
@@ -144,6 +247,20 @@ cdef inline void unlink_page(Pool *pool, uint32_t number) noexcept nogil:
         pool.pages[page.after].before = page.before
 
 
+cdef inline char *page_memory(Pool *pool, uint32_t number) noexcept nogil:
+    """Return the memory of a page, NULL when there is none; a shared one has its place, and a free one may have kept it."""
+    if pool.memory == NULL:
+        if pool.n_spares == 0:
+            return <char *>map_page(PAGE_BYTES)
+        pool.n_spares -= 1
+        return pool.spares[pool.n_spares]
+    if number < pool.n_pages and pool.pages[number].base != NULL:
+        pool.n_spares -= 1
+    elif not hold_memory(pool.fd, PAGES_AT + <uint64_t>number * PAGE_BYTES, PAGE_BYTES):
+        return NULL
+    return pool.memory + PAGES_AT + <uint64_t>number * PAGE_BYTES
+
+
 cdef inline bint add_page(Pool *pool, uint32_t cls) noexcept nogil:
     """Link an empty page of a class; False when there is no memory."""
     cdef uint32_t number, room
@@ -158,19 +275,16 @@ cdef inline bint add_page(Pool *pool, uint32_t cls) noexcept nogil:
             return False
         pool.pages = grown
         pool.room_pages = room
-    if pool.n_spares:
-        pool.n_spares -= 1
-        base = pool.spares[pool.n_spares]
-    else:
-        base = <char *>map_page(PAGE_BYTES)
-        if base == NULL:
-            return False
+    number = pool.n_pages if pool.free_page == NIL else pool.free_page
+    base = page_memory(pool, number)
+    if base == NULL:
+        return False
     if pool.free_page != NIL:
-        number = pool.free_page
         pool.free_page = pool.pages[number].after
     else:
-        number = pool.n_pages
         pool.n_pages += 1
+    if pool.memory != NULL:
+        (<uint8_t *>pool.memory)[CLASSES_AT + number] = <uint8_t>cls
     memset(&pool.pages[number], 0, sizeof(Page))
     pool.pages[number].base = base
     pool.pages[number].cls = cls
@@ -185,9 +299,14 @@ cdef inline void drop_page(Pool *pool, uint32_t number) noexcept nogil:
     if pool.n_spares < SPARE_PAGES:
         pool.spares[pool.n_spares] = page.base
         pool.n_spares += 1
+        if pool.memory == NULL:
+            page.base = NULL
     else:
-        unmap_page(page.base, PAGE_BYTES)
-    page.base = NULL
+        if pool.memory == NULL:
+            unmap_page(page.base, PAGE_BYTES)
+        else:
+            give_back(pool.fd, PAGES_AT + <uint64_t>number * PAGE_BYTES, PAGE_BYTES)
+        page.base = NULL
     page.after = pool.free_page
     pool.free_page = number
     pool.mapped_pages -= 1

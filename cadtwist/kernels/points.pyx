@@ -11,6 +11,8 @@ Points in flight are the very arrays that `take` returned; a metric's record the
 An equal timestamp is looked for only when a point is not newer than all that are pending: in a series that came in
 order, than the last one.  A long series that is out of order gets an index of its timestamps (16 to 32 bytes a point),
 so a backfill never costs a scan per point.
+
+After `share` all of that but what is in flight and indexes stands in memory that other processes may look at.
 """
 
 from libc.math cimport INFINITY
@@ -21,8 +23,10 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from cadtwist.kernels.chunks cimport (
-    NIL, PAGE_BYTES, PREFETCH_R, PREFETCH_W, TOGETHER, Index, Pool, begin_pool, class_of, end_pool, found_at,
-    free_chunk, index_find, index_put, index_room, look_ahead, merge_sorted, new_chunk, next_of, place_of, points_at,
+    COUNT_MASK, ID_LIMIT, INDEXED, LAYOUT, LISTED, METAS_AT, NIL, PAGE_BYTES, PREFETCH_R, PREFETCH_W, SHARED_BYTES,
+    TOGETHER, UNORDERED, Index, Meta, Pool, Shared, begin_change, begin_pool, class_of, close_file, end_change,
+    end_pool, found_at, free_chunk, hold_memory, index_find, index_put, index_room, look_ahead, map_shared,
+    merge_sorted, new_chunk, next_of, place_of, points_at, shared_file,
 )
 
 __all__ = ["MAX_ID", "PointStore"]
@@ -30,20 +34,9 @@ __all__ = ["MAX_ID", "PointStore"]
 MAX_ID = (1 << 26) - 1
 
 cdef enum:
-    ID_LIMIT = 1 << 26
-    COUNT_MASK = (1 << 29) - 1
-    LISTED = 1 << 29
-    UNORDERED = 1 << 30
-    INDEXED = 1 << 31
     LONG_SERIES = 64
     AHEAD_META = 24
     AHEAD_POINT = 12
-
-ctypedef struct Meta:
-    uint32_t tail      # the last chunk, the number of the Index when INDEXED; valid while points are pending
-    uint32_t count     # of pending points, and flags
-    uint32_t flight    # 1 + row of the flight table, 0 when none is in flight
-    uint32_t pin       # oldest segment of the pending points
 
 ctypedef struct Flight:
     uint32_t job
@@ -64,6 +57,7 @@ cdef class PointStore:
     cdef Meta *metas
     cdef uint32_t n_metas, room_metas
     cdef Pool pool
+    cdef Shared *shared
     cdef uint32_t *queue
     cdef uint32_t n_queue, room_queue
     cdef Index *indexes
@@ -90,8 +84,9 @@ cdef class PointStore:
         for i in range(self.n_indexes):
             free(self.indexes[i].places)
         free(self.indexes)
+        if self.shared == NULL:
+            free(self.metas)
         end_pool(&self.pool)
-        free(self.metas)
         free(self.queue)
         free(self.flights)
         free(self.jobs)
@@ -107,6 +102,42 @@ cdef class PointStore:
         if len(counted) != 1:
             raise ValueError("one number is needed")
         self.counted = counted
+
+    def share(self):
+        """Let other processes see the points by `hotpoints.SharedPoints`; return the descriptor, which stays the store's.
+
+        None where there is no such memory.  Before the first datapoint only, else ValueError.
+        """
+        cdef int fd
+        cdef char *memory
+        if self.shared != NULL or self.n_metas or self.pool.n_pages:
+            raise ValueError("points are shared from the beginning or not at all")
+        fd = shared_file(SHARED_BYTES)
+        if fd < 0:
+            return None
+        memory = <char *>map_shared(fd, SHARED_BYTES, True) if hold_memory(fd, 0, METAS_AT) else NULL
+        if memory == NULL:
+            close_file(fd)
+            return None
+        self.pool.fd = fd
+        self.pool.memory = memory
+        free(self.metas)
+        self.metas = <Meta *>(memory + METAS_AT)
+        self.room_metas = 0
+        self.shared = <Shared *>memory
+        self.shared.layout = LAYOUT
+        return fd
+
+    cdef inline void begin(self) noexcept nogil:
+        """Something is going to be changed: who looks from outside shall wait."""
+        if self.shared != NULL:
+            begin_change(&self.shared.changes)
+
+    cdef inline void end(self) noexcept nogil:
+        if self.shared != NULL:
+            self.shared.n_metas = self.n_metas
+            self.shared.n_points = self.n_points
+            end_change(&self.shared.changes)
 
     @property
     def points(self):
@@ -323,13 +354,27 @@ cdef class PointStore:
             room = self.room_metas + self.room_metas // 4 + 1024
             if room < n:
                 room = n
-            grown = realloc(self.metas, room * sizeof(Meta))
+            if self.shared != NULL:
+                self.hold_shared(room)
+                room = self.room_metas
+                grown = self.metas
+            else:
+                grown = realloc(self.metas, room * sizeof(Meta))
             if grown == NULL:
                 raise MemoryError("no memory for records of metrics")
             self.metas = <Meta *>grown
             self.room_metas = <uint32_t>room
         memset(&self.metas[self.n_metas], 0, (n - self.n_metas) * sizeof(Meta))
         self.n_metas = n
+        return 0
+
+    cdef int hold_shared(self, uint64_t room) except -1:
+        """Have room for the records of at least so many metrics, of at most ID_LIMIT, where they are shared."""
+        cdef uint64_t have = <uint64_t>self.room_metas * sizeof(Meta), want = min(room, ID_LIMIT) * sizeof(Meta)
+        want = (want + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
+        if not hold_memory(self.pool.fd, METAS_AT + have, want - have):
+            raise MemoryError("no memory for records of metrics")
+        self.room_metas = <uint32_t>(want // sizeof(Meta))
         return 0
 
     cdef int hold_queue(self, uint64_t more) except -1:
@@ -418,6 +463,7 @@ cdef class PointStore:
                 top = one + 1
         self.hold_ids(top)
         self.hold_queue(n)
+        self.begin()
         for i in range(n):
             if i + AHEAD_META < n and ids[i + AHEAD_META] < self.n_metas:
                 PREFETCH_W(&self.metas[ids[i + AHEAD_META]])
@@ -455,6 +501,7 @@ cdef class PointStore:
                 refused += 1
                 if refused_rows is not None:
                     refused_rows[i] = 1
+        self.end()
         self.count_pin(segment, pinned)
         self.counted[0] += n
         return merged, refused, first
@@ -528,6 +575,13 @@ cdef class PointStore:
 
     def take(self, const uint32_t[::1] ids):
         """Put pending points in flight; return (ids, offsets, timestamps, values), each metric's sorted by time."""
+        self.begin()
+        try:
+            return self.taken(ids)
+        finally:
+            self.end()
+
+    cdef tuple taken(self, const uint32_t[::1] ids):
         cdef Py_ssize_t n = ids.shape[0], i, rows = 0
         cdef uint64_t total = 0, at = 0
         cdef uint32_t one, count, job, f, biggest = 0
@@ -662,6 +716,13 @@ cdef class PointStore:
 
     def confirm(self, const uint32_t[::1] ids):
         """Let go of the points in flight; return how many."""
+        self.begin()
+        try:
+            return self.let_go(ids)
+        finally:
+            self.end()
+
+    cdef uint64_t let_go(self, const uint32_t[::1] ids) except? 0xFFFFFFFFFFFFFFFF:
         cdef Py_ssize_t n = ids.shape[0], i
         cdef uint64_t done = 0
         cdef uint32_t count, pin, last_pin = 0
@@ -693,11 +754,15 @@ cdef class PointStore:
         cdef Py_ssize_t i
         cdef uint64_t merged = 0
         self.hold_queue(ids.shape[0])
-        for i in range(ids.shape[0]):
-            if ids[i] < self.n_metas and self.metas[ids[i]].flight:
-                merged += self.requeue_one(ids[i])
+        self.begin()
+        try:
+            for i in range(ids.shape[0]):
+                if ids[i] < self.n_metas and self.metas[ids[i]].flight:
+                    merged += self.requeue_one(ids[i])
+            self.n_points -= merged
+        finally:
+            self.end()
         self.free_scratch()
-        self.n_points -= merged
         return merged
 
     cdef uint64_t requeue_one(self, uint32_t one) except? 0xFFFFFFFFFFFFFFFF:
@@ -834,6 +899,13 @@ cdef class PointStore:
 
     def forget(self, const uint32_t[::1] ids):
         """Drop all that is known of `ids`; return how many points that cost (none after `holds` said False)."""
+        self.begin()
+        try:
+            return self.forgotten(ids)
+        finally:
+            self.end()
+
+    cdef uint64_t forgotten(self, const uint32_t[::1] ids) except? 0xFFFFFFFFFFFFFFFF:
         cdef Py_ssize_t i
         cdef uint64_t lost = 0
         cdef uint32_t n
@@ -850,7 +922,7 @@ cdef class PointStore:
                 self.n_points -= n
                 if m.flight == 0:
                     self.n_metrics -= 1
-        return lost + self.confirm(ids)
+        return lost + self.let_go(ids)
 
     def pins(self):
         """Return (segment, pins) by ascending segment; a metric with points in flight may have two pins."""

@@ -54,6 +54,15 @@ class PointStore:
             raise ValueError("one number is needed")
         self._appended = counted
 
+    def share(self) -> int | None:
+        """Let other processes see the points by `hotpoints.SharedPoints`; return the descriptor, which stays the store's.
+
+        None where there is no such memory (never in this twin).  Before the first datapoint only, else ValueError.
+        """
+        if self._pending or self._flights:
+            raise ValueError("points are shared from the beginning or not at all")
+        return None
+
     @property
     def points(self) -> int:
         """All datapoints held, those in flight included."""

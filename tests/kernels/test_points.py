@@ -216,6 +216,15 @@ class NativePointStore(PointStoreContract, SynchronousTestCase):
         self.assertLess(self.store.reserved_bytes, 9 << 20)
 
 
+class SharedPointStore(NativePointStore):
+    """A native store with points that other processes may see."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        if self.store.share() is None:
+            raise SkipTest("this system has no memory that can be shared")
+
+
 METRICS = 6
 TIMES = st.one_of(st.integers(0, 40).map(float), st.integers(0, 4000).map(float), st.just(-0.0), st.just(float("inf")))
 POINTS = st.lists(st.tuples(st.integers(0, METRICS), TIMES, st.integers(0, 9).map(float)), min_size=1, max_size=60)
@@ -230,7 +239,8 @@ class Twins(RuleBasedStateMachine):
         self.stores = [python_twin("points").PointStore()]
         native = native_twin("points")
         if native is not None:
-            self.stores.append(native.PointStore())
+            self.stores += [native.PointStore(), native.PointStore()]
+            self.stores[-1].share()
         self.pending: dict[int, list[list[float]]] = {}
         self.flying: dict[int, list[list[float]]] = {}
         self.segment = 1
