@@ -37,7 +37,7 @@ _ATTEMPTS = 10
 _WAIT_S = 0.00005
 
 
-class _Torn(Exception):
+class _TornError(Exception):
     """What stands there is no series: it is being changed."""
 
 
@@ -80,7 +80,7 @@ class SharedPoints:
                 continue
             try:
                 found = self._copied(ids, slacks, start, end)
-            except _Torn:
+            except _TornError:
                 found = None
             if int(self._head[1]) == before:
                 return found
@@ -123,5 +123,5 @@ class SharedPoints:
         page = chunk >> 14
         cls = self._memory[CLASSES_AT + page]
         if cls >= len(_CHUNKS) or chunk & 16383 >= _CHUNKS[cls]:
-            raise _Torn
+            raise _TornError
         return cls, PAGES_AT + PAGE_BYTES * page

@@ -104,7 +104,7 @@ cdef class PointStore:
         self.counted = counted
 
     def share(self):
-        """Let other processes see the points by `hotpoints.SharedPoints`; return the descriptor, which stays the store's.
+        """Let other processes see the points by `hotpoints.SharedPoints`; return the descriptor, which is the store's.
 
         None where there is no such memory.  Before the first datapoint only, else ValueError.
         """

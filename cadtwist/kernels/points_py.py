@@ -55,7 +55,7 @@ class PointStore:
         self._appended = counted
 
     def share(self) -> int | None:
-        """Let other processes see the points by `hotpoints.SharedPoints`; return the descriptor, which stays the store's.
+        """Let other processes see the points by `hotpoints.SharedPoints`; return the descriptor, which is the store's.
 
         None where there is no such memory (never in this twin).  Before the first datapoint only, else ValueError.
         """

@@ -6,12 +6,14 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from cadtwist.model.batch import Ids
-from cadtwist.query.resolution import SchemaInfo
+from cadtwist.model.batch import NO_ID, Floats, Ids
+from cadtwist.query.resolution import Piece, SchemaInfo
 
-__all__ = ["LeafCache", "Leaves"]
+__all__ = ["HotColumns", "LeafCache", "Leaves", "leaves_of"]
+
+HotColumns = tuple[Ids, Floats, Floats]
+"""Points in memory: (offsets, timestamps, values)."""
 
 _MOST_NAMES = 50_000
 _MOST_OF_ONE = 5_000
@@ -30,11 +32,29 @@ class Leaves:
     schemas: list[SchemaInfo]
     schema_numbers: bytes
     ids: Ids
-    slacks: npt.NDArray[np.float64]
+    slacks: Floats
     has_numbers: bool
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def piece(self, number: int, low: int, high: int, found: HotColumns | None) -> Piece:
+        """Return those from `low` to `high` as a piece of pattern `number`, with what was found of them in memory."""
+        whole = high - low == len(self.names)
+        names = self.names if whole else self.names[low:high]
+        numbers = self.schema_numbers if whole else self.schema_numbers[4 * low : 4 * high]
+        told = b"", b"", b""
+        if found is not None and len(found[1]):
+            told = found[0].tobytes(), found[1].tobytes(), found[2].tobytes()
+        return Piece(number, names, self.schemas, numbers, *told, self.ids[low:high].tobytes())
+
+
+def leaves_of(names: list[str], schemas: list[SchemaInfo], numbers: bytes, ids: Ids) -> Leaves:
+    """Return metrics as `Leaves`, with the slacks of their schemas."""
+    slacks = np.array([schema.archives[-1][0] for schema in schemas], np.float64)
+    places = np.frombuffer(numbers, np.uint32) if numbers else np.zeros(len(names), np.uint32)
+    known = len(ids) > 0 and int(ids.min()) != NO_ID
+    return Leaves(names, schemas, numbers, ids, slacks[places], known)
 
 
 class LeafCache:

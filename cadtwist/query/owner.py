@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from zope.interface import Interface, implementer
 
-from cadtwist.model.batch import NO_ID, Ids
+from cadtwist.model.batch import Floats, Ids
 from cadtwist.query.catalog import Catalog
 from cadtwist.query.find import (
     FindBudget,
@@ -29,15 +28,14 @@ from cadtwist.query.find import (
     searching,
 )
 from cadtwist.query.index import MetricIndex
-from cadtwist.query.leafcache import LeafCache, Leaves
+from cadtwist.query.leafcache import HotColumns, LeafCache, Leaves, leaves_of
 from cadtwist.query.resolution import METRICS_AT_ONCE, Piece, Resolution, SchemaInfo, assembled
 from cadtwist.query.tags import tag_query
 
 __all__ = ["HotPoints", "IOwner", "LocalOwner", "NoMetrics", "QueryLimits"]
 
-Floats = npt.NDArray[np.float64]
-HotPoints = Callable[[Ids, Floats, float, float], tuple[Ids, Floats, Floats]]
-"""`PointStore.peek_within`: ids, slacks, start, end -> (offsets, timestamps, values)."""
+HotPoints = Callable[[Ids, Floats, float, float], HotColumns]
+"""`PointStore.peek_within`: ids, slacks, start, end -> what is in memory."""
 
 _NAMES_AT_ONCE = 2048
 
@@ -201,24 +199,18 @@ class LocalOwner:
                     yield
                     done = 0
                 done += high - low
-                piece = self._piece(number, leaves, low, high, start, end)
+                piece = leaves.piece(number, low, high, self._found(leaves, low, high, start, end))
                 points += len(piece.timestamps) // 8
                 if points > self.limits.points:
                     raise TooBroad(f"The request means more than {self.limits.points} points in memory, too many")
                 take(piece)
         return quiet
 
-    def _piece(self, number: int, leaves: Leaves, low: int, high: int, start: int, end: int) -> Piece:
-        """Return a piece with the points of [start, end] and those that may share a slot of a file with them."""
-        whole = high - low == len(leaves)
-        names = leaves.names if whole else leaves.names[low:high]
-        numbers = leaves.schema_numbers if whole else leaves.schema_numbers[4 * low : 4 * high]
-        if leaves.has_numbers:
-            offsets, timestamps, values = self.hot(leaves.ids[low:high], leaves.slacks[low:high], start, end)
-            if len(timestamps):
-                columns = offsets.tobytes(), timestamps.tobytes(), values.tobytes()
-                return Piece(number, names, leaves.schemas, numbers, *columns)
-        return Piece(number, names, leaves.schemas, numbers)
+    def _found(self, leaves: Leaves, low: int, high: int, start: int, end: int) -> HotColumns | None:
+        """Return the points of [start, end] and those that may share a slot of a file with them."""
+        if not leaves.has_numbers:
+            return None
+        return self.hot(leaves.ids[low:high], leaves.slacks[low:high], start, end)
 
     def _leaves_of(self, pattern: str, budget: FindBudget, room: int) -> Slices[Leaves]:
         version = self.index.version, self.numbers_version()
@@ -257,15 +249,8 @@ class LocalOwner:
                     known, number = schema, schemas.setdefault(schema, len(schemas))
                 numbers.append(number)
                 ids.append(self.lookup(name.encode("utf-8", "replace")))
-        slacks = np.array([schema.archives[-1][0] for schema in schemas], np.float64)
-        return Leaves(
-            names,
-            list(schemas),
-            np.array(numbers, np.uint32).tobytes() if len(schemas) > 1 else b"",
-            np.array(ids, np.uint32),
-            slacks[numbers] if names else slacks,
-            min(ids, default=NO_ID) != NO_ID,
-        )
+        columns = np.array(numbers, np.uint32).tobytes() if len(schemas) > 1 else b""
+        return leaves_of(names, list(schemas), columns, np.array(ids, np.uint32))
 
 
 @implementer(IOwner)

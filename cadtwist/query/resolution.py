@@ -55,6 +55,7 @@ class Piece(Struct, frozen=True, array_like=True):
 
     `numbers` (uint32) tell the places of their schemas in `schemas`, empty: all have the first.  The points of metric
     i are those between `offsets[i]` and `offsets[i + 1]` (uint32) of the float64 columns; empty: there are none.
+    `ids` (uint32) are the numbers under which points of these metrics wait, empty: that is not told.
     """
 
     pattern: int
@@ -64,6 +65,7 @@ class Piece(Struct, frozen=True, array_like=True):
     offsets: bytes = b""
     timestamps: bytes = b""
     values: bytes = b""
+    ids: bytes = b""
 
 
 def assembled(patterns: int, pieces: Iterable[Piece], quiet: bool) -> Resolution:

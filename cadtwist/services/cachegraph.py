@@ -27,7 +27,7 @@ from cadtwist.flow import Gate
 from cadtwist.journal.segments import SegmentLog
 from cadtwist.journal.wal import Wal, replay
 from cadtwist.kernels import active
-from cadtwist.model.batch import Batch
+from cadtwist.model.batch import Batch, Ids
 from cadtwist.model.table import KeySpace
 from cadtwist.model.writejob import Statuses, WriteJob
 from cadtwist.net.tagdb import TagPoster, post_with_treq
@@ -167,6 +167,8 @@ class CacheGraph:
         config = self.config
         self.points = active.points.PointStore()
         self.points.appended = self.changed.points
+        if config.web.workers and config.listeners_of("http"):
+            self.changed.points_fd = self.points.share()
         self.schema_numbers = NameNumbers(self.table.name, self.schemas.decide)
         self.wal: Wal | None = None
         self.log: SegmentLog | None = None
@@ -183,7 +185,7 @@ class CacheGraph:
             gate,
             cache_limits(config),
             None if self.wal is None else _TurnJournal(self.wal, turn),
-            self.known.met,
+            self._met,
         )
         now = self.reactor.seconds()
         self.drain = Drain(
@@ -191,8 +193,13 @@ class CacheGraph:
             on_sorted=self._queue_sorted,
         )  # fmt: skip
         self.telemetry.account("cache").gauge("awaiting_create", lambda: self.drain.awaiting_create)
-        for holder in (self.cache, self.schema_numbers, self.known, self.drain):
+        for holder in (self.cache, self.schema_numbers, self.known, self.drain, self.changed):
             self.keys.hold(holder)
+
+    def _met(self, ids: Ids) -> None:
+        """Metrics of which the first datapoints have come."""
+        self.changed.met(ids)
+        self.known.met(ids)
 
     def _build_services(self) -> None:
         config, reactor = self.config, self.reactor

@@ -16,10 +16,10 @@ from twisted.application.service import IService
 
 from cadtwist.config.model import Config
 from cadtwist.config.redisurl import parse_redis_url
-from cadtwist.model.batch import NO_ID, Ids
+from cadtwist.model.batch import NO_ID, Floats, Ids
 from cadtwist.query.catalog import Catalog
 from cadtwist.query.index import HAS_FILE, MetricIndex
-from cadtwist.query.owner import Floats, LocalOwner
+from cadtwist.query.owner import LocalOwner
 from cadtwist.services.catalog import CatalogReader
 from cadtwist.services.known import add_names
 from cadtwist.services.redistags import TagsKeeper, all_of

@@ -24,9 +24,10 @@ from zope.interface import implementer
 from cadtwist.errors import CadtwistError
 from cadtwist.net.directsocket import DirectSocket
 from cadtwist.query.find import Found, Match, QueryError, at_once, matched
+from cadtwist.query.near import NearPoints
 from cadtwist.query.owner import IOwner
 from cadtwist.query.quiet import QuietAnswers
-from cadtwist.query.resolution import Piece, assembled
+from cadtwist.query.resolution import Piece, Resolution, assembled
 from cadtwist.services.frames import FrameProtocol
 
 __all__ = ["OwnerSide", "RemoteOwner"]
@@ -174,7 +175,9 @@ class RemoteOwner(FrameProtocol):
     Over a `DirectSocket` an answer is waited for for up to a millisecond, as that is cheaper than to come back for it
     in a later turn of the reactor; where the owner turned out to be busy, not for the next questions.
 
-    `changes` are the owner's counts of names that came and went and of datapoints that came, in memory that both share.
+    `changes` are the owner's counts of names that came and went, of datapoints that came and of ids that got or lost a
+    metric, in memory that both share; with `near`, whose points are shared as well, only what they cannot tell is
+    asked.
     `greeted` fires once with the greeting, `gone` once when the connection ends.  An answer that does not come within
     `patience_s` seconds of `clock` (None: endless) fails with ConnectionLost.
     """
@@ -183,6 +186,7 @@ class RemoteOwner(FrameProtocol):
         super().__init__()
         self.patience_s: float | None = None
         self.changes: npt.NDArray[np.uint64] | None = None
+        self.near: NearPoints | None = None
         self._clock = clock
         self.greeted: Deferred[bytes] = Deferred()
         self.gone: Deferred[None] = Deferred()
@@ -213,16 +217,34 @@ class RemoteOwner(FrameProtocol):
         known = self._quiet.get(patterns, version)
         if known is not None:
             return known
-        answer = self._resolved(patterns, start, end)
+        answer = self._seen(patterns, start, end)
+        if answer is None:
+            answer = self._resolved(patterns, start, end)
         if isinstance(answer, Deferred):
             return answer
         return self._quiet.put(patterns, version, answer)
 
+    def _seen(self, patterns: list[str], start: int, end: int) -> Resolution | None:
+        """Return the answer if it can be had without asking: names and numbers must be the same before and after."""
+        if self.near is None:
+            return None
+        version = self._numbering()
+        answer = self.near.resolve(patterns, version, start, end)
+        return answer if version == self._numbering() else None
+
+    def _numbering(self) -> tuple[int, int] | None:
+        return None if self.changes is None else (int(self.changes[0]), int(self.changes[2]))
+
     def _resolved(self, patterns: list[str], start: int, end: int) -> Any:
+        version = self._numbering()
+
+        def learnt(answer: _Told) -> Resolution:
+            if self.near is not None and version == self._numbering():
+                self.near.learn(patterns, version, answer[0])
+            return assembled(len(patterns), *answer)
+
         answer = self._ask(_told, "pieces", patterns, start, end)
-        if isinstance(answer, Deferred):
-            return answer.addCallback(lambda told: assembled(len(patterns), *told))
-        return assembled(len(patterns), *answer)
+        return answer.addCallback(learnt) if isinstance(answer, Deferred) else learnt(answer)
 
     def leaves(self, cursor: int, budget: int) -> Any:
         """See IOwner."""

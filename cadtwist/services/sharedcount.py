@@ -10,23 +10,42 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
+from zope.interface import implementer
+
+from cadtwist.interfaces import IHolder
+from cadtwist.model.batch import Ids
 
 __all__ = ["SharedCount", "shared_numbers"]
 
-_NUMBERS = 2
+_NUMBERS = 3
 _BYTES = 8 * _NUMBERS
 
 
+@implementer(IHolder)
 class SharedCount:
-    """Two uint64, in memory behind the descriptor `fileno()`: `names` that came or went, `points` that came.
+    """Three uint64, in memory behind the descriptor `fileno()`.
 
-    Each is an array of one.
+    `names` that came or went, `points` that came, `ids` that got or lost a metric with points.  Each is an array of
+    one.  `points_fd` is the descriptor behind which the points themselves are, None where they are not shared.
     """
 
     def __init__(self) -> None:
         self._file = _memory()  # open as long as this object lives
         numbers = shared_numbers(self._file.fileno())
-        self.names, self.points = numbers[:1], numbers[1:]
+        self.names, self.points, self.ids = numbers[:1], numbers[1:2], numbers[2:]
+        self.points_fd: int | None = None
+
+    def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """See IHolder: nothing is held."""
+        return np.zeros(len(ids), np.bool_)
+
+    def forget(self, ids: Ids) -> None:  # noqa: ARG002
+        """See IHolder: who remembers these ids shall not look for them any more."""
+        self.ids[0] += np.uint64(1)
+
+    def met(self, ids: Ids) -> None:  # noqa: ARG002
+        """The first datapoints of these ids have come."""
+        self.ids[0] += np.uint64(1)
 
     def fileno(self) -> int:
         """Return the descriptor by which another process finds the numbers."""
@@ -51,7 +70,7 @@ def _memory() -> IO[bytes]:
 
 
 def shared_numbers(descriptor: int) -> npt.NDArray[np.uint64]:
-    """Return the numbers of a SharedCount, names first; the descriptor may be closed then."""
+    """Return the numbers of a SharedCount, names, points and ids; the descriptor may be closed then."""
     size = os.fstat(descriptor).st_size
     if size < _BYTES:
         raise ValueError("the shared memory is too small")

@@ -27,8 +27,10 @@ from twisted.python.failure import Failure
 
 from cadtwist.config.model import ClusterConfig, StorageConfig, WebConfig
 from cadtwist.interfaces import IStore
+from cadtwist.kernels import active
 from cadtwist.net.directsocket import DirectServer, DirectSocket
 from cadtwist.query.find import FindLimits
+from cadtwist.query.near import NearPoints
 from cadtwist.query.owner import IOwner, NoMetrics, QueryLimits
 from cadtwist.services.clusterparts import ClusterService, Tally, cluster_of
 from cadtwist.services.resolve import OwnerSide, RemoteOwner
@@ -66,11 +68,13 @@ _BACKLOG = 1024
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What the owner tells a new web process: `listeners` are (descriptor, address family).
 
-    `changes` is the descriptor behind which the owner counts names that come and go, and points that come.
+    `changes` is the descriptor behind which the owner counts names that come and go, and points that come; `points`
+    that behind which they are.
     """
 
     listeners: tuple[tuple[int, int], ...]
     changes: int | None = None
+    points: int | None = None
     storage: StorageConfig
     web: WebConfig
     cluster: ClusterConfig = ClusterConfig()
@@ -210,14 +214,18 @@ class WebWorkers(Service):
         descriptors = [_FIRST_LISTENER_FD, *range(OWNER_FD + 1, OWNER_FD + len(self._doors))]
         listeners = tuple((fd, int(door.family)) for fd, door in zip(descriptors, self._doors, strict=False))
         behind = OWNER_FD + max(len(self._doors), 1)
+        shared = dict[str, int]()
+        if self._changes is not None:
+            shared["changes"] = self._changes.fileno()
+            if self._changes.points_fd is not None:
+                shared["points"] = self._changes.points_fd
+        places = {what: behind + place for place, what in enumerate(shared)}
         config = WorkerConfig(
-            listeners=listeners, changes=None if self._changes is None else behind, storage=self._storage,
-            web=self._web, cluster=self._cluster,
-        )  # fmt: skip
+            listeners=listeners, **places, storage=self._storage, web=self._web, cluster=self._cluster
+        )
         children: dict[int, Any] = {0: "w", 1: "r", 2: "r", OWNER_FD: theirs.fileno()}
         children.update({fd: door.fileno() for (fd, _), door in zip(listeners, self._doors, strict=True)})
-        if self._changes is not None:
-            children[behind] = self._changes.fileno()
+        children.update({places[what]: descriptor for what, descriptor in shared.items()})
         side = OwnerSide(self._owner, msgspec.msgpack.encode(config))
         DirectSocket(self._reactor, ours, side)
         worker.link = side
@@ -234,6 +242,9 @@ def _serve(reactor: Any, owner: RemoteOwner, greeting: bytes) -> None:
     if config.changes is not None:
         owner.changes = shared_numbers(config.changes)
         os.close(config.changes)
+    if config.points is not None:
+        owner.near = _near_points(config.points, config.web)
+        os.close(config.points)
     tally = Tally(reactor, partial(_tell, owner))
     cluster = cluster_of(reactor, config.cluster, time.time, tally.count)
     if cluster is not None:
@@ -247,6 +258,15 @@ def _serve(reactor: Any, owner: RemoteOwner, greeting: bytes) -> None:
         port = reactor.adoptStreamPort(fd, family, site)
         port.transport = DirectServer
         os.close(fd)
+
+
+def _near_points(descriptor: int, web: WebConfig) -> NearPoints | None:
+    try:
+        points = active.hotpoints.SharedPoints(descriptor)
+    except (OSError, ValueError) as error:
+        Logger().warn("The owner is asked for each point in memory: {error}", error=error)
+        return None
+    return NearPoints(points.peek_within, lambda: points.points, query_limits(web))
 
 
 def _tell(owner: RemoteOwner, counts: dict[str, int]) -> None:

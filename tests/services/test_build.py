@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from twisted.internet.defer import ensureDeferred
 
 from cadtwist.config.load import Loaded
-from cadtwist.config.model import Config, ReloadConfig, StagesConfig, WriterConfig
+from cadtwist.config.model import Config, Listener, ReloadConfig, StagesConfig, WebConfig, WriterConfig
 from cadtwist.errors import ConfigError
+from cadtwist.kernels import active
 from cadtwist.services.build import Daemon
 from cadtwist.services.reload import Reloader
 from tests.services.daemons import DaemonCase, reactor, until
@@ -141,3 +142,27 @@ class DaemonTests(DaemonCase):
 
     def test_no_cache_is_an_error(self) -> None:
         self.assertRaises(ConfigError, Daemon, reactor, Config())
+
+    def test_web_processes_may_see_what_waits(self) -> Any:
+        """The points themselves, and that new metrics have some."""
+        held_back = WriterConfig(max_updates_per_second=0.001, on_shutdown_updates_per_second=float("inf"))
+
+        async def run() -> None:
+            door = Listener(protocol="http", transport="unix", path=os.path.join(self.folder, "http.sock"))
+            for workers in (0, 1):
+                config = self.config(writer=held_back, web=WebConfig(workers=workers))
+                daemon = await self.start(replace(config, listeners=(*config.listeners, door)))
+                kept, ids = daemon.kept, int(daemon.kept.changed.ids[0])
+                await self.send(b"w.a 1 1700000000\nw.b 2 1700000000\nw.a 3 1700000060\n")
+                await until(lambda kept=kept: kept.points.appended[0] >= 3)
+                self.assertGreater(int(kept.changed.ids[0]), ids)
+                descriptor = kept.changed.points_fd
+                self.assertEqual(descriptor is not None, active.NATIVE and workers == 1)
+                if descriptor is not None:
+                    near = active.hotpoints.SharedPoints(descriptor)
+                    asked = np.array([kept.table.lookup(b"w.b")], np.uint32), np.zeros(1), 0.0, float("inf")
+                    await until(lambda near=near, asked=asked: near.peek_within(*asked) is not None)
+                    self.assertEqual([column.tolist() for column in near.peek_within(*asked)], [[0, 1], [1.7e9], [2.0]])
+                await self.stop_all()
+
+        return ensureDeferred(run())

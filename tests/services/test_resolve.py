@@ -20,6 +20,7 @@ from zope.interface.verify import verifyObject
 from cadtwist.errors import CadtwistError
 from cadtwist.net.directsocket import DirectSocket
 from cadtwist.query.find import FindLimits, Found, QueryError
+from cadtwist.query.near import NearPoints
 from cadtwist.query.owner import IOwner, QueryLimits
 from cadtwist.query.resolution import METRICS_AT_ONCE
 from cadtwist.services.frames import MAX_FRAME_BYTES
@@ -263,7 +264,7 @@ class DirectTests(SynchronousTestCase):
         waiting = []
         self.local = replace(self.local, waiting=lambda: len(waiting))
         self.line.there._owner = self.local
-        self.here.changes = np.zeros(2, np.uint64)
+        self.here.changes = np.zeros(3, np.uint64)
         self.local.index.names.changes = self.here.changes[:1]
 
         def asks():
@@ -282,6 +283,40 @@ class DirectTests(SynchronousTestCase):
         self.local.index.add(b"a.d")
         names = ["a.b", "a.c", "a.d"]
         self.assertEqual([asks(), asks()], [1, 0])
+
+    def test_what_can_be_seen_is_not_asked(self):
+        self.here.changes = np.zeros(3, np.uint64)
+        self.local.index.names.changes = self.here.changes[:1]
+        seen = []
+
+        def look(*asked):
+            seen.append(asked)
+            return looks.pop(0)(*asked) if looks else self.local.hot(*asked)
+
+        self.here.near, looks = NearPoints(look, lambda: 1, self.local.limits), []
+
+        def asks(*patterns):
+            before = self.line.waited
+            self.assertEqual(self.here.resolve(list(patterns), 0, 99), self.local.resolve(list(patterns), 0, 99))
+            return self.line.waited - before
+
+        self.assertEqual([asks("a.*", "hot"), asks("a.*", "hot"), asks("hot"), asks("a.*")], [1, 0, 0, 0])
+        self.assertEqual(len(seen), 2, "of others no points wait")
+        looks.append(lambda *_: None)
+        self.assertEqual([asks("hot"), asks("hot")], [1, 0], "the owner tells what cannot be seen")
+        self.here.changes[1] += np.uint64(5)
+        self.assertEqual(asks("hot"), 0, "datapoints came")
+        self.here.changes[2] += np.uint64(1)
+        self.assertEqual([asks("hot"), asks("hot")], [1, 0], "an id got a metric")
+        self.local.index.add(b"hot.ter")
+        self.assertEqual([asks("hot"), asks("hot")], [1, 0], "a name came")
+
+        def meanwhile(*asked):
+            self.here.changes[2] += np.uint64(1)
+            return self.local.hot(*asked)
+
+        looks.append(meanwhile)
+        self.assertEqual([asks("hot"), asks("hot"), asks("hot")], [1, 1, 0], "an id got another metric while we looked")
 
     def test_who_waits_already_is_not_kept_waiting(self):
         self.line.cut = True

@@ -72,6 +72,7 @@ class WorkersTests(SynchronousTestCase):
         self.doors = [FakeDoor(50), FakeDoor(51)]
         web, storage = WebConfig(workers=2, cors_origins=("*",)), StorageConfig(root="x")
         self.changes = SharedCount()
+        self.changes.points_fd = 77
         self.workers = WebWorkers(
             self.reactor, self.doors, owner([], {}), web, storage, changes=self.changes
         )
@@ -87,11 +88,22 @@ class WorkersTests(SynchronousTestCase):
     def test_start(self):
         self.assertEqual(self.workers.processes, [100, 101])
         children = self.reactor.children[0]
-        self.assertEqual((children[3], children[5], children[6]), (50, 51, self.changes.fileno()))
+        self.assertEqual(
+            (children[3], children[5], children[6], children[7]), (50, 51, self.changes.fileno(), 77)
+        )
         greeting = self.reactor.sides[0].recv(1 << 16)[4:]
         config = msgspec.msgpack.decode(greeting, type=WorkerConfig)
-        self.assertEqual((config.listeners, config.changes), (((3, socket.AF_INET), (5, socket.AF_INET)), 6))
+        self.assertEqual(config.listeners, ((3, socket.AF_INET), (5, socket.AF_INET)))
+        self.assertEqual((config.changes, config.points), (6, 7))
         self.assertEqual((config.storage.root, config.web.cors_origins), ("x", ("*",)))
+
+    def test_points_that_are_not_shared(self):
+        self.changes.points_fd = None
+        self.reactor.end(0)
+        self.reactor.advance(0.2)
+        config = msgspec.msgpack.decode(self.reactor.sides[2].recv(1 << 16)[4:], type=WorkerConfig)
+        self.assertEqual((config.changes, config.points), (6, None))
+        self.assertNotIn(7, self.reactor.children[2])
 
     def test_restart_with_growing_delay(self):
         for number, delay in ((0, 0.1), (2, 0.2), (3, 0.4)):

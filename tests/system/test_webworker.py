@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from unittest import SkipTest
 
+import numpy as np
 from twisted.internet import reactor as real_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -16,6 +18,7 @@ from cadtwist.config.model import StorageConfig, WebConfig
 from cadtwist.services.sharedcount import SharedCount
 from cadtwist.services.webworker import WebWorkers, listening_socket
 from tests.query.test_owner import owner
+from tests.twins import native_twin
 
 
 class RealProcessTests(TestCase):
@@ -26,15 +29,20 @@ class RealProcessTests(TestCase):
             raise SkipTest("real processes run in the system lane")
         door = listening_socket("127.0.0.1", 0)
         self.port = door.getsockname()[1]
-        local = owner([], {b"hot.one": [(60.0, 1.5)]})
+        changes = self.changes = SharedCount()
+        local = self.answers([], {b"hot.one": [(60.0, 1.5)]})
         root = self.mktemp()
         os.mkdir(root)
         storage = StorageConfig(root=root)
-        self.index, changes = local.index, SharedCount()
+        self.index = local.index
         self.index.names.changes = changes.names
         self.workers = WebWorkers(real_reactor, [door], local, WebConfig(workers=1), storage, changes=changes)
         self.workers.startService()
         self.addCleanup(self.workers.stopService)
+
+    def answers(self, names, points):
+        """Return the owner."""
+        return owner(names, points)
 
     def ask(self, path: str) -> Deferred[bytes]:
         def blocking():
@@ -66,3 +74,54 @@ class RealProcessTests(TestCase):
         while self.workers.processes in ([], [first]):
             await deferLater(real_reactor, 0.02, lambda: None)
         self.assertEqual(await self.ask(query), b"hot.one,60,120,60|1.5\n")
+
+
+class _Asked:
+    """An owner that counts what it is asked for points."""
+
+    def __init__(self, owner):
+        self._owner = owner
+        self.times = 0
+
+    def pieces(self, *arguments):
+        self.times += 1
+        return self._owner.pieces(*arguments)
+
+    def __getattr__(self, name):
+        return getattr(self._owner, name)
+
+
+class SharedPointsTests(RealProcessTests):
+    """The same with points that the web process can see."""
+
+    def answers(self, names, points):
+        native = native_twin("points")
+        if native is None:
+            raise SkipTest("no native kernels: nothing is shared")
+        self.store = native.PointStore()
+        self.changes.points_fd = self.store.share()
+        local = owner(names, points)
+        for number, some in enumerate(points.values()):
+            self.append(number, *some)
+        self.local = _Asked(replace(local, hot=self.store.peek_within, waiting=lambda: self.store.points))
+        return self.local
+
+    def append(self, number, *points):
+        self.store.appended = self.changes.points
+        times, values = zip(*points, strict=True)
+        self.store.append(np.full(len(points), number, np.uint32), np.array(times), np.array(values), 1, 1000)
+
+    async def test_points_are_seen_without_asking(self):
+        query = "/render?target=hot.*&from=30&until=150&now=180&format=raw"
+        self.assertEqual(await self.ask(query), b"hot.one,60,180,60|1.5,None\n")
+        self.append(0, (120.0, 2.5))
+        self.assertEqual(await self.ask(query), b"hot.one,60,180,60|1.5,2.5\n")
+        self.append(0, (120.0, 3.5))
+        self.assertEqual(await self.ask(query), b"hot.one,60,180,60|1.5,3.5\n")
+        self.assertEqual(self.local.times, 1)
+        self.store.take(np.array([0], np.uint32))
+        self.assertEqual(await self.ask(query), b"hot.one,60,180,60|1.5,3.5\n")
+        self.assertEqual(self.local.times, 2)
+        self.store.confirm(np.array([0], np.uint32))
+        self.assertEqual(await self.ask(query), b"", "it has no file")
+        self.assertEqual(self.local.times, 2)
