@@ -10,6 +10,7 @@ CLASSES_AT the class of each page (a byte), at METAS_AT the records of metrics b
 still the same.
 """
 
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
@@ -70,7 +71,6 @@ cdef extern from *:
     }
     static inline uint32_t seen32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
     static inline uint64_t seen64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
-    static inline void wait_us(unsigned n) { usleep(n); }
     #define PREFETCH_W(p) __builtin_prefetch((p), 1)
     #define PREFETCH_R(p) __builtin_prefetch((p), 0)
     """
@@ -90,7 +90,6 @@ cdef extern from *:
     uint64_t changes_after(const uint64_t *changes) noexcept nogil
     uint32_t seen32(const uint32_t *p) noexcept nogil
     uint64_t seen64(const uint64_t *p) noexcept nogil
-    void wait_us(unsigned n) noexcept nogil
 
 cdef enum:
     PAGE_BYTES = 262144
@@ -131,6 +130,18 @@ ctypedef struct Meta:
     uint32_t count     # of pending points, and flags
     uint32_t flight    # 1 + row of the flight table, 0 when none is in flight
     uint32_t pin       # oldest segment of the pending points
+
+ctypedef struct Flight:
+    uint32_t job
+    uint32_t row
+    uint32_t pin
+    uint32_t next      # in the free list, 1 + row
+
+ctypedef struct Job:
+    const double *ts
+    const double *values
+    const uint32_t *offsets
+    uint32_t left
 
 ctypedef struct Page:
     char *base
@@ -201,6 +212,50 @@ cdef inline double *points_at(Pool *pool, uint32_t ref) noexcept nogil:
 cdef inline uint32_t *next_of(Pool *pool, uint32_t ref) noexcept nogil:
     cdef Page *page = &pool.pages[ref >> SLOT_BITS]
     return <uint32_t *>(page.base + (<size_t>slots_of(page.cls) << (4 + page.cls))) + (ref & SLOT_MASK)
+
+
+cdef inline double *find_in(Pool *pool, uint32_t tail, uint32_t n, double ts) noexcept nogil:
+    """Return where the point of time ts stands in a series of n points, or NULL."""
+    cdef uint32_t ref = next_of(pool, tail)[0], k = 0, size, j
+    cdef double *points
+    while k < n:
+        size = min(<uint32_t>1 << class_of(k), n - k)
+        points = points_at(pool, ref)
+        for j in range(size):
+            if points[2 * j] == ts:
+                return points + 2 * j
+        k += size
+        ref = next_of(pool, ref)[0]
+    return NULL
+
+
+cdef inline double least_in(Pool *pool, uint32_t tail, uint32_t n) noexcept nogil:
+    """Return the least time of a series of n points."""
+    cdef uint32_t ref = next_of(pool, tail)[0], k = 0, size, j
+    cdef double least = INFINITY
+    cdef double *points
+    while k < n:
+        size = min(<uint32_t>1 << class_of(k), n - k)
+        points = points_at(pool, ref)
+        for j in range(size):
+            if points[2 * j] < least:
+                least = points[2 * j]
+        k += size
+        ref = next_of(pool, ref)[0]
+    return least
+
+
+cdef inline void copy_series(Pool *pool, uint32_t tail, uint32_t n, double *ts, double *values) noexcept nogil:
+    cdef uint32_t ref = next_of(pool, tail)[0], k = 0, size, j
+    cdef double *points
+    while k < n:
+        size = min(<uint32_t>1 << class_of(k), n - k)
+        points = points_at(pool, ref)
+        for j in range(size):
+            ts[k + j] = points[2 * j]
+            values[k + j] = points[2 * j + 1]
+        k += size
+        ref = next_of(pool, ref)[0]
 
 
 cdef inline void look_ahead(Pool *pool, const uint32_t *tails, int n) noexcept nogil:
@@ -347,6 +402,15 @@ cdef inline void free_chunk(Pool *pool, uint32_t ref) noexcept nogil:
         drop_page(pool, number)
 
 
+cdef inline void free_series(Pool *pool, uint32_t tail, uint32_t n) noexcept nogil:
+    cdef uint32_t ref = next_of(pool, tail)[0], after, k = 0
+    while k < n:
+        after = next_of(pool, ref)[0]
+        k += 1 << class_of(k)
+        free_chunk(pool, ref)
+        ref = after
+
+
 cdef inline uint64_t mixed(double ts, const void *seed) noexcept nogil:
     cdef double plus = ts + 0.0
     cdef uint64_t h
@@ -374,6 +438,19 @@ cdef inline void index_put(Index *index, double ts, uint64_t place) noexcept nog
     index.n += 1
     if ts > index.newest:
         index.newest = ts
+
+
+cdef inline void index_series(Pool *pool, Index *index, uint32_t n) noexcept nogil:
+    """Put all points of the index's series into it; there is room."""
+    cdef uint32_t ref = next_of(pool, index.tail)[0], k = 0, size, j
+    cdef double *points
+    while k < n:
+        size = min(<uint32_t>1 << class_of(k), n - k)
+        points = points_at(pool, ref)
+        for j in range(size):
+            index_put(index, points[2 * j], <uint64_t>ref << 3 | j)
+        k += size
+        ref = next_of(pool, ref)[0]
 
 
 cdef inline bint index_room(Pool *pool, Index *index, uint64_t *index_bytes) noexcept nogil:

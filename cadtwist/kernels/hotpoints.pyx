@@ -12,14 +12,13 @@ import numpy as np
 from cadtwist.kernels.chunks cimport (
     CLASSES, CLASSES_AT, COUNT_MASK, INDEXED, LAYOUT, METAS_AT, NIL, PAGE_BYTES, PAGES_AT, PREFETCH_R, SHARED_BYTES,
     SLOT_BITS, SLOT_MASK, TOGETHER, Meta, Shared, changes_after, changes_before, class_of, has_size, map_shared,
-    seen32, seen64, slots_of, unmap_page, wait_us,
+    seen32, seen64, slots_of, unmap_page,
 )
 
 __all__ = ["SharedPoints"]
 
 cdef enum:
     ATTEMPTS = 10
-    WAIT_US = 50
     MOST_LINKS = 256  # to look ahead for: some 2,000 points
 
 
@@ -29,8 +28,10 @@ cdef class SharedPoints:
     cdef char *memory
     cdef Shared *head
     cdef const Meta *metas
+    cdef object wait
 
-    def __cinit__(self, int descriptor):
+    def __cinit__(self, int descriptor, wait=None):
+        self.wait = wait
         if not has_size(descriptor, SHARED_BYTES):
             raise ValueError("no points are shared there")
         self.memory = <char *>map_shared(descriptor, SHARED_BYTES, False)
@@ -57,8 +58,8 @@ cdef class SharedPoints:
         if slacks.shape[0] != ids.shape[0]:
             raise ValueError("as many slacks as ids are needed")
         for attempt in range(ATTEMPTS):
-            if attempt:
-                wait_us(WAIT_US)
+            if attempt and self.wait is not None:
+                self.wait()
             changes = changes_before(&self.head.changes)
             if changes & 1:
                 continue

@@ -16,7 +16,7 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-import time
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,6 @@ SHARED_BYTES = PAGES_AT + PAGE_BYTES * PAGES
 _COUNT, _INDEXED = (1 << 29) - 1, 1 << 31
 _CHUNKS = (13107, 7281, 3855, 1985)
 _ATTEMPTS = 10
-_WAIT_S = 0.00005
 
 
 class _TornError(Exception):
@@ -42,12 +41,12 @@ class _TornError(Exception):
 
 
 class SharedPoints:
-    """The points behind a descriptor, which may be closed then.
+    """The points behind a descriptor, which may be closed then; `wait()` waits a moment for the owner to be ready.
 
     OSError without room in the address space, ValueError where there are none.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, wait: Callable[[], object] | None = None) -> None:
         if os.fstat(descriptor).st_size != SHARED_BYTES:
             raise ValueError("no points are shared there")
         memory = mmap.mmap(descriptor, SHARED_BYTES, mmap.MAP_SHARED, mmap.PROT_READ)
@@ -55,6 +54,7 @@ class SharedPoints:
         if self._head[0] != LAYOUT:
             raise ValueError("points are shared there in another way")
         self._memory = memory
+        self._wait = wait
         self._metas = np.frombuffer(memory, np.uint32, (PAGES_AT - METAS_AT) // 4, METAS_AT).reshape(-1, 4)
 
     @property
@@ -68,13 +68,13 @@ class SharedPoints:
         """Return (offsets, timestamps, values): the points of each id in [start - slacks[i], end + slacks[i]].
 
         None where the owner has to be asked: points of these are on their way to a file or out of order for long, or
-        the owner changed something whenever we looked, for half a millisecond.
+        the owner changed something each of ten times that we looked.
         """
         if len(slacks) != len(ids):
             raise ValueError("as many slacks as ids are needed")
         for attempt in range(_ATTEMPTS):
-            if attempt:
-                time.sleep(_WAIT_S)
+            if attempt and self._wait is not None:
+                self._wait()
             before = int(self._head[1])
             if before % 2:
                 continue

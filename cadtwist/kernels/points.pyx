@@ -24,9 +24,9 @@ import numpy as np
 
 from cadtwist.kernels.chunks cimport (
     COUNT_MASK, ID_LIMIT, INDEXED, LAYOUT, LISTED, METAS_AT, NIL, PAGE_BYTES, PREFETCH_R, PREFETCH_W, SHARED_BYTES,
-    TOGETHER, UNORDERED, Index, Meta, Pool, Shared, begin_change, begin_pool, class_of, close_file, end_change,
-    end_pool, found_at, free_chunk, hold_memory, index_find, index_put, index_room, look_ahead, map_shared,
-    merge_sorted, new_chunk, next_of, place_of, points_at, shared_file,
+    TOGETHER, UNORDERED, Flight, Index, Job, Meta, Pool, Shared, begin_change, begin_pool, class_of, close_file,
+    copy_series, end_change, end_pool, find_in, found_at, free_series, hold_memory, index_find, index_put, index_room,
+    index_series, least_in, look_ahead, map_shared, merge_sorted, new_chunk, next_of, place_of, points_at, shared_file,
 )
 
 __all__ = ["MAX_ID", "PointStore"]
@@ -37,18 +37,6 @@ cdef enum:
     LONG_SERIES = 64
     AHEAD_META = 24
     AHEAD_POINT = 12
-
-ctypedef struct Flight:
-    uint32_t job
-    uint32_t row
-    uint32_t pin
-    uint32_t next      # in the free list, 1 + row
-
-ctypedef struct Job:
-    const double *ts
-    const double *values
-    const uint32_t *offsets
-    uint32_t left
 
 
 cdef class PointStore:
@@ -220,7 +208,7 @@ cdef class PointStore:
 
     cdef double *find(self, Meta *m, double ts) noexcept nogil:
         """Return where the pending point of time ts stands, or NULL."""
-        cdef uint32_t n = m.count & COUNT_MASK, ref, k, size, j
+        cdef uint32_t n = m.count & COUNT_MASK
         cdef double *points
         if n == 0:
             return NULL
@@ -230,47 +218,16 @@ cdef class PointStore:
         if n >= LONG_SERIES:
             if m.count & INDEXED or self.build_index(m):
                 return index_find(&self.pool, &self.indexes[m.tail], ts)
-        ref = next_of(&self.pool, m.tail)[0]
-        k = 0
-        while k < n:
-            size = 1 << class_of(k)
-            if size > n - k:
-                size = n - k
-            points = points_at(&self.pool, ref)
-            for j in range(size):
-                if points[2 * j] == ts:
-                    return points + 2 * j
-            k += size
-            ref = next_of(&self.pool, ref)[0]
-        return NULL
+        return find_in(&self.pool, m.tail, n, ts)
 
     cdef void copy_out(self, Meta *m, double *ts, double *values) noexcept nogil:
-        cdef uint32_t n = m.count & COUNT_MASK, ref, k = 0, size, j
-        cdef double *points
-        if n == 0:
-            return
-        ref = next_of(&self.pool, self.tail_of(m))[0]
-        while k < n:
-            size = 1 << class_of(k)
-            if size > n - k:
-                size = n - k
-            points = points_at(&self.pool, ref)
-            for j in range(size):
-                ts[k + j] = points[2 * j]
-                values[k + j] = points[2 * j + 1]
-            k += size
-            ref = next_of(&self.pool, ref)[0]
+        if m.count & COUNT_MASK:
+            copy_series(&self.pool, self.tail_of(m), m.count & COUNT_MASK, ts, values)
 
     cdef void empty(self, Meta *m) noexcept nogil:
         """Free the chunks and index; the count becomes 0, LISTED stays."""
-        cdef uint32_t n = m.count & COUNT_MASK, ref, after, k = 0
-        if n:
-            ref = next_of(&self.pool, self.tail_of(m))[0]
-            while k < n:
-                after = next_of(&self.pool, ref)[0]
-                k += 1 << class_of(k)
-                free_chunk(&self.pool, ref)
-                ref = after
+        if m.count & COUNT_MASK:
+            free_series(&self.pool, self.tail_of(m), m.count & COUNT_MASK)
         if m.count & INDEXED:
             self.drop_index(m)
         m.count &= LISTED
@@ -308,10 +265,9 @@ cdef class PointStore:
 
     cdef bint build_index(self, Meta *m) noexcept nogil:
         """Index all pending points; False when there is no memory."""
-        cdef uint32_t n = m.count & COUNT_MASK, ref, k = 0, size, j, number
+        cdef uint32_t n = m.count & COUNT_MASK, number
         cdef uint64_t cap = 256
         cdef uint64_t *places
-        cdef double *points
         cdef Index *index
         while cap < 2 * <uint64_t>n + 2:
             cap *= 2
@@ -330,16 +286,7 @@ cdef class PointStore:
         m.tail = number
         m.count |= INDEXED
         self.index_bytes += cap * 8 + sizeof(Index)
-        ref = next_of(&self.pool, index.tail)[0]
-        while k < n:
-            size = 1 << class_of(k)
-            if size > n - k:
-                size = n - k
-            points = points_at(&self.pool, ref)
-            for j in range(size):
-                index_put(index, points[2 * j], <uint64_t>ref << 3 | j)
-            k += size
-            ref = next_of(&self.pool, ref)[0]
+        index_series(&self.pool, index, n)
         return True
 
     # room
@@ -370,7 +317,7 @@ cdef class PointStore:
 
     cdef int hold_shared(self, uint64_t room) except -1:
         """Have room for the records of at least so many metrics, of at most ID_LIMIT, where they are shared."""
-        cdef uint64_t have = <uint64_t>self.room_metas * sizeof(Meta), want = min(room, ID_LIMIT) * sizeof(Meta)
+        cdef uint64_t have = <uint64_t>self.room_metas * sizeof(Meta), want = min(room, <uint64_t>ID_LIMIT) * sizeof(Meta)
         want = (want + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
         if not hold_memory(self.pool.fd, METAS_AT + have, want - have):
             raise MemoryError("no memory for records of metrics")
@@ -539,9 +486,8 @@ cdef class PointStore:
         """Return the least pending timestamp of each metric, inf where nothing is pending."""
         cdef Py_ssize_t n = ids.shape[0], i
         cdef Meta *m
-        cdef uint32_t k, count, ref, size, j
+        cdef uint32_t count, tail
         cdef double least
-        cdef double *points
         found = np.empty(n, np.float64)
         cdef double[::1] out = found
         for i in range(n):
@@ -556,20 +502,10 @@ cdef class PointStore:
                 m = &self.metas[ids[i]]
                 count = m.count & COUNT_MASK
                 if count:
-                    ref = next_of(&self.pool, self.tail_of(m))[0]
-                    least = points_at(&self.pool, ref)[0]
+                    tail = self.tail_of(m)
+                    least = points_at(&self.pool, next_of(&self.pool, tail)[0])[0]
                     if m.count & UNORDERED:
-                        k = 0
-                        while k < count:
-                            size = 1 << class_of(k)
-                            if size > count - k:
-                                size = count - k
-                            points = points_at(&self.pool, ref)
-                            for j in range(size):
-                                if points[2 * j] < least:
-                                    least = points[2 * j]
-                            k += size
-                            ref = next_of(&self.pool, ref)[0]
+                        least = least_in(&self.pool, tail, count)
             out[i] = least
         return found
 

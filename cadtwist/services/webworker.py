@@ -63,6 +63,7 @@ __all__ = [
 OWNER_FD = 4
 _FIRST_LISTENER_FD = 3
 _BACKLOG = 1024
+_LOOK_AGAIN_S = 0.00005
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,7 +263,7 @@ def _serve(reactor: Any, owner: RemoteOwner, greeting: bytes) -> None:
 
 def _near_points(descriptor: int, web: WebConfig) -> NearPoints | None:
     try:
-        points = active.hotpoints.SharedPoints(descriptor)
+        points = active.hotpoints.SharedPoints(descriptor, lambda: time.sleep(_LOOK_AGAIN_S))
     except (OSError, ValueError) as error:
         Logger().warn("The owner is asked for each point in memory: {error}", error=error)
         return None

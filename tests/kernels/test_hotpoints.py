@@ -131,13 +131,22 @@ class SharedPointsContract:
             self.store.confirm(self.store.take(ids)[0])
 
     def test_while_something_is_changed_the_owner_is_asked(self) -> None:
+        waits, at_last = list[int](), [0]
+
+        def wait() -> None:
+            waits.append(1)
+            if len(waits) == at_last[0]:
+                os.pwrite(self.descriptor, struct.pack("=Q", changes + 2), 8)
+
+        self.near = self.twin.SharedPoints(self.descriptor, wait)
         self.add((1, 1.0, 1.0))
-        with open(f"/proc/self/fd/{self.descriptor}", "r+b", buffering=0) as file:
-            (changes,) = struct.unpack("=Q", os.pread(file.fileno(), 8, 8))
-            os.pwrite(file.fileno(), struct.pack("=Q", changes + 1), 8)
-            self.assertIsNone(self.peek(1))
-            os.pwrite(file.fileno(), struct.pack("=Q", changes + 2), 8)
-            self.assertEqual(self.peek(1)[0], [0, 1])
+        (changes,) = struct.unpack("=Q", os.pread(self.descriptor, 8, 8))
+        os.pwrite(self.descriptor, struct.pack("=Q", changes + 1), 8)
+        self.assertIsNone(self.peek(1))
+        self.assertEqual(len(waits), 9)
+        at_last[0] = 12
+        self.assertEqual(self.peek(1)[0], [0, 1])
+        self.assertEqual(len(waits), 12)
 
     def test_chunks_that_are_none_do_no_harm(self) -> None:
         """What a reader may meet while pages change hands: links to anywhere."""
