@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from cadtwist.model.statsdstyle import StatsdStyle, timer_fields
+from cadtwist.model.statsdstyle import StatsdStyle, TreeLevels, timer_fields
 
 __all__ = [
     "STORED_PATTERNS",
@@ -119,18 +119,12 @@ def statsd_name(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class CadentNaming:
+class CadentNaming(TreeLevels):
     """Where a statsd accumulator puts a series; the suffix is a level before the key.
 
     `as_statsd`: names are `NAME|TYPE`, without the levels that a statsd accumulator would add again.
     """
 
-    legacy: bool = True
-    global_prefix: str = "stats"
-    prefix_counter: str = "counters"
-    prefix_timer: str = "timers"
-    prefix_gauge: str = "gauges"
-    prefix_set: str = "sets"
     global_suffix: str = ""
     as_statsd: bool = False
 
@@ -138,8 +132,8 @@ class CadentNaming:
         """Return what stands before and after the key in the name of a field; None where it is not told."""
         if "sum_squares" in field:
             return None
-        room = {"c": self.prefix_counter, "ms": self.prefix_timer, "g": self.prefix_gauge, "s": self.prefix_set}[kind]
-        before = "".join(f"{level}." for level in (self.global_prefix, room, self.global_suffix) if level)
+        levels = self.global_prefix, self.room(kind), self.global_suffix
+        before = "".join(f"{level}." for level in levels if level)
         after = ""
         if kind == "c" and self.legacy:
             before = "stats_counts." if field == "count" else before

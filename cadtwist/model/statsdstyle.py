@@ -17,6 +17,7 @@ __all__ = [
     "StatsiteHistogram",
     "StatsiteNaming",
     "StatsiteStyle",
+    "TreeLevels",
     "percent_text",
     "timer_fields",
 ]
@@ -46,11 +47,8 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class GraphiteNaming:
-    """Where statsd puts a series in Graphite's tree; in the legacy tree the prefixes do not count.
-
-    `global_suffix` follows a dot, an empty one too; None: nothing does.
-    """
+class TreeLevels:
+    """The levels of Graphite's tree among which statsd puts its series."""
 
     legacy: bool = True
     global_prefix: str = "stats"
@@ -58,6 +56,20 @@ class GraphiteNaming:
     prefix_timer: str = "timers"
     prefix_gauge: str = "gauges"
     prefix_set: str = "sets"
+
+    def room(self, kind: str) -> str:
+        """Return the level of a kind's series."""
+        rooms = {"c": self.prefix_counter, "ms": self.prefix_timer, "g": self.prefix_gauge, "s": self.prefix_set}
+        return rooms[kind]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphiteNaming(TreeLevels):
+    """Where statsd puts a series in Graphite's tree; in the legacy tree the prefixes do not count.
+
+    `global_suffix` follows a dot, an empty one too; None: nothing does.
+    """
+
     global_suffix: str | None = None
     prefix_stats: str = "statsd"
     flush_counts: bool = True
@@ -72,8 +84,7 @@ class GraphiteNaming:
                 return ("stats." if field == "rate" else "stats_counts."), after
             room = {"ms": "timers", "g": "gauges", "s": "sets"}[kind]
             return f"stats.{room}.", (f".{field}" if kind != "g" else "") + after
-        room = {"c": self.prefix_counter, "ms": self.prefix_timer, "g": self.prefix_gauge, "s": self.prefix_set}[kind]
-        before = "".join(f"{level}." for level in (self.global_prefix, room) if level)
+        before = "".join(f"{level}." for level in (self.global_prefix, self.room(kind)) if level)
         return before, (f".{field}" if kind != "g" else "") + after
 
     def own(self, field: str) -> str:

@@ -20,7 +20,7 @@ from cadtwist.net.handover import Passed, detached
 from cadtwist.net.keepalive import KeepAlive
 
 __all__ = [
-    "BACKLOG", "EndpointListener", "Listener", "TCPListener", "UDPListener", "UnixListener", "bind_udp",
+    "BACKLOG", "EndpointListener", "Listener", "TCPListener", "UDPListener", "UnixListener", "bind_tcp", "bind_udp",
     "endpoint_factory",
 ]  # fmt: skip
 
@@ -340,6 +340,11 @@ class UDPListener(Service):
         bound, self._bound = self._bound, None
         if bound is not None:
             bound.close()
+
+
+def bind_tcp(interface: str, port: int) -> socket.socket:
+    """Return a TCP socket that alone is bound to the address, and does not listen yet."""
+    return _bound((interface, port), socket.SOCK_STREAM, False)
 
 
 def bind_udp(interface: str, port: int, receive_bytes: int = 0, reuse_port: bool = True) -> socket.socket:

@@ -177,24 +177,18 @@ class StatsiteDaemon(WindowDaemon):
             )  # fmt: skip
             parts.append(self.doors.joined(datagrams))
         if config.tcp_port:
-            factory = ReceiverFactory(
-                self._intake("statsite tcp", Intake, "tcp"),
-                RecordConnection,
-                clock=self.reactor,
-                limit=ConnectionLimit(),
-            )
             name, where = "statsite tcp", (config.bind_address, config.tcp_port)
+            factory = self._streams(name)
             on_open = self.doors.opened(name, factory)
             parts.append(self.doors.joined(TCPListener(name, self.reactor, factory, *where, on_open=on_open)))
         if config.parse_stdin:
-            lines = ReceiverFactory(
-                self._intake("statsite stdin", Intake, "tcp"),
-                RecordConnection,
-                clock=self.reactor,
-                limit=ConnectionLimit(),
-            )
+            lines = self._streams("statsite stdin")
             parts.append(Step("stdin", lambda: self._read_stdin(lines)))
         return parts
+
+    def _streams(self, name: str) -> ReceiverFactory:
+        intake = self._intake(name, Intake, "tcp")
+        return ReceiverFactory(intake, RecordConnection, clock=self.reactor, limit=ConnectionLimit())
 
     def _intake(self, name: str, kind: type[Intake], transport: str) -> Any:
         table = self.space.table

@@ -29,6 +29,7 @@ from cadtwist.config.model import ClusterConfig, StorageConfig, WebConfig
 from cadtwist.interfaces import IStore
 from cadtwist.kernels import active
 from cadtwist.net.directsocket import DirectServer, DirectSocket
+from cadtwist.net.listeners import bind_tcp
 from cadtwist.query.find import FindLimits
 from cadtwist.query.near import NearPoints
 from cadtwist.query.owner import IOwner, NoMetrics, QueryLimits
@@ -83,18 +84,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 def listening_socket(interface: str, port: int) -> socket.socket:
     """Return a listening TCP socket for web processes to accept from; OSError when the address is taken."""
-    family = socket.AF_INET6 if ":" in interface else socket.AF_INET
-    door = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind((interface, port))
-        door.listen(_BACKLOG)
-        door.setblocking(False)
-    except OSError as error:
-        door.close()
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, f"cannot listen on {interface or '*'}:{port}: {os.strerror(error.errno)}") from None
+    door = bind_tcp(interface, port)
+    door.listen(_BACKLOG)
     return door
 
 
