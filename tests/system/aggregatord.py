@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from tests.system.cadtwistd import ROOT, RUN_TWISTD, conf_text, get
-from tests.system.process import Process, free_ports
+from tests.system.cadtwistd import ROOT, RUN_TWISTD, Daemon, conf_text
+from tests.system.process import free_ports
 
 __all__ = ["Aggregatord"]
 
 
-class Aggregatord(Process):
+class Aggregatord(Daemon):
     """Lines at `line`, HTTP at `http`; `rules` is the rules file, lines go to `destination` (a port)."""
 
     def __init__(self, folder: Path, destination: int, rules: str, options: Mapping[str, object] | None = None) -> None:
         self.line, self.http = free_ports(2)
+        self.reports = self.http
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "aggregation-rules.conf").write_text(rules)
         mine = {
@@ -38,12 +37,3 @@ class Aggregatord(Process):
         command = [*RUN_TWISTD, "-n", f"--pidfile={folder / 'pid'}", "aggregator", f"--config={conf}"]
         environ = {"GRAPHITE_ROOT": str(folder), "GRAPHITE_CONF_DIR": str(folder)}
         super().__init__("twistd-aggregator", command, folder, environ, (self.line, self.http), cwd=ROOT)
-
-    def json(self, path: str) -> Any:
-        """Return the decoded answer of an HTTP question."""
-        return json.loads(get(f"http://127.0.0.1:{self.http}{path}"))
-
-    def accounts(self) -> dict[str, dict[str, Any]]:
-        """Return the accounts of /ledger by name."""
-        answer = self.json("/ledger")
-        return {each["name"]: each for each in (answer if isinstance(answer, list) else answer["accounts"])}

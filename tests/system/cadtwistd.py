@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.system.process import Process, free_ports
 
-__all__ = ["AGGREGATION", "RUN_TWISTD", "SCHEMAS", "Cadtwistd", "conf_text", "get"]
+__all__ = ["AGGREGATION", "RUN_TWISTD", "SCHEMAS", "Cadtwistd", "Daemon", "conf_text", "get", "serving_at"]
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
@@ -38,7 +38,41 @@ def get(url: str, data: bytes | None = None, seconds: float = 30.0) -> bytes:
         raise OSError(f"{url}: {refusal.code} {refusal.read()[:500]!r}") from refusal
 
 
-class Cadtwistd(Process):
+def serving_at(port: int) -> int:
+    """Return the process that tells of itself at a port and is ready, 0 where none is."""
+    try:
+        status = json.loads(get(f"http://127.0.0.1:{port}/ops/status"))
+    except OSError:
+        return 0
+    return int(status["pid"]) if status["ready"] else 0
+
+
+class Daemon(Process):
+    """One of our daemons, which tells of itself over HTTP at `reports`."""
+
+    reports: int
+
+    def json(self, path: str, **query: object) -> Any:
+        """Return the decoded answer of an HTTP question; several values of one parameter come as a list."""
+        text = urllib.parse.urlencode(query, doseq=True)
+        return json.loads(get(f"http://127.0.0.1:{self.reports}{path}{'?' if text else ''}{text}"))
+
+    def ledger(self) -> dict[str, dict[str, Any]]:
+        """Return the accounts of /ledger by name."""
+        answer = self.json("/ledger")
+        accounts = answer if isinstance(answer, list) else answer["accounts"]
+        return {account["name"]: account for account in accounts}
+
+    def unbalanced(self) -> dict[str, int]:
+        """Return the accounts whose books do not close, with what is missing (or too much, negative)."""
+        return {name: account["balance"] for name, account in self.ledger().items() if account["balance"]}
+
+    def serving(self) -> int:
+        """Return the process that is ready now, 0 for none: after a hand-over it is no child of the test."""
+        return serving_at(self.reports)
+
+
+class Cadtwistd(Daemon):
     """`twistd cache` on loopback ports, its files under `folder`; every option of carbon.conf may be given.
 
     Without updates per second or creates per minute in `options` both are unlimited; own metrics are off.
@@ -53,6 +87,7 @@ class Cadtwistd(Process):
         name: str = "cadtwist",
     ) -> None:
         self.line, self.pickle, self.query, self.http = free_ports(4)
+        self.reports = self.http
         self.conf = folder / "carbon.conf"
         self.whisper = folder / "storage" / "whisper"
         self.wal = folder / "storage" / "wal"
@@ -120,21 +155,6 @@ class Cadtwistd(Process):
     def base(self) -> str:
         """The URL of its HTTP door, without a slash at the end."""
         return f"http://127.0.0.1:{self.http}"
-
-    def json(self, path: str, **query: object) -> Any:
-        """Return the decoded answer of an HTTP question; several values of one parameter come as a list."""
-        text = urllib.parse.urlencode(query, doseq=True)
-        return json.loads(get(f"{self.base}{path}{'?' if text else ''}{text}"))
-
-    def ledger(self) -> dict[str, dict[str, Any]]:
-        """Return the accounts of /ledger by name."""
-        answer = self.json("/ledger")
-        accounts = answer if isinstance(answer, list) else answer["accounts"]
-        return {account["name"]: account for account in accounts}
-
-    def unbalanced(self) -> dict[str, int]:
-        """Return the accounts whose books do not close, with what is missing (or too much, negative)."""
-        return {name: account["balance"] for name, account in self.ledger().items() if account["balance"]}
 
     def logged(self) -> int:
         """Return how many datapoints the write-ahead log had taken when asked."""

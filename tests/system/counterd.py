@@ -8,17 +8,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.system.cadtwistd import ROOT, RUN_TWISTD, get
-from tests.system.process import Process, free_ports
+from tests.system.cadtwistd import ROOT, RUN_TWISTD, Daemon, get
+from tests.system.process import free_ports
 
 __all__ = ["Counterd"]
 
 
-class Counterd(Process):
+class Counterd(Daemon):
     """`twistd istat` on loopback ports, its store under `folder`; every option of istatd may be given."""
 
     def __init__(self, name: str, folder: Path, options: Mapping[str, object] | None = None) -> None:
         self.stat, self.http, self.admin, self.replica = free_ports(4)
+        self.reports = self.http
         self.store = folder / "store"
         self.conf = folder / "istatd.cfg"
         self.options: dict[str, object] = {

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cadtwist.codec.dattss import DattssKeys
-from tests.system.cadtwistd import ROOT, RUN_TWISTD, get
-from tests.system.process import Process, free_ports
+from tests.system.cadtwistd import ROOT, RUN_TWISTD, Daemon, get
+from tests.system.process import free_ports
 
 __all__ = ["SECRET", "Dattssd"]
 
@@ -39,7 +39,7 @@ directory = "{directory}"
 """
 
 
-class Dattssd(Process):
+class Dattssd(Daemon):
     """A server on loopback ports: HTTP `http`, values over UDP `udp`, /ledger at `reports`.
 
     `more` is TOML of [dattss]; `nodes` are the HTTP ports of all nodes, of which `http` is ours.
@@ -71,11 +71,6 @@ class Dattssd(Process):
     def sums(self, user: str = "user1") -> dict[str, int]:
         """Return the totals of a user's counters by path."""
         return {each["pth"]: each["sum"] for each in self.ask("/s/status", user)["c"]}
-
-    def ledger(self) -> dict[str, dict[str, Any]]:
-        """Return the accounts of /ledger by name."""
-        answer = json.loads(get(f"http://127.0.0.1:{self.reports}/ledger"))
-        return {account["name"]: account for account in answer["accounts"]}
 
     def environ_of_clients(self, user: str = "user1") -> dict[str, str]:
         """Return what clients read from the environment."""

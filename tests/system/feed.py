@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.system.loads import Load, leave
 from tests.system.slots import points
 
 __all__ = ["Feed"]
@@ -15,29 +15,17 @@ __all__ = ["Feed"]
 _CHUNK = 250
 
 
-class Feed:
-    """Sends datapoint 0, 1, 2 ... over one TCP connection in a thread of its own, until stopped or cut off.
+class Feed(Load[int]):
+    """Sends datapoint 0, 1, 2 ... over one TCP connection.
 
     Datapoint n goes to metric `<prefix>.m<n mod metrics>`, at `ts0 + n div metrics`, with the value n: no two share
     metric and time, and the peer sees them in this order.
     """
 
     def __init__(self, port: int, prefix: str, ts0: int, metrics: int = 100, rate: float = 20_000.0) -> None:
+        super().__init__()
         self.port, self.prefix, self.ts0, self.metrics, self.rate = port, prefix, ts0, metrics, rate
         self.sent = 0
-        self.cut_off = False
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"feed {prefix}", daemon=True)
-
-    def start(self) -> None:
-        """Begin to send."""
-        self._thread.start()
-
-    def stop(self) -> int:
-        """Stop sending; return how many datapoints were given to the kernel."""
-        self._end.set()
-        self._thread.join(60)
-        return self.sent
 
     def lines(self, first: int, last: int) -> bytes:
         """Return datapoints `first` to `last` - 1 as graphite lines."""
@@ -45,20 +33,14 @@ class Feed:
             f"{self.prefix}.m{n % self.metrics} {n} {self.ts0 + n // self.metrics}\n" for n in range(first, last)
         ).encode()
 
-    def _run(self) -> None:
-        began = time.monotonic()
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), 10) as connection:
-                while not self._end.is_set():
-                    connection.sendall(self.lines(self.sent, self.sent + _CHUNK))
-                    self.sent += _CHUNK
-                    ahead = self.sent / self.rate - (time.monotonic() - began)
-                    self._end.wait(max(0.0, ahead))
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(4096):
-                    pass
-        except OSError:
-            self.cut_off = True
+    def load(self) -> None:
+        began, ahead = time.monotonic(), 0.0
+        with socket.create_connection(("127.0.0.1", self.port), 10) as connection:
+            while self.goes_on(max(0.0, ahead)):
+                connection.sendall(self.lines(self.sent, self.sent + _CHUNK))
+                self.sent += _CHUNK
+                ahead = self.sent / self.rate - (time.monotonic() - began)
+            leave(connection)
 
     def metric_points(self, first: int, last: int) -> Iterator[tuple[str, dict[int, float]]]:
         """Yield each metric with the {timestamp: value} of its datapoints `first` to `last` - 1."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import signal
 import socket
-import threading
-import time
 from pathlib import Path
-from typing import Any
 
 from cadtwist.model.statretention import parse_stat_retentions
 from cadtwist.storage.statfile import StatStore
 from tests.system.counterd import Counterd
+from tests.system.loads import Load
 
 __all__ = ["CounterFeed", "Istatd"]
 
@@ -31,17 +29,9 @@ class Istatd(Counterd):
         code = super().stop(seconds)
         return 0 if code == -signal.SIGTERM and "Server Shut Down" in self.tail() else code
 
-    def accounts(self) -> dict[str, Any]:
-        """Return the ledger by part."""
-        return {account["name"]: account for account in self.get("/ledger")["accounts"]}
-
     def logged(self) -> int:
         """Return how many samples are in the log, or were, since the start."""
-        return int(self.accounts()["istat log"]["counters"].get("logged", 0))
-
-    def unbalanced(self) -> dict[str, int]:
-        """Return the parts whose books do not close."""
-        return {name: account["balance"] for name, account in self.accounts().items() if account["balance"]}
+        return int(self.ledger()["istat log"]["counters"].get("logged", 0))
 
     def cells(self, counter: str) -> dict[int, tuple[int, float]]:
         """Return count and sum of each cell of a counter's finest file, by time; the daemon must have ended."""
@@ -54,35 +44,23 @@ class Istatd(Counterd):
         return {int(c["time"]): (int(c["count"]), float(c["sum"])) for c in cells if c["time"] > 0}
 
 
-class CounterFeed(threading.Thread):
+class CounterFeed(Load[int]):
     """Sends sample n with the value n to counter n % `counters`, each into a cell of its own, over one connection."""
 
     def __init__(self, port: int, name: str, since: int, counters: int) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self.port = port
         self.name_ = name
         self.since = since - since % STEP_S
         self.counters = counters
         self.sent = 0
-        self._end_wanted = threading.Event()
 
-    def run(self) -> None:
-        """Send until told to end, or nobody listens."""
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), 10) as link:
-                while not self._end_wanted.is_set():
-                    lines = [self._line(self.sent + n) for n in range(50)]
-                    link.sendall("".join(lines).encode())
-                    self.sent += len(lines)
-                    time.sleep(0.002)
-        except OSError:
-            return
-
-    def end(self) -> int:
-        """End; return how many were sent."""
-        self._end_wanted.set()
-        self.join(60)
-        return self.sent
+    def load(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.port), 10) as link:
+            while self.goes_on(0.002):
+                lines = [self._line(self.sent + n) for n in range(50)]
+                link.sendall("".join(lines).encode())
+                self.sent += len(lines)
 
     def _line(self, number: int) -> str:
         return f"{self.name_}.c{number % self.counters} {self.time(number)} {number}\n"

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["NotReady", "Process", "free_ports", "raise_file_limit", "until"]
+__all__ = ["NotReady", "Process", "end_serving", "free_ports", "hand_over", "is_dead", "raise_file_limit", "until"]
 
 T = TypeVar("T")
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -36,6 +36,32 @@ def until(what: str, look: Callable[[], T], seconds: float = 30.0, pause: float 
         if time.monotonic() > end:
             raise NotReady(f"{what}: still {answer!r} after {seconds:g} s")
         time.sleep(pause)
+
+
+def is_dead(pid: int) -> bool:
+    """Tell whether a process, of whomever, runs no more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def hand_over(serving: Callable[[], int], seconds: float = 60.0) -> int:
+    """Let another process take the place of the one that `serving()` names (0: none), by SIGUSR2; return which."""
+    old = until("it serves", serving, seconds)
+    os.kill(old, signal.SIGUSR2)
+    new = until("another process serves", lambda: (found := serving()) != old and found, seconds)
+    until("the old process is gone", lambda: is_dead(old), seconds)
+    return new
+
+
+def end_serving(serving: Callable[[], int], number: int = signal.SIGTERM) -> None:
+    """End whoever serves, if anybody does: after a hand-over it is no child of the test."""
+    pid = serving()
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        until("it ends", lambda: is_dead(pid), 60)
 
 
 def free_ports(count: int) -> list[int]:

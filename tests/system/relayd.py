@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.system.cadtwistd import ROOT, RUN_TWISTD, conf_text, get
+from tests.system.cadtwistd import ROOT, RUN_TWISTD, Daemon, conf_text
 from tests.system.process import Process, free_ports
 
 __all__ = ["CarbonRelayd", "Relayd", "toml"]
@@ -22,7 +22,7 @@ def toml(value: object) -> str:
     return json.dumps(value)
 
 
-class Relayd(Process):
+class Relayd(Daemon):
     """A relay on loopback ports: line TCP and UDP `line`, HTTP `http`.
 
     `ports` are those of its destinations `d0`, `d1` ..., whose instances are `a`, `b` ... unless given; `group` and
@@ -43,6 +43,7 @@ class Relayd(Process):
         instances: Sequence[str | None] | None = None,
     ) -> None:
         self.line, self.http = free_ports(2)
+        self.reports = self.http
         self.conf = folder / "relay.toml"
         self.targets = list(ports)
         self.group = {"method": "carbon", "hash": "carbon_ch", **(group or {})}
@@ -81,28 +82,7 @@ class Relayd(Process):
     def wait_ready(self, seconds: float) -> None:
         """Wait until all ports accept and it calls itself ready."""
         super().wait_ready(seconds)
-        self.until(f"{self.name} is ready", self.ready, seconds)
-
-    def json(self, path: str) -> Any:
-        """Return the decoded answer of an HTTP question."""
-        return json.loads(get(f"http://127.0.0.1:{self.http}{path}"))
-
-    def ready(self) -> bool:
-        """Tell whether it is ready."""
-        try:
-            return bool(self.json("/ops/status")["ready"])
-        except OSError:
-            return False
-
-    def ledger(self) -> dict[str, dict[str, Any]]:
-        """Return the accounts of /ledger by name."""
-        answer = self.json("/ledger")
-        accounts = answer if isinstance(answer, list) else answer["accounts"]
-        return {account["name"]: account for account in accounts}
-
-    def unbalanced(self) -> dict[str, int]:
-        """Return the accounts whose books do not close."""
-        return {name: account["balance"] for name, account in self.ledger().items() if account["balance"]}
+        self.until(f"{self.name} is ready", self.serving, seconds)
 
     def destinations(self) -> dict[str, dict[str, Any]]:
         """Return the accounts of destinations by name."""

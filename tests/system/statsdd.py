@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from tests.system.cadtwistd import ROOT, RUN_TWISTD, get
+from tests.system.cadtwistd import ROOT, RUN_TWISTD, Daemon
 from tests.system.neighbours import config_js
-from tests.system.process import Process, free_ports
+from tests.system.process import free_ports
 
 __all__ = ["Statsdd"]
 
 
-class Statsdd(Process):
+class Statsdd(Daemon):
     """`twistd statsd` on loopback: lines over UDP and TCP at `line`, its values to `graphite`, HTTP `http`.
 
     `more` are further options of config.js, as for `neighbours.NodeStatsd`, `arguments` of the command.
@@ -29,6 +27,7 @@ class Statsdd(Process):
         name: str = "twistd-statsd",
     ) -> None:
         self.line, self.management, self.http = free_ports(3)
+        self.reports = self.http
         folder.mkdir(parents=True, exist_ok=True)
         conf = folder / "config.js"
         conf.write_text(config_js(self.line, self.management, graphite, more))
@@ -42,9 +41,3 @@ class Statsdd(Process):
         ]
         command += [f"--state-dir={folder / 'state'}", *arguments]
         super().__init__(name, command, folder, {}, (self.line, self.management, self.http), cwd=ROOT)
-
-    def ledger(self) -> dict[str, dict[str, Any]]:
-        """Return the accounts of /ledger by name."""
-        answer = json.loads(get(f"http://127.0.0.1:{self.http}/ledger"))
-        accounts = answer if isinstance(answer, list) else answer["accounts"]
-        return {account["name"]: account for account in accounts}

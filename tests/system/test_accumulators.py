@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from cadtwist.storage.whisper import WhisperStore
 from tests.system.cadtwistd import RUN_TWISTD, get
 from tests.system.case import SystemTestCase
 from tests.system.linesink import LineSink
+from tests.system.loads import Repeater
 from tests.system.process import Process, free_ports, until
 
 MAIN = """
@@ -90,7 +89,6 @@ REJECT = '[[sums.map]]\nprefix = "no."\nreject = true'
 class AccumulatorTests(SystemTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.sent = 0
         self.sink = LineSink()
         self.addCleanup(self.sink.close)
         self.stats, self.metrics, self.ops, self.api = free_ports(4)
@@ -232,13 +230,12 @@ class AccumulatorTests(SystemTestCase):
         self.conf.write_text(self.conf.read_text().replace(f'wal_dir = "{self.folder}/wal"\n', ""))
         environ = {"STATE_DIRECTORY": str(self.folder / "state")}
         process = self.begin("1h", environ=environ)
-        sent = threading.Thread(target=self.send_until_it_breaks)
-        sent.start()
+        sender = Repeater(self.stats, b"".join(b"c.n%d:1|c\n" % number for number in range(100)))
+        sender.start()
         process.until("many are taken", lambda: self.counted("sums") > MANY)
         taken = self.counted("sums")
         process.kill()
-        sent.join(30)
-        self.assertFalse(sent.is_alive())
+        until("the connection is gone", lambda: sender.faults)
         process = self.begin("1h", environ=environ)
         process.signal(signal.SIGTERM)
         until("it ends", lambda: not process.alive())
@@ -247,12 +244,4 @@ class AccumulatorTests(SystemTestCase):
         values = [value for name, value in self.values().items() if name.startswith("stats_counts.c.")]
         self.assertEqual(len(values), 100)
         self.assertGreaterEqual(sum(values), taken)
-        self.assertLessEqual(sum(values), self.sent)
-
-    def send_until_it_breaks(self) -> None:
-        """Send counters over one connection until its other end is gone; `sent` tells how many may have arrived."""
-        text = b"".join(b"c.n%d:1|c\n" % number for number in range(100))
-        with socket.create_connection(("127.0.0.1", self.stats), 10) as connection, contextlib.suppress(OSError):
-            while True:
-                self.sent += 100
-                connection.sendall(text)
+        self.assertLessEqual(sum(values), 100 * sender.sent)

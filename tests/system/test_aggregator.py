@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import threading
 import time
 from collections import defaultdict
+from functools import partial
 
 from tests.system.aggregatord import Aggregatord
 from tests.system.case import SystemTestCase
 from tests.system.linesink import LineSink
+from tests.system.loads import BothWays
 from tests.system.neighbours import CarbonAggregator
-from tests.system.process import free_ports, until
+from tests.system.process import end_serving, free_ports, hand_over, until
 
 METHODS = ("sum", "avg", "min", "max", "count", "p50", "p90", "p99")
 RULES = "".join(f"{method}.<app>.requests ({{frequency}}) = {method} servers.*.<app>.requests\n" for method in METHODS)
@@ -99,13 +98,10 @@ class AggregatorTests(SystemTestCase):
         when = self.now - self.now % 3600
         send(daemon.line, data([when, when + 1]))
         daemon.until("everything is logged", lambda: self.logged(daemon) >= 2 * SERVERS * APPS)
-        old = self.serving(daemon)
-        os.kill(old, signal.SIGUSR2)
-        until("another process serves", lambda: self.serving(daemon) not in (0, old), 60)
-        new = self.serving(daemon)
+        hand_over(partial(self.serving, daemon))
         send(daemon.line, data([when + 2]))
         until("it has taken all", lambda: self.logged(daemon) >= SERVERS * APPS)
-        os.kill(new, signal.SIGTERM)
+        end_serving(partial(self.serving, daemon))
         until("all is told", lambda: len(last_values(sink)) >= APPS * len(METHODS), 30)
         self.assertEqual({value for (name, _), value in last_values(sink).items() if name[:5] == "count"}, {60.0})
         values: dict[str, set[float]] = defaultdict(set)
@@ -119,37 +115,20 @@ class AggregatorTests(SystemTestCase):
         options = {"FORWARD_ALL": False, "ENABLE_UDP_LISTENER": True, "UDP_RECEIVER_INTERFACE": "127.0.0.1"}
         rules = "".join(f"{how}.<kind> (3600) = {how} in.<kind>.*\n" for how in ("sum", "count", "max"))
         daemon = self.started(Aggregatord(self.folder, sink.port, rules, {**options, "UDP_RECEIVER_PORT": udp}))
-        when, end, sent = self.now - self.now % 3600, threading.Event(), {"tcp": 0, "udp": 0}
+        when = self.now - self.now % 3600
 
-        def load() -> None:
-            datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            with socket.create_connection(("127.0.0.1", daemon.line), 10) as stream, datagrams:
-                while not end.is_set():
-                    for kind, number in sent.items():
-                        line = b"in.%s.h%d %d %d\n" % (kind.encode(), number % 7, number, when)
-                        if kind == "udp":
-                            datagrams.sendto(line, ("127.0.0.1", udp))
-                        else:
-                            stream.sendall(line[:8])
-                            stream.sendall(line[8:])
-                        sent[kind] = number + 1
-                    end.wait(0.001)
+        def line(kind: str, number: int) -> bytes:
+            return b"in.%s.h%d %d %d\n" % (kind.encode(), number % 7, number, when)
 
-        thread = threading.Thread(target=load, daemon=True)
-        thread.start()
-        serving = self.serving(daemon)
+        load = BothWays(daemon.line, line, udp_port=udp)
+        load.start()
         for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
             time.sleep(0.5)
-            old = serving
-            os.kill(old, signal.SIGUSR2)
-            until("another serves", lambda old=old: self.serving(daemon) not in (0, old), 60)
-            serving = self.serving(daemon)
+            hand_over(partial(self.serving, daemon))
         time.sleep(0.5)
-        end.set()
-        thread.join(30)
-        self.assertFalse(thread.is_alive())
-        os.kill(serving, signal.SIGTERM)
-        until("it ends", lambda: not self.serving(daemon), 60)
+        sent = load.end()
+        self.assertEqual(load.faults, [])
+        end_serving(partial(self.serving, daemon))
         sink.settle()
         found = last_values(sink)
         for kind, count in sent.items():
@@ -159,7 +138,7 @@ class AggregatorTests(SystemTestCase):
     @staticmethod
     def logged(daemon: Aggregatord) -> int:
         """Return how many datapoints this process has logged."""
-        logs = [each for name, each in daemon.accounts().items() if name.startswith("aggregation log ")]
+        logs = [each for name, each in daemon.ledger().items() if name.startswith("aggregation log ")]
         return sum(int(each["counters"].get("logged", 0)) for each in logs)
 
     @staticmethod

@@ -23,8 +23,8 @@ class IdleConnectionTests(SystemTestCase):
         feed = Feed(daemon.line, "busy", self.now - 3600, 50, rate=100_000)
         feed.start()
         daemon.until("the busy one is heard", lambda: feed.sent >= 100_000, 60)
-        sent = feed.stop()
-        self.assertFalse(feed.cut_off, daemon.tail())
+        sent = feed.end()
+        self.assertEqual(feed.faults, [], daemon.tail())
         minute = self.now - 60
         for number, connection in enumerate(idle):
             connection.sendall(f"idle.m{number} {number} {minute}\n".encode())

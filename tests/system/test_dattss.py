@@ -6,24 +6,22 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 from msgspec.structs import replace
 
 from cadtwist.client.blocking import BlockingClient
 from cadtwist.client.settings import ClientSettings
 from cadtwist.client.threads import ThreadedClient
-from tests.system.cadtwistd import ROOT, get
+from tests.system.cadtwistd import ROOT
 from tests.system.case import SystemTestCase
 from tests.system.dattssd import Dattssd
 from tests.system.environment import folder as neighbours_folder
-from tests.system.process import free_ports, until
-from tests.system.test_drained_doors import Asker, Client
+from tests.system.loads import Asker, HttpClient
+from tests.system.process import end_serving, free_ports, hand_over, until
 
 EXAMPLES = ROOT / "examples" / "clients"
 DRIVER = """
@@ -38,30 +36,21 @@ setTimeout(() => { one.stop(); process.exit(0); }, 3500);
 """
 
 
-class Putter(Client):
-    """Puts one value at a time, byte by byte, over a connection that is kept."""
+class Putter(HttpClient):
+    """Puts one value at a time, byte by byte."""
 
     def __init__(self, server: Dattssd) -> None:
-        super().__init__("putter")
+        super().__init__("putter", http.client.HTTPConnection("127.0.0.1", server.http, timeout=30))
         self._uri = f"/agg?auth={server.keys.key('user1')}"
-        self._connection = http.client.HTTPConnection("127.0.0.1", server.http, timeout=30)
         one = dict.fromkeys(("sum", "cnt", "max", "min", "fst", "lst", "top", "bot"), 1)
         part = {"typ": "c", "pth": "slow", "pct": 0.1, "emp": False, **one}
         self._body = json.dumps({"prt": {"c": [part], "g": [], "ms": []}}).encode()
 
     def say(self, line: bytes) -> None:
         """Put it; it counts when the answer is good."""
-        self.connects += self._connection.sock is None
-        pieces = [self._body[place : place + 1] for place in range(len(self._body))]
-        self._connection.request("PUT", self._uri, pieces, {"Content-Length": str(len(self._body))})
-        answer = self._connection.getresponse()
-        text = answer.read()
-        if (answer.status, text) != (200, b'{"ok":true}'):
-            raise OSError(f"{answer.status} {text!r}")
-
-    def leave(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        text = self.ask("PUT", self._uri, self._body, True)
+        if text != b'{"ok":true}':
+            raise OSError(repr(text))
 
 
 class DattssCase(SystemTestCase):
@@ -163,11 +152,8 @@ class KillTests(DattssCase):
         kept = [Putter(server), Asker("asker", server.reports, "/ledger")]
         for each in kept:
             each.start()
-        pid = server.pid
         for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
-            os.kill(pid, signal.SIGUSR2)
-            old = pid
-            pid = until("another process answers", lambda before=old: self.successor(server, before), 60)
+            hand_over(server.serving)
             time.sleep(0.5)
         stop.set()
         thread.join()
@@ -177,16 +163,7 @@ class KillTests(DattssCase):
         until("the rest is taken", client.push, 30)
         until("all values are there", lambda: server.sums().get("udp.values") == counts[1], 30)
         self.assertEqual((server.sums()["calls"], server.sums()["slow"]), (counts[0], kept[0].sent))
-        os.kill(pid, signal.SIGTERM)
-        until("it ends", lambda: not Path(f"/proc/{pid}").exists(), 30)
-
-    def successor(self, server: Dattssd, before: int) -> int:
-        """Return the process that answers, 0 while it is the one before."""
-        try:
-            pid = int(json.loads(get(f"http://127.0.0.1:{server.reports}/ops/status"))["pid"])
-        except OSError:
-            return 0
-        return pid if pid != before else 0
+        end_serving(server.serving)
 
     def test_a_kill_ends_a_process(self) -> None:
         server = self.server()

@@ -33,8 +33,8 @@ class FullDiskTests(SystemTestCase):
     def _all_is_written(self, daemon: Cadtwistd, feed: Feed) -> None:
         before = feed.sent
         daemon.until("more load", lambda: feed.sent >= before + 10_000, 60)
-        sent = feed.stop()
-        self.assertFalse(feed.cut_off, daemon.tail())
+        sent = feed.end()
+        self.assertEqual(feed.faults, [], daemon.tail())
         daemon.until("nothing is pending", lambda: daemon.pending() == 0, 120)
         self.assertEqual(daemon.unbalanced(), {})
         self.assertEqual(daemon.stop(60), 0, daemon.tail())

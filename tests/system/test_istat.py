@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import socket
 
 from tests.system.case import SystemTestCase
 from tests.system.istatd import CounterFeed, Istatd
-from tests.system.process import NotReady, until
+from tests.system.process import NotReady, end_serving, hand_over, until
 
 AGE_S = 80_000
 COUNTERS = 100
@@ -57,42 +55,17 @@ class CounterHandoverTests(SystemTestCase):
 
     def test_nothing_is_refused_and_nothing_is_lost(self) -> None:
         daemon = self.started(Istatd(self.folder / "istatd", 2))
-        self.addCleanup(self._end, daemon)
+        self.addCleanup(end_serving, daemon.serving)
         feed = CounterFeed(daemon.stat, "hand", self.now - AGE_S, COUNTERS)
         feed.start()
         for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
             until("some came", lambda: daemon.logged() > 1000)
-            old = daemon.get("/ops/status")["pid"]
-            os.kill(old, signal.SIGUSR2)
-            until("another process serves", lambda old=old: self._serves(daemon) not in (0, old), 60)
+            hand_over(daemon.serving)
         until("some came", lambda: daemon.logged() > 1000)
         sent = feed.end()
-        until("all came", lambda: daemon.accounts()["istat counters"]["received"] > 0)
-        last = self._serves(daemon)
-        os.kill(last, signal.SIGTERM)
-        until("it ended", lambda: self._serves(daemon) == 0, 60)
-        until("it is gone", lambda: not os.path.exists(f"/proc/{last}") or self._is_dead(last), 60)
+        until("all came", lambda: daemon.ledger()["istat counters"]["received"] > 0)
+        end_serving(daemon.serving)
         self.assertEqual(feed.check(daemon, sent)[:5], [])
-
-    def _serves(self, daemon: Istatd) -> int:
-        try:
-            return int(daemon.get("/ops/status")["pid"])
-        except OSError:
-            return 0
-
-    @staticmethod
-    def _is_dead(pid: int) -> bool:
-        try:
-            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-                return file.read().rpartition(")")[2].split()[0] == "Z"
-        except OSError:
-            return True
-
-    def _end(self, daemon: Istatd) -> None:
-        """End whoever serves at last."""
-        pid = self._serves(daemon)
-        if pid:
-            os.kill(pid, signal.SIGKILL)
 
 
 class CounterDoorTests(SystemTestCase):

@@ -4,48 +4,23 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import sys
-import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from tests.system.cadtwistd import ROOT
 from tests.system.case import SystemTestCase
 from tests.system.environment import program
 from tests.system.linesink import LineSink
+from tests.system.loads import Visitor
 from tests.system.process import Process, free_ports, until
 
 
-class Client(threading.Thread):
-    """Sends a counter at a time, over TCP with a connection for each and as a datagram; notes who was refused."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__(daemon=True)
-        self.port = port
-        self.sent = 0
-        self.refused: list[str] = []
-        self._end = threading.Event()
-
-    def end(self) -> int:
-        """Stop; return how many were sent each way."""
-        self._end.set()
-        self.join(30)
-        return self.sent
-
-    def run(self) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-            while not self._end.wait(0.005):
-                try:
-                    with socket.create_connection(("127.0.0.1", self.port), 30) as wire:
-                        wire.sendall(b"tcp.m%d:%d|c\n" % (self.sent % 50, self.sent))
-                        wire.shutdown(socket.SHUT_WR)
-                        wire.recv(100)
-                except OSError as refusal:
-                    self.refused.append(repr(refusal))
-                datagrams.sendto(b"udp.m%d:%d|c\n" % (self.sent % 50, self.sent), ("127.0.0.1", self.port))
-                self.sent += 1
+def counter(way: bytes, number: int) -> bytes:
+    """Return the line of a counter that tells how it was sent."""
+    return b"%b.m%d:%d|c\n" % (way, number % 50, number)
 
 
 class RainbowSaddleTests(SystemTestCase):
@@ -73,7 +48,7 @@ class RainbowSaddleTests(SystemTestCase):
                 (port,),
             )
         )  # fmt: skip
-        client = Client(port)
+        client = Visitor(port, partial(counter, b"tcp"), 0.005, partial(counter, b"udp"))
         client.start()
         for _ in range(self.number("CADTWIST_SYSTEM_SADDLES", 2)):
             old = int(pid_file.read_text())
@@ -87,7 +62,7 @@ class RainbowSaddleTests(SystemTestCase):
         sent = client.end()
         until("all arrived", lambda: sum(sink.total for sink in sinks) >= 2 * sent, 30)
         lines = sum((sink.take() for sink in sinks), Counter[bytes]())
-        wanted = Counter(b"%b.m%d:%d|c" % (way, n % 50, n) for way in (b"tcp", b"udp") for n in range(sent))
+        wanted = Counter(counter(way, n).strip() for way in (b"tcp", b"udp") for n in range(sent))
         self.assertEqual(client.refused, [])
         self.assertEqual((wanted - lines, lines - wanted), (Counter(), Counter()))
         self.assertEqual(saddle.stop(60), 0)

@@ -23,7 +23,7 @@ class ReplacedFilesTests(SystemTestCase):
         self.daemon = self.started(Cadtwistd(self.folder / "cadtwist", retentions="1s:2h"))
         self.feed = Feed(self.daemon.line, "live", self.now - AGE_S, METRICS, rate=2_000)
         self.feed.start()
-        self.addCleanup(self.feed.stop)
+        self.addCleanup(self.feed.end)
         until("all files", lambda: len(list(self.daemon.whisper.rglob("*.wsp"))) == METRICS)
 
     def _path(self, number: int) -> str:
@@ -36,8 +36,8 @@ class ReplacedFilesTests(SystemTestCase):
         return first
 
     def _all_since(self, first: int) -> None:
-        sent = self.feed.stop()
-        self.assertFalse(self.feed.cut_off, self.daemon.tail())
+        sent = self.feed.end()
+        self.assertEqual(self.feed.faults, [], self.daemon.tail())
         self.assertEqual(self.daemon.stop(60), 0, self.daemon.tail())
         self.assertEqual(self.feed.missing(self.daemon.whisper, first, sent)[:5], [])
 

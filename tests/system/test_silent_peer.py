@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 
+from tests.system.loads import LineFeeder
 from tests.system.process import Process, until
-from tests.system.test_relay import QUICK, Feeder, RelayCase
+from tests.system.test_relay import QUICK, RelayCase
 
 SINK = """
 import socket, sys, threading
@@ -65,7 +66,7 @@ class SilentPeerTests(RelayCase):
         ))  # fmt: skip
         self.started(relay)
         sink.until("the first member is connected", lambda: "connected" in sink.tail())
-        feeder = Feeder(relay.line, 1000)
+        feeder = LineFeeder(relay.line, 1000)
         feeder.start()
         relay.until("lines flow", lambda: relay.destinations()["d0"]["out"] > 1000)
         os.killpg(sink.pid, signal.SIGSTOP)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections import defaultdict
 
 from tests.system.case import SystemTestCase
 from tests.system.linesink import LineSink
+from tests.system.loads import Repeater
 from tests.system.statsdd import Statsdd
 
 FLUSH_S = 2
@@ -19,33 +19,12 @@ OPTIONS = (
 KEYS = 50
 
 
-class Load:
-    """Counters of 1 and moves of a gauge, over one connection, in a thread of its own."""
-
-    def __init__(self, port: int) -> None:
-        self.rounds = 0
-        self.cut_off = False
-        self._end = threading.Event()
-        self._socket = socket.create_connection(("127.0.0.1", port), 10)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> int:
-        """Stop; return how many rounds were given to the kernel."""
-        self._end.set()
-        self._thread.join(30)
-        self._socket.close()
-        return self.rounds
-
-    def _run(self) -> None:
-        data = b"".join(b"crash.c%d:1|c\n" % key for key in range(KEYS)) + b"crash.level:+1|g\ncrash.t:5|ms\n"
-        try:
-            while not self._end.is_set():
-                self._socket.sendall(data)
-                self.rounds += 1
-                self._end.wait(0.002)
-        except OSError:
-            self.cut_off = True
+def load(daemon: Statsdd) -> Repeater:
+    """Send counters of 1 and moves of a gauge over one connection."""
+    text = b"".join(b"crash.c%d:1|c\n" % key for key in range(KEYS)) + b"crash.level:+1|g\ncrash.t:5|ms\n"
+    sender = Repeater(daemon.line, text, 0.002)
+    sender.start()
+    return sender
 
 
 class CrashTests(SystemTestCase):
@@ -74,9 +53,9 @@ class CrashTests(SystemTestCase):
         daemon = self.started(Statsdd(self.folder, sink.port, OPTIONS))
         rounds = 0
         for life in range(3):
-            load = Load(daemon.line)
+            sender = load(daemon)
             time.sleep(2.5 + life)
-            before = load.stop()
+            before = sender.end()
             rounds += before
             self.logs(daemon, before * (KEYS + 2))
             daemon.kill()
@@ -94,9 +73,9 @@ class CrashTests(SystemTestCase):
         daemon = self.started(Statsdd(self.folder, sink.port, OPTIONS))
         daemon.until("the sink is there", lambda: sink.total > 0)
         sink.close(abruptly=True)
-        load = Load(daemon.line)
+        sender = load(daemon)
         time.sleep(2 * FLUSH_S + 0.5)
-        rounds = load.stop()
+        rounds = sender.end()
         self.logs(daemon, rounds * (KEYS + 2))
         daemon.kill()
         sink.open()

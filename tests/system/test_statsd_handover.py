@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
 import socket
-import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.system.cadtwistd import ROOT, RUN_TWISTD, get
+from tests.system.cadtwistd import ROOT, RUN_TWISTD, serving_at
 from tests.system.case import SystemTestCase
 from tests.system.linesink import LineSink
-from tests.system.process import Process, free_ports, until
+from tests.system.loads import BothWays
+from tests.system.process import Process, end_serving, free_ports, hand_over, until
 from tests.system.statsdd import Statsdd
 
 OPTIONS = "  flushInterval: {ms}, graphite: {{legacyNamespace: false}},"
@@ -101,37 +100,9 @@ dsn = "{folder}/{section}"
 """
 
 
-class Load(threading.Thread):
-    """Sends counters of 1 over one TCP connection, each line in two pieces, and over UDP, until it is ended."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__(daemon=True)
-        self.sent = {"tcp": 0, "udp": 0}
-        self.fault = ""
-        self._port = port
-        self._end = threading.Event()
-
-    def end(self) -> dict[str, int]:
-        """Stop, and return what was sent."""
-        self._end.set()
-        self.join(30)
-        return self.sent
-
-    def run(self) -> None:
-        try:
-            with socket.create_connection(("127.0.0.1", self._port), 10) as stream, socket.socket(
-                socket.AF_INET, socket.SOCK_DGRAM
-            ) as datagrams:
-                datagrams.connect(("127.0.0.1", self._port))
-                while not self._end.is_set():
-                    stream.sendall(b"hand.tcp:1")
-                    stream.sendall(b"|c\n")
-                    self.sent["tcp"] += 1
-                    datagrams.send(b"hand.udp:1|c\n")
-                    self.sent["udp"] += 1
-                    self._end.wait(0.001)
-        except OSError as error:
-            self.fault = repr(error)
+def line(kind: str, _number: int) -> bytes:
+    """Return a counter of 1."""
+    return b"hand.%s:1|c\n" % kind.encode()
 
 
 class _Told(SystemTestCase):
@@ -147,9 +118,7 @@ class _Told(SystemTestCase):
     def end(self) -> None:
         """End whoever serves: after a hand-over it is no child of ours."""
         if self.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
-            until("it ends", lambda: not alive(self.pid), 60)
+            end_serving(lambda: self.pid)
             self.sink.settle()
             self.pid = 0
 
@@ -161,23 +130,19 @@ class _Told(SystemTestCase):
             self.assertEqual(found[name].setdefault(stamp, float(value)), float(value), line)
         return {name: sum(values.values()) for name, values in found.items()}
 
-    def hand_over(self, serving: object, seconds: float = 60.0) -> None:
-        """Let another process take the place of `self.pid`; `serving()` is the id of the one that serves."""
-        old = self.pid
-        os.kill(old, signal.SIGUSR2)
-        self.pid = until("another process serves", lambda: serving() not in (0, old) and serving(), seconds)  # type: ignore[operator]
-        until("the old one is gone", lambda: not alive(old), 60)
+    def sent_over(self, port: int, serving: Callable[[], int], times: int) -> dict[str, int]:
+        """Let other processes follow so often under load, the last one end; return what was sent.
 
-    def sent_over(self, port: int, serving: object, times: int) -> dict[str, int]:
-        """Let other processes follow so often under load, the last one end; return what was sent."""
-        load = Load(port)
+        `serving()` is the process that serves.
+        """
+        load = BothWays(port, line)
         load.start()
         for _ in range(times):
             time.sleep(0.7)
-            self.hand_over(serving)
+            self.pid = hand_over(serving)
         time.sleep(0.5)
         sent = load.end()
-        self.assertEqual(load.fault, "")
+        self.assertEqual(load.faults, [])
         self.end()
         return sent
 
@@ -185,22 +150,6 @@ class _Told(SystemTestCase):
         """Every counter was told with what was sent of it."""
         for kind, count in sent.items():
             self.assertEqual(self.told().get(f"stats.counters.hand.{kind}.count"), count, kind)
-
-
-def alive(pid: int) -> bool:
-    """Tell whether a process runs."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def serving(port: int) -> int:
-    """Return the process that answers HTTP at a port, 0 where none does."""
-    try:
-        return int(json.loads(get(f"http://127.0.0.1:{port}/ops/status"))["pid"])
-    except OSError:
-        return 0
 
 
 class ConfigJsTests(_Told):
@@ -212,20 +161,20 @@ class ConfigJsTests(_Told):
     def test_datagrams_and_streams(self) -> None:
         daemon = self.begin(1000)
         times = self.number("CADTWIST_SYSTEM_HANDOVERS", 3)
-        self.assert_counted(self.sent_over(daemon.line, lambda: serving(daemon.http), times))
+        self.assert_counted(self.sent_over(daemon.line, daemon.serving, times))
 
     def test_what_is_logged_stays_open_and_gauges_keep_their_levels(self) -> None:
         daemon = self.begin(LONG_MS, "--log-inputs=all")
-        load = Load(daemon.line)
+        load = BothWays(daemon.line, line)
         load.start()
         with socket.create_connection(("127.0.0.1", daemon.line)) as stream:
             stream.sendall(b"level:5|g\n")
             time.sleep(0.5)
-            self.hand_over(lambda: serving(daemon.http))
+            self.pid = hand_over(daemon.serving)
             stream.sendall(b"level:+2|g\n")
             time.sleep(0.5)
             sent = load.end()
-            self.assertEqual((load.fault, self.sink.order), ("", []))
+            self.assertEqual((load.faults, self.sink.order), ([], []))
             self.end()
         self.assertEqual(self.told()["stats.gauges.level"], 7.0)
         self.assert_counted(sent)
@@ -237,7 +186,7 @@ class ConfigJsTests(_Told):
             datagrams.connect(("127.0.0.1", daemon.line))
             datagrams.send(b"level:5|g")
             time.sleep(0.2)
-            self.hand_over(lambda: serving(daemon.http))
+            self.pid = hand_over(daemon.serving)
             datagrams.send(b"level:+2|g")
             name = b"stats.gauges.level 7 "
             until("it moves from where it was", lambda: any(line.startswith(name) for line in list(self.sink.order)))
@@ -256,17 +205,17 @@ class ConfigJsTests(_Told):
 
     def test_a_stop_while_it_waits_for_the_end_of_the_interval(self) -> None:
         daemon = self.begin(LONG_MS)
-        load = Load(daemon.line)
+        load = BothWays(daemon.line, line)
         load.start()
         os.kill(daemon.pid, signal.SIGUSR2)
         daemon.until("the next one waits", lambda: "until intervals end" in daemon.tail())
         sent = load.end()
-        self.assertEqual(load.fault, "")
+        self.assertEqual(load.faults, [])
         self.end()
         self.assertEqual(daemon.stop(), 0)
         self.sink.settle()
         self.assert_counted(sent)
-        self.assertEqual(serving(daemon.http), 0)
+        self.assertEqual(daemon.serving(), 0)
 
 
 class NativeTests(_Told):
@@ -287,7 +236,7 @@ class NativeTests(_Told):
 
     def run_over(self, flush_s: float, inputs: str, times: int) -> None:
         self.begin(flush_s, inputs)
-        self.assert_counted(self.sent_over(self.line, lambda: serving(self.http), times))
+        self.assert_counted(self.sent_over(self.line, lambda: serving_at(self.http), times))
 
     def test_datagrams_and_streams(self) -> None:
         self.run_over(1.0, "tcp", self.number("CADTWIST_SYSTEM_HANDOVERS", 3))
@@ -306,7 +255,7 @@ class StatsiteTests(_Told):
         command.append(f"--state-dir={self.folder / 'state'}")
         process = self.started(Process("statsite", command, self.folder, {}, (line, http), cwd=ROOT))
         self.pid = process.pid
-        sent = self.sent_over(line, lambda: serving(http), 2)
+        sent = self.sent_over(line, lambda: serving_at(http), 2)
         sums: dict[str, float] = defaultdict(float)
         for name, value, _ in (line.split("|") for line in (self.folder / "told").read_text().splitlines()):
             sums[name] += float(value)
