@@ -42,7 +42,7 @@ _TICKS = {
 class RenderRequest:
     """A request for series; times in epoch seconds, `max_points` 0 for no limit, `cached_s` 0 for no caching.
 
-    JSON shows times in `ticks` a second.
+    JSON shows times in `ticks` a second, within a call of `callback` (perhaps without a name) unless that is None.
     """
 
     targets: tuple[str, ...]
@@ -55,7 +55,7 @@ class RenderRequest:
     no_nulls: bool
     xff: float
     cached_s: int
-    callback: str
+    callback: str | None
     pretty: bool
     bindings: dict[str, str] = field(default_factory=dict)
     pie: bool = False
@@ -99,7 +99,7 @@ async def _encoded(
     else:
         body = await _body(sources, wanted, found)
     kind = _KINDS[wanted.form]
-    if wanted.callback:
+    if wanted.callback is not None:
         body, kind = wanted.callback.encode("utf-8", "replace") + b"(" + body + b")", "text/javascript"
     return Answer(body, kind, headers=_cache_headers(wanted.cached_s, context.clock()), kept_s=wanted.cached_s)
 
@@ -138,7 +138,7 @@ def _shown(text: str) -> str:
 def _image(context: WebContext, options: GraphOptions, wanted: RenderRequest, found: list[TimeSeries]) -> Answer:
     image = drawn(wanted.form, found, options, wanted.zone, wanted.pie)
     headers = _cache_headers(wanted.cached_s, context.clock())
-    if wanted.form == "svg" and wanted.callback:
+    if wanted.form == "svg" and wanted.callback is not None:
         return Answer(wrapped(image, wanted.callback), "text/javascript", headers=headers, kept_s=wanted.cached_s)
     return Answer(image, IMAGES[wanted.form], headers=headers, kept_s=wanted.cached_s)
 
@@ -162,11 +162,11 @@ def parse_render(params: Params, clock: int, zone: tzinfo, cached_s: int = _CACH
     zone = zone_named(params.last("tz"), zone)
     now = _time(params, "now", clock, zone, clock)
     kept_s = _number(params, "cacheTimeout", int, cached_s)
-    xff = _number(params, "xFilesFactor", float, 0.0)
     end = min(max(_time(params, "until", now, zone, now), 0), _LATEST)  # of two wrong times the last one is told
     start = min(max(_time(params, "from", now - 86400, zone, now), 0), _LATEST)
     if start == end:
         raise invalid("Invalid empty time range")
+    xff = _number(params, "xFilesFactor", float, 0.0)
     max_points = _max_points(params.last("maxDataPoints"))
     return RenderRequest(
         targets=_targets(params),
@@ -179,7 +179,7 @@ def parse_render(params: Params, clock: int, zone: tzinfo, cached_s: int = _CACH
         no_nulls="noNullPoints" in params,
         xff=float(xff),
         cached_s=0 if "noCache" in params else min(max(int(kept_s), 0), _LONGEST_CACHED_S),
-        callback=params.last("jsonp") if params.last("format") in _CALLBACK_FORMATS else "",
+        callback=params.last("jsonp") if "jsonp" in params and params.last("format") in _CALLBACK_FORMATS else None,
         pretty=bool(params.last("pretty")),
         pie=params.last("graphType") == "pie",
         ticks=_ticks(params),

@@ -111,6 +111,7 @@ class RenderTests(SynchronousTestCase):
             ({"target": "a", "format": "json", "maxDataPoints": "0"}, 400, "Invalid parameters (maxDataPoints"),
             ({"target": "a", "format": "json", "from": "x"}, 400, "Invalid parameters (Unknown day reference: x)"),
             ({"target": "a", "format": "json", "from": "x", "until": "y"}, 400, "(Unknown day reference: y)"),
+            ({"target": "a", "format": "json", "from": "-1h", "until": "-1h", "xFilesFactor": "x"}, 400, "empty time"),
             ({"target": "{a,b}" * 20, "format": "json"}, 400, "Invalid parameters (Query"),
         ):
             reply = get(*make(), "/render", **fields)
@@ -136,6 +137,12 @@ class RenderTests(SynchronousTestCase):
             self.assertEqual((reply.status, text in reply.body.decode()), (400, True), fields)
         for fields in ({"from": "-1", "until": "100"}, {"from": "100", "until": "100"}, {"from": "", "until": "now"}):
             self.assertEqual(get(*make(), "/metrics/find", query="a.*", **fields).status, 200, fields)
+
+    def test_a_callback_without_a_name(self):
+        for form, body in (("json", b"([])"), ("rickshaw", b"([])"), ("dygraph", b"({})"), ("raw", b"")):
+            reply = get(*make(), "/render", target="q", format=form, jsonp="")
+            self.assertEqual((reply.status, reply.body), (200, body), form)
+        self.assertEqual(get(*make(), "/metrics/find", query="q", jsonp="").body, b"[]")
 
     def test_parts_of_seconds(self):
         """JSON shows times as carbonapi's clients ask for them; other formats know seconds only."""
