@@ -13,7 +13,7 @@ from cadtwist.model.batch import Batch, Ids
 
 if TYPE_CHECKING:
     from cadtwist.errors import StorageError
-    from cadtwist.model.filefacts import FileFacts
+    from cadtwist.model.filefacts import FileFacts, Retention
     from cadtwist.model.series import Series
     from cadtwist.model.summary import SummaryBatch
     from cadtwist.model.summaryjob import StatisticKey, SummaryJob
@@ -115,6 +115,9 @@ class IFileStore(IStore):
 
     def facts(name: str) -> FileFacts | None:
         """Return what the disk says of a metric's files, None where there are none."""
+
+    def retained(name: str) -> Retention | None:
+        """Return how a metric's file says that it keeps it; None where no file says that."""
 
     def space() -> tuple[int, int]:
         """Return the bytes that are free on its disk, and all; StorageError where none can be asked."""

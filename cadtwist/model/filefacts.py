@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["FileFacts"]
+__all__ = ["FileFacts", "Retention"]
+
+
+class Retention(NamedTuple):
+    """How a file keeps its metric: archives of (step in seconds, points), aggregation method and xFilesFactor."""
+
+    archives: tuple[tuple[int, int], ...]
+    method: str
+    xff: float
 
 
 class FileFacts(NamedTuple):

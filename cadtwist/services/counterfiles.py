@@ -18,7 +18,7 @@ from cadtwist.interfaces import IFileStore
 from cadtwist.kernels.active import statfile
 from cadtwist.kernels.regularfile import open_regular
 from cadtwist.kernels.statformat import MAGIC, MAX_FILES, TRAILING, counter_path
-from cadtwist.model.filefacts import FileFacts
+from cadtwist.model.filefacts import FileFacts, Retention
 from cadtwist.model.series import Series
 from cadtwist.model.writejob import Statuses, WriteJob
 from cadtwist.query.fetch import window
@@ -117,6 +117,10 @@ class CounterFiles:
         if folder is None or not self.exists(name):
             return None
         return facts_of(os.path.join(folder, file) for file in self._files(folder))
+
+    def retained(self, name: str) -> Retention | None:  # noqa: ARG002
+        """See `IFileStore`: the configuration alone says it of counters."""
+        return None
 
     def space(self) -> tuple[int, int]:
         """See `IFileStore`."""

@@ -32,7 +32,7 @@ from cadtwist.kernels.ceresformat import (
     slice_of,
 )
 from cadtwist.model.consolidation import CERES_METHODS, DEFAULT_METHOD, DEFAULT_XFF, METHODS
-from cadtwist.model.filefacts import FileFacts
+from cadtwist.model.filefacts import FileFacts, Retention
 from cadtwist.model.series import Series
 from cadtwist.storage.ceresread import MAX_SLOTS, read_node, read_points, slices_in
 from cadtwist.storage.facts import disk_space, facts_of
@@ -164,6 +164,10 @@ class CeresStore(LanedStore):
         except OSError:
             return None
         return facts_of(os.path.join(folder, file) for file in files)
+
+    def retained(self, name: str) -> Retention | None:  # noqa: ARG002
+        """See `IFileStore`: nodes do not say for how long they keep."""
+        return None
 
     def space(self) -> tuple[int, int]:
         """See `IFileStore`."""

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from cadtwist.errors import StorageError, TooManyPointsError
 from cadtwist.interfaces import IBulkReader, IFileStore
-from cadtwist.model.filefacts import FileFacts
+from cadtwist.model.filefacts import FileFacts, Retention
 from cadtwist.model.series import Series
 from cadtwist.model.writejob import Statuses, WriteJob
 
@@ -89,6 +89,10 @@ class MergedStore:
         """Return the facts of the files in all stores; None where none has any."""
         found = [one for store in self._filed() if (one := store.facts(name)) is not None]
         return reduce(FileFacts.joined, found) if found else None
+
+    def retained(self, name: str) -> Retention | None:
+        """Return what the first store says that says it."""
+        return next((found for store in self._filed() if (found := store.retained(name)) is not None), None)
 
     def space(self) -> tuple[int, int]:
         """Return free and all bytes of the first store's disk; zeros where no store has files."""

@@ -19,7 +19,7 @@ from cadtwist.interfaces import IBulkReader, IFileStore
 from cadtwist.kernels.active import whisperfile, whisperread
 from cadtwist.kernels.whisperformat import NOTHING, TOO_MANY_POINTS
 from cadtwist.model.consolidation import method_name, method_number
-from cadtwist.model.filefacts import FileFacts
+from cadtwist.model.filefacts import FileFacts, Retention
 from cadtwist.model.retention import Archive
 from cadtwist.model.series import Series
 from cadtwist.storage.facts import disk_space, facts_of
@@ -197,6 +197,14 @@ class WhisperStore(LanedStore):
         """See `IFileStore`; of a compressed file where there is no other."""
         paths = self._encoded(name)
         return facts_of(paths) or facts_of(path + ZIPPED for path in paths)
+
+    def retained(self, name: str) -> Retention | None:
+        """See `IFileStore`; nothing is known of compressed files."""
+        try:
+            head = self.info(name)
+        except StorageError:
+            return None
+        return Retention(tuple((step, points) for step, points in head.archives), head.method, head.xff)
 
     def space(self) -> tuple[int, int]:
         """See `IFileStore`."""

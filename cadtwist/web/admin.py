@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from math import inf
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,6 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from cadtwist.interfaces import IFileStore
+from cadtwist.query.find import TooBroad
 from cadtwist.query.resolution import Resolution, SchemaInfo
 from cadtwist.web.answers import Answer
 from cadtwist.web.carbonapi import (
@@ -21,7 +23,7 @@ from cadtwist.web.carbonapi import (
     glob_targets,
     is_message,
 )
-from cadtwist.web.context import WebContext, answered
+from cadtwist.web.context import Slices, WebContext, answered
 from cadtwist.web.errors import HTML, RefusedError, invalid
 from cadtwist.web.params import Params
 from cadtwist.web.visits import BOUNDS_S, HTTP_ACCOUNT
@@ -100,10 +102,25 @@ async def info(context: WebContext, params: Params) -> Answer:
     found = [(metric.name, resolution.schemas[metric.schema]) for some in resolution.patterns for metric in some]
     if not found:
         raise RefusedError(404, "Metric not found")
+    found = [(name, kept) async for name, kept in _of_files(context, found)]
     if asks_in_v3(params) or params.last("format") in VERSION_2:
         form = VERSION_3 if asks_in_v3(params) else VERSION_2[0]
         return encoded_retentions(form, [(name, kept.method, kept.xff, kept.archives) for name, kept in found])
     return _plain_json(params, {"metrics": [_info(name, kept) for name, kept in found]})
+
+
+async def _of_files(
+    context: WebContext, found: list[tuple[str, SchemaInfo]]
+) -> AsyncIterator[tuple[str, SchemaInfo]]:
+    """Yield metrics as their files say that they are kept, or as told where there is no file that says it."""
+    slices, until = Slices(context), context.clock() + context.limits.seconds
+    store = context.store if IFileStore.providedBy(context.store) else None
+    for name, schema in found:
+        said = None if store is None else store.retained(name)
+        yield name, schema if said is None else SchemaInfo(said.archives, said.method, said.xff)
+        await slices.breathe()
+        if context.clock() > until:
+            raise TooBroad(f"The request takes more than {context.limits.seconds:g} s")
 
 
 def _info(name: str, schema: SchemaInfo) -> dict[str, object]:

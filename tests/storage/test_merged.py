@@ -8,6 +8,7 @@ from zope.interface.verify import verifyObject
 
 from cadtwist.errors import StorageError, TooManyPointsError
 from cadtwist.interfaces import IBulkReader, IFileStore
+from cadtwist.model.filefacts import Retention
 from cadtwist.model.series import Series
 from cadtwist.storage.ceres import CeresStore
 from cadtwist.storage.memory import MemoryStore
@@ -52,6 +53,9 @@ class MergedTests(SynchronousTestCase):
             self.assertEqual((found.size, len(sizes)), (sum(sizes), 2))
             self.assertGreater(found.changed, NOW - 1)
         self.assertIsNone(store.facts("none"))
+        self.assertEqual(store.retained("a.b"), Retention(((60, 7 * 1440),), "average", 0.5))
+        self.assertEqual([one.retained("a.b") for one in (*stores[1:], MergedStore(stores[1]))], [None, None])
+        self.assertIsNone(store.retained("none"))
         self.assertEqual(store.space()[1], stores[0].space()[1])
         self.assertEqual(MergedStore(MemoryStore(schemas)).space(), (0, 0))
         self.assertEqual(WhisperStore(root + "x", schemas).space()[1], store.space()[1], "where it will be")

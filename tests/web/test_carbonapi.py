@@ -73,6 +73,19 @@ class CarbonapiTests(SynchronousTestCase):
         self.assertEqual([dict(read_fields(one))[1] for _, one in read_fields(reply.body)], [b"a.x", b"a.y"])
         self.assertEqual(ask(*make(), "POST", "/info/", [("format", "carbonapi_v3_pb")], {}, b"\xff").status, 400)
 
+    def test_info_of_files(self):
+        """What the file says counts, not what a new one would be."""
+        schemas = SchemaTable()
+        store = WhisperStore(self.mktemp(), schemas)
+        store.write(job(schemas, {"a.x": [(NOW, 1.0)]}))
+        site, clock = make()
+        site = ApiSite(replace(site.resource._context, store=store), reactor=clock)
+        told = json.loads(get(site, clock, "/info", target="a.*").body)["metrics"]
+        self.assertEqual([[one["secondsPerPoint"] for one in metric["retentions"]] for metric in told],
+                         [["60"], ["60", "300"]])  # fmt: skip
+        self.assertEqual([metric["maxRetention"] for metric in told], [str(7 * 86400), "86400"])
+        self.assertEqual([metric["consolidationFunc"] for metric in told], ["average", "sum"])
+
     def test_list(self):
         reply = get(*make(), "/metrics/list/")
         self.assertEqual(json.loads(reply.body), {"Metrics": ["a.x", "a.y", "b"]})
