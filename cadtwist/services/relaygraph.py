@@ -260,7 +260,7 @@ class RelayGraph:
             space.table,
             account,
             refuse=ingress(group),
-            label=router.shard if isinstance(router, ShardRouter) else None,
+            label=router.shard if isinstance(router, ShardRouter) and router.targets else None,
             prefix=group.prefix.encode(),
             suffix=group.suffix.encode(),
             hold=group.down_policy == "keep",

@@ -132,6 +132,17 @@ class StatsTests(OpsCase):
 
         return ensureDeferred(run())
 
+    def test_a_group_without_shards_keeps_nothing_from_those_behind_it(self) -> Any:
+        async def run() -> None:
+            groups = self.group(method="shards", members=()), self.group(method="shards", members=("d0", "d1"))
+            await self.start(self.ops_config(RelayConfig(name="statsd", lines=KEYS, groups=groups)))
+            await self.send(b"".join(b"k.%d:1|c\n" % n for n in range(20)))
+            await until(lambda: self.total() == 20)
+            empty, whole = (await self.json("/statsd"))["shards"]
+            self.assertEqual((empty["shard_map"], empty["lines"], sum(whole["lines"])), ([], [], 20))
+
+        return ensureDeferred(run())
+
     def test_the_log(self) -> Any:
         async def run() -> None:
             daemon = await self.start(self.ops_config(ops=OpsConfig(log_stats_s=3600.0)))
