@@ -20,7 +20,7 @@ from msgspec.structs import fields, replace
 from cadtwist.config.checks import faults, names_host
 from cadtwist.config.errors import Problems
 from cadtwist.config.model import AggregateRule, AggregationRule, Config, RewriteRule, SchemaRule, StagesConfig
-from cadtwist.config.options import fault_of, struct_of, type_name
+from cadtwist.config.options import fault_of, struct_of, text_fault, type_name
 from cadtwist.config.relayrules import Rewrites, read_aggregates, read_rewrites
 from cadtwist.config.rules import (
     aggregation_rule,
@@ -136,7 +136,9 @@ class _Decoder:
         except ValidationError:
             self.error(path, f"{value!r} does not fit, expected: {type_name(_without_none(hint))}")
             return NODEFAULT
-        fault = fault_of(".".join(part for part in path if isinstance(part, str)), found)
+        texts = (found,) if isinstance(found, str) else found if isinstance(found, tuple) else ()
+        fault = next((fault for text in texts if isinstance(text, str) and (fault := text_fault(text))), None)
+        fault = fault or fault_of(".".join(part for part in path if isinstance(part, str)), found)
         if fault is not None:
             self.error(path, fault)
             return NODEFAULT

@@ -21,7 +21,7 @@ from cadtwist.config.optionrow import GIB, PORT_MAX, Option
 from cadtwist.config.relayoptions import RELAY_OPTIONS
 from cadtwist.config.statsdsection import STATSD_OPTIONS
 
-__all__ = ["OPTIONS", "Option", "default_of", "fault_of", "leaves", "option", "struct_of", "type_name"]
+__all__ = ["OPTIONS", "Option", "default_of", "fault_of", "leaves", "option", "struct_of", "text_fault", "type_name"]
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -234,6 +234,17 @@ def fault_of(path: str, value: Any) -> str | None:
     if row.low <= value <= row.high:
         return None
     return f"{_shown(value)} is out of range, {_range(row)}"
+
+
+def text_fault(value: str) -> str | None:
+    """Return what makes a text unusable wherever it is used, or None."""
+    if "\0" in value:
+        return f"{value!r} has a zero byte"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return f"{value!r} has half of a character"
+    return None
 
 
 def _range(row: Option) -> str:

@@ -22,6 +22,7 @@ from cadtwist.config.relaymodel import (
 __all__ = ["CACHE", "Place", "host_and_port", "pattern_fault", "relay_faults", "url_fault"]
 
 Place = tuple[str | int, ...]
+_BREAKS = re.compile(r"[\r\n]")
 _SCHEMES = ("http", "https", "tcp", "unix", "statsd")
 CACHE = "cache"
 
@@ -182,6 +183,9 @@ def _group(group: GroupConfig, destinations: frozenset[str]) -> Iterator[tuple[P
         yield ("hash_keys",), f"{len(group.hash_keys)} keys for {len(group.members)} members"
     if group.method != "shards" and len(set(group.hash_keys)) < len(group.hash_keys):
         yield ("hash_keys",), "a key is there twice"
+    for name in ("prefix", "suffix"):
+        if _BREAKS.search(getattr(group, name)):
+            yield (name,), f"{getattr(group, name)!r} would break lines in two"
     for name in ("input_filter", "input_blacklist"):
         fault = pattern_fault(getattr(group, name))
         if fault is not None:

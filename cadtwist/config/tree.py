@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any, TypeVar
 
 from cadtwist.config.errors import Problems
-from cadtwist.config.options import fault_of
+from cadtwist.config.options import fault_of, text_fault
 from cadtwist.config.tomllines import KeyPath, dotted, line_of
 from cadtwist.model.regexes import python_regex
 
@@ -85,9 +85,12 @@ class Table:
     def text(self, key: str, default: str = "", *, inherit: bool = True) -> str:
         """Return a text."""
         value = self.ask(key, inherit)
-        if isinstance(value, str):
-            return value
-        return default if value is None else self._misfit(key, value, "a text", default)
+        if not isinstance(value, str):
+            return default if value is None else self._misfit(key, value, "a text", default)
+        fault = text_fault(value)
+        if fault is not None:
+            self.error(key, fault)
+        return value if fault is None else default
 
     def regex(self, key: str, default: str = "") -> str:
         """Return a regular expression of RE2 or PCRE in Python's notation."""
@@ -162,10 +165,11 @@ class Table:
             return self._misfit(key, value, "a list of texts", default)
         found = []
         for number, item in enumerate(value):
-            if isinstance(item, str):
+            fault = text_fault(item) if isinstance(item, str) else f"{item!r} does not fit, expected: a text"
+            if fault is None:
                 found.append(item)
             else:
-                self.source.error((*self.place(key), number), f"{item!r} does not fit, expected: a text")
+                self.source.error((*self.place(key), number), fault)
         return tuple(found)
 
     def table(self, key: str) -> Table | None:

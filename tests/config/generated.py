@@ -50,9 +50,12 @@ from cadtwist.model.statretention import DEFAULT_RETENTION
 
 __all__ = ["configs"]
 
-_WORDS = st.text(max_size=8)
+_LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+_WORDS = st.text(_LETTERS, max_size=8)
+_SHORT = st.text(_LETTERS, min_size=1, max_size=9)
+_AFFIXES = st.sampled_from(["", "stats.", "é ", "\t"])
 _PATTERNS = st.one_of(
-    st.sampled_from(["", r"^carbon\.", r"\.(a|b)$", "it's \\d\"+"]), st.text(max_size=6).map(re.escape)
+    st.sampled_from(["", r"^carbon\.", r"\.(a|b)$", "it's \\d\"+"]), st.text(_LETTERS, max_size=6).map(re.escape)
 )
 _ARCHIVES = st.sampled_from([[(60, 1440)], [(10, 360), (60, 10080)], [(1, 21600), (60, 43200), (3600, 43800)]])
 _SCHEMAS = st.builds(
@@ -93,8 +96,8 @@ _LISTENERS = st.one_of(
         port=st.integers(1, 65535),
         path=_WORDS,
     ),
-    st.builds(Listener, protocol=_PROTOCOLS, transport=st.just("unix"), path=st.text(min_size=1, max_size=9)),
-    st.builds(Listener, protocol=_PROTOCOLS, transport=st.just("endpoint"), endpoint=st.text(min_size=1, max_size=9)),
+    st.builds(Listener, protocol=_PROTOCOLS, transport=st.just("unix"), path=_SHORT),
+    st.builds(Listener, protocol=_PROTOCOLS, transport=st.just("endpoint"), endpoint=_SHORT),
 )
 _WAL = st.builds(
     WalConfig,
@@ -253,6 +256,8 @@ def _group(draw: st.DrawFn, names: list[str]) -> GroupConfig:
         members=members,
         hash=draw(st.sampled_from(("", *HASHES.get(method, ())))),
         elter=draw(st.sampled_from(ELTERS)),
+        prefix=draw(_AFFIXES),
+        suffix=draw(_AFFIXES),
         hash_keys=keys if draw(st.booleans()) else (),
         rules=(*rules, RouteRule(name="default", destinations=members)) if method == "rules" else (),
     )

@@ -137,6 +137,13 @@ class LoadNativeTests(SynchronousTestCase):
             problems.texts("error"), ["conf/x.toml:3: files.schemas: conf/none.conf cannot be read: conf/none.conf"]
         )
 
+    def test_a_text_has_no_zero_byte(self) -> None:
+        _, problems = _load('[cache]\n[stages]\nblacklist = ["a", "b\\u0000"]\n[wal]\ndirectory = "\\u0000"\n')
+        self.assertEqual(problems.texts("error"), [
+            "conf/x.toml:3: stages.blacklist: 'b\\x00' has a zero byte",
+            "conf/x.toml:5: wal.directory: '\\x00' has a zero byte",
+        ])  # fmt: skip
+
     def test_bad_files_tell_their_faults(self) -> None:
         for name, text, expected in bad_cases(_DATA):
             problems = Problems()

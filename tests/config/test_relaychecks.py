@@ -31,6 +31,11 @@ class RelayFaultsTests(SynchronousTestCase):
         found = list(relay_faults(Config(listeners=(door,))))
         self.assertEqual([place for place, _ in found], [("listeners", 0, "to")] * 2)
 
+    def test_what_is_put_around_names_breaks_no_line(self) -> None:
+        for prefix, suffix, faults in ((" a:", "b", 0), ("a\n", "", 1), ("\r", "x\n", 2)):
+            group = GroupConfig(method="shards", prefix=prefix, suffix=suffix)
+            self.assertEqual(len(self._texts(RelayConfig(groups=(group,)))), faults)
+
     def test_only_a_map_of_shards_repeats_members(self) -> None:
         destination = DestinationConfig(name="a", host="h", port=1)
         for method, faults in (("shards", 0), ("failover", 1)):

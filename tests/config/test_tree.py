@@ -55,6 +55,12 @@ class TableTests(SynchronousTestCase):
         self.assertEqual([len(found.tables(name)) for name in "tubc"], [1, 1, 0, 0])
         self.assertEqual(len(problems.texts("error")), 4)
 
+    def test_texts_that_nobody_can_use(self) -> None:
+        for text, why in (("x\0y", "'x\\x00y' has a zero byte"), ("\ud800", "'\\ud800' has half of a character")):
+            found, problems = table({"a": text, "b": ["x", text]})
+            self.assertEqual((found.text("a", "z"), found.texts("b")), ("z", ("x",)))
+            self.assertEqual(problems.texts("error"), [f"f: b[1]: {why}", f"f:3: a: {why}"])
+
     def test_the_parent_gives_what_is_not_here(self) -> None:
         found, problems = table({"b": None}, {"a": "x", "b": 5})
         self.assertEqual((found.whole("b", 1), found.text("a", inherit=False)), (5, ""))
