@@ -370,10 +370,19 @@ def _check_port(port: int, ephemeral: bool) -> None:
 
 
 def _bound(address: tuple[str, int], kind: socket.SocketKind, reuse_port: bool) -> socket.socket:
-    """Return a non-blocking socket bound to (interface, port); the caller closes it."""
+    """Return a non-blocking socket bound to (interface, port); the caller closes it.
+
+    A name is looked up: its first IPv4 address counts, where it has none its first one.
+    """
     interface, port = address
-    family = socket.AF_INET6 if ":" in interface else socket.AF_INET
-    bound = socket.socket(family, kind)
+    try:
+        found = socket.getaddrinfo(interface or None, port, type=kind, flags=socket.AI_PASSIVE)
+        family, place = min(((each[0], each[4]) for each in found), key=lambda each: each[0] != socket.AF_INET)
+        bound = socket.socket(family, kind)
+    except UnicodeError:  # no name can be so
+        raise _not_bound(OSError(errno.EINVAL, "no such name"), address) from None
+    except OSError as error:
+        raise _not_bound(error, address) from None
     try:
         bound.setblocking(False)
         if kind == socket.SOCK_STREAM:
@@ -382,13 +391,18 @@ def _bound(address: tuple[str, int], kind: socket.SocketKind, reuse_port: bool) 
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(interface != "::"))
-        bound.bind((interface, port))
+        bound.bind(place)
     except OSError as error:
         bound.close()
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, f"cannot listen on {interface or '*'}:{port}: {os.strerror(error.errno)}") from None
+        raise _not_bound(error, address) from None
     return bound
+
+
+def _not_bound(error: OSError, address: tuple[str, int]) -> OSError:
+    """Return `error` with the address that it is about."""
+    if error.errno is None:
+        return error
+    return OSError(error.errno, f"cannot listen on {address[0] or '*'}:{address[1]}: {error.strerror}")
 
 
 def _remove_stale(path: str) -> None:

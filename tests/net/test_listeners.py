@@ -187,6 +187,13 @@ class ListenerTests(TestCase):
         self.assertEqual(told, [str(port), "start", "stop"])
         self.assertIsNone(listener.address)
 
+    def test_a_name_is_looked_up(self) -> None:
+        with bind_udp("localhost", 0) as bound:
+            self.assertEqual(bound.getsockname()[0], "127.0.0.1")
+        for name, why in (("a..b", "no such name"), ("no host", "Name or service not known|Name does not resolve")):
+            with self.assertRaisesRegex(OSError, f"cannot listen on {name}:1: ({why})"):
+                bind_udp(name, 1)
+
     def test_udp_receive_buffer(self) -> None:
         with bind_udp("127.0.0.1", 0, 1 << 16) as bound:
             self.assertGreaterEqual(bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF), 1 << 16)
