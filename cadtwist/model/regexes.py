@@ -1,7 +1,7 @@
 r"""Regular expressions of RE2 (Cadent) and PCRE (statsrelay) in Python's notation.  Pure.
 
 Most are the same text.  What is written otherwise is translated: `(?<name>...)`, `[[:digit:]]`, `\z`, `\h`, `\Q...\E`,
-`\x{263A}`, and options in the middle such as `a(?i)b`.  `\d`, `\w`, `\s` and `\b` mean ASCII there, and so they do in
+`\x{263A}`, `\k<name>`, and options in the middle such as `a(?i)b`.  `\d`, `\w`, `\s` and `\b` mean ASCII there, and so they do in
 what is returned.
 """
 
@@ -32,6 +32,7 @@ _TOKEN = re.compile(
       | \\x\{(?P<code>[0-9A-Fa-f]{1,6})\}
       | (?P<set>\[\^?\]?(?:\[:\^?[a-z]+:\]|\\.|[^\]\\])*\])
       | \((?P<named>\?<(?![=!]))
+      | \\k[<{'](?P<again>\w+)[>}']
       | \((?P<options>\?[a-zA-Z]*-?[a-zA-Z]+)\)
       | \\.|.""",
     re.DOTALL | re.VERBOSE,
@@ -79,6 +80,8 @@ class _Translation:
             self._written.append(re.escape(_character(found["code"])))
         elif kind == "set":
             self._written.append("[" + _IN_SET.sub(_set_part, found["set"][1:]))
+        elif kind == "again":
+            self._written.append(f"(?P={found['again']})")
         elif kind == "options":
             self._options[-1].append(f"({found['options']}:")
             self._written.append(self._options[-1][-1])

@@ -30,6 +30,8 @@ class TranslationTests(unittest.SynchronousTestCase):
             self.assertEqual(python_regex(pattern), "(?a)" + pattern)
 
     def test_named_groups(self) -> None:
+        for again in (r"\k<x>", r"\k{x}", r"\k'x'", "(?P=x)"):
+            self.assertTrue(re.fullmatch(python_regex(r"(?<x>a|b)" + again), "bb"), again)
         match = re.search(python_regex(r"\.__(?<tag>[a-z]+)=(?P<value>[^.]+)"), "a.__host=b.c")
         assert match is not None
         self.assertEqual((match["tag"], match["value"]), ("host", "b"))
