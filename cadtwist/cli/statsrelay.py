@@ -11,7 +11,7 @@ from typing import TextIO
 from cadtwist.cli.foreground import RunTwistd, absolute, in_foreground, run_twistd
 from cadtwist.config.errors import Problems
 from cadtwist.config.load import examine, read_file
-from cadtwist.config.statsrelay import DEFAULT_PATH, load_statsrelay
+from cadtwist.config.statsrelay import DEFAULT_PATH, NO_BACKENDS, load_statsrelay
 
 __all__ = ["VERSION", "main", "run"]
 
@@ -63,8 +63,8 @@ def run(
     if checked is not None:
         return _check(checked, stderr)
     config = given("-c", "--config") or DEFAULT_PATH
-    problems = examine(config, dialect="statsrelay").problems.texts("error")
-    if problems:
+    problems = examine(config, dialect="statsrelay").problems
+    if problems.failed:
         _tell(problems, stderr)
         return 1
     level = _LEVELS.get((given("-l", "--log-level") or "INFO").upper(), "info")
@@ -94,10 +94,15 @@ def _check(path: str, stderr: TextIO) -> int:
     except (OSError, ValueError) as error:
         problems.error(path, 0, "", f"cannot be read: {error}")
     if problems.failed:
-        _tell(problems.texts("error"), stderr)
+        _tell(problems, stderr)
     return 1 if problems.failed else 0
 
 
-def _tell(problems: Sequence[str], stderr: TextIO) -> None:
-    for problem in (*problems, "failed to parse config"):
-        print(f"ERROR: {problem}", file=stderr)
+def _tell(problems: Problems, stderr: TextIO) -> None:
+    faults = [report for report in problems.reports if report.weight == "error"]
+    if [report.text for report in faults] == [NO_BACKENDS]:
+        lines = [f"{NO_BACKENDS}, skipping", "failed to enable any backends"]
+    else:
+        lines = [*(str(report) for report in faults), "failed to parse config"]
+    for line in lines:
+        print(f"ERROR: {line}", file=stderr)

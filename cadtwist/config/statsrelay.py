@@ -30,9 +30,10 @@ from cadtwist.config.relaymodel import (
 from cadtwist.config.tomllines import KeyPath
 from cadtwist.config.tree import Source, Table
 
-__all__ = ["DEFAULT_PATH", "load_statsrelay"]
+__all__ = ["DEFAULT_PATH", "NO_BACKENDS", "load_statsrelay"]
 
 DEFAULT_PATH = "/etc/statsrelay.json"
+NO_BACKENDS = "statsd has no backends"
 _MAX_LINE_BYTES = 65536
 _NEXT_GENERATION = "belongs to statsrelay 3, whose configuration is not read"
 _FIELDS = {
@@ -67,7 +68,7 @@ def load_statsrelay(
     top.note_unknown()
     if statsd is None:
         if not checking:
-            source.error((), "statsd has no backends")
+            source.error((), NO_BACKENDS)
         return Config()
     return _Reader(source, statsd, instance, pid_file, checking).config()
 
@@ -96,7 +97,7 @@ class _Reader:
         for key in ("servers", "backends"):
             statsd.has_no_effect(key, _NEXT_GENERATION)
         if not self._destinations and not self._checking:
-            self._source.error(statsd.path, "statsd has no backends")
+            self._source.error(statsd.path, NO_BACKENDS)
         config = Config(
             program="statsrelay",
             instance=self._instance,

@@ -64,6 +64,7 @@ class StatsrelayCommandTests(FolderCase):
             status, out, err = self.command("-S", "-c", path)
             self.assertEqual((status, out, self.started), (self.recorded[name]["rc"], "", []))
             self.assertTrue(err.startswith("ERROR: "), err)
+            self.assertEqual(err == self.recorded[name]["stderr"], name == "empty", err)
 
     def test_start(self) -> None:
         self.assertEqual(self.command("-c", self.good), (0, "", ""))
