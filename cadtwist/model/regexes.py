@@ -1,8 +1,8 @@
 r"""Regular expressions of RE2 (Cadent) and PCRE (statsrelay) in Python's notation.  Pure.
 
 Most are the same text.  What is written otherwise is translated: `(?<name>...)`, `[[:digit:]]`, `\z`, `\h`, `\Q...\E`,
-`\x{263A}`, `\k<name>`, and options in the middle such as `a(?i)b`.  `\d`, `\w`, `\s` and `\b` mean ASCII there, and so they do in
-what is returned.
+`\x{263A}`, `\k<name>`, and options in the middle such as `a(?i)b`.  `\d`, `\w`, `\s` and `\b` mean ASCII there, and so
+they do in what is returned.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
+import stat
 import sys
 from typing import Any
 
@@ -329,6 +331,34 @@ class PidFileTests(SynchronousTestCase):
 
     def test_a_path_that_cannot_be_written_stops_nothing(self) -> None:
         PidFile(os.path.join(self.mktemp(), "x.pid")).write()
+        PidFile(os.devnull).write()
+        self.assertTrue(stat.S_ISCHR(os.stat(os.devnull).st_mode))
+
+    def test_who_looks_at_it_never_sees_a_part(self) -> None:
+        """A file that is open keeps what it had: the new one takes its place."""
+        path = self.mktemp()
+        with open(path, "w", encoding="ascii") as file:
+            file.write("1234567890123\n")
+        with open(path, encoding="ascii") as before:
+            PidFile(path).write()
+            self.assertEqual(before.read(), "1234567890123\n")
+        self.assertEqual(os.listdir(os.path.dirname(path)), [os.path.basename(path)])
+
+    def test_a_link_is_followed(self) -> None:
+        path, link = self.mktemp(), self.mktemp()
+        os.symlink(os.path.abspath(path), link)
+        for _ in range(2):
+            PidFile(link).write()
+        with open(path, encoding="ascii") as file:
+            self.assertEqual(file.read(), f"{os.getpid()}\n")
+        self.assertTrue(os.path.islink(link))
+
+    def test_one_that_is_locked_is_left_alone(self) -> None:
+        path = self.mktemp()
+        with open(path, "w", encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            PidFile(path).write()
+        self.assertEqual(os.path.getsize(path), 0)
 
     def test_systemd_hears_who_serves(self) -> None:
         path = os.path.relpath(self.mktemp())
