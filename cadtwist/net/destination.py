@@ -35,6 +35,9 @@ POLL_S = 0.1
 EAGER_BYTES = 128 << 10
 RECONNECTING = "reconnecting"
 _SILENCE_LOOK_S = 1.0
+_CLOSING_S = 1.0
+"""Patience with peers that do not take the end of their connection (TLS's goodbye): then it is cut."""
+
 STOPPED = "stopped"
 
 
@@ -462,12 +465,15 @@ class Destination:
         self._timer = self._flush_call = None
         for outlet in list(self._outlets):
             outlet.release()
+        self._timer = self._reactor.callLater(_CLOSING_S, self.reset)
         ended: list[Deferred[Any]] = [link.stop() for link in self._links] + [each.stop() for each in self._https]
         if self._own_post is not None:
             ended.append(self._own_post.close())
         DeferredList(ended).addBoth(self._ended)
 
     def _ended(self, _: object) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         if self._left is not None and self.spool.backlog is None:
             self.spool.take_back(self.seconds())
             self._left += self.spool.surrender()

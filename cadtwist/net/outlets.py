@@ -16,6 +16,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, Protocol
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IPullProducer, IPushProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
@@ -314,6 +315,21 @@ class SocketOutlet(Outlet):
 
     def stopProducing(self) -> None:
         """Nothing: the end of the connection is told as such."""
+
+    def release(self) -> None:
+        """Close soon: the transport has nothing to write, but would wait until a peer that does not read takes more.
+
+        The kernel goes on sending what it has.
+        """
+        if not self.released:
+            self.owner.later(0.0, self._close)
+        super().release()
+
+    def _close(self) -> None:
+        if not self._gone:
+            self.transport.stopReading()
+            self.transport.stopWriting()
+            self.transport.connectionLost(Failure(ConnectionDone()))
 
     def confirmed(self) -> int:
         """Return the bytes written less those that the kernel still keeps."""

@@ -132,6 +132,21 @@ class TcpTests(OutletCase):
         yield self.until(lambda: self.account.out == total // 1000)
 
     @inlineCallbacks
+    def test_a_peer_that_does_not_read_holds_up_no_stop(self) -> Any:
+        """The socket is full: it will not be ready to be closed."""
+        self.peer.reads = False
+        d = self.made(port=self.tcp_port(), window_s=0.0, max_bytes=1 << 30)
+        yield self.until(lambda: d.connected)
+        d.send(lines(0, 100_000, 1000), 100_000)
+        [outlet] = d._outlets
+        yield self.until(lambda: outlet.blocked and outlet.flight.unwritten_bytes)
+        yield d.close(0.05)
+        self.assertEqual((d.connected, self.account.balance()), (False, 0))
+        self.assertEqual(self.account.out + self.account.dropped["stopped"], 100_000)
+        self.peer.connections[0].transport.resumeProducing()
+        yield self.until(lambda: self.peer.size >= self.account.out * 1000)
+
+    @inlineCallbacks
     def test_a_peer_that_stops_reading_is_written_no_more(self) -> Any:
         """It has read fast, and so has large buffers."""
         d = self.made(port=self.tcp_port(), max_bytes=1 << 30, window_s=30.0)
@@ -258,6 +273,15 @@ class TlsTests(OutletCase):
         self.assertEqual(numbers(self.peer.got), list(range(20_000)))
         yield d.close()
         self.assertEqual(self.account.balance(), 0)
+
+    @inlineCallbacks
+    def test_a_goodbye_that_nobody_answers_holds_up_no_stop(self) -> Any:
+        d = self.towards("localhost", "ca.pem")
+        d.send(lines(0), 1)
+        yield self.until(lambda: self.account.out == 1)
+        self.peer.connections[0].transport.pauseProducing()
+        yield d.close(0.05)
+        self.assertEqual((d.connected, self.account.balance()), (False, 0))
 
     @inlineCallbacks
     def test_a_stranger_gets_nothing(self) -> Any:
