@@ -38,7 +38,7 @@ def ask_by_reactor(reactor: Any, settings: ClientSettings) -> TwistedAsk:
     def ask(path: str, body: bytes, seconds: float) -> Deferred[tuple[int, bytes]]:
         headers: dict[bytes | str, bytes | str] = {"Content-Type": "application/json"}
         asked: Deferred[Any] = client.put(base + path, data=body, headers=headers, timeout=seconds)
-        return asked.addCallback(_read)
+        return asked.addCallback(_read).addTimeout(seconds, reactor)
 
     return ask
 

@@ -15,7 +15,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-__all__ = ["HttpAnswer", "HttpAsk", "WholeBody"]
+__all__ = ["HttpAnswer", "HttpAsk", "WholeBody", "status_of"]
 
 
 class HttpAnswer(NamedTuple):
@@ -120,6 +120,18 @@ class HttpAsk:
             given.addRawHeader(name, value)
         asked: Deferred[Any] = self._agent.request(method, url, given, WholeBody(body) if body else None)
         return asked
+
+
+def status_of(response: Any, timeout_s: float, reactor: Any) -> Deferred[int]:
+    """Return the status of a response, as soon as its body, which is thrown away, has ended or `timeout_s` is over.
+
+    A peer whose answer never ends keeps nobody: its connection is closed, and what it has said counts.
+    """
+    body = _Body(lambda _: None)
+    response.deliverBody(body)
+    code: int = response.code
+    told: Deferred[int] = body.over.addTimeout(timeout_s, reactor).addBoth(lambda _: code)
+    return told
 
 
 def _read(response: Any, most: int) -> Deferred[HttpAnswer]:

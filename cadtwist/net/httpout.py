@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import treq
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -14,6 +13,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from cadtwist.journal.spool import Flight
 from cadtwist.net.client import Delays
+from cadtwist.net.httpask import status_of
 from cadtwist.net.outlets import Owner
 
 __all__ = ["HttpOutlet", "HttpOwner", "HttpPost", "Post"]
@@ -28,6 +28,7 @@ class HttpPost:
     """A `Post` that gives up after `timeout_s`; connections are kept and used again until `close`."""
 
     def __init__(self, reactor: Any, timeout_s: float) -> None:
+        self._reactor = reactor
         self._timeout_s = timeout_s
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._client = HTTPClient(Agent(reactor, connectTimeout=timeout_s, pool=self._pool))
@@ -35,19 +36,15 @@ class HttpPost:
     def __call__(self, url: str, body: bytes) -> Deferred[int]:
         """Post `body`; return the status of the answer."""
         headers: dict[bytes | str, bytes | str] = {"Content-Type": "text/plain; charset=utf-8"}
-        asked: Deferred[Any] = self._client.post(url, data=body, headers=headers, timeout=self._timeout_s)
-        return asked.addCallback(_status)
+        asked: Deferred[Any] = self._client.post(
+            url, data=body, headers=headers, timeout=self._timeout_s, unbuffered=True
+        )
+        return asked.addCallback(status_of, self._timeout_s, self._reactor)
 
     def close(self) -> Deferred[Any]:
         """Close the connections that wait for another request."""
         closed: Deferred[Any] = self._pool.closeCachedConnections()
         return closed
-
-
-def _status(response: Any) -> Deferred[int]:
-    code: int = response.code
-    read: Deferred[Any] = treq.content(response)
-    return read.addCallback(lambda _: code)
 
 
 class HttpOwner(Owner, Protocol):

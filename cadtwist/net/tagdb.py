@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from cadtwist.net.httpask import status_of
 from cadtwist.telemetry import Account
 
 __all__ = ["TagPoster", "multipart", "post_with_treq"]
@@ -35,22 +36,17 @@ def multipart(paths: list[str], boundary: str) -> bytes:
     return ("".join(f"{part}{path}\r\n" for path in paths) + f"--{boundary}--\r\n").encode("utf-8", "replace")
 
 
-def post_with_treq(timeout_s: float) -> Post:
+def post_with_treq(reactor: Any, timeout_s: float) -> Post:
     """Return a `Post` over HTTP that gives up after `timeout_s`."""
 
     def post(url: str, paths: list[str]) -> Deferred[int]:
         boundary = secrets.token_hex(16)
         headers: dict[bytes | str, bytes | str] = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        asked: Deferred[Any] = treq.post(url, multipart(paths, boundary), headers=headers, timeout=timeout_s)
-        return asked.addCallback(_status)
+        body = multipart(paths, boundary)
+        asked: Deferred[Any] = treq.post(url, body, headers=headers, timeout=timeout_s, unbuffered=True)
+        return asked.addCallback(status_of, timeout_s, reactor)
 
     return post
-
-
-def _status(response: Any) -> Deferred[int]:
-    code: int = response.code
-    read: Deferred[Any] = treq.content(response)
-    return read.addCallback(lambda _: code)
 
 
 class TagPoster(Service):

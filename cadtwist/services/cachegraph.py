@@ -260,7 +260,7 @@ class CacheGraph:
         tags = self.config.tags
         self.tags = None
         if tags.enabled:
-            post = post_with_treq(tags.timeout_s)
+            post = post_with_treq(self.reactor, tags.timeout_s)
             account = self.telemetry.account("tag database")
             self.tags = TagPoster(self.reactor, post, tags.url, account, tags.batch_series, tags.max_queue_series)
         return self.tags

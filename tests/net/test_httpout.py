@@ -6,7 +6,9 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -135,7 +137,41 @@ class Lines(Resource):
         return b"lines processed"
 
 
+class Endless(Protocol):
+    """Answers as its factory says, and leaves the end of the answer open."""
+
+    factory: Any
+    transport: Any
+
+    def connectionMade(self) -> None:
+        self.factory.came.append(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(self.factory.answer)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.gone.callback(None)
+
+
 class RealRequestTests(TestCase):
+    @inlineCallbacks
+    def test_an_answer_that_never_ends_counts_and_keeps_nobody(self) -> Any:
+        for head in (b"Content-Length: 1000000", b"X: y", b"Transfer-Encoding: chunked"):
+            factory: Any = Factory.forProtocol(Endless)
+            factory.answer = b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n"
+            factory.came, factory.gone = [], Deferred()
+            port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+            account = Account("d")
+            url = f"http://127.0.0.1:{port.getHost().port}/x"
+            options = DestinationOptions(transport="http", path=url, retry=Retry(0.02, 1.0, 0.02, 0.0, 0.2))
+            d = Destination(reactor, "d", options, account)
+            d.start()
+            d.send(lines(0, 10), 10)
+            yield factory.gone
+            yield d.close()
+            yield port.stopListening()
+            self.assertEqual((account.out, account.dropped, len(factory.came)), (10, {}, 1))
+
     @inlineCallbacks
     def test_over_a_socket(self) -> Any:
         page = Lines()
