@@ -76,6 +76,7 @@ _BLANKS = re.compile(f"[{_BLANK}]+")
 _AROUND = re.compile(f"^[{_BLANK}]+|[{_BLANK}]+$")
 _OUTSIDE = re.compile(r"[^a-zA-Z_\-0-9.;=]")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NO_DIGITS = re.compile(r"(?:[+-]\.?|\.)(?![.0-9]*[eE])")
 _RADIX = {"0x": 16, "0o": 8, "0b": 2}
 _DIGITS = {16: re.compile("[0-9a-fA-F]+"), 8: re.compile("[0-7]+"), 2: re.compile("[01]+")}
 _RATE = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
@@ -107,9 +108,16 @@ def js_number(text: str) -> float | None:
 
 
 def leading_number(text: bytes) -> float | None:
-    """Return the number with which a text begins, whatever follows it; None where there is none."""
-    found = _DECIMAL.match(text.decode("latin-1"))
-    return float(found[0]) if found else None
+    """Return the number with which a text begins, whatever follows it; None where there is none.
+
+    A sign or a point without digits is a 0, but none with an exponent: so statsite reads.
+    """
+    plain = text.decode("latin-1")
+    found = _DECIMAL.match(plain)
+    if found:
+        return float(found[0])
+    begun = _NO_DIGITS.match(plain)
+    return None if begun is None else -0.0 if plain[0] == "-" else 0.0
 
 
 def sanitised(key: str) -> str:

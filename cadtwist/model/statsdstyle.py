@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cadtwist.kernels.jstext import js_text
 
@@ -154,7 +155,37 @@ class StatsiteHistogram:
     @property
     def edges(self) -> tuple[float, ...]:
         """The lower edges of the bins between minimum and maximum."""
-        return tuple(self.minimum + i * self.width for i in range(int((self.maximum - self.minimum) / self.width)))
+        return tuple(self.minimum + i * self.width for i in range(self._count))
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """The upper limits of all bins, each exclusive: a value is in the bin of how many widths it is above minimum.
+
+        What is above the last whole width belongs to the last bin, which begins at maximum otherwise.
+        """
+        return _limits(self.minimum, self.maximum, self.width)
+
+    @property
+    def _count(self) -> int:
+        return int((self.maximum - self.minimum) / self.width)
+
+
+@lru_cache(MOST_HISTOGRAMS)
+def _limits(minimum: float, maximum: float, width: float) -> tuple[float, ...]:
+    """Return the limits of `StatsiteHistogram.limits`: the least values so many widths above minimum, as floats divide.
+
+    A multiple of the width may be a little beyond them, or below.
+    """
+    found = [minimum]
+    for number in range(1, int((maximum - minimum) / width) + 1):
+        below, above = minimum + (number - 0.5) * width, minimum + (number + 0.5) * width
+        while below < (middle := below / 2 + above / 2) < above:
+            if (middle - minimum) / width < number:
+                below = middle
+            else:
+                above = middle
+        found.append(min(above, maximum))
+    return (*found, math.inf)
 
 
 @dataclass(frozen=True, slots=True)

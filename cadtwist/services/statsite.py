@@ -95,10 +95,8 @@ class StreamCommand:
         self._pieces.append(data)
 
     def flushed(self) -> None:
-        """Start the command with what was written, if there was anything."""
+        """Start the command with what was written, even if that is nothing: it hears of each flush."""
         pieces, self._pieces = self._pieces, []
-        if not pieces:
-            return
         if len(self._running) >= self._most:
             self._account.count("commands_busy")
             self._log.warn("a flush is lost: {most} stream commands are still running", most=self._most)

@@ -266,7 +266,7 @@ class Statsite:
         if not group:
             return fields, values
         histogram = self.style.histograms[group - 1]
-        limits = np.array([*histogram.edges, histogram.maximum, math.inf], np.float64)
+        limits = np.array(histogram.limits, np.float64)
         return fields + histogram_fields(histogram), np.hstack((values, buckets.bins(cells, limits)))
 
 

@@ -510,6 +510,28 @@ class StatsiteWindowTests(SynchronousTestCase):
             replay.stream = b""
         self.assertEqual(stamps, [1.0, 2.0, 3.0, 4.0])
 
+    def test_a_bin_is_told_by_how_many_widths_a_value_is_above_the_minimum(self) -> None:
+        section = "[histogram_a]\nprefix=\nmin={}\nmax={}\nwidth={}\n"
+        for (low, high, width), sent, wanted in (
+            ((0, 10, 3), (-1, 0, 2.9, 3, 8.9, 9, 9.5, 10), {"<0.00": 1, "0.00": 2, "3.00": 1, "6.00": 1, ">10.00": 3}),
+            ((0, 2, 3), (-1, 1, 2), {"<0.00": 1, ">2.00": 2}),
+            ((0.1, 1.1, 0.1), (0.4, 0.8), {"0.40": 1, "0.80": 1}),
+        ):
+            replay = StatsiteReplay({"options": {}, "sections": section.format(low, high, width)})
+            replay.send([f"t:{value}|ms" for value in sent])
+            replay.finish()
+            found = (re.fullmatch(r"timers\.t\.histogram\.bin_(.*)\|([1-9]+)\|TS", line) for line in replay.lines)
+            self.assertEqual({each[1]: int(each[2]) for each in found if each}, wanted)
+
+    def test_signs_and_points_without_digits(self) -> None:
+        replay = self.scenario()
+        replay.send(["a:-|kv", "b:.|kv", "c:+x|kv", "d:-.|kv", "e:e5|kv", "f:-e5|kv", "g:.e5|kv", "h:5e|kv", "i:x|kv"])
+        replay.finish()
+        self.assertEqual(
+            sorted(replay.lines),
+            ["kv.a|-0.000000|TS", "kv.b|0.000000|TS", "kv.c|0.000000|TS", "kv.d|-0.000000|TS", "kv.h|5.000000|TS"],
+        )
+
     def test_inputs_are_counted_once(self) -> None:
         replay = self.scenario(flush_interval=10, input_counter="in")
         for flush, packets in enumerate((["a:1|c", "b:1|c"], ["a:1|c"], [])):
