@@ -119,7 +119,7 @@ bench: kernels
 	$(BIN)/python benchmarks/run.py $(BENCH)
 
 fuzz: kernels
-	FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m twisted.trial tests.fuzz
+	CADTWIST_SEED=random FUZZ_CASES=$(FUZZ_CASES) $(BIN)/python -m twisted.trial tests.fuzz
 
 clean:
 	rm -rf build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis

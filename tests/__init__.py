@@ -5,7 +5,14 @@ Hypothesis takes the time that a busy machine needs: what a test asserts never i
 
 from hypothesis import HealthCheck, settings
 
+from tests.seeds import EXPLORES
+
 settings.register_profile(
-    "calm", deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "calm",
+    deadline=None,
+    database=None,
+    print_blob=True,
+    derandomize=not EXPLORES,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("calm")

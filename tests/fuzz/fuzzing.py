@@ -1,13 +1,12 @@
 """Draws hostile cases from one seed, which is printed.
 
-`FUZZ_CASES` (default 20,000) says how many cases there are in all, `FUZZ_SEED` repeats a run.
+`FUZZ_CASES` (default 20,000) says how many cases there are in all.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -16,11 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.codec.line import DEFAULT_MAX_LINE
 from tests.protocols.parts import Receiving
+from tests.seeds import chance_of, told
 
 __all__ = ["CASES", "Fuzzing", "dumped"]
 
 CASES = int(os.environ.get("FUZZ_CASES", "20000"))
-SEED = int(os.environ.get("FUZZ_SEED", str(random.SystemRandom().randrange(1 << 32))))
 MORE_MEMORY = 96 << 20
 WORDS = (
     b"a.b", b"1", b"-1", b"nan", b"inf", b"1e999", b"0x10", b"1_0", b"\xff\xfe", b"\xc2\xa0", b"\xe2\x80\xa8", b"\x00",
@@ -35,8 +34,8 @@ class Fuzzing(SynchronousTestCase):
     """Draws cases from one seed."""
 
     def setUp(self) -> None:
-        self.dice = random.Random(f"{SEED}/{self.id()}")
-        print(f" FUZZ_SEED={SEED} FUZZ_CASES={CASES}", end="")
+        self.dice = chance_of(self.id())
+        print(f" {told()} FUZZ_CASES={CASES}", end="")
         self.after_warm_up = 0
 
     def line(self) -> bytes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-
+from tests.seeds import chance_of, told
 from tests.system.cadtwistd import Cadtwistd
 from tests.system.case import SystemTestCase
 from tests.system.feed import Feed
@@ -19,8 +18,7 @@ class CrashTests(SystemTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.seed = self.number("CADTWIST_SYSTEM_SEED", self.now)
-        self.chance = random.Random(self.seed)
+        self.chance = chance_of(self.id())
         self.daemon = Cadtwistd(
             self.folder / "cadtwist",
             {"MAX_UPDATES_PER_SECOND": 200, "WAL_SEGMENT_BYTES": 1 << 20, "WAL_MAX_BYTES": 8 << 20},
@@ -41,25 +39,23 @@ class CrashTests(SystemTestCase):
             logged = until("enough logged", lambda already=already, enough=enough: self._logged(already, enough))
             self.daemon.kill()
             feed.end()
-            self.assertLessEqual(logged, feed.sent, self._seed())
+            self.assertLessEqual(logged, feed.sent, told())
             fed.append((feed, logged))
         self.daemon.write_conf(MAX_UPDATES_PER_SECOND="inf")
         self.daemon.start()
         self._books_close()
         self.assertEqual(self.daemon.stop(60), 0, self.daemon.tail())
         for feed, logged in fed:
-            self.assertEqual(feed.missing(self.daemon.whisper, 0, logged)[:5], [], self._seed())
-            self.assertEqual(feed.strange(self.daemon.whisper, feed.sent + 250)[:5], [], self._seed())
+            self.assertEqual(feed.missing(self.daemon.whisper, 0, logged)[:5], [], told())
+            self.assertEqual(feed.strange(self.daemon.whisper, feed.sent + 250)[:5], [], told())
 
     def _logged(self, already: int, enough: int) -> int:
         logged = self.daemon.logged() - already
         return logged if logged >= enough else 0
 
     def _books_close(self) -> None:
-        self.assertEqual(self.daemon.unbalanced(), {}, self._seed())
+        self.assertEqual(self.daemon.unbalanced(), {}, told())
 
-    def _seed(self) -> str:
-        return f"CADTWIST_SYSTEM_SEED={self.seed}"
 
     def test_a_second_start_replays_nothing_twice(self) -> None:
         """Everything is written and the log released: the next start finds nothing to do."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import socket
 
+from tests.seeds import chance_of, told
 from tests.system.case import SystemTestCase
 from tests.system.istatd import CounterFeed, Istatd
 from tests.system.process import NotReady, end_serving, hand_over, until
@@ -18,8 +18,7 @@ class CounterCrashTests(SystemTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.seed = self.number("CADTWIST_SYSTEM_SEED", self.now)
-        self.chance = random.Random(self.seed)
+        self.chance = chance_of(self.id())
         self.daemon = Istatd(self.folder / "istatd", 2)
         self.addCleanup(self.daemon.kill)
 
@@ -27,7 +26,7 @@ class CounterCrashTests(SystemTestCase):
         fed: list[tuple[CounterFeed, int]] = []
         for round_ in range(self.number("CADTWIST_SYSTEM_KILLS", 5)):
             self.daemon.start()
-            self.assertEqual(self.daemon.unbalanced(), {}, self._seed())
+            self.assertEqual(self.daemon.unbalanced(), {}, told())
             already = self.daemon.logged()
             feed = CounterFeed(self.daemon.stat, f"run{round_}", self.now - AGE_S, COUNTERS)
             feed.start()
@@ -37,17 +36,15 @@ class CounterCrashTests(SystemTestCase):
             feed.end()
             fed.append((feed, logged))
         self.daemon.start()
-        self.assertEqual(self.daemon.unbalanced(), {}, self._seed())
+        self.assertEqual(self.daemon.unbalanced(), {}, told())
         self.assertEqual(self.daemon.stop(60), 0, self.daemon.tail())
         for feed, logged in fed:
-            self.assertEqual(feed.check(self.daemon, logged)[:5], [], f"{self._seed()} {feed.name_}")
+            self.assertEqual(feed.check(self.daemon, logged)[:5], [], f"{told()} {feed.name_}")
 
     def _logged(self, already: int, enough: int) -> int:
         logged = self.daemon.logged() - already
         return logged if logged >= enough else 0
 
-    def _seed(self) -> str:
-        return f"CADTWIST_SYSTEM_SEED={self.seed}"
 
 
 class CounterHandoverTests(SystemTestCase):

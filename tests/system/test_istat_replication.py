@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import signal
 import time
 from pathlib import Path
 
+from tests.seeds import chance_of
 from tests.system.case import SystemTestCase
 from tests.system.counterd import Counterd
 from tests.system.process import until
@@ -32,7 +32,7 @@ def files_of(store: Path) -> dict[str, bytes]:
 class ReplicationTests(SystemTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.random = random.Random(self.number("CADTWIST_SEED", 7))
+        self.random = chance_of(self.id())
         self.master = Counterd("master", self.folder / "master", {"flush": 2})
         self.master.options["replica-port"] = self.master.replica
         self.replica = Counterd(

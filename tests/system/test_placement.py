@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import subprocess
 
 from cadtwist.routing.ring import CarbonRing, JumpList, Member, Placement, RelayRing
 from cadtwist.routing.routers import AnyOfRouter
 from cadtwist.routing.routes import targets
+from tests.seeds import chance_of
 from tests.system.case import SystemTestCase
 from tests.system.environment import program
 
@@ -40,10 +40,7 @@ json.dump(told, sys.stdout)
 class PlacementTests(SystemTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.random = random.Random()
-        seed = self.random.getrandbits(32)
-        self.random.seed(seed)
-        print(f"seed of {self.id()}: {seed}")
+        self.random = chance_of(self.id())
 
     def names(self, count: int, letters: str = LETTERS) -> list[str]:
         def part() -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
-import random
 import socket
 import subprocess
 import sys
 import urllib.parse
 
+from tests.seeds import chance_of
 from tests.system.cadtwistd import ROOT
 from tests.system.case import SystemTestCase
 from tests.system.linesink import LineSink
@@ -22,13 +22,11 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789_-"
 class ExplainedTests(SystemTestCase):
     def names(self, count: int) -> list[str]:
         """Return different random names."""
-        dice = random.Random()
-        seed = dice.getrandbits(32)
-        dice.seed(seed)
-        print(f"seed of {self.id()}: {seed}")
+        chance = chance_of(self.id())
         found: set[str] = set()
         while len(found) < count:
-            found.add(".".join("".join(dice.choices(LETTERS, k=dice.randint(1, 9))) for _ in range(dice.randint(1, 5))))
+            parts = ("".join(chance.choices(LETTERS, k=chance.randint(1, 9))) for _ in range(chance.randint(1, 5)))
+            found.add(".".join(parts))
         return sorted(found)
 
     def test_where_names_go(self) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import re
 import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from tests.seeds import chance_of
 from tests.system.case import SystemTestCase
 from tests.system.linesink import LineSink
 from tests.system.neighbours import CarbonRelay, CRelay
@@ -68,10 +68,7 @@ class NeighbourCase(SystemTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.random = random.Random()
-        seed = self.random.getrandbits(32)
-        self.random.seed(seed)
-        print(f"seed of {self.id()}: {seed}")
+        self.random = chance_of(self.id())
 
     def sinks(self, count: int, hosts: Sequence[str] = ("127.0.0.1",)) -> list[LineSink]:
         """Return sinks whose addresses take turns among `hosts`."""
