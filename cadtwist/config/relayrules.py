@@ -194,7 +194,7 @@ def read_rewrites(text: str, path: str, problems: Problems) -> Rewrites:
         pattern, equals, replacement = (part.strip() for part in line.partition("="))
         if section is None or not equals:
             text = "regex = replacement is expected" if section is not None else "no [pre] or [post] before it"
-            problems.warning(path, number, "", f"skipped: {text}: {line[:80]!r}")
+            problems.error(path, number, "", f"{text}: {line[:80]!r}")
             continue
         fault = pattern_fault(pattern)
         rule = RewriteRule(pattern, replacement)
