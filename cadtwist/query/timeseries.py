@@ -104,7 +104,7 @@ class TimeSeries:
         other.name = name
         if expression is not None:
             other.expression = expression
-        if "unlabelled" in other.options:
+        if "unlabelled" in other.options and name != self.name:
             other.options = {**other.options, "unlabelled": False}
         if tags:
             other._tags = {**self.tags, **{tag: str(value) for tag, value in tags.items()}}

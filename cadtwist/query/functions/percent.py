@@ -30,10 +30,10 @@ def as_percent(context: Context, series_list: Lists, total: object = None, *node
     The total is that of all series, a number, one series, or a list of as many series, paired by name.  With nodes
     or tags, series and totals that share these belong together.
     """
+    if not series_list:
+        return []
     total = _checked(total)
     context.request.spend(sum(map(len, series_list)))
-    if not series_list and not (isinstance(total, list) and total and not nodes):
-        return []
     if nodes:
         if total is not None and not isinstance(total, list):
             raise ArgumentError("total must be None or a seriesList")
@@ -45,8 +45,6 @@ def as_percent(context: Context, series_list: Lists, total: object = None, *node
             raise ArgumentError(_MISMATCH)
         pairs = zip(sorted(series_list, key=_name), sorted(total, key=_name), strict=True)
         return [_share(context, one, other, f"asPercent({one.name},{other.name})") for one, other in pairs]
-    if not series_list:
-        return []
     aligned = align(series_list)
     if total is None:
         row, label = combine(aligned, reducer("sum"), 0.0), f"sumSeries({paths_of(series_list)})"
@@ -87,8 +85,6 @@ def _share(context: Context, series: TimeSeries, total: TimeSeries, name: str) -
 
 
 def _of_one(context: Context, series_list: Lists, total: TimeSeries) -> Lists:
-    if not series_list:
-        return []
     aligned = align([*series_list, total])
     row = aligned.columns[-1]
     return _of_row(context, series_list, aligned, row, total.name)
@@ -123,23 +119,25 @@ class _Groups:
         name = f"asPercent({series.name},{total.name})"
         return _made(self._context, name, self._latest, _percent(*self._latest.columns))
 
-    def missing(self, series: TimeSeries, name: str) -> TimeSeries:
+    def missing(self, series: TimeSeries, name: str, length: int) -> TimeSeries:
         start, end, step = self._latest[:3] if self._latest else (series.start, series.end, series.step)
-        values = np.full(self._context.sized((end - start) // max(step, 1)), np.nan)
+        values = np.full(self._context.sized(length), np.nan)
         return TimeSeries(name, start, end, step, values, xff=self._context.xff)
 
 
 def _by_nodes(context: Context, series_list: Lists, total: Lists | None, nodes: tuple[int | str, ...]) -> Lists:
     groups, pairs = grouped(series_list, nodes), _Groups(context)
+    step = align(series_list).step
     totals = {key: pairs.total(found) for key, found in (groups if total is None else grouped(total, nodes)).items()}
     results = []
     for key in dict.fromkeys((*groups, *totals)):
         whole = totals.get(key)
         if key not in groups and whole is not None:
-            results.append(pairs.missing(whole, f"asPercent(MISSING,{whole.name})"))
+            results.append(pairs.missing(whole, f"asPercent(MISSING,{whole.name})", len(whole)))
         for series in groups.get(key, ()):
             if whole is None:
-                results.append(pairs.missing(series, f"asPercent({series.name},MISSING)"))
+                length = -(-len(series) * max(series.step, 1) // max(step, 1))
+                results.append(pairs.missing(series, f"asPercent({series.name},MISSING)", length))
             else:
                 results.append(pairs.share(series, whole))
     return results

@@ -99,6 +99,10 @@ VALUES = {
         ('asPercent(ab.y.cpu,sumSeries(ab.*))', [40, 30, 28.571429, 10]),
         ('asPercent(ab.y.mem,sumSeries(ab.*))', [50, 50, 71.428571, 50]),
     ],
+    'asPercent(nothing,ab.*)': [],
+    'asPercent(nothing,a)': [],
+    'asPercent(nothing,"x")': [],
+    'asPercent(nothing,ab.*,0)': [],
     'asPercent(a,8)': [('asPercent(a.x,8)', [12.5, 25, None, 50])],
     'asPercent(ab.*,a)': [
         ('asPercent(ab.x.cpu,a.x)', [100, 100, None, 100]),
@@ -273,9 +277,19 @@ class ValueTests(SynchronousTestCase):
         (kept,) = evaluated("scale(consolidateBy(clock,'max'),2)", Columns(**COLUMNS))
         self.assertEqual(kept.consolidation, "max")
 
+    def test_percentages_without_a_partner(self):
+        """They are as long as the series is at the step of all."""
+        self.assertEqual(self.found('asPercent(group(timeFunction("t",300),a),ab.*,0)'), [
+            ('asPercent(t,MISSING)', [None, None]), ('asPercent(a.x,MISSING)', [None]),
+            ('asPercent(MISSING,sumSeries(ab.*))', [None, None, None, None]),
+        ])  # fmt: skip
+
     def test_labels(self):
         """A line without a label has one as soon as another function names it."""
-        for target, label in (('verticalLine("%d")', None), ('add(verticalLine("%d"),1)', "add(None,1)")):
+        for target, label in (
+            ('verticalLine("%d")', None), ('setXFilesFactor(verticalLine("%d"),1)', None),
+            ('add(verticalLine("%d"),1)', "add(None,1)"),
+        ):  # fmt: skip
             (one,) = evaluated(target % (START + 60), Columns(**COLUMNS))
             self.assertEqual(one.label, label)
 
