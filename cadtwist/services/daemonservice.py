@@ -35,6 +35,10 @@ _EXIT_ZERO = ("statsrelay", "cadent", "statsd-proxy")
 """Programs that are expected to end with 0 when a signal ends them."""
 
 
+_MORE_ENDS = {"cadent": (signal.SIGQUIT,)}
+"""Signals beside SIGTERM and SIGINT at which a program ends in order."""
+
+
 class DaemonService(Service):
     """Builds the parts when it starts (as the user whom twistd became then) and runs them.
 
@@ -87,8 +91,9 @@ class DaemonService(Service):
             former.watch(self._reactor, self._tell_arbiter(processes.pid_file))
         if processes.handover != "none":
             self._handover.startService()
-        if self.loaded.config.program in _EXIT_ZERO:
-            self._reactor.callWhenRunning(signals_end_with_zero, self._reactor)
+        program = self.loaded.config.program
+        if program in _EXIT_ZERO:
+            self._reactor.callWhenRunning(signals_end_with_zero, self._reactor, *_MORE_ENDS.get(program, ()))
 
     def _tell_arbiter(self, path: str) -> Callable[[], object]:
         """Write beside the pid file the one that gunicorn's arbiters wait for; return what removes it."""

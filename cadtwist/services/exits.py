@@ -36,10 +36,10 @@ def stop_reactor(reactor: Any) -> None:
         reactor.stop()
 
 
-def signals_end_with_zero(reactor: Any) -> None:
-    """Let SIGTERM and SIGINT end the process with 0: the reactor's own handlers make twistd end by the signal.
+def signals_end_with_zero(reactor: Any, *more: int) -> None:
+    """Let SIGTERM, SIGINT and `more` end the process with 0: the reactor's own handlers make twistd end by the signal.
 
     To be called when the reactor runs, which sets its own at its start.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, *more):
         signal.signal(number, lambda *_: reactor.callFromThread(stop_reactor, reactor))

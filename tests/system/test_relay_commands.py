@@ -109,6 +109,10 @@ class CommandTests(SystemTestCase):
         self.arrives(process, b"a.b_c_ 1 1")
         self.assertEqual(self.sink.total, 1)
         self.ended_by(signal.SIGTERM, process)
+        process = self.process([*command("cadent"), f"-config={conf}"])
+        send(self.port, b"by.quit 1 1\n")
+        self.arrives(process, b"by.quit 1 1")
+        self.ended_by(signal.SIGQUIT, process)
         self.assertEqual(self.ends([*command("cadent"), f"-config={prereg}"]), 2)
 
     def test_statsd_proxy(self) -> None:
