@@ -31,8 +31,8 @@ def door_url(door: Listener) -> str:
 
 
 def bad_lines(account: Account) -> int:
-    """Return how many lines a listener has refused."""
-    return sum(count for what, count in account.counters.items() if what.startswith("bad."))
+    """Return how many lines a listener has refused; blank ones are none, for whoever asks for lines."""
+    return sum(count for what, count in account.counters.items() if what.startswith("bad.") and what != "bad.empty")
 
 
 class Sections:

@@ -79,7 +79,7 @@ class StatsTests(OpsCase):
             verifyObject(IOps, daemon.ops)
             self.assertEqual(await self.json("/front/stats"), (await self.json("/stats"))["front"])
             before = (await self.json("/front"))["ticks_list"]
-            data = LINES + b"bad.a 1 1\nbad.b 1 1\naway.a 1 1700000000\nnothing\n"
+            data = LINES + b"bad.a 1 1\nbad.b 1 1\n\naway.a 1 1700000000\n  \nnothing\n"
             await self.send(data)
             await until(lambda: self.total() == 302)
             daemon.ops.tick(1_700_000_000.0)
