@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import inf
 from typing import cast, get_args
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ BACKEND_ONLY = "backend_only"
 _DEFAULT_LISTEN = "tcp://127.0.0.1:6000"
 _RECYCLE_S = 300.0
 
+_BLANKS = re.compile(r"[\x00-\x20\x7f]")
 _HASHES = {
     **dict.fromkeys(("crc32", "crc"), "crc32"),
     **dict.fromkeys(("md5", "graphite"), "md5"),
@@ -273,9 +275,9 @@ def destination_of(name: str, url: str) -> DestinationConfig | None:
         if found is None:
             return None
         return DestinationConfig(name=name, transport="udp" if scheme == "udp" else "tcp", host=found[0], port=found[1])
-    if scheme == "unix" and rest:
+    if scheme == "unix" and rest and "\0" not in rest:
         return DestinationConfig(name=name, transport="unix", path=rest)
-    if scheme in ("http", "https") and _has_host(url):
+    if scheme in ("http", "https") and _has_host(url) and not _BLANKS.search(url):
         return DestinationConfig(name=name, transport="http", path=url)
     return None
 

@@ -22,6 +22,7 @@ from cadtwist.config.relaymodel import (
 __all__ = ["CACHE", "Place", "host_and_port", "pattern_fault", "relay_faults", "url_fault"]
 
 Place = tuple[str | int, ...]
+_HOST = re.compile(r"[^\x00-\x20\x7f/?#@]+")
 _BREAKS = re.compile(r"[\r\n]")
 _SCHEMES = ("http", "https", "tcp", "unix", "statsd")
 CACHE = "cache"
@@ -72,9 +73,8 @@ def host_and_port(text: str) -> tuple[str, int] | None:
         host = host[1:-1]
     elif ":" in host:
         return None
-    if not colon or not host or not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 1 << 16):
-        return None
-    return host, int(port)
+    is_port = port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 1 << 16
+    return (host, int(port)) if colon and _HOST.fullmatch(host) and is_port else None
 
 
 def _names(group: str, names: list[str]) -> Iterator[tuple[Place, str]]:

@@ -205,7 +205,8 @@ class ServerTests(SynchronousTestCase):
             "http://h/x": DestinationConfig(name="n", transport="http", path="http://h/x"),
         }.items():
             self.assertEqual(destination_of("n", url), expected)
-        for url in ("h:1", "tcp://h", "ftp://h:1", "unix://", "http://", "http://[", ""):
+        for url in ("h:1", "tcp://h", "ftp://h:1", "unix://", "http://", "http://[", "",
+                    "http://x y/", "http://h/\n", "tcp://\0:1", "unix:///a\0b"):  # fmt: skip
             self.assertIsNone(destination_of("n", url), url)
 
     def test_health_checks(self) -> None:

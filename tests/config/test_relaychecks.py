@@ -48,6 +48,8 @@ class AddressTests(SynchronousTestCase):
     def test_host_and_port(self) -> None:
         self.assertEqual(host_and_port("h:1"), ("h", 1))
         self.assertEqual(host_and_port("[::1]:65535"), ("::1", 65535))
+        for text in ("a b:1", " h:1", "h\0:1", "h\n:1", "u@h:1", "h/x:1"):
+            self.assertIsNone(host_and_port(text), text)
         for text in ("", "h", "h:", ":1", "h:0", "h:65536", "::1:1", "h:x", "h:123456", "[]:1"):
             self.assertIsNone(host_and_port(text), text)
 
