@@ -19,6 +19,7 @@ from cadtwist.model.badinput import BadInput
 from cadtwist.model.batch import Floats, Ids
 from cadtwist.protocols.badlog import BadInputLog
 from cadtwist.protocols.factory import address_text
+from cadtwist.protocols.lastanswers import LastAnswers
 from cadtwist.telemetry import Account
 
 __all__ = ["CacheAnswers", "CacheQueryConnection", "CacheQueryFactory"]
@@ -41,7 +42,7 @@ class CacheAnswers(Protocol):
 
 
 @implementer(IPushProducer)
-class CacheQueryConnection(StreamProtocol):
+class CacheQueryConnection(LastAnswers, StreamProtocol):
     """One client: requests are answered in their order; garbage closes the connection without an answer.
 
     While the client does not read its answers, its requests are not read either.

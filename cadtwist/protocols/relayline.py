@@ -12,6 +12,7 @@ from zope.interface import implementer
 from cadtwist.codec.relayline import RelayTail
 from cadtwist.protocols.factory import READ_BYTES, Connection
 from cadtwist.protocols.intake import Intake
+from cadtwist.protocols.lastanswers import LastAnswers
 
 __all__ = ["MAX_STATUS_BYTES", "DestinationStatus", "GroupStatus", "RelayConnection", "RelayStatus", "shards_reply"]
 
@@ -20,7 +21,7 @@ MAX_STATUS_BYTES = 65536
 
 
 @implementer(IPushProducer)
-class RelayConnection(Connection):
+class RelayConnection(LastAnswers, Connection):
     """A stream of lines for a RelayCodec; a bad one closes it only where the codec's dialect is strict.
 
     `answers(command)` gives the answer to a command of the dialect.  A client that lets answers pile up is closed.

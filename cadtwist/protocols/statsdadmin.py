@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from cadtwist.codec.statsdadmin import reply
 from cadtwist.protocols.factory import address_text
+from cadtwist.protocols.lastanswers import LastAnswers
 from cadtwist.telemetry import Account
 
 __all__ = ["MAX_COMMAND_BYTES", "StatsdAdminConnection", "StatsdAdminFactory"]
@@ -22,7 +23,7 @@ MAX_COMMAND_BYTES = 65536
 
 
 @implementer(IPushProducer)
-class StatsdAdminConnection(Protocol):
+class StatsdAdminConnection(LastAnswers, Protocol):
     """One client, who stays connected until it quits; while it does not read its replies, it is not read either."""
 
     listener: StatsdAdminFactory
