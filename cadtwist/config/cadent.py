@@ -58,7 +58,7 @@ def load_cadent(
         return Config()
     default = Table(source, tree.pop("default"), ("default",))
     sections = [
-        CadentSection(source, name, Table(source, table, (name,), default))
+        CadentSection(name, Table(source, table, (name,), default))
         for name, table in tree.items()
         if _is_table(source, name, table)
     ]

@@ -20,7 +20,7 @@ from cadtwist.config.relaymodel import (
     QueuePolicy,
     RelayConfig,
 )
-from cadtwist.config.tree import Source, Table
+from cadtwist.config.tree import Table
 
 __all__ = ["BACKEND_ONLY", "IDLE_KEYS", "SECTION_KEYS", "CadentSection", "destination_of"]
 
@@ -67,10 +67,9 @@ SECTION_KEYS = (
 class CadentSection:
     """Reads one table; `table` falls back on `[default]`."""
 
-    def __init__(self, source: Source, name: str, table: Table) -> None:
+    def __init__(self, name: str, table: Table) -> None:
         self.name = name
         self.table = table
-        self._source = source
         self.destinations: dict[str, DestinationConfig] = {}
         self._queue = self._read_queue()
         self._health = self._read_health()

@@ -29,7 +29,6 @@ _SHARED = {
     "relay": "the options of folders, process, listeners and receiving that [cache] shows",
     "aggregator": "those options of [cache], and how [relay] sends,",
 }
-_CARBON_HEAD = "| option | of | type | default | native | meaning |"
 _RELAY_SAMPLE = {"DESTINATIONS": "127.0.0.1:2004", "REWRITE_RULES": "unset"}
 _USERS = {"C": "cache", "R": "relay", "A": "aggregator", "B": "aggregator-cache"}
 _DIFFERENT = (

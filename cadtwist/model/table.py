@@ -50,7 +50,6 @@ class KeySpace:
     def __init__(self, table: tables.MetricTable, holders: Iterable[IHolder] = ()) -> None:
         self.table = table
         self.retired = 0
-        self.recycled = 0
         self._holders = list(holders)
         self._resting: deque[_Rest] = deque()
         self._turn = 0
@@ -124,5 +123,4 @@ class KeySpace:
             for holder in self._holders:
                 holder.forget(ids)
             self.table.recycle(ids)
-            self.recycled += len(ids)
         self._resting.extend(late)

@@ -26,7 +26,6 @@ class BadInputLog:
         self._interval_s = interval_s
         self._max_peers = max_peers
         self._peers: dict[str, tuple[float, int]] = {}
-        self.silenced = 0
 
     def __call__(self, protocol: str, peer: str, bad: BadInput, items: int) -> None:
         """Tell that `peer` sent `items` pieces of bad input over `protocol`, of which `bad` is an example."""
@@ -34,10 +33,8 @@ class BadInputLog:
         before = self._peers.get(peer)
         if before is not None and now - before[0] < self._interval_s:
             self._peers[peer] = before[0], before[1] + items
-            self.silenced += items
             return
         if before is None and len(self._peers) >= self._max_peers and not self._make_room(now):
-            self.silenced += items
             return
         self._peers.pop(peer, None)
         self._peers[peer] = now, 0
@@ -51,11 +48,6 @@ class BadInputLog:
             items=items,
             before=before[1] if before is not None else 0,
         )
-
-    def wants(self, peer: str) -> bool:
-        """Return whether a report about `peer` would be written now: whoever must search for details asks first."""
-        before = self._peers.get(peer)
-        return before is None or self._now() - before[0] >= self._interval_s
 
     def _make_room(self, now: float) -> bool:
         """Forget the peers whose interval is over, oldest first; return whether there is a place."""

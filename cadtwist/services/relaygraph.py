@@ -115,9 +115,8 @@ class RelayGraph:
 
     A reload keeps a destination with its queue as long as its address stays.  One whose address changes gets a
     successor, which the next routers know; `chains_replaced` closes it then, and what it had goes to the successor.
-    Those that are wanted no more send what they have;
-    a stop waits for them.  `inherited` has what waited in the memory of a former process; `orphans` are folders of
-    spools that nobody uses any more.
+    Those that are wanted no more send what they have; a stop waits for them.  `inherited` has what waited in the
+    memory of a former process; `orphans` are folders of spools that nobody uses any more.
     """
 
     _log = Logger()

@@ -90,7 +90,6 @@ class StatsdPart:
         self._config = config
         self._telemetry = telemetry
         self._names = names
-        self._gate = gate
         self._turn = turn
         self._intakes = StatsdIntakes("statsd", reactor, telemetry, gate, turn)
         self._downstream: ISink | None = None

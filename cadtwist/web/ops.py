@@ -19,7 +19,7 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import Interface
 
 from cadtwist.errors import CadtwistError
@@ -28,14 +28,13 @@ from cadtwist.web.answers import Answer, CrossOrigin, header, send
 from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, PLAIN, RefusedError
 from cadtwist.web.params import Params, parse_params
-from cadtwist.web.requests import BoundedRequest
+from cadtwist.web.requests import BoundedSite
 
 __all__ = ["IOps", "OpsPages", "OpsSite", "ServerChange", "checked_server"]
 
 _NO_CACHE = {"Cache-Control": "private, max-age=0, no-cache"}
 _SCHEMES = ("tcp", "udp", "unix", "http", "https")
 _CHECK_SCHEMES = ("tcp", "http", "https")
-_IDLE_S = 60
 _MAX_BODY = 1 << 16
 _MOST_PROFILE_S = 300.0
 _CALLBACK = re.compile(r"[A-Za-z_$][\w$.]{0,200}")
@@ -305,17 +304,11 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-class OpsSite(Site):
+class OpsSite(BoundedSite):
     """The site over `OpsPages`."""
 
     def __init__(self, ops: Any, context: WebContext, page: bytes = b"", reactor: Any = None) -> None:
-        super().__init__(OpsPages(ops, context, page), requestFactory=BoundedRequest, timeout=_IDLE_S, reactor=reactor)
-        self.max_body = _MAX_BODY
-        self.displayTracebacks = False
-        self.noisy = False
-
-    def log(self, request: object) -> None:
-        """Keep no access log."""
+        super().__init__(OpsPages(ops, context, page), _MAX_BODY, reactor)
 
 
 _PAGE = b"""<!DOCTYPE html>
