@@ -12,6 +12,7 @@ import socket
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IAddress, ITransport
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Protocol
@@ -22,7 +23,7 @@ from zope.interface import implementer
 __all__ = ["DirectServer", "DirectSocket"]
 
 _READ_BYTES = 1 << 18
-_LATER = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
+_LATER = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOBUFS)
 
 
 @implementer(IAddress)
@@ -31,8 +32,9 @@ class _Nameless:
 
 
 class _AtOnce(FileDescriptor):
-    """Writes at once what `writeSomeData` takes as long as nothing waits to be written, and the rest in later turns."""
+    """Writes at once what its `socket` takes as long as nothing waits to be written, and the rest in later turns."""
 
+    socket: socket.socket
     _buffered = False
 
     def write(self, data: bytes) -> None:
@@ -48,6 +50,13 @@ class _AtOnce(FileDescriptor):
     def writeSequence(self, iovec: Any) -> None:
         """Send several pieces as one."""
         self.write(b"".join(iovec))
+
+    def writeSomeData(self, data: bytes) -> int | ConnectionLost:
+        """Return how many bytes the kernel took, or why the connection is over."""
+        try:
+            return self.socket.send(data)
+        except OSError as error:
+            return 0 if error.errno in _LATER else CONNECTION_LOST
 
     def startWriting(self) -> None:
         """Something waits to be sent."""
@@ -71,7 +80,7 @@ class DirectSocket(_AtOnce):
     def __init__(self, reactor: Any, connection: socket.socket, protocol: Protocol) -> None:
         super().__init__(reactor)
         connection.setblocking(False)
-        self._socket = connection
+        self.socket = connection
         self._protocol = protocol
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
@@ -81,7 +90,7 @@ class DirectSocket(_AtOnce):
 
     def fileno(self) -> int:
         """Return the descriptor, -1 when closed."""
-        return self._socket.fileno()
+        return self.socket.fileno()
 
     def getHost(self) -> IAddress:
         """Return an address that says nothing."""
@@ -92,20 +101,13 @@ class DirectSocket(_AtOnce):
     def doRead(self) -> Exception | None:
         """Give the protocol what has come."""
         try:
-            data = self._socket.recv(_READ_BYTES)
+            data = self.socket.recv(_READ_BYTES)
         except OSError as error:
             return None if error.errno in _LATER else CONNECTION_LOST
         if not data:
             return CONNECTION_DONE
         self._protocol.dataReceived(data)
         return None
-
-    def writeSomeData(self, data: bytes) -> int | Exception:
-        """Return how many bytes the kernel took, or why the connection is over."""
-        try:
-            return self._socket.send(data)
-        except OSError as error:
-            return 0 if error.errno in _LATER else CONNECTION_LOST
 
     def wait(self, seconds: float) -> bool:
         """Wait for something to come for at most `seconds`, and take it; False where nothing came.
@@ -119,5 +121,5 @@ class DirectSocket(_AtOnce):
     def connectionLost(self, reason: Failure) -> None:
         """Close the socket, and tell the protocol."""
         super().connectionLost(reason)
-        self._socket.close()
+        self.socket.close()
         self._protocol.connectionLost(reason)

@@ -47,7 +47,7 @@ class FrameProtocol(Protocol):
     def send_frame(self, frame: bytes) -> None:
         """Send one frame."""
         if self.transport is not None:
-            self.transport.writeSequence([_LENGTH.pack(len(frame)), frame])
+            self.transport.write(_LENGTH.pack(len(frame)) + frame)
 
     def _leave(self) -> None:
         if self.transport is not None:

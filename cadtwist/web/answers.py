@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache
+from json.encoder import encode_basestring, encode_basestring_ascii
 from time import time
 from typing import Any
 
@@ -18,6 +19,7 @@ from twisted.web.server import Request
 from twisted.web.server import version as server_version
 
 from cadtwist.web.params import Params
+from cadtwist.web.requests import DirectRequest
 
 __all__ = ["NEVER_CACHED", "Answer", "CrossOrigin", "header", "http_date", "json_answer", "json_written", "send"]
 
@@ -88,7 +90,8 @@ def json_written(
 
     `quoted` gives that of a text: where much of the same shape is told, this takes less time than the encoder does.
     """
-    return _script(params, write(_JSON[_escapes(params, False)]), False, headers, kept_s)
+    quoted = encode_basestring_ascii if _escapes(params, False) else encode_basestring
+    return _script(params, write(quoted), False, headers, kept_s)
 
 
 def _escapes(params: Params, escaped: bool) -> bool:
@@ -114,6 +117,8 @@ def http_date(second: int) -> str:
 
 def header(request: Request, name: bytes) -> str | None:
     """Return a header of a request, None where it is missing; bytes that are no text are replaced."""
+    if isinstance(request, DirectRequest):
+        return request.texts.get(name.lower())
     value: bytes | None = request.getHeader(name)
     return None if value is None else value.decode("utf-8", "replace")
 

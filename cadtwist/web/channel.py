@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
+from twisted.web.http_headers import Headers
+
+from cadtwist.web.requests import header_texts
 
 __all__ = ["DirectChannel"]
 
+_FIRST_LINE = re.compile(rb"GET ([!-~]+) HTTP/1\.1\r\n")
+_HEADERS = re.compile(rb"(?:[\w!#$%&'*+.^`|~-]+:[\t -~\x80-\xff]*\r\n)*\r\n")
+_SPECIAL = (b"content-length", b"transfer-encoding", b"expect")
+
 
 class DirectChannel(HTTPChannel):
-    """HTTP/1 over TCP, for a site's `protocol`: nothing here is ever negotiated.
+    """HTTP/1 over TCP, for a site's `protocol`, whose requests are DirectRequests: nothing here is ever negotiated.
 
+    A question without a body that came as a whole is not read line by line, and headers that a client sends again and
+    again are read once.  Everything else goes Twisted's way, and so does whatever may be wrong.
     Both addresses are looked up once.  The time that a client may be silent is measured by a timer that looks back
     when it goes off; Twisted's is moved by every read, and made anew for every answer.
     """
@@ -26,7 +36,44 @@ class DirectChannel(HTTPChannel):
         self._host: IAddress = transport.getHost()
         self._heard = 0.0
         self._watch: Any = None
+        self._block: bytes | None = None
+        self._headers = Headers()
+        self._texts: dict[bytes, str] = {}
         super().connectionMade()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what came."""
+        if self.line_mode and not self.requests and self.persistent:
+            data = self.clearLineBuffer() + data
+            first = _FIRST_LINE.match(data)
+            if first is not None and len(data) <= self.totalHeadersSize and self._reads(data[first.end() :]):
+                self._take(first[1])
+                return
+        super().dataReceived(data)
+
+    def _reads(self, block: bytes) -> bool:
+        """Read the lines behind the first one; False for any that are not all there, or tell of more to come."""
+        if block == self._block:
+            return True
+        if _HEADERS.fullmatch(block) is None:
+            return False
+        headers, lines = Headers(), block.split(b"\r\n")[:-2]
+        for line in lines:
+            name, _, value = line.partition(b":")
+            headers.addRawHeader(name, value.strip(b" \t"))
+        if len(lines) > self.maxHeaders or any(headers.hasHeader(name) for name in _SPECIAL):
+            return False
+        self._block, self._headers, self._texts = block, headers, header_texts(headers)
+        return True
+
+    def _take(self, uri: bytes) -> None:
+        """Answer a question with the headers that were read last."""
+        request: Any = self.requestFactory(self)
+        request.take_headers(self._headers, self._texts)
+        self.requests.append(request)
+        self._command, self._path, self._version = b"GET", uri, b"HTTP/1.1"
+        self.allHeadersReceived()
+        self.allContentReceived()
 
     def getPeer(self) -> IAddress:
         """Return the client's address."""

@@ -25,8 +25,11 @@ _FUTURE_S = 60
 _Node = tuple[str, str, bool]
 """(last component, path, is it a leaf): a path that is both is there twice, the branch first."""
 
-_TreeNode = tuple[str, str, bool]
-"""(text, id, is it a leaf)."""
+_TreeNode = tuple[str, bool]
+"""(last component, is it a leaf)."""
+
+_LEAF_TEXT = '"allowChildren": 0, "expandable": 0, "leaf": 1}'
+_BRANCH_TEXT = '"allowChildren": 1, "expandable": 1, "leaf": 0}'
 
 
 def completer_query(query: str, variants: bool) -> str:
@@ -45,7 +48,7 @@ def find_answer(form: str, query: str, matches: list[Match], params: Params, now
     wildcards, position = params.flag("wildcards"), params.integer("position", -1)
     leaves_only = params.flag("leavesOnly")
     if form == "treejson":
-        return _tree_answer(params, _tree(query, matches, wildcards, leaves_only))
+        return _tree_answer(params, query, _tree(query, matches, wildcards, leaves_only))
     nodes = _nodes(matches, leaves_only)
     if form == "completer":
         return json_answer(params, _completions(nodes, wildcards), False, NO_CACHE, inf)
@@ -75,29 +78,33 @@ def _nodes(matches: list[Match], leaves_only: bool) -> list[_Node]:
     return nodes
 
 
-def _tree_answer(params: Params, nodes: list[_TreeNode]) -> Answer:
+def _tree_answer(params: Params, query: str, nodes: list[_TreeNode]) -> Answer:
+    base = query[: query.rfind(".") + 1]
     if params.last("pretty"):
-        return json_answer(params, [_tree_node(*node) for node in nodes], False, NO_CACHE, inf)
+        return json_answer(params, [_tree_node(base, *node) for node in nodes], False, NO_CACHE, inf)
 
     def write(quoted: Callable[[str], str]) -> str:
-        return f"[{', '.join([_node_text(quoted(text), quoted(key), is_leaf) for text, key, is_leaf in nodes])}]"
+        begin, texts = quoted(base)[:-1], []
+        for name, is_leaf in nodes:
+            key = quoted(name)
+            text = quoted(unquote_plus(name)) if "%" in name or "+" in name else key
+            texts.append(f'{{"text": {text}, "id": {begin}{key[1:]}, {_LEAF_TEXT if is_leaf else _BRANCH_TEXT}')
+        return f"[{', '.join(texts)}]"
 
     return json_written(params, write, NO_CACHE, inf)
 
 
 def _tree(query: str, matches: list[Match], wildcards: bool, leaves_only: bool) -> list[_TreeNode]:
     """Return a node for each last component, branches first."""
-    base = query[: query.rfind(".") + 1]
     branches: list[_TreeNode] = []
     leaves: list[_TreeNode] = []
     if wildcards:
         nodes = _nodes(matches, leaves_only)
         if len(nodes) > 1:
             branchy = any(not is_leaf for _, _, is_leaf in nodes)
-            (branches if branchy else leaves).append(("*", f"{base}*", not branchy))
+            (branches if branchy else leaves).append(("*", not branchy))
     for name, is_leaf in sorted(_last_components(query, matches, leaves_only).items()):
-        text = unquote_plus(name) if "%" in name or "+" in name else name
-        (leaves if is_leaf else branches).append((text, base + name, is_leaf))
+        (leaves if is_leaf else branches).append((name, is_leaf))
     return branches + leaves
 
 
@@ -123,15 +130,9 @@ def _last_components(query: str, matches: list[Match], leaves_only: bool) -> dic
     return found
 
 
-def _tree_node(text: str, key: str, is_leaf: bool) -> dict[str, object]:
-    branch = 0 if is_leaf else 1
-    return {"text": text, "id": key, "allowChildren": branch, "expandable": branch, "leaf": 1 - branch}
-
-
-def _node_text(text: str, key: str, is_leaf: bool) -> str:
-    """Return the JSON of a `_tree_node`; `text` and `key` are JSON already."""
-    branch, leaf = (0, 1) if is_leaf else (1, 0)
-    return f'{{"text": {text}, "id": {key}, "allowChildren": {branch}, "expandable": {branch}, "leaf": {leaf}}}'
+def _tree_node(base: str, name: str, is_leaf: bool) -> dict[str, object]:
+    branch, text = 0 if is_leaf else 1, unquote_plus(name)
+    return {"text": text, "id": base + name, "allowChildren": branch, "expandable": branch, "leaf": 1 - branch}
 
 
 def _completions(nodes: list[_Node], wildcards: bool) -> dict[str, object]:

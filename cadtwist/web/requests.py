@@ -7,10 +7,11 @@ from io import BytesIO
 from typing import Any
 
 from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-__all__ = ["BoundedRequest", "BoundedSite", "DirectRequest"]
+__all__ = ["BoundedRequest", "BoundedSite", "DirectRequest", "header_texts"]
 
 _IDLE_S = 60
 _LINGER_S = 1.0
@@ -53,6 +54,11 @@ class BoundedRequest(Request):
         return self._too_long
 
 
+def header_texts(headers: Headers) -> dict[bytes, str]:
+    """Return the last value of each header by its name in lower case; bytes that are no text are replaced."""
+    return {name.lower(): values[-1].decode("utf-8", "replace") for name, values in headers.getAllRawHeaders()}
+
+
 class DirectRequest(BoundedRequest):
     """A request that goes to the site's resource at once.
 
@@ -60,15 +66,18 @@ class DirectRequest(BoundedRequest):
     their own way.  The headers are looked through once, not for each of those that doors ask for.
     """
 
-    _told: dict[bytes, bytes] | None = None
+    _texts: dict[bytes, str] | None = None
 
-    def getHeader(self, key: Any) -> Any:
-        """Return the last value of a header, None where it is missing."""
-        if not isinstance(key, bytes):
-            return super().getHeader(key)
-        if self._told is None:
-            self._told = {name.lower(): values[-1] for name, values in self.requestHeaders.getAllRawHeaders()}
-        return self._told.get(key.lower())
+    @property
+    def texts(self) -> dict[bytes, str]:
+        """The last value of each header by its name in lower case; bytes that are no text are replaced."""
+        if self._texts is None:
+            self._texts = header_texts(self.requestHeaders)
+        return self._texts
+
+    def take_headers(self, headers: Headers, texts: dict[bytes, str]) -> None:
+        """Take headers, and their `header_texts`, that other requests of the connection may have, too."""
+        self.requestHeaders, self._texts = headers, texts
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Go to `process` with what came."""

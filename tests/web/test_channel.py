@@ -1,7 +1,11 @@
-"""The server's end of a connection: how long a client may be silent, and which addresses it tells."""
+"""The server's end of a connection: how long a client may be silent, and requests that are read as Twisted does."""
 
 from __future__ import annotations
 
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -12,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from cadtwist.web.answers import Answer, CrossOrigin, send
+from cadtwist.web.answers import Answer, CrossOrigin, header, send
 from cadtwist.web.channel import DirectChannel
 from cadtwist.web.requests import BoundedSite, DirectRequest
 from tests.web.wire import request_bytes
@@ -114,3 +118,83 @@ class ChannelTests(SynchronousTestCase):
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         self.channel.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class Told(Resource):
+    """Answers with what it understood of a request, after a moment of `clock`, or at once."""
+
+    isLeaf = True
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock = clock
+
+    def render(self, request):
+        names = (b"host", b"accept", b"x-a", b"cookie", b"content-type")
+        told = [request.method, request.uri, request.path, request.content.read(), request.received_cookies]
+        told += [(header(request, name), request.getHeader(name)) for name in names]
+        answer = request, Answer(repr(told).encode(), "text/plain"), CrossOrigin()
+        if self.clock is None:
+            send(*answer)
+        else:
+            self.clock.callLater(0.1, send, *answer)
+        return NOT_DONE_YET
+
+
+LINES = [
+    b"Host: a", b"host:b", b"X-A:  two words\t", b"x-a: \xc3\xbc\xff", b"Cookie: a=b; c", b"Accept: */*", b"X-A:",
+    b"Content-Length: 0", b"Content-Length: 3", b"content-length: x", b"Transfer-Encoding: chunked",
+    b"Expect: 100-continue", b"Connection: close", b"no colon", b" folded", b": none", b"bad name: x", b"X-A: \0",
+    b"X-A: a\rb", b"",
+]  # fmt: skip
+FIRST = [
+    b"GET /a?b=%20c HTTP/1.1", b"GET / HTTP/1.1", b"GET /\xc3 HTTP/1.1", b"GET / HTTP/1.0", b"GET / HTTP/2",
+    b"GET  / HTTP/1.1", b"HEAD / HTTP/1.1", b"POST / HTTP/1.1", b"get / HTTP/1.1", b"",
+    b"GET /" + b"a" * 16_380 + b" HTTP/1.1",
+]  # fmt: skip
+REQUESTS = st.builds(
+    lambda first, lines, end: b"\r\n".join([first, *lines]) + end,
+    st.sampled_from(FIRST), st.lists(st.sampled_from(LINES), max_size=4),
+    st.sampled_from([b"\r\n\r\n"] * 4 + [b"\r\n\r\nabc", b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n", b"\n\n", b"\r\n"]),
+)  # fmt: skip
+
+
+class LikeTwistedTests(SynchronousTestCase):
+    """What is read as a whole is answered as what is read line by line, to the letter."""
+
+    def answers(self, protocol, pieces, later=False):
+        clock = Clock()
+        site = BoundedSite(Told(clock if later else None), reactor=clock, request=DirectRequest)
+        if protocol is not None:
+            site.protocol = protocol
+        transport = Transport()
+        channel = site.buildProtocol(PEER)
+        channel.makeConnection(transport)
+        for piece in pieces:
+            if not transport.disconnecting:
+                channel.dataReceived(piece)
+        clock.pump([0.1] * 10)
+        return re.sub(rb"\r\nDate: [^\r]*", b"", transport.value()), transport.disconnecting
+
+    @settings(max_examples=500, deadline=None, database=None)
+    @given(
+        st.lists(REQUESTS, min_size=1, max_size=4), st.lists(st.integers(0, 400), max_size=3),
+        st.booleans(), st.booleans(),
+    )  # fmt: skip
+    def test_anything(self, requests, cuts, joined, later):
+        pieces = [b"".join(requests)] if joined else requests
+        for cut in cuts:
+            pieces = [part for piece in pieces for part in (piece[:cut], piece[cut:]) if part]
+        self.assertEqual(self.answers(DirectChannel, pieces, later), self.answers(None, pieces, later))
+
+    def test_the_same_headers_again_and_others(self):
+        plain = request_bytes("GET", "/", headers={"X-A": "1"})
+        other = request_bytes("GET", "/", headers={"X-A": "2", "Accept": "*"})
+        form = request_bytes("POST", "/", headers={"X-A": "1"}, body=b"x")
+        pieces = [plain, plain, other, form, plain, other[:9], other[9:]]
+        self.assertEqual(self.answers(DirectChannel, pieces), self.answers(None, pieces))
+
+    def test_many_headers(self):
+        for many in (499, 500, 501):
+            asked = b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * many + b"\r\n"
+            self.assertEqual(self.answers(DirectChannel, [asked]), self.answers(None, [asked]))
