@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timezone, tzinfo
 from typing import Any, Protocol
 
 import numpy as np
+from msgspec import Struct, field
 
 from cadtwist.errors import CadtwistError
 from cadtwist.query.consolidate import ConsolidationError
@@ -62,8 +62,7 @@ async def _at_once() -> None:
     return None
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(Struct, frozen=True):
     """What is asked for: targets, and the range [start, end) in epoch seconds.
 
     `now` is what times are relative to, `clock` the real time; `zone` is the request's, `home` the server's;

@@ -168,6 +168,8 @@ def _is_plain(text: bytes, values: npt.NDArray[np.float64]) -> bool:
     """Tell whether numbers are written as `repr` does: it has another form for very large and small ones."""
     if b"e" in text or b"0.0000" in text:
         return False
+    if b"null" not in text:
+        return True
     with np.errstate(all="ignore"):  # a sum of what is finite may be infinite
         return math.isfinite(values.sum()) or not np.isinf(values).any()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from datetime import tzinfo
+
+from msgspec import Struct, field
 
 from cadtwist.query.consolidate import ConsolidationError, consolidated
 from cadtwist.query.evaluate import EvaluationError, Query, evaluate
@@ -38,8 +39,7 @@ _TICKS = {
 }
 
 
-@dataclass(frozen=True)
-class RenderRequest:
+class RenderRequest(Struct, frozen=True):
     """A request for series; times in epoch seconds, `max_points` 0 for no limit, `cached_s` 0 for no caching.
 
     JSON shows times in `ticks` a second, within a call of `callback` (perhaps without a name) unless that is None.
