@@ -26,6 +26,7 @@ from cadtwist.config.tree import Source, Table
 __all__ = ["load_cadent"]
 
 _LATER_TABLES = ("log", "system", "profile", "health", "statsd", "gossip", "servers")
+_MOST_PROCESSES = 256
 _TICK_S = 5.0
 _FIELDS = {"members": "servers", "check": "servers", "interval_s": "heartbeat_time_delay", "regex": "msg_regex"}
 
@@ -132,7 +133,10 @@ class _Cadent:
             self._source.notice(default.here("cpu_profile"), text)
         received = max((section.read_buffer_bytes for section in self._sections), default=1 << 20)
         points = max((section.history_points for section in self._sections), default=256)
-        procs = default.whole("num_procs", 0)
+        procs = max(default.whole("num_procs", 0), 1)
+        if procs > _MOST_PROCESSES:
+            text = f"{procs} is more than the {_MOST_PROCESSES} processes that there may be"
+            self._source.warning(default.here("num_procs"), text)
         if accumulates and procs > 1:
             text = "has no effect: one process has all lines that are added up"
             self._source.notice(default.here("num_procs"), text)
@@ -159,7 +163,7 @@ class _Cadent:
                 debug=profiles,
                 log_stats_s=_TICK_S if default.flag("stats_tick") else 0.0,
             ),
-            processes=ProcessesConfig(workers=min(max(procs, 1), 256), pid_file=default.text("pid_file")),
+            processes=ProcessesConfig(workers=min(procs, _MOST_PROCESSES), pid_file=default.text("pid_file")),
             self_metrics=SelfMetricsConfig(interval_s=0.0),
             local_stats=LocalStatsConfig(interval_s=0.0),
         )
@@ -185,7 +189,7 @@ class _Cadent:
     def _written(self, config: Config, place: tuple[str | int, ...]) -> KeyPath:
         """Return where the value at `place` in the Config was written."""
         if len(place) < 2 or not isinstance(place[1], int):
-            return ("default", *(("statsd_server",) if place[:1] == ("statsd_emission",) else ()))
+            return ("default", *((f"statsd_{place[-1]}",) if place[:1] == ("statsd_emission",) else ()))
         number = place[1]
         field = _FIELDS.get(str(place[-1]), str(place[-1])) if len(place) > 2 else ""
         if place[0] == "relays":

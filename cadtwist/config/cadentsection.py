@@ -43,6 +43,7 @@ _ELTERS = {
     "statsd": "statsd",
     **dict.fromkeys(("simple", "consistent", "goconsistent"), "simple"),
 }
+_DOWN_POLICIES = ("keep", "ignore", "fail_key", "remove_node")
 _LATER_TYPES = ("carbon2", "json", "opentsdb")
 
 IDLE_KEYS: dict[str, str] = {
@@ -120,6 +121,9 @@ class CadentSection:
         kind = table.text("msg_type")
         layout = table.text("timeLayout", table.text("time_layout"))
         pattern = table.regex("msg_regex")
+        if kind != "regex":
+            for key in ("msg_regex", "timeLayout", "time_layout"):
+                table.has_no_effect(key, "it is for msg_type = regex")
         if kind == "graphite":
             return LineConfig(cleaning="cadent")
         if kind == "regex":
@@ -167,6 +171,8 @@ class CadentSection:
         table = self.table
         method = table.text("sending_method", "bufferedpool")
         size = table.whole("pool_buffersize", 512, "destinations.datagram_bytes")
+        if method not in ("single", "pool", "bufferedpool"):
+            table.source.warning(table.place("sending_method"), f"{method!r} is unknown: Cadent takes pool then")
         if method == "single":
             table.source.notice(table.place("sending_method"), "connections are kept: there is not one for each line")
             self._single = True
@@ -193,7 +199,7 @@ class CadentSection:
             text = f"{copies} is more than the servers of the smallest set: {fewest}"
             table.source.warning(table.place("num_dupe_replicas"), text)
             copies = fewest
-        down = table.text("server_down_policy", "keep")
+        removes = self._removes_dead()
         return tuple(
             GroupConfig(
                 name=str(number),
@@ -204,11 +210,20 @@ class CadentSection:
                 vnodes=vnodes,
                 hash_keys=keys,
                 replication=copies,
-                down_policy="remove_node" if down == "remove_node" else "keep",
+                down_policy="remove_node" if removes else "keep",
             )
             for number, (members, keys) in enumerate(sets)
             if members
         )
+
+    def _removes_dead(self) -> bool:
+        """Return whether servers that are down leave the ring."""
+        table = self.table
+        policy = table.text("server_down_policy", "keep")
+        if policy not in _DOWN_POLICIES:
+            text = f"{policy!r} is unknown and means keep; known are {', '.join(_DOWN_POLICIES)}"
+            table.source.warning(table.place("server_down_policy"), text)
+        return policy == "remove_node"
 
     def _read_vnodes(self) -> int:
         table = self.table

@@ -48,6 +48,8 @@ def relay_faults(config: Config) -> Iterator[tuple[Place, str]]:
     yield from _health(config.health, ("health",))
     if config.statsd_emission.server and host_and_port(config.statsd_emission.server) is None:
         yield ("statsd_emission", "server"), f"{config.statsd_emission.server!r} is not host:port"
+    if _BREAKS.search(config.statsd_emission.prefix):
+        yield ("statsd_emission", "prefix"), f"{config.statsd_emission.prefix!r} would break lines in two"
     if config.processes.workers > 1 and config.cache is not None:
         yield ("processes", "workers"), "more than one only without [cache]: a cache has its files for itself"
     if not config.spool.directory and any(found.queue.spool_bytes for found in config.destinations):

@@ -135,6 +135,7 @@ _SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "web.tokens": st.lists(st.sampled_from(["secret", f"sha256:{'0a' * 32}"]), max_size=2).map(tuple),
     "tags.url": _WORDS.map("http://{}".format),
     "tags.database": st.sampled_from(["", "redis://localhost", "redis://:secret@[::1]:1/7"]),
+    "statsd_emission.prefix": _AFFIXES,
     "statsd_emission.server": st.sampled_from(["", "localhost:8125", "[::1]:9"]),
     "relays.lines": st.builds(
         LineConfig,

@@ -176,6 +176,32 @@ class RingTests(SynchronousTestCase):
         expected = ["c.toml:2: default.hasher_vnodes: 100001 is out of range, 1 to 100000"]
         self.assertEqual(problems.texts("error"), expected)
 
+    def test_words_that_cadent_takes_for_others_are_told(self) -> None:
+        _, problems = load('sending_method = "buffered"\nserver_down_policy = "remove-node"\nnum_procs = 1000')
+        known = "keep, ignore, fail_key, remove_node"
+        self.assertEqual(problems.texts("warning"), [
+            "c.toml:2: default.sending_method: 'buffered' is unknown: Cadent takes pool then",
+            f"c.toml:3: default.server_down_policy: 'remove-node' is unknown and means keep; known are {known}",
+            "c.toml:4: default.num_procs: 1000 is more than the 256 processes that there may be",
+        ])  # fmt: skip
+        for word in ("keep", "ignore", "fail_key"):
+            self.assertEqual(good(f'server_down_policy = "{word}"').relays[0].groups[0].down_policy, "keep")
+
+    def test_what_is_for_regular_expressions_alone_is_told(self) -> None:
+        section = 'msg_regex = "(?P<Key>a)"\ntime_layout = "2006"'
+        _, problems = load(section=section)
+        self.assertEqual([text.partition(": ")[2] for text in problems.texts("notice")], [
+            "a.msg_regex: has no effect: it is for msg_type = regex",
+            "a.time_layout: has no effect: it is for msg_type = regex",
+        ])  # fmt: skip
+        self.assertEqual(load(section)[1].reports, [], "other sections may want it")
+
+    def test_a_prefix_breaks_no_line(self) -> None:
+        _, problems = load('statsd_server = "h:1"\nstatsd_prefix = "a\\nb"')
+        self.assertEqual(
+            problems.texts("error"), ["c.toml:3: default.statsd_prefix: 'a\\nb' would break lines in two"]
+        )
+
     def test_copies_are_no_more_than_the_smallest_set_has(self) -> None:
         more = '[[a.servers]]\nservers = ["tcp://x:1"]\n'
         config, problems = load("num_dupe_replicas = 3", more=more)
@@ -221,10 +247,12 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(good(servers='["http://h/x"]').destinations[0].check, "http://h/x")
 
     def test_sending(self) -> None:
-        for method, expected in (("bufferedpool", 99), ("pool", 0), ("anything", 0)):
+        for method, expected in (("bufferedpool", 99), ("pool", 0)):
             text = f'sending_method = "{method}"\npool_buffersize = 99\nmax_pool_connections = 3'
             found = good(text, servers='["udp://h:1"]').destinations[0]
             self.assertEqual((found.datagram_bytes, found.connections, found.recycle_s), (expected, 3, inf))
+        config, problems = load('sending_method = "anything"')
+        self.assertEqual((config.destinations[0].datagram_bytes, len(problems.texts("warning"))), (0, 1))
         config, problems = load('sending_method = "single"')
         self.assertEqual((config.destinations[0].connections, len(problems.texts("notice"))), (1, 1))
 
