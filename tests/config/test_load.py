@@ -130,7 +130,8 @@ class RecognisedTests(SynchronousTestCase):
         self.assertEqual(recognised("/x/other", "# x\n[cache:b]\nA = 1\n"), "carbon")
         self.assertEqual(recognised("/x/other", "[cachet]\n"), "")
         self.assertEqual(recognised("a.toml", "# x\n [default] # x\n"), "cadent")
-        self.assertEqual(recognised("x.js", "{\n 'nodes': []}"), "statsd-proxy")
+        for text in ("{\n 'nodes': []}", "{nodes: []}", '{port: 1,"nodes" :[]}', "({nodes:[]})"):
+            self.assertEqual(recognised("x.js", text), "statsd-proxy", text)
         self.assertEqual(recognised("x.js", "{ port: 1 }"), "")
         self.assertEqual(recognised("x.json", ""), "statsrelay")
         self.assertEqual(recognised("/x/other", ' \n{"statsd": {}}'), "statsrelay")
