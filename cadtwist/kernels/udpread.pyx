@@ -58,7 +58,7 @@ cdef extern from *:
         pthread_t thread;
         pthread_mutex_t lock;
         pthread_cond_t space;
-        int started, stopping, told;
+        int started, stopping, told, whole;
         ur_buffer filling, taken;
         uint8_t *scratch;
         uint64_t datagrams, bytes, cut, dropped, waits, errors;
@@ -66,7 +66,7 @@ cdef extern from *:
     } ur_reader;
 
     /* Keep one datagram; the lock is held and there is room. */
-    static void ur_keep(ur_buffer *b, const uint8_t *data, size_t n, const struct sockaddr_storage *from) {
+    static void ur_keep(ur_buffer *b, const uint8_t *data, size_t n, const struct sockaddr_storage *from, int whole) {
         ur_peer *peer;
         if (!n) return;
         if (b->count == b->room) {
@@ -83,7 +83,7 @@ cdef extern from *:
         }
         memcpy(b->data + b->used, data, n);
         b->used += n;
-        if (data[n - 1] != 10) b->data[b->used++] = 10;
+        if (whole || data[n - 1] != 10) b->data[b->used++] = 10;
     }
 
     static void ur_overflow(ur_reader *r, struct msghdr *message) {
@@ -127,7 +127,7 @@ cdef extern from *:
                 while (r->filling.used + n + 1 > r->ring && !r->stopping) pthread_cond_wait(&r->space, &r->lock);
                 if (r->filling.used + n + 1 > r->ring) { r->dropped++; continue; }
             }
-            ur_keep(&r->filling, (uint8_t *)c->parts[i].iov_base, n, &c->froms[i]);
+            ur_keep(&r->filling, (uint8_t *)c->parts[i].iov_base, n, &c->froms[i], r->whole);
         }
         if (got < most || r->filling.used >= UR_TELL_BYTES || r->filling.used >= r->ring / 2) ur_tell(r);
     }
@@ -197,7 +197,7 @@ cdef extern from *:
         free(r);
     }
 
-    static ur_reader *ur_new(int fd, size_t ring, size_t most) {
+    static ur_reader *ur_new(int fd, size_t ring, size_t most, int whole) {
         ur_reader *r = (ur_reader *)calloc(1, sizeof *r);
         int on = 1, room = 0;
         socklen_t length = sizeof room;
@@ -206,7 +206,7 @@ cdef extern from *:
         if (calls > UR_MESSAGES) calls = UR_MESSAGES;
         pthread_mutex_init(&r->lock, NULL);
         pthread_cond_init(&r->space, NULL);
-        r->ring = ring; r->most = most;
+        r->ring = ring; r->most = most; r->whole = whole;
         r->fd = r->wake = r->halt = -1;
         r->filling.data = (uint8_t *)malloc(ring);
         r->taken.data = (uint8_t *)malloc(ring);
@@ -314,7 +314,7 @@ cdef extern from *:
         uint64_t dropped
         uint64_t waits
         uint64_t errors
-    ur_reader* ur_new(int fd, size_t ring, size_t most)
+    ur_reader* ur_new(int fd, size_t ring, size_t most, int whole)
     int ur_start(ur_reader* r)
     void ur_stop(ur_reader* r) nogil
     void ur_free(ur_reader* r) nogil
@@ -331,15 +331,16 @@ cdef class Reader:
     """Reads the UDP socket behind `fd` (duplicated) in a thread of its own; all methods: reactor thread.
 
     `ring_bytes` bounds what waits for `take`, `max_datagram` what is kept of a datagram (the rest is cut off and
-    counted).  After `stop` nothing more is read, but what had come can still be taken.
+    counted).  A `whole` datagram has a line feed of ours behind its own.  After `stop` nothing more is read, but what
+    had come can still be taken.
     """
 
     cdef ur_reader* core
 
-    def __cinit__(self, int fd, Py_ssize_t ring_bytes, Py_ssize_t max_datagram=65535):
+    def __cinit__(self, int fd, Py_ssize_t ring_bytes, Py_ssize_t max_datagram=65535, bint whole=False):
         if max_datagram < 1 or ring_bytes < max_datagram + 2 or ring_bytes >= <Py_ssize_t>0xFFFFFFFF:
             raise ValueError("the ring must hold one datagram, and less than 4 GiB")
-        self.core = ur_new(fd, ring_bytes, max_datagram)
+        self.core = ur_new(fd, ring_bytes, max_datagram, whole)
         if self.core == NULL:
             PyErr_SetFromErrno(OSError)
         if ur_start(self.core):

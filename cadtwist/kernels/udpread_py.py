@@ -18,16 +18,18 @@ class Reader:
     """Reads the UDP socket behind `fd` (duplicated; made non-blocking); reactor thread.
 
     `ring_bytes` bounds what one `take` returns, `max_datagram` what is kept of a datagram (the rest is cut off and
-    counted).  After `stop` nothing more is read, but what had come can still be taken.
+    counted).  A `whole` datagram has a line feed of ours behind its own.  After `stop` nothing more is read, but what
+    had come can still be taken.
     """
 
-    def __init__(self, fd: int, ring_bytes: int, max_datagram: int = 65535) -> None:
+    def __init__(self, fd: int, ring_bytes: int, max_datagram: int = 65535, whole: bool = False) -> None:
         if ring_bytes < max_datagram + 1 or max_datagram < 1:
             raise ValueError("the ring must hold one datagram")
         self._socket: socket.socket | None = socket.socket(fileno=socket.dup(fd))
         self._socket.setblocking(False)
         self._ring_bytes = ring_bytes
         self._max_datagram = max_datagram
+        self._whole = whole
         self._left: list[tuple[list[int], list[str], bytes]] = []
         self._starts: list[int] = []
         self._size = 0
@@ -66,7 +68,7 @@ class Reader:
                 continue
             self._starts.append(size)
             self._peers.append(str(address[0]))
-            parts.append(data if data.endswith(b"\n") else data + b"\n")
+            parts.append(data if data.endswith(b"\n") and not self._whole else data + b"\n")
             size += len(parts[-1])
         self._size = size
         return b"".join(parts)

@@ -53,7 +53,8 @@ class DatagramIntake(Intake):
 class DatagramReader:
     """Connects one bound UDP socket to its intake: one parse per wake-up of the reactor.
 
-    The socket stays the caller's; the kernel reader works on a copy of its descriptor.
+    The socket stays the caller's; the kernel reader works on a copy of its descriptor.  `whole`: the intake gets a line
+    feed behind each datagram, even behind one that ends in its own.
     """
 
     log = Logger()
@@ -64,11 +65,12 @@ class DatagramReader:
         bound: socket.socket,
         intake: DatagramIntake,
         ring_bytes: int = 16 << 20,
-        make_reader: Callable[[int, int, int], active.udpread.Reader] = active.udpread.Reader,
+        make_reader: Callable[[int, int, int, bool], active.udpread.Reader] = active.udpread.Reader,
+        whole: bool = False,
     ) -> None:
         self._reactor = reactor
         self._intake = intake
-        self._reader = make_reader(bound.fileno(), ring_bytes, MAX_DATAGRAM_BYTES)
+        self._reader = make_reader(bound.fileno(), ring_bytes, MAX_DATAGRAM_BYTES, whole)
         self._reading = False
         for what in self._reader.stats():
             intake.account.gauge(f"udp.{what}", partial(self._stat, what))

@@ -221,9 +221,10 @@ class StatsdDaemon(WindowDaemon):
         name = f"statsd {server.transport} {server.socket or f'{server.address}:{server.port}'}"
         if server.transport == "udp":
             intake = self._intake(name, TappedDatagrams if self.taps else DatagramIntake, server)
+            whole = bool(self.taps)
             return UDPListener(
-                name, lambda bound: DatagramReader(self.reactor, bound, intake), server.address, server.port,
-                receive_bytes=SOCKET_BYTES,
+                name, lambda bound: DatagramReader(self.reactor, bound, intake, whole=whole), server.address,
+                server.port, receive_bytes=SOCKET_BYTES,
             )  # fmt: skip
         intake = self._intake(name, TappedStream if self.taps else Intake, server)
         factory = ReceiverFactory(intake, LineConnection, clock=self.reactor, limit=self._limit)
@@ -337,4 +338,6 @@ class StatsdDaemon(WindowDaemon):
 
 def _date(now: float) -> str:
     """Return a time as statsd's console and logs show it."""
-    return time.strftime("%a %b %d %Y %H:%M:%S GMT%z (%Z)", time.localtime(now))
+    local = time.localtime(now)
+    zone = "Coordinated Universal Time" if local.tm_zone == "UTC" else local.tm_zone
+    return time.strftime(f"%a %b %d %Y %H:%M:%S GMT%z ({zone})", local)

@@ -20,7 +20,7 @@ class PacketTap(Protocol):
     """Hears packets."""
 
     def packet(self, data: bytes) -> None:
-        """Hear one packet; a datagram comes without the line feed at its end."""
+        """Hear one packet."""
 
 
 class MessageLog:
@@ -41,11 +41,11 @@ class TappedDatagrams(DatagramIntake):
     taps: Iterable[PacketTap] = ()
 
     def datagrams(self, data: bytes, peer: Callable[[int], str], after: Callable[[int], int]) -> int:
-        """Let the taps hear datagrams that are joined by line feeds, and read them."""
+        """Let the taps hear datagrams, each with one line feed more behind it, and read them."""
         start = 0
         while start < len(data):
             stop = max(after(start), start + 1)
-            packet = data[start:stop].removesuffix(b"\n")
+            packet = data[start : stop - 1]
             for tap in self.taps:
                 tap.packet(packet)
             start = stop

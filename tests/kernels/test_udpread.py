@@ -49,6 +49,14 @@ class UdpReadContract:
         self.assertEqual(reader.stats()["bytes"], 23)
         self.assertEqual(reader.take(), b"")
 
+    def test_whole_datagrams_have_a_line_feed_behind_their_own(self: Any) -> None:
+        reader = self.kernel.Reader(self.receiving.fileno(), 1 << 20, 65535, True)
+        self.addCleanup(reader.stop)
+        for data in (b"a 1 2\n", b"b 1 2", b"\n"):
+            self.sending.send(data)
+        self.assertEqual(self.gather(reader, 15), b"a 1 2\n\nb 1 2\n\n\n")
+        self.assertEqual((reader.after(0), reader.after(7), reader.after(13)), (7, 13, 15))
+
     def test_empty_datagrams_leave_no_line(self: Any) -> None:
         reader = self.reader()
         for data in (b"", b"x", b""):

@@ -17,7 +17,7 @@ from tests.protocols.test_line import RECORDED, expected, last_of_each, sent
 class FakeReader:
     """A kernel reader that was given its datagrams."""
 
-    def __init__(self, fd: int, ring_bytes: int, max_datagram: int) -> None:
+    def __init__(self, fd: int, ring_bytes: int, max_datagram: int, whole: bool) -> None:
         self.data = b""
         self.stopped = False
         self.more = False

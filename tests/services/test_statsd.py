@@ -10,17 +10,20 @@ from msgspec.structs import replace
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from cadtwist.codec.line import Tail
 from cadtwist.config.errors import Problems
 from cadtwist.config.statsd import read_statsd
 from cadtwist.config.statsdmodel import StatsdConfig, StatsiteConfig
+from cadtwist.interfaces import IDestination
 from cadtwist.services.statsd import StatsdDaemon
 from cadtwist.services.statsdbackends import Repeater
 from cadtwist.services.statsdtap import Options, makeService, read_either, topics_of
 from cadtwist.services.statsdtaps import MessageLog
 from cadtwist.services.statsite import StatsiteDaemon, StreamCommand
 from cadtwist.telemetry import Account
+from tests.stages.statsdreplay import recording
 
 START = 1_700_000_000.0
 _OWN = ("bad_lines_seen", "packets_received", "metrics_received")
@@ -38,6 +41,19 @@ class Heard:
 
     def packet(self, data: bytes) -> None:
         self.packets.append(data)
+
+
+@implementer(IDestination)
+class Chunks:
+    """A destination that keeps what it is sent."""
+
+    key, connected, queued_points = "chunks", True, 0
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+
+    def send(self, chunk: bytes, points: int) -> None:
+        self.chunks.append(chunk)
 
 
 class StatsdDaemonTests(SynchronousTestCase):
@@ -112,7 +128,28 @@ class StatsdDaemonTests(SynchronousTestCase):
         self.send(b"a:1|c\nb:1|c\nb:1|ms")
         self.daemon._tell_keys(50.0, path, START)
         with open(path, encoding="utf-8") as file:
-            self.assertEqual([line.split(" ", 7)[-1] for line in file], ["count=2 key=b\n"])
+            self.assertEqual([line.partition(") ")[2] for line in file], ["count=2 key=b\n"])
+
+    def test_packets_are_repeated_as_recorded(self) -> None:
+        recorded = recording("proxy_repeater_robustness")
+        for protocol, wanted in (("udp4", recorded["repeater_udp"]), ("tcp", recorded["repeater_tcp"])):
+            peers = [{"host": "127.0.0.1", "port": 9}]
+            self.daemon = self.make(backends=["repeater"], repeater=peers, repeaterProtocol=protocol)
+            self.daemon.taps[:] = [Repeater([heard := Chunks()], protocol == "tcp")]
+            packets = wanted.encode().splitlines(keepends=True)
+            self.send(*packets if protocol == "udp4" else (packet[:-1] for packet in packets))
+            self.assertEqual(b"".join(heard.chunks), wanted.encode())
+            self.assertEqual(self.daemon.intakes.counts().wrong, b"bad line" in b"".join(heard.chunks))
+
+    def test_recorded_rates_are_bad_or_count(self) -> None:
+        """What ends the original, or means another rate there, is a bad line; docs/compatibility.md has them."""
+        lines = [key.removeprefix("rate_") for key in recording("proxy_repeater_robustness") if key[:5] == "rate_"]
+        self.assertEqual(len(lines), 5)
+        for line in lines:
+            before = self.daemon.intakes.counts().wrong
+            self.send(line.encode())
+            self.assertEqual(self.daemon.intakes.counts().wrong - before, not line.endswith("@.5"), line)
+        self.assertEqual(self.daemon.table("c")["a"], 2.0)
 
     def test_packets_are_repeated(self) -> None:
         self.daemon = self.make(backends=["repeater"], repeater=[{"host": "127.0.0.1", "port": 9}])
