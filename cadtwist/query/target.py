@@ -50,7 +50,12 @@ _ESCAPED = re.compile(r"""\\([(){},.'"\\|=])""")
 _WHOLE_PATH = re.compile(rf"\s*({_PLAIN}+(?:\.{_PLAIN}+)*)\s*\Z")
 _SHORT = 1000
 _LITERAL = r"(?:-?\d+(?:\.\d+)?(?:[eE]-?\d+)?|(?i:true|false|none|inf))\s*[,)]"
-_FIRST = re.compile(rf"(?:[A-Za-z_]\w*\(\s*)+(?!{_LITERAL})({_PLAIN}+(?:\.{_PLAIN}+)*)(?=\s*[,)])", re.ASCII)
+_ARGUMENT = r"""(?:"[^"'\\()]*"|'[^"'\\()]*'|[^\s(){},.'"\\|=]+(?:\.[^\s(){},.'"\\|=]+)*)"""
+_FIRST = re.compile(
+    rf"((?:[A-Za-z_]\w*\(\s*)+)(?!{_LITERAL}|\w+\s*=)({_PLAIN}+(?:\.{_PLAIN}+)*)"
+    rf"((?:(?:\s*,\s*{_ARGUMENT})*\s*\))+)\Z",
+    re.ASCII,
+)
 _LITERALS = {"true": True, "false": False, "none": None, "inf": float("inf")}
 _MOST_DIGITS = 400
 
@@ -130,8 +135,8 @@ def first_path(name: str) -> str:
     if not name.endswith(")"):
         return name
     quick = _FIRST.match(name)
-    if quick is not None:
-        return _unescaped(quick[1])
+    if quick is not None and quick[1].count("(") == quick[3].count(")"):
+        return _unescaped(quick[2])
     try:
         node = parse_target(name)
     except TargetError:

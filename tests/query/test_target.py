@@ -136,6 +136,16 @@ class TargetTests(SynchronousTestCase):
             "f(-1e3)": "f(-1e3)",
             "f(g(INF))": "f(g(INF))",
             "f(3.x,1)": "3.x",
+            "f(a.b, c.*, )": "f",
+            "f(g(a.b)": "f",
+            "f(a.b))": "a.b",
+            "f(g(a.b,2),'x',c.d)": "a.b",
+            "f(a.b,g(c.d))": "a.b",
+            'f(a.b,")")': "a.b",
+            "f(a.b,x=1)": "a.b",
+            "f(a.b,,1)": "f",
+            "f(a=b.c)": "f",
+            "f(a.b=c)": "a.b=c",
             "f(infinite)": "infinite",
         }.items():
             self.assertEqual(first_path(name), expected, name)

@@ -115,7 +115,7 @@ def power(context: Context, series_list: Lists, factor: float) -> Lists:
     """
 
     def work(values: Floats) -> Floats:
-        result: Floats = np.power(values, factor)
+        result: Floats = np.power(values, np.full_like(values, factor))  # of one factor, 0.5 would be a square root
         return np.where(np.isnan(values) | (np.isinf(result) & np.isfinite(values)), np.nan, result)
 
     return mapped(context, series_list, f"pow(%s,{factor:g})", work, pow=factor)
@@ -129,7 +129,7 @@ def square_root(context: Context, series_list: Lists) -> Lists:
 
 def _root(values: Floats) -> Floats:
     """The power one half: infinite for what is infinite, whatever its sign."""
-    return np.where(np.isinf(values), np.inf, np.sqrt(values))
+    return np.where(np.isinf(values), np.inf, np.sqrt(values + 0.0))
 
 
 @render_function("exp", group=_GROUP, params=(SERIES,))
@@ -239,7 +239,7 @@ def transform_null(
         seen = np.zeros(length, bool)
         for series in reference:
             seen[: len(series)] |= ~np.isnan(series.values)
-        known = np.where(seen, float(default), np.nan)
+        known = np.where(seen, float(default), np.nan) if length else None
         suffix, tags["referenceSeries"] = ",referenceSeries", 1
     results = []
     for series in series_list:

@@ -63,6 +63,8 @@ VALUES = {
     'compressPeriodicGaps(a)': [('compressPeriodicGaps(a.x)', [1, 2, None, 4])],
     'pow(big,2)': [('pow(big,2)', [math.inf, math.inf, 4, 16])],
     'pow(big,2000)': [('pow(big,2000)', [math.inf, math.inf, None, None])],
+    'pow(big,0.5)': [('pow(big,0.5)', [math.inf, math.inf, 1.414214, 2])],
+    'transformNull(a,-1,delay(b,0))': [('transformNull(a.x,-1,referenceSeries)', [1, 2, -1, 4])],
     'squareRoot(big)': [('squareRoot(big)', [math.inf, math.inf, 1.414214, 2])],
     'exp(big)': [('exp(big)', [math.inf, 0, 7.389056, 54.59815])],
     'minMax(most)': [('minMax(most)', [None, None])],
