@@ -1,6 +1,7 @@
 """What statsd's graphite backend writes: lines, or its own form of pickle, numbers as JavaScript writes them.
 
-The pickle is protocol 0, in a frame of 4 bytes length: a list of (name, (timestamp, value as text)).
+The pickle is protocol 0, in a frame of 4 bytes length: a list of (name, (timestamp, value as text)), a whole flush
+unless that is very large.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ _LENGTH = struct.Struct(">I")
 
 
 class StatsdEncoder:
-    """Encodes what series tell in one flush."""
+    """Encodes what series tell in one flush, which `rest` ends."""
 
     def __init__(self, protocol: Literal["text", "pickle"]) -> None:
         self.divisible = protocol == "text"
+        self._items: list[str] = []
 
     def encode(
         self, blob: bytes, offsets: Ids, prefixes: list[bytes], suffixes: list[bytes], values: Matrix, timestamp: int
@@ -36,12 +38,20 @@ class StatsdEncoder:
             if data:
                 yield data, int(np.count_nonzero(~np.isnan(values)))
             return
-        lines = data.decode().split("\n")[:-1]
-        for start in range(0, len(lines), BATCH_POINTS):
-            part = [line.rsplit(" ", 2) for line in lines[start : start + BATCH_POINTS]]
-            items = [f"(S'{_quoted(name)}'\n(L{stamp}L\nS'{value}'\ntta" for name, value, stamp in part]
-            body = f"(l{''.join(items)}.".encode()
-            yield _LENGTH.pack(len(body)) + body, len(part)
+        parts = (line.rsplit(" ", 2) for line in data.decode().split("\n")[:-1])
+        self._items += (f"(S'{_quoted(name)}'\n(L{stamp}L\nS'{value}'\ntta" for name, value, stamp in parts)
+        while len(self._items) >= BATCH_POINTS:
+            yield self._frame()
+
+    def rest(self) -> Iterator[tuple[bytes, int]]:
+        """Yield what is left of the flush."""
+        if self._items:
+            yield self._frame()
+
+    def _frame(self) -> tuple[bytes, int]:
+        items, self._items = self._items[:BATCH_POINTS], self._items[BATCH_POINTS:]
+        body = f"(l{''.join(items)}.".encode()
+        return _LENGTH.pack(len(body)) + body, len(items)
 
 
 def _quoted(name: str) -> str:

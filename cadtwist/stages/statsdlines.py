@@ -27,7 +27,10 @@ class Encoder(Protocol):
     def encode(
         self, blob: bytes, offsets: Ids, prefixes: list[bytes], suffixes: list[bytes], values: Matrix, timestamp: int
     ) -> Iterator[tuple[bytes, int]]:
-        """Yield bytes, and how many datapoints they are."""
+        """Yield bytes, and how many datapoints they are; what is not yielded waits for more, or for the end."""
+
+    def rest(self) -> Iterator[tuple[bytes, int]]:
+        """Yield what waits: a flush has ended."""
 
 
 class LineTeller:
@@ -64,12 +67,12 @@ class LineTeller:
 
     def end(self, timestamp: float, counts: dict[str, float]) -> int:
         """End a flush, with what the window tells of itself, if it does; return how many datapoints that made."""
-        figures = self._telling.figures(counts)
-        if not figures:
-            return 0
-        offsets = np.array([0, 1], np.uint32)
-        values = np.array([list(figures.values())], np.float64)
-        return self._pass_on(b"|", offsets, list(figures), [b""] * len(figures), values, timestamp)
+        figures, made = self._telling.figures(counts), 0
+        if figures:
+            offsets = np.array([0, 1], np.uint32)
+            values = np.array([list(figures.values())], np.float64)
+            made = self._pass_on(b"|", offsets, list(figures), [b""] * len(figures), values, timestamp)
+        return made + self._send_all(self._encoder.rest())
 
     def forget(self, ids: Ids) -> None:
         """Nothing is kept of series."""
@@ -77,8 +80,11 @@ class LineTeller:
     def _pass_on(
         self, blob: bytes, offsets: Ids, prefixes: list[bytes], suffixes: list[bytes], values: Matrix, timestamp: float
     ) -> int:
+        return self._send_all(self._encoder.encode(blob, offsets, prefixes, suffixes, values, int(timestamp)))
+
+    def _send_all(self, chunks: Iterator[tuple[bytes, int]]) -> int:
         made = 0
-        for data, points in self._encoder.encode(blob, offsets, prefixes, suffixes, values, int(timestamp)):
+        for data, points in chunks:
             self._send(data, points)
             made += points
         return made

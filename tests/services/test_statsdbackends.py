@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import struct
 
 import numpy as np
@@ -14,6 +15,7 @@ from zope.interface import implementer
 from cadtwist.codec.statsdoutput import StatsdEncoder
 from cadtwist.interfaces import IDestination
 from cadtwist.kernels import active
+from cadtwist.model.batch import BATCH_POINTS
 from cadtwist.model.told import Told
 from cadtwist.services.statsdbackends import CROWDED_POINTS, ConsoleTeller, GraphiteOutput, Repeater, Tellers
 from cadtwist.services.statsdkeys import KeyCounts
@@ -59,13 +61,21 @@ class GraphiteOutputTests(SynchronousTestCase):
         replay.teller._send = lambda data, points: frames.append(data)
         replay.flush()
         (wanted,) = [each for each in recorded["flushes"] if isinstance(each, dict)][:1]
-        mine = [frame[4:] for frame in frames]
-        self.assertTrue(all(struct.unpack(">I", frame[:4])[0] == len(frame) - 4 for frame in frames))
-        items = b"".join(body[2:-1] for body in mine).decode().replace(f"(L{int(replay.now)}L", "(LTSL")
-        for item in items.split("tta"):
-            if item and "graphiteStats" not in item and "processing_time" not in item:
-                self.assertIn(item + "tta", wanted["body_normalised"])
-        self.assertEqual(items.count("tta"), wanted["body_normalised"].count("tta"))
+        (frame,) = frames
+        self.assertEqual(struct.unpack(">I", frame[:4])[0], len(frame) - 4)
+        found, recorded_text = frame[4:].decode().replace(f"(L{int(replay.now)}L", "(LTSL"), wanted["body_normalised"]
+        volatile = re.compile(r"((?:graphiteStats\.\w+|processing_time)'\n\(LTSL\nS)'[^']+'")
+        self.assertEqual(volatile.sub(r"\1*", found), volatile.sub(r"\1*", recorded_text))
+
+    def test_a_large_flush_is_pickled_in_several_frames(self) -> None:
+        encoder, keys = StatsdEncoder("pickle"), [b"k%d|g" % number for number in range(BATCH_POINTS + 3)]
+        offsets = np.cumsum([0, *map(len, keys)]).astype(np.uint32)
+        values = np.zeros((len(keys), 1))
+        begun = list(encoder.encode(b"".join(keys), offsets, [b""], [b""], values, 5))
+        ended = list(encoder.rest())
+        self.assertEqual([points for _, points in begun + ended], [BATCH_POINTS, 3])
+        self.assertEqual(pickle.loads(ended[0][0][4:])[-1], (f"k{BATCH_POINTS + 2}", (5, "0")))
+        self.assertEqual(list(encoder.rest()), [])
 
     def test_pickled_tags_may_have_any_character(self) -> None:
         replay = StatsdReplay({"keyNameSanitize": False})
