@@ -15,32 +15,12 @@ import numpy as np
 
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.storage.whisper import WhisperStore
+from tests.system.cadentconf import cadent_conf
 from tests.system.cadtwistd import RUN_TWISTD, get
 from tests.system.case import SystemTestCase
 from tests.system.linesink import LineSink
 from tests.system.loads import Repeater
 from tests.system.process import Process, free_ports, until
-
-MAIN = """
-[default]
-internal_health_server_listen = "127.0.0.1:{ops}"
-wal_dir = "{folder}/wal"
-[stats]
-listen = "tcp://127.0.0.1:{stats}"
-msg_type = "statsd"
-[[stats.servers]]
-servers = ["tcp://127.0.0.1:{sink}"]
-[metrics]
-listen = "tcp://127.0.0.1:{metrics}"
-msg_type = "graphite"
-[[metrics.servers]]
-servers = ["tcp://127.0.0.1:{sink}"]
-[out]
-listen = "backend_only"
-msg_type = "graphite"
-[[out.servers]]
-servers = ["tcp://127.0.0.1:{sink}"]
-"""
 
 PREREG = """
 [sums]
@@ -92,9 +72,12 @@ class AccumulatorTests(SystemTestCase):
         self.sink = LineSink()
         self.addCleanup(self.sink.close)
         self.stats, self.metrics, self.ops, self.api = free_ports(4)
-        ports = {"stats": self.stats, "metrics": self.metrics, "ops": self.ops, "sink": self.sink.port}
+        doors = {
+            "stats": (f"tcp://127.0.0.1:{self.stats}", "statsd"),
+            "metrics": (f"tcp://127.0.0.1:{self.metrics}", "graphite"),
+        }
         self.conf = self.folder / "cadent.toml"
-        self.conf.write_text(MAIN.format(folder=self.folder, **ports))
+        self.conf.write_text(cadent_conf(self.folder, self.ops, self.sink.port, doors))
         self.prereg = self.folder / "prereg.toml"
         (self.folder / "whisper").mkdir()
         (self.folder / "access.log").touch()

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.system.cadentconf import cadent_conf
 from tests.system.cadtwistd import ROOT, RUN_TWISTD, serving_at
 from tests.system.case import SystemTestCase
 from tests.system.linesink import LineSink
@@ -60,29 +61,6 @@ udp_port = {line}
 bind_address = 127.0.0.1
 flush_interval = {flush_s}
 stream_cmd = cat >> {folder}/told
-"""
-
-
-_CADENT = """
-[default]
-internal_health_server_listen = "127.0.0.1:{http}"
-wal_dir = "{folder}/wal"
-pid_file = "{folder}/pid"
-[streams]
-listen = "tcp://127.0.0.1:{line}"
-msg_type = "statsd"
-[[streams.servers]]
-servers = ["tcp://127.0.0.1:{sink}"]
-[datagrams]
-listen = "udp://127.0.0.1:{line}"
-msg_type = "statsd"
-[[datagrams.servers]]
-servers = ["tcp://127.0.0.1:{sink}"]
-[out]
-listen = "backend_only"
-msg_type = "graphite"
-[[out.servers]]
-servers = ["tcp://127.0.0.1:{sink}"]
 """
 _PREREG = """
 [{section}]
@@ -273,7 +251,12 @@ class CadentTests(_Told):
     def test_datagrams_and_streams(self) -> None:
         line, http = free_ports(2)
         conf, prereg = self.folder / "cadent.toml", self.folder / "prereg.toml"
-        conf.write_text(_CADENT.format(line=line, http=http, sink=self.sink.port, folder=self.folder))
+        doors = {
+            "streams": (f"tcp://127.0.0.1:{line}", "statsd"),
+            "datagrams": (f"udp://127.0.0.1:{line}", "statsd"),
+        }
+        pid_file = f'pid_file = "{self.folder}/pid"\n'
+        conf.write_text(cadent_conf(self.folder, http, self.sink.port, doors, pid_file))
         sections = {"tcp": "streams", "udp": "datagrams"}
         prereg.write_text("".join(_PREREG.format(section=each, folder=self.folder) for each in sections.values()))
         command = [*RUN_TWISTD, "-n", "--pidfile=", "cadent", f"--config={conf}", f"--prereg={prereg}"]
