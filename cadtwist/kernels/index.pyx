@@ -20,131 +20,13 @@ from libc.string cimport memchr, memcmp, memcpy
 
 import numpy as np
 
+from cadtwist.kernels.globs cimport gl_matches
+from cadtwist.kernels.indexcore cimport (
+    ix_alt, ix_frame, ix_hash_child, ix_hash_of_child, ix_hash_of_text, ix_hash_text, ix_home, ix_node, ix_part,
+)
 from cadtwist.kernels.shards cimport (
     sh_begin, sh_cost, sh_end, sh_find, sh_put, sh_remove, sh_room, sh_shard, sh_table,
 )
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #include <string.h>
-
-    typedef struct { uint32_t comp, parent, first, next; } ix_node;
-    typedef struct { ix_node *nodes; uint64_t seed; } ix_home;
-    /* Where a search stands among the children of a node: at one of them, or at an alternative of a part of literals. */
-    typedef struct { uint64_t states; uint32_t node, at, length; int literals; } ix_frame;
-    typedef struct { const uint8_t *text; uint32_t len; int kind; } ix_alt;   /* kind 0 literal, 1 glob, 2 anything */
-    typedef struct { uint32_t first, count; int kind; } ix_part;              /* kind 0 literals, 1 globs, 2 double star */
-
-    static uint64_t ix_mix(uint64_t a, uint64_t b) {
-        __uint128_t m = (__uint128_t)a * b;
-        return (uint64_t)m ^ (uint64_t)(m >> 64);
-    }
-    static uint32_t ix_hash_text(const uint8_t *p, size_t n, uint64_t seed) {
-        uint64_t h = seed ^ (n * 0x9E3779B97F4A7C15ULL), w;
-        size_t left = n;
-        while (left >= 8) {
-            memcpy(&w, p, 8);
-            h = ix_mix(h ^ w, 0xD6E8FEB86659FD93ULL ^ seed);
-            p += 8; left -= 8;
-        }
-        w = 0;
-        memcpy(&w, p, left);
-        h = ix_mix(h ^ w ^ 0xA0761D6478BD642FULL, 0xE7037ED1A0B428DBULL ^ seed);
-        h = ix_mix(h, 0x8EBC6AF09C88C6E3ULL);
-        return (uint32_t)(h ^ (h >> 32));
-    }
-    static uint32_t ix_hash_child(uint32_t parent, uint32_t comp, uint64_t seed) {
-        uint64_t h = ix_mix((((uint64_t)parent << 32) | comp) ^ seed, 0x9E3779B97F4A7C15ULL);
-        return (uint32_t)(h ^ (h >> 32));
-    }
-    /* Cells of the table of children are (node, its predecessor), those of texts (text, its hash). */
-    static uint32_t ix_hash_of_child(const void *user, const uint32_t *cell) {
-        const ix_home *home = (const ix_home *)user;
-        const ix_node *node = &home->nodes[cell[0]];
-        return ix_hash_child(node->parent, node->comp, home->seed);
-    }
-    static uint32_t ix_hash_of_text(const void *user, const uint32_t *cell) { (void)user; return cell[1]; }
-    static size_t ix_char(const uint8_t *s, size_t i, size_t n, uint32_t *out) {
-        uint8_t c = s[i];
-        size_t len = c < 0xC0 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4, k;
-        uint32_t code = len == 1 ? c : (uint32_t)(c & (0x7F >> len));
-        if (len > n - i) len = n - i;
-        for (k = 1; k < len; k++) code = (code << 6) | (s[i + k] & 0x3F);
-        *out = code;
-        return len;
-    }
-    /* The position of the bracket that closes the class opened at p[i], or 0. */
-    static size_t ix_class_end(const uint8_t *p, size_t i, size_t n) {
-        size_t j = i + 1;
-        if (j < n && p[j] == '!') j++;
-        if (j < n && p[j] == ']') j++;
-        while (j < n && p[j] != ']') j++;
-        return j < n ? j : 0;
-    }
-    static int ix_in_class(const uint8_t *p, size_t i, size_t end, uint32_t code) {
-        int negated = p[i] == '!', found = 0;
-        if (negated) i++;
-        while (i < end) {
-            uint32_t low, high;
-            i += ix_char(p, i, end, &low);
-            high = low;
-            if (i + 1 < end && p[i] == '-') i = i + 1 + ix_char(p, i + 1, end, &high);
-            if (low <= code && code <= high) found = 1;
-        }
-        return found != negated;
-    }
-    static int ix_glob(const uint8_t *p, size_t pn, const uint8_t *s, size_t sn, uint64_t *work) {
-        size_t pi = 0, si = 0, star_p = 0, star_s = 0, end;
-        int starred = 0;
-        uint32_t code;
-        while (si < sn) {
-            (*work)++;
-            if (pi < pn) {
-                uint8_t c = p[pi];
-                if (c == '*') { starred = 1; star_p = ++pi; star_s = si; continue; }
-                if (c == '?') { pi++; si += ix_char(s, si, sn, &code); continue; }
-                if (c == '[' && (end = ix_class_end(p, pi, pn)) != 0) {
-                    size_t step = ix_char(s, si, sn, &code);
-                    *work += end - pi;
-                    if (ix_in_class(p, pi + 1, end, code)) { pi = end + 1; si += step; continue; }
-                } else if (c == s[si]) { pi++; si++; continue; }
-            }
-            if (!starred) return 0;
-            star_s += ix_char(s, star_s, sn, &code);
-            si = star_s; pi = star_p;
-        }
-        while (pi < pn && p[pi] == '*') pi++;
-        return pi == pn;
-    }
-    """
-    ctypedef struct ix_node:
-        uint32_t comp
-        uint32_t parent
-        uint32_t first
-        uint32_t next
-    ctypedef struct ix_home:
-        ix_node *nodes
-        uint64_t seed
-    ctypedef struct ix_alt:
-        const uint8_t *text
-        uint32_t len
-        int kind
-    ctypedef struct ix_part:
-        uint32_t first
-        uint32_t count
-        int kind
-    ctypedef struct ix_frame:
-        uint64_t states
-        uint32_t node
-        uint32_t at
-        uint32_t length
-        int literals
-    uint32_t ix_hash_text(const uint8_t *p, size_t n, uint64_t seed) noexcept nogil
-    uint32_t ix_hash_child(uint32_t parent, uint32_t comp, uint64_t seed) noexcept nogil
-    uint32_t ix_hash_of_child(const void *user, const uint32_t *cell) noexcept nogil
-    uint32_t ix_hash_of_text(const void *user, const uint32_t *cell) noexcept nogil
-    int ix_glob(const uint8_t *p, size_t pn, const uint8_t *s, size_t sn, uint64_t *work) noexcept nogil
 
 __all__ = [
     "ABSENT", "HAS_FILE", "HOT", "LEAF", "BRANCH", "COMPLETE", "MAX_DEPTH", "MAX_NAME_BYTES", "MAX_PARTS", "TOO_MANY",
@@ -777,7 +659,7 @@ cdef class Search:
                 if length:
                     return True
             elif alt.kind == 1:
-                if length and ix_glob(alt.text, alt.len, text, length, &self.done_work):
+                if length and gl_matches(alt.text, alt.len, text, length, &self.done_work):
                     return True
             elif alt.len == length and memcmp(alt.text, text, length) == 0:
                 return True
