@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
@@ -39,12 +39,21 @@ class HttpPost:
         asked: Deferred[Any] = self._client.post(
             url, data=body, headers=headers, timeout=self._timeout_s, unbuffered=True
         )
-        return asked.addCallback(status_of, self._timeout_s, self._reactor)
+        return asked.addCallback(status_of, self._timeout_s, self._reactor).addErrback(_in_words)
 
     def close(self) -> Deferred[Any]:
         """Close the connections that wait for another request."""
         closed: Deferred[Any] = self._pool.closeCachedConnections()
         return closed
+
+
+def _in_words(failure: Failure) -> Failure:
+    """Say why there was no answer, where twisted gives a list of failures."""
+    reasons = getattr(failure.value, "reasons", ())
+    if not reasons:
+        return failure
+    timed_out = reasons[0].check(CancelledError) is not None
+    raise OSError("no answer in time" if timed_out else reasons[0].getErrorMessage()) from failure.value
 
 
 class HttpOwner(Owner, Protocol):

@@ -16,7 +16,7 @@ from twisted.web.server import Site
 from cadtwist.journal.spool import QueueLimits
 from cadtwist.net.client import Retry
 from cadtwist.net.destination import Destination, DestinationOptions
-from cadtwist.net.httpout import BODY_BYTES
+from cadtwist.net.httpout import BODY_BYTES, HttpPost
 from cadtwist.telemetry import Account
 from tests.net.destinations import lines, numbers
 
@@ -171,6 +171,20 @@ class RealRequestTests(TestCase):
             yield d.close()
             yield port.stopListening()
             self.assertEqual((account.out, account.dropped, len(factory.came)), (10, {}, 1))
+
+    @inlineCallbacks
+    def test_why_there_is_no_answer(self) -> Any:
+        for answer, why in ((b"", "no answer in time"), (b"garbage\r\n\r\n", "garbage")):
+            factory: Any = Factory.forProtocol(Endless)
+            factory.answer, factory.came, factory.gone = answer, [], Deferred()
+            port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+            post = HttpPost(reactor, 0.2)
+            failure = yield self.assertFailure(post(f"http://127.0.0.1:{port.getHost().port}/x", b"a"), Exception)
+            self.assertIn(why, str(failure))
+            self.assertNotIn("Failure", str(failure))
+            yield factory.gone
+            yield post.close()
+            yield port.stopListening()
 
     @inlineCallbacks
     def test_over_a_socket(self) -> Any:
