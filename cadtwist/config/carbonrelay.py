@@ -47,8 +47,6 @@ def relay_values(
         path, text = files.text(settings.get("RELAY_RULES", "relay-rules.conf"), source.rules, needed=True)
         if text:
             rules = read_relay_rules(text, path, frozenset(destination.name for destination in found), problems)
-    else:
-        _note_twins(settings, found)
     placing = settings.within("relays.groups.")
     if method not in HASHES:
         placing.pop("hash", None)
@@ -104,16 +102,6 @@ def _destinations(settings: Settings) -> tuple[CarbonDestination, ...]:
         except ValueError as error:
             settings.error("DESTINATIONS", str(error))
     return tuple(found)
-
-
-def _note_twins(settings: Settings, found: tuple[CarbonDestination, ...]) -> None:
-    """A ring knows destinations by host and instance: two that only differ in their port are one to it."""
-    nodes: dict[tuple[str, str | None], CarbonDestination] = {}
-    for destination in found:
-        other = nodes.setdefault((destination.host, destination.instance), destination)
-        if other is not destination:
-            text = f"{other.name} and {destination.name} are of one host and instance: a ring cannot tell them apart"
-            settings.error("DESTINATIONS", text)
 
 
 def _destination(settings: Settings, found: CarbonDestination) -> DestinationConfig:

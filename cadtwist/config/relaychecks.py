@@ -38,6 +38,7 @@ def relay_faults(config: Config) -> Iterator[tuple[Place, str]]:
     for number, relay in enumerate(config.relays):
         for place, text in _relay(relay, frozenset(relays), frozenset(destinations)):
             yield ("relays", number, *place), text
+    yield from _twins(config)
     yield from _circles(config.relays)
     for number, destination in enumerate(config.destinations):
         for place, text in _destination(destination):
@@ -193,6 +194,23 @@ def _group(group: GroupConfig, destinations: frozenset[str]) -> Iterator[tuple[P
         if fault is not None:
             yield (name,), fault
     yield from _sampling(group)
+
+
+def _twins(config: Config) -> Iterator[tuple[Place, str]]:
+    """Yield members of rings that stand at the same places: a ring knows them by host and instance, or by a key."""
+    known = {destination.name: destination for destination in config.destinations}
+    for number, relay in enumerate(config.relays):
+        for place, group in enumerate(relay.groups):
+            what = "host and instance" if group.method in ("carbon", "carbon_fast") else "address"
+            if what == "address" and (group.method != "cadent" or group.hash_keys):
+                continue
+            first: dict[object, str] = {}
+            for name in dict.fromkeys(member for member in group.members if member in known):
+                found = known[name]
+                other = first.setdefault(found.address if what == "address" else (found.host, found.instance), name)
+                if other != name:
+                    text = f"{other} and {name} are of one {what}: a ring cannot tell them apart"
+                    yield ("relays", number, "groups", place, "members"), text
 
 
 def _sampling(group: GroupConfig) -> Iterator[tuple[Place, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.model import CacheConfig, Config, Listener
@@ -30,6 +31,24 @@ class RelayFaultsTests(SynchronousTestCase):
         self.assertEqual(list(relay_faults(both)), [])
         found = list(relay_faults(Config(listeners=(door,))))
         self.assertEqual([place for place, _ in found], [("listeners", 0, "to")] * 2)
+
+    def test_members_that_a_ring_cannot_tell_apart(self) -> None:
+        one = DestinationConfig(name="a", host="h", port=1)
+        for method, other, faults in (
+            ("carbon", {"port": 2}, 1),
+            ("carbon_fast", {"port": 2}, 1),
+            ("carbon", {"port": 2, "instance": "b"}, 0),
+            ("c_relay", {"port": 2}, 0),
+            ("cadent", {"port": 2}, 0),
+            ("cadent", {"port": 1}, 1),
+        ):
+            two = DestinationConfig(name="b", **{"host": "h", **other})  # type: ignore[arg-type]
+            group = GroupConfig(method=method, members=("a", "b"))  # type: ignore[arg-type]
+            for keys in ((), ("x", "y")):
+                made = replace(group, hash_keys=keys)
+                found = list(relay_faults(Config(destinations=(one, two), relays=(RelayConfig(groups=(made,)),))))
+                self.assertEqual(len(found), faults if method != "cadent" or not keys else 0, (method, keys))
+                self.assertEqual([place for place, _ in found], [("relays", 0, "groups", 0, "members")] * len(found))
 
     def test_what_is_put_around_names_breaks_no_line(self) -> None:
         for prefix, suffix, faults in ((" a:", "b", 0), ("a\n", "", 1), ("\r", "x\n", 2)):
