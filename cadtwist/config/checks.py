@@ -23,6 +23,7 @@ __all__ = ["faults", "names_host"]
 
 _NEEDED = {"tcp": "port", "udp": "port", "unix": "path", "endpoint": "endpoint", "http": "port"}
 _BOUND = ("tcp", "udp", "http")
+_ENDPOINT = re.compile(r"[A-Za-z][\w-]*:")
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
 _DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
@@ -197,6 +198,8 @@ def _listener_fault(listener: Listener) -> str | None:
     needed = _NEEDED[listener.transport]
     if not getattr(listener, needed):
         return f"a listener of transport {listener.transport} needs {needed}"
+    if listener.transport == "endpoint" and not _ENDPOINT.match(listener.endpoint):
+        return f"{listener.endpoint!r} is no endpoint, a kind and its arguments: tcp:2003, say"
     if listener.transport in _BOUND and not _is_place(listener.interface):
         return f"interface {listener.interface!r} is neither an address nor a name"
     if listener.to and listener.protocol not in _METRICS:

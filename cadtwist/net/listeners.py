@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from cadtwist.errors import ConfigError
 from cadtwist.net.handover import Passed, detached
 from cadtwist.net.keepalive import KeepAlive
 
@@ -227,7 +228,7 @@ def endpoint_factory(endpoint: str, factory: Factory[Any]) -> Any:
     if _is_managed(endpoint):
         return factory
     found: list[Any] = []
-    serverFromString(_Asked(None, lambda outermost, _: outermost), endpoint).listen(factory).addCallback(found.append)
+    _parsed(_Asked(None, lambda outermost, _: outermost), endpoint).listen(factory).addCallback(found.append)
     return found[0]
 
 
@@ -253,7 +254,7 @@ class EndpointListener(Listener):
         self._reactor = reactor
         self._text = endpoint
         if not _is_managed(endpoint):
-            serverFromString(reactor, endpoint)  # a fault of it is told at once
+            _parsed(reactor, endpoint)  # a fault of it is told at once
 
     def open_port(self) -> Deferred[IListeningPort]:
         """Listen."""
@@ -263,6 +264,14 @@ class EndpointListener(Listener):
         asked = _Asked(self._reactor, lambda _, listen: listen(self._factory))
         found: Deferred[IListeningPort] = serverFromString(asked, self._text).listen(self._factory)
         return found
+
+
+def _parsed(reactor: Any, endpoint: str) -> Any:
+    """Return the endpoint that a text names; ConfigError where it names none."""
+    try:
+        return serverFromString(reactor, endpoint)
+    except (ValueError, TypeError, LookupError) as error:
+        raise ConfigError([f"{endpoint!r} is no endpoint: {error}"]) from error
 
 
 def _is_managed(endpoint: str) -> bool:

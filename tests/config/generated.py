@@ -97,7 +97,7 @@ _LISTENERS = st.one_of(
         path=_WORDS,
     ),
     st.builds(Listener, protocol=_PROTOCOLS, transport=st.just("unix"), path=_SHORT),
-    st.builds(Listener, protocol=_PROTOCOLS, transport=st.just("endpoint"), endpoint=_SHORT),
+    st.builds(Listener, protocol=_PROTOCOLS, transport=st.just("endpoint"), endpoint=_SHORT.map("tcp:{}".format)),
 )
 _WAL = st.builds(
     WalConfig,

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.trial.unittest import SkipTest, TestCase
 
+from cadtwist.errors import ConfigError
 from cadtwist.net.keepalive import KeepAlive
 from cadtwist.net.listeners import EndpointListener, TCPListener, UDPListener, UnixListener, bind_udp, endpoint_factory
 
@@ -140,8 +141,9 @@ class ListenerTests(TestCase):
         port = listener.address.port
         with self.assertRaises(CannotListenError):
             EndpointListener("again", reactor, self.factory, f"tcp:{port}:interface=127.0.0.1").startService()
-        with self.assertRaises(ValueError):
-            EndpointListener("bad", reactor, self.factory, "carrier-pigeon:1")
+        for text in ("carrier-pigeon:1", "tcp", "tcp:x", "tcp:1:nonsense=2", "", ":", "haproxy:"):
+            with self.assertRaisesRegex(ConfigError, "is no endpoint"):
+                EndpointListener("bad", reactor, self.factory, text)
 
     @inlineCallbacks
     def test_an_endpoint_goes_on_with_the_socket_of_a_former_process(self) -> Any:
