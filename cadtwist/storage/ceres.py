@@ -39,7 +39,7 @@ from cadtwist.storage.facts import disk_space, facts_of
 from cadtwist.storage.lanes import Lane, LanedStore
 from cadtwist.storage.reports import FileReports
 from cadtwist.storage.schemas import SchemaTable
-from cadtwist.storage.tree import walk_tree
+from cadtwist.storage.tree import likely_paths, walk_tree
 
 __all__ = ["CeresOptions", "CeresStore", "fetch_node", "is_ceres_tree"]
 
@@ -231,12 +231,7 @@ class CeresStore(LanedStore):
 
     def _folders(self, name: str) -> list[bytes]:
         """Return the folders that the metric's node may have, the likelier first."""
-        encoded = name.encode("utf-8", "surrogateescape")
-        found = []
-        for hashed in dict.fromkeys((self._hashed, not self._hashed)) if ";" in name else (True,):
-            with contextlib.suppress(ValueError):
-                found.append(self._folder + ceresfile.relative_folder(encoded, hashed))
-        return found
+        return likely_paths(self._folder, name, ceresfile.relative_folder, self._hashed)
 
     def _found(self, name: str) -> bytes | None:
         folders = (folder for folder in self._folders(name) if os.path.isfile(os.path.join(folder, NODE_FILE)))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cadtwist.kernels.ceresformat import NODE_FILE
 
-__all__ = ["SUFFIX", "metric_of", "walk_tree"]
+__all__ = ["SUFFIX", "likely_paths", "metric_of", "walk_tree"]
 
 SUFFIX = ".wsp"
 ZIPPED = ".gz"
@@ -30,6 +30,21 @@ def metric_of(relative: str) -> str | None:
     if "." in folder:
         return None
     return _metric(folder.replace(os.sep, ".") + "." if folder else "", leaf[: -len(SUFFIX)])
+
+
+def likely_paths(folder: bytes, name: str, relative: Callable[[bytes, bool], bytes], hashed: bool) -> list[bytes]:
+    """Return where a metric may lie in `folder` (with its slash), the likelier first; nowhere for an impossible name.
+
+    `relative(name, hashed)` is the kernel's: tagged metrics are named by their hash (`hashed`: the likelier) or not.
+    """
+    encoded = name.encode("utf-8", "surrogateescape")
+    paths = []
+    for by_hash in (hashed, not hashed) if ";" in name else (True,):
+        try:
+            paths.append(folder + relative(encoded, by_hash))
+        except ValueError:
+            continue
+    return paths
 
 
 def walk_tree(root: str, names: int = 1000, files: bool = True, nodes: bool = True) -> Iterator[list[str]]:

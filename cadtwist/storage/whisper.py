@@ -26,7 +26,7 @@ from cadtwist.storage.facts import disk_space, facts_of
 from cadtwist.storage.lanes import Lane, LanedStore
 from cadtwist.storage.reports import FileReports
 from cadtwist.storage.schemas import SchemaTable
-from cadtwist.storage.tree import walk_tree
+from cadtwist.storage.tree import likely_paths, walk_tree
 from cadtwist.storage.zipped import ZIPPED, unzipped
 
 __all__ = ["ALLOCATIONS", "FileInfo", "WhisperOptions", "WhisperStore"]
@@ -257,15 +257,7 @@ class WhisperStore(LanedStore):
 
     def _encoded(self, name: str) -> list[bytes]:
         """Return the paths that the metric's file may have, the likelier first."""
-        encoded = name.encode("utf-8", "surrogateescape")
-        paths = []
-        for hashed in dict.fromkeys((self._hashed, not self._hashed)) if ";" in name else (True,):
-            try:
-                relative = whisperfile.relative_path(encoded, hashed)
-            except ValueError:
-                continue
-            paths.append(self._folder + relative)
-        return paths
+        return likely_paths(self._folder, name, whisperfile.relative_path, self._hashed)
 
     def _found(self, name: str) -> str:
         for path in self._candidates(name):
