@@ -85,7 +85,7 @@ def parse_pattern(query: str) -> tuple[tuple[bytes, ...], ...] | None:
     if "/" in query or "" in parts:
         return None
     if query.isascii() and "{" not in query and "\\" not in query:
-        return tuple([(part.encode("ascii"),) for part in parts])
+        return tuple([(part,) for part in query.removeprefix(".").encode("ascii").split(b".")])
     found, left = [], MAX_TOTAL
     for part in parts:
         found.append(_alternatives(part))

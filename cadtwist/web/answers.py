@@ -116,9 +116,9 @@ def http_date(second: int) -> str:
 
 
 def header(request: Request, name: bytes) -> str | None:
-    """Return a header of a request, None where it is missing; bytes that are no text are replaced."""
-    if isinstance(request, DirectRequest):
-        return request.texts.get(name.lower())
+    """Return a header, by its name in lower case, None where it is missing; bytes that are no text are replaced."""
+    if isinstance(request, DirectRequest) and request.texts is not None:
+        return request.texts.get(name)
     value: bytes | None = request.getHeader(name)
     return None if value is None else value.decode("utf-8", "replace")
 

@@ -95,7 +95,7 @@ class Cluster:
 
     def scope(self, context: WebContext, header: Callable[[bytes], str | None]) -> Scope:
         """Return the cluster for one request; `header` gives the request's headers."""
-        wanted = ((name, header(name.encode("ascii"))) for name in self.options.forward_headers)
+        wanted = ((name, header(name.lower().encode("ascii"))) for name in self.options.forward_headers)
         return Scope(self, context, {name: value for name, value in wanted if value is not None})
 
     def note_partial(self, missing: Sequence[str]) -> None:

@@ -35,11 +35,9 @@ async def find(context: WebContext, params: Params) -> Answer:
     """`/metrics/find`: one level of the tree, or whatever a glob means."""
     if is_message(params):
         return await multi_find(context, params)
-    for key in ("leavesOnly", "local", "wildcards"):
-        params.integer(key, 0)
+    params.check_integers(("leavesOnly", "local", "wildcards"))
     now, start, end = _checked_times(context, params)
-    for key in ("position", "automatic_variants"):
-        params.integer(key, 0)
+    params.check_integers(("position", "automatic_variants"))
     if "query" not in params:
         raise invalid("Missing required parameter 'query'")
     query = params.last("query")

@@ -73,6 +73,12 @@ class Params:
         values = self._fields.get(key)
         return values[-1] if values else default
 
+    def check_integers(self, keys: Iterable[str]) -> None:
+        """Refuse any of these fields that is there, but no whole number."""
+        for key in keys:
+            if key in self._fields:
+                self.integer(key, 0)
+
     def flag(self, key: str) -> bool:
         """Return a field that is a whole number as a truth value; refuses anything else."""
         return self.integer(key, 0) != 0

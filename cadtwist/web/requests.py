@@ -66,21 +66,17 @@ class DirectRequest(BoundedRequest):
     their own way.  The headers are looked through once, not for each of those that doors ask for.
     """
 
-    _texts: dict[bytes, str] | None = None
-
-    @property
-    def texts(self) -> dict[bytes, str]:
-        """The last value of each header by its name in lower case; bytes that are no text are replaced."""
-        if self._texts is None:
-            self._texts = header_texts(self.requestHeaders)
-        return self._texts
+    texts: dict[bytes, str] | None = None
+    """The `header_texts`, once the request was received."""
 
     def take_headers(self, headers: Headers, texts: dict[bytes, str]) -> None:
         """Take headers, and their `header_texts`, that other requests of the connection may have, too."""
-        self.requestHeaders, self._texts = headers, texts
+        self.requestHeaders, self.texts = headers, texts
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Go to `process` with what came."""
+        if self.texts is None:
+            self.texts = header_texts(self.requestHeaders)
         if self.content is not None:
             self.content.seek(0)
         self.method, self.uri, self.clientproto = command, path, version
