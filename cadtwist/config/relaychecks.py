@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from cadtwist.config.model import Config
@@ -201,16 +201,23 @@ def _twins(config: Config) -> Iterator[tuple[Place, str]]:
     known = {destination.name: destination for destination in config.destinations}
     for number, relay in enumerate(config.relays):
         for place, group in enumerate(relay.groups):
-            what = "host and instance" if group.method in ("carbon", "carbon_fast") else "address"
-            if what == "address" and (group.method != "cadent" or group.hash_keys):
-                continue
-            first: dict[object, str] = {}
-            for name in dict.fromkeys(member for member in group.members if member in known):
-                found = known[name]
-                other = first.setdefault(found.address if what == "address" else (found.host, found.instance), name)
-                if other != name:
-                    text = f"{other} and {name} are of one {what}: a ring cannot tell them apart"
-                    yield ("relays", number, "groups", place, "members"), text
+            for text in _twins_of(group, known):
+                yield ("relays", number, "groups", place, "members"), text
+    if config.health_metrics is not None:
+        for text in _twins_of(config.health_metrics.group, known):
+            yield ("health_metrics", "group", "members"), text
+
+
+def _twins_of(group: GroupConfig, known: Mapping[str, DestinationConfig]) -> Iterator[str]:
+    what = "host and instance" if group.method in ("carbon", "carbon_fast") else "address"
+    if what == "address" and (group.method != "cadent" or group.hash_keys):
+        return
+    first: dict[object, str] = {}
+    for name in dict.fromkeys(member for member in group.members if member in known):
+        found = known[name]
+        other = first.setdefault(found.address if what == "address" else (found.host, found.instance), name)
+        if other != name:
+            yield f"{other} and {name} are of one {what}: a ring cannot tell them apart"
 
 
 def _sampling(group: GroupConfig) -> Iterator[tuple[Place, str]]:

@@ -7,7 +7,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.model import CacheConfig, Config, Listener
 from cadtwist.config.relaychecks import host_and_port, relay_faults, url_fault
-from cadtwist.config.relaymodel import DestinationConfig, FilterRule, GroupConfig, RelayConfig
+from cadtwist.config.relaymodel import (
+    DestinationConfig,
+    FilterRule,
+    GroupConfig,
+    HealthMetricsConfig,
+    RelayConfig,
+)
 
 
 def _redirect(name: str, to: str) -> RelayConfig:
@@ -49,6 +55,9 @@ class RelayFaultsTests(SynchronousTestCase):
                 found = list(relay_faults(Config(destinations=(one, two), relays=(RelayConfig(groups=(made,)),))))
                 self.assertEqual(len(found), faults if method != "cadent" or not keys else 0, (method, keys))
                 self.assertEqual([place for place, _ in found], [("relays", 0, "groups", 0, "members")] * len(found))
+                health = HealthMetricsConfig(group=made)
+                found = list(relay_faults(Config(destinations=(one, two), health_metrics=health)))
+                self.assertEqual(len(found), faults if method != "cadent" or not keys else 0, (method, keys))
 
     def test_what_is_put_around_names_breaks_no_line(self) -> None:
         for prefix, suffix, faults in ((" a:", "b", 0), ("a\n", "", 1), ("\r", "x\n", 2)):
