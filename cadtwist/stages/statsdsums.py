@@ -250,19 +250,19 @@ class Statsite:
         _, _, counts, sums, squares, minima, maxima, _, _, samples = buckets.read(cells)
         n, interval = samples.astype(np.float64), self.style.flush_interval_s
         spread = np.maximum(n * squares - sums * sums, 0.0) / np.maximum(n * (n - 1.0), 1.0)
-        columns: dict[str, Floats] = {
-            "sum": sums, "sum_sq": squares, "mean": sums / n, "lower": minima, "upper": maxima,
-            "count": np.floor(counts), "stdev": np.where(n > 1, np.sqrt(spread), 0.0),
-        }  # fmt: skip
+        columns: list[tuple[str, Floats]] = [
+            ("sum", sums), ("sum_sq", squares), ("mean", sums / n), ("lower", minima), ("upper", maxima),
+            ("count", np.floor(counts)), ("stdev", np.where(n > 1, np.sqrt(spread), 0.0)),
+        ]  # fmt: skip
         for q in self.style.quantiles:
             found = buckets.quantiles(cells, q, False)
             if q == 0.5:
-                columns["median"] = found
-            columns[f"p{math.floor(q * 100 + 0.5)}"] = found
-        columns |= {"rate": sums / interval, "sample_rate": counts / interval}
+                columns.append(("median", found))
+            columns.append((f"p{math.floor(q * 100 + 0.5)}", found))  # 0.999 and 0.9999 are both told as p100
+        columns += [("rate", sums / interval), ("sample_rate", counts / interval)]
         left_out = _STATSITE_OWN - set(self.style.timers_include)
-        fields = tuple(field for field in columns if field not in left_out)
-        values = np.column_stack([columns[field] for field in fields])
+        told = [(field, column) for field, column in columns if field not in left_out]
+        fields, values = tuple(field for field, _ in told), np.column_stack([column for _, column in told])
         if not group:
             return fields, values
         histogram = self.style.histograms[group - 1]

@@ -523,6 +523,13 @@ class StatsiteWindowTests(SynchronousTestCase):
             found = (re.fullmatch(r"timers\.t\.histogram\.bin_(.*)\|([1-9]+)\|TS", line) for line in replay.lines)
             self.assertEqual({each[1]: int(each[2]) for each in found if each}, wanted)
 
+    def test_each_quantile_is_told(self) -> None:
+        replay = self.scenario(quantiles="0.999, 0.9999, 0.5", timers_include="count")
+        replay.send(["t:4|ms"])
+        replay.finish()
+        told = [f"timers.t.{field}|4.000000|TS" for field in ("p100", "p100", "p50")]
+        self.assertEqual(replay.lines, ["timers.t.count|1|TS", *told])
+
     def test_signs_and_points_without_digits(self) -> None:
         replay = self.scenario()
         replay.send(["a:-|kv", "b:.|kv", "c:+x|kv", "d:-.|kv", "e:e5|kv", "f:-e5|kv", "g:.e5|kv", "h:5e|kv", "i:x|kv"])

@@ -37,8 +37,8 @@ PARTS = ("a", "b", "c", "*", "x*", "*y", "a*b", "**", "[ab]", "(a|b)", "a+", r"\
 FIELDS = ("<f>", "<g>", "pre<f>", "<f>post", "<<h>>", "x<<h>>", "<f>*")
 NAMES = ("a", "b", "c", "total", "xy", "x1", "ab", "aab", "s12", "prefoo", "foopost", "foo_bar", "", "é", "a-b", "A")
 TAGS = ("",) * 20 + (";k=v", ";b=1;a=2", ";k=a.b", ";")
-REWRITES = ("^a = b", r"\.b\. = .c.", r"(foo)_(\w+) = \2_\1", r"^c\. =", "total = sum", r"^(.)\. = \g<1>z.", "# x",
-            "nonsense", "(bad = x", "é = e", " $ = .end", "all = ALL")  # fmt: skip
+REWRITES = ("^a = b", r"\.b\. = .c.", r"(foo)_(\w+) = \2_\1", r"^c\.(.) = \1", r"(\w)\.x1 = \1", "total = sum",
+            r"^(.)\. = \g<1>z.", "# x", "nonsense", "(bad = x", "é = e", " $ = .end", "all = ALL")  # fmt: skip
 VALUES = ("1", "0.1", "0.2", "-1", "-0.0", "1e3", "1e308", "1e-300", "inf", "-inf", "nan", "1e400", "0x10", "abc", "",
           "+5", ".5", "5.", "123456789012345678901234567890")  # fmt: skip
 SECONDS = (1, 2, 5, 7, 10, 60)
