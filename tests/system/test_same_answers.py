@@ -8,6 +8,7 @@ import random
 import urllib.error
 import urllib.request
 from collections import Counter
+from typing import Any
 from urllib.parse import urlencode
 
 from cadtwist.query.functions.registry import render_functions
@@ -83,6 +84,23 @@ APART = {
 }  # fmt: skip
 
 
+NODES = (
+    (
+        "servers", "misc", "weird", "{gaps,weird,nosuch}", "[!em_]*", "s?rvers", "serv[a-z]rs", "{serv,mi}{ers,sc}",
+        "*s", "[a-z]*",
+    ),
+    (
+        "*", "web0[12]", "web0[!1]", "{web,db}*", "x[0-9]", "*[0-9]", "{x9,x10}", "*+*", "with=eq", "*\u00fc*", "**",
+        "?*", "[f-s]*",
+    ),
+    ("*", "cpu", "{cpu,disk}", "[cd]*", "**", "nothing"),
+    ("*", "user", "{user,system}", "us{er,*}"),
+)  # fmt: skip
+"""What queries for names are made of, node by node."""
+
+NAMES_ASKED = 250
+
+
 class Writer:
     """Writes calls of render functions, at random but always the same."""
 
@@ -119,10 +137,33 @@ class Writer:
         return self._random.choice(NAMED.get(param.name) or ARGUMENTS[param.type])
 
 
-def asked(port: int, fields: list[tuple[str, str]]) -> tuple[int, bytes]:
-    """Return status and body of a render request."""
+def names_asked(count: int, seed: int) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the path and the fields of so many requests for names."""
+    chosen = random.Random(seed).choice
+    found = []
+    for number in range(count):
+        queries = [".".join(chosen(nodes) for nodes in NODES[: chosen((1, 2, 2, 3, 4))]) for _ in range(1 + number % 2)]
+        fields = [("query", query) for query in queries]
+        fields += [(key, chosen(("0", "1"))) for key in ("leavesOnly", "wildcards", "groupByExpr") if chosen((0, 1))]
+        form = [("format", chosen(("treejson", "completer", "nodelist", "json")))]
+        found.append(("/metrics/expand", fields) if number % 3 == 0 else ("/metrics/find", [*fields, *form]))
+    return found
+
+
+def unordered(value: Any) -> object:
+    """Return an answer without what is told at random (the order of equal names), and without intervals."""
+    if isinstance(value, dict):
+        return {key: unordered(inner) for key, inner in value.items()}
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        plain = [{key: inner for key, inner in one.items() if key != "intervals"} for one in value]
+        return sorted(plain, key=lambda one: json.dumps(one, sort_keys=True))
+    return value
+
+
+def asked(port: int, fields: list[tuple[str, str]], path: str = "/render") -> tuple[int, bytes]:
+    """Return status and body of a request."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/render?{urlencode(fields)}", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}?{urlencode(fields)}", timeout=30) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as refusal:
         with refusal:
@@ -135,8 +176,20 @@ def read(form: str, body: bytes) -> object:
 
 
 class SameAnswersTests(SystemTestCase):
-    def test_functions(self) -> None:
-        """What graphite-web answers we answer, what it refuses we refuse; where it breaks we do anything but that."""
+    def test_names(self) -> None:
+        """The same names, in every format."""
+        ours, theirs = self.both()
+        wrong = []
+        for path, fields in names_asked(NAMES_ASKED, SEED):
+            status, body = asked(theirs.http, fields, path)
+            our_status, our_body = asked(ours.http, fields, path)
+            found, wanted = unordered(json.loads(our_body)), unordered(json.loads(body))
+            if (our_status, found) != (status, wanted):
+                wrong.append(f"{path} {fields}: {status} {body[:300]!r}, not {our_status} {our_body[:300]!r}")
+        self.assertEqual(wrong, [], f"{len(wrong)} differ:\n" + "\n".join(wrong))
+
+    def both(self) -> tuple[Reader, GraphiteWeb]:
+        """Return our reader and graphite-web over one tree."""
         self.needs("graphite-web")
         root = self.folder / "tree"
         unpack(str(root))
@@ -145,6 +198,11 @@ class SameAnswersTests(SystemTestCase):
         ours = self.started(Reader(self.folder / "reader", config))
         theirs = self.started(GraphiteWeb(self.folder / "web", root))
         until("files are listed", lambda: ours.ask("/metrics/expand", query="servers.*")["results"])  # type: ignore[index]
+        return ours, theirs
+
+    def test_functions(self) -> None:
+        """What graphite-web answers we answer, what it refuses we refuse; where it breaks we do anything but that."""
+        ours, theirs = self.both()
         kinds: Counter[str] = Counter()
         wrong = []
         for fields in Writer(SEED).requests(REQUESTS):
