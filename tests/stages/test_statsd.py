@@ -448,6 +448,25 @@ class StatsdWindowTests(SynchronousTestCase):
             fields, ["std", "upper", "lower", "count", "count_ps", "sum", "sum_squares", "mean", "median"]
         )
 
+    def test_names_that_every_javascript_object_has(self) -> None:
+        replay = StatsdReplay({})
+        replay.send(["constructor:1|c", "__proto__:2|ms", "toString:3|g", "s:__proto__|s:a|s", "__proto__:4|g:+1|g"])
+        lines = replay.flush()
+        for line in ("stats_counts.constructor 1", "stats.timers.__proto__.upper 2", "stats.gauges.toString 3",
+                     "stats.sets.s.count 2", "stats.gauges.__proto__ 5"):  # fmt: skip
+            self.assertIn(f"{line} TS", lines)
+
+    def test_thresholds_beyond_all_values(self) -> None:
+        replay = StatsdReplay({"percentThreshold": [150, -150]})
+        replay.send(["t:1|ms:2|ms"])
+        found = {line.split()[0][15:]: line.split()[1] for line in replay.flush() if "150" in line}
+        wanted = {"count": "2", "mean": "1.5", "sum": "3", "sum_squares": "5"}
+        self.assertEqual(
+            found,
+            {f"{field}_{name}": value for field, value in wanted.items() for name in ("150", "top150")}
+            | {"upper_150": "2", "lower_top150": "1"},
+        )
+
     def test_the_lag_is_no_idle_gauge(self) -> None:
         replay = StatsdReplay({"deleteGauges": True})
         replay.send(["g:1|g"])
