@@ -302,7 +302,7 @@ cdef class PointStore:
             if room < n:
                 room = n
             if self.shared != NULL:
-                self.hold_shared(room)
+                self.hold_shared(n)
                 room = self.room_metas
                 grown = self.metas
             else:
@@ -316,8 +316,8 @@ cdef class PointStore:
         return 0
 
     cdef int hold_shared(self, uint64_t room) except -1:
-        """Have room for the records of at least so many metrics, of at most ID_LIMIT, where they are shared."""
-        cdef uint64_t have = <uint64_t>self.room_metas * sizeof(Meta), want = min(room, <uint64_t>ID_LIMIT) * sizeof(Meta)
+        """Have room for the records of at least so many metrics where they are shared: they stay where they are."""
+        cdef uint64_t have = <uint64_t>self.room_metas * sizeof(Meta), want = room * sizeof(Meta)
         want = (want + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
         if not hold_memory(self.pool.fd, METAS_AT + have, want - have):
             raise MemoryError("no memory for records of metrics")
