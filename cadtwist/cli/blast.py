@@ -26,6 +26,7 @@ __all__ = ["FORMATS", "Payloads", "Totals", "connect", "graphite_line", "pickle_
 PROGRESS_S = 5.0
 TIMEOUT_S = 10.0
 MAX_DATAGRAM_BYTES = 65507
+_MOST_FORKS = 1000
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+)(ns|us|ms|s|m|h|)")
 _UNIT_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 _STATSD_TYPES = ("c", "g", "ms")
@@ -113,7 +114,7 @@ def connect(server: str) -> tuple[Send, Callable[[], None]]:
 
     OSError when nobody is there; ValueError for another kind of URL.
     """
-    url = urllib.parse.urlsplit(server if "://" in server else f"tcp://{server}")
+    url = parsed(server)
     if url.scheme in ("http", "https"):
         return _post_to(url), lambda: None
     if url.scheme == "unix":
@@ -121,15 +122,23 @@ def connect(server: str) -> tuple[Send, Callable[[], None]]:
         stream.settimeout(TIMEOUT_S)
         stream.connect(url.netloc + url.path)
         return stream.sendall, stream.close
-    if url.scheme not in ("tcp", "udp") or url.hostname is None or url.port is None:
-        raise ValueError(f"{server}: tcp://host:port, udp://host:port, unix:///path or http://host:port/path expected")
     if url.scheme == "tcp":
-        stream = socket.create_connection((url.hostname, url.port), TIMEOUT_S)
+        stream = socket.create_connection((url.hostname, url.port or 0), TIMEOUT_S)
         return stream.sendall, stream.close
     family, kind, protocol, _, address = socket.getaddrinfo(url.hostname, url.port, type=socket.SOCK_DGRAM)[0]
     datagrams = socket.socket(family, kind, protocol)
     datagrams.connect(address)
     return datagrams.send, datagrams.close
+
+
+def parsed(server: str) -> urllib.parse.SplitResult:
+    """Return the parts of a URL that `connect` takes; ValueError for another."""
+    url = urllib.parse.urlsplit(server if "://" in server else f"tcp://{server}")
+    has_port = url.scheme in ("tcp", "udp") and url.hostname and url.port
+    has_place = (url.scheme in ("http", "https") and url.hostname) or (url.scheme == "unix" and url.netloc + url.path)
+    if not has_port and not has_place:
+        raise ValueError(f"{server}: tcp://host:port, udp://host:port, unix:///path or http://host:port/path expected")
+    return url
 
 
 def _post_to(url: urllib.parse.SplitResult) -> Send:
@@ -163,6 +172,12 @@ def run(argv: Sequence[str], stdout: TextIO = sys.stdout, environ: Mapping[str, 
     words = [word for word in asked.words.split(",") if word]
     if not servers or not words:
         print("cadtwist blast: --servers and --words must not be empty", file=sys.stderr)
+        return 2
+    try:
+        for server in servers:
+            parsed(server)
+    except ValueError as error:
+        print(f"cadtwist blast: {error}", file=sys.stderr)
         return 2
     totals, ended = Totals(asked.lines), threading.Event()
     senders = []
@@ -234,16 +249,28 @@ def _progress(totals: Totals, ended: threading.Event, seconds_at_most: float) ->
     )
 
 
+def _within(low: int, high: int) -> Callable[[str], int]:
+    """Return what reads a whole number of a range."""
+
+    def read(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{number} is out of range, {low} to {high}")
+        return number
+
+    return read
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cadtwist blast", description="Send random metrics.", allow_abbrev=False)
     add = parser.add_argument
     add("--servers", "-servers", default="tcp://127.0.0.1:8125", help="URLs, comma list (tcp://127.0.0.1:8125)")
     add("--type", "-type", choices=("statsd", "graphite", "pickle"), default="statsd", help="what to send (statsd)")
     add("--rate", "-rate", type=seconds, default=0.1, help="wait after each send (0.1s); 0 = none")
-    add("--buffer", "-buffer", type=int, default=512, help="bytes per send (512)")
-    add("--forks", "-forks", type=int, default=2, help="senders per server (2)")
+    add("--buffer", "-buffer", type=_within(1, 1 << 26), default=512, help="bytes per send (512)")
+    add("--forks", "-forks", type=_within(1, _MOST_FORKS), default=2, help="senders per server (2)")
     add("--words", "-words", default="test,house,here,there,badline,cow,now", help="what names are made of")
-    add("--words_per_stat", "-words_per_stat", type=int, default=3, help="words per name (3)")
+    add("--words_per_stat", "-words_per_stat", type=_within(1, 1000), default=3, help="words per name (3)")
     add("--seconds", type=seconds, default=0.0, help="end after this time (0: never)")
     add("--lines", type=int, default=0, help="end after so many lines (0: never)")
     add("--seed", type=int, help="for the same names again")

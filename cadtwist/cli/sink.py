@@ -6,7 +6,6 @@ Takes tcp, udp, unix and http URLs.  Every five seconds it tells per server how 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 import time
@@ -14,11 +13,14 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Site
+
+from cadtwist.net.listeners import remove_stale
 
 __all__ = ["DatagramSink", "LineSink", "Receiver", "SinkFactory", "listen", "run"]
 
@@ -136,8 +138,7 @@ def listen(reactor: Any, url: str, show: Callable[[str], object] | None) -> Rece
     receiver = Receiver(url, show)
     if parts.scheme == "unix":
         path = parts.netloc + parts.path
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        remove_stale(path)
         reactor.listenUNIX(path, SinkFactory(receiver))
         return receiver
     if parts.scheme not in ("tcp", "udp", "http") or parts.hostname is None or parts.port is None:
@@ -165,9 +166,11 @@ def run(argv: Sequence[str], stdout: TextIO = sys.stdout, environ: Mapping[str, 
         print(f"{time.strftime('%Y/%m/%d %H:%M:%S')} {text}", file=stdout, flush=True)
 
     try:
-        urls = [url for url in asked.servers.split(",") if url]
+        urls = [url.strip() for url in asked.servers.split(",") if url.strip()]
+        if not urls:
+            raise ValueError("--servers must not be empty")
         receivers = [listen(reactor, url, None if asked.quiet else say) for url in urls]
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, CannotListenError) as error:
         print(f"cadtwist sink: {error}", file=sys.stderr)
         return 1
     for receiver in receivers:

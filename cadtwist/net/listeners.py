@@ -22,7 +22,7 @@ from cadtwist.net.keepalive import KeepAlive
 
 __all__ = [
     "BACKLOG", "EndpointListener", "Listener", "TCPListener", "UDPListener", "UnixListener", "bind_tcp", "bind_udp",
-    "endpoint_factory",
+    "endpoint_factory", "remove_stale",
 ]  # fmt: skip
 
 BACKLOG = 1024
@@ -188,7 +188,7 @@ class UnixListener(Listener):
         adopted = self.adopted(self._reactor, self._factory)
         if adopted is not None:
             return adopted
-        _remove_stale(self._path)
+        remove_stale(self._path)
         return succeed(self._reactor.listenUNIX(self._path, self._factory, backlog=self._backlog, mode=self._mode))
 
 
@@ -414,7 +414,7 @@ def _not_bound(error: OSError, address: tuple[str, int]) -> OSError:
     return OSError(error.errno, f"cannot listen on {address[0] or '*'}:{address[1]}: {error.strerror}")
 
 
-def _remove_stale(path: str) -> None:
+def remove_stale(path: str) -> None:
     """Remove a unix socket on which nobody listens; raises OSError when somebody does, or when it is no socket."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):

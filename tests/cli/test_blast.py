@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import pickle
 import random
 import re
@@ -10,7 +11,7 @@ import struct
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.cli.blast import Payloads, Totals, connect, seconds
+from cadtwist.cli.blast import Payloads, Totals, connect, run, seconds
 
 WORDS = ("test", "house", "here")
 NOW = 1_700_000_000
@@ -71,6 +72,12 @@ class TextTests(SynchronousTestCase):
     def test_urls_that_lead_nowhere(self) -> None:
         for url in ("ftp://x:1", "tcp://hostonly", "udp://:"):
             self.assertRaises(ValueError, connect, url)
+
+    def test_arguments_that_cannot_be_end_it_before_anything_is_sent(self) -> None:
+        for argv in (["--servers", "zzz"], ["--servers", " ,"], ["--words", ","], ["--servers", "tcp://h:1,ftp://x:1"]):
+            self.assertEqual(run(argv, io.StringIO(), {}), 2)
+        for argv in (["--forks", "0"], ["--forks", "100000"], ["--buffer", "0"], ["--words_per_stat", "-1"]):
+            self.assertRaises(SystemExit, run, argv, io.StringIO(), {})
 
     def test_totals_end_at_the_limit(self) -> None:
         totals = Totals(10)

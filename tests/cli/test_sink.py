@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -74,6 +75,17 @@ class SinkTests(SynchronousTestCase):
         self.assertEqual(len(reactor.unixServers), 1)
         for url in ("tcp://hostonly", "ftp://a:1", "nonsense"):
             self.assertRaises(ValueError, listen, reactor, url, None)
+
+    def test_a_file_in_the_place_of_a_unix_socket_stays(self) -> None:
+        path = os.path.abspath(self.mktemp())
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("precious")
+        self.assertRaises(OSError, listen, Reactor(), f"unix://{path}", None)
+        self.assertTrue(os.path.exists(path))
+
+    def test_doors_that_cannot_be_opened_are_told(self) -> None:
+        for servers in ("", " , ", "nonsense", f"unix://{os.path.abspath('no/such/folder/x')}", "tcp://127.0.0.1:99999"):
+            self.assertEqual(run(["--servers", servers], io.StringIO(), {}), 1, servers)
 
     def test_without_arguments_it_tells_how(self) -> None:
         stdout = io.StringIO()
