@@ -36,6 +36,7 @@ class StatsdAdminConnection(LastAnswers, Protocol):
         """Answer a command."""
         listener = self.listener
         listener.account.count("commands")
+        listener.heard(self)
         if len(data) > MAX_COMMAND_BYTES:
             self._wire().loseConnection()
             return
@@ -69,7 +70,9 @@ class StatsdAdminConnection(LastAnswers, Protocol):
 
 
 class StatsdAdminFactory(ServerFactory):
-    """Builds at most `most` connections; a further client is refused.
+    """Builds at most `most` connections: for a further client the one that has been silent longest is closed.
+
+    So nobody who only stays connected keeps those out who ask for `health`.
 
     `reply(command, facts)` answers a command; None closes its connection.
     """
@@ -88,22 +91,30 @@ class StatsdAdminFactory(ServerFactory):
         self.reply = reply
         self.account = account
         self._most = most
-        self._open: set[StatsdAdminConnection] = set()
+        self._open: dict[StatsdAdminConnection, None] = {}  # who has been silent longest comes first
 
-    def buildProtocol(self, addr: IAddress | None) -> StatsdAdminConnection | None:  # noqa: ARG002 (Twisted gives it)
-        """Build a connection, or none when there are too many."""
+    def buildProtocol(self, addr: IAddress | None) -> StatsdAdminConnection:  # noqa: ARG002 (Twisted gives it)
+        """Build a connection, and close another one when there are too many."""
         if len(self._open) >= self._most:
-            self.account.count("refused_connections")
-            return None
+            self.account.count("silent_closed")
+            eldest = next(iter(self._open))
+            self.closed(eldest)
+            transport: Any = eldest.transport
+            transport.abortConnection()
         connection = StatsdAdminConnection()
         connection.factory = self
         connection.listener = self
-        self._open.add(connection)
+        self.heard(connection)
         return connection
+
+    def heard(self, connection: StatsdAdminConnection) -> None:
+        """Take note that a connection is in use."""
+        self._open.pop(connection, None)
+        self._open[connection] = None
 
     def closed(self, connection: StatsdAdminConnection) -> None:
         """Forget a connection."""
-        self._open.discard(connection)
+        self._open.pop(connection, None)
 
     def stopFactory(self) -> None:
         """Close what is open: the listener stops."""

@@ -42,13 +42,17 @@ class StatsdAdminTests(SynchronousTestCase):
         connection.dataReceived(b"x" * (MAX_COMMAND_BYTES + 1))
         self.assertEqual((transport.value(), transport.disconnecting), (b"", True))
 
-    def test_connections_are_bounded(self) -> None:
-        first, _ = self.connect()
+    def test_who_is_silent_keeps_nobody_out(self) -> None:
+        (first, first_wire), (_, second_wire) = self.connect(), self.connect()
+        first.dataReceived(b"health\n")
+        third, third_wire = self.connect()
+        self.assertEqual([wire.disconnected for wire in (first_wire, second_wire)], [False, True])
+        self.assertEqual(self.account.counters["silent_closed"], 1)
+        third.dataReceived(b"health\n")
+        self.assertEqual(third_wire.value(), b"health: up\n")
+        third.connectionLost()
         self.connect()
-        self.assertIsNone(self.factory.buildProtocol(None))
-        first.connectionLost()
-        self.connect()
-        self.assertEqual(self.account.counters["refused_connections"], 1)
+        self.assertEqual(self.account.counters["silent_closed"], 1)
 
     def test_who_does_not_read_is_not_read(self) -> None:
         _, transport = self.connect()
