@@ -223,15 +223,16 @@ def _struct(kind: type[Struct], prefix: str) -> st.SearchStrategy[Any]:
 
 @st.composite
 def _destinations(draw: st.DrawFn) -> tuple[DestinationConfig, ...]:
-    found = []
+    found = list[DestinationConfig]()
     for number in range(draw(st.integers(0, 3))):
         drawn: DestinationConfig = draw(_struct(DestinationConfig, "destinations."))
+        host = drawn.host if drawn.host not in {"", *(other.host for other in found)} else f"h{number}"
         drawn = replace(
             drawn,
             name=f"{number}{drawn.name}",
-            host=drawn.host or "h",
+            host=host,  # no ring could tell twins apart
             port=drawn.port or 1,
-            path="https://h/x" if drawn.transport == "http" else drawn.path or "/run/x",
+            path=f"https://h{number}/x" if drawn.transport == "http" else f"{drawn.path or '/run/x'}{number}",
             protocol=drawn.protocol if drawn.transport in ("tcp", "unix") else "line",
             tls=drawn.tls if drawn.transport in ("tcp", "http") else None,
             queue=replace(drawn.queue, spool_bytes=drawn.queue.spool_bytes << 16 & (1 << 50) - 1),
