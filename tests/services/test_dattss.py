@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -34,6 +35,18 @@ def free_port() -> int:
         port: int = probe.getsockname()[1]
         other.bind(("127.0.0.1", port))
         return port
+
+
+def users_of(daemon: Daemon, count: int) -> list[str]:
+    """Return so many users whose home is this node, and as many who have another: who that is depends on the ports."""
+    assert daemon.dattss is not None
+    assert daemon.dattss.neighbours is not None
+    homes: dict[bool, list[str]] = {True: [], False: []}
+    for user in (f"user{n}" for n in itertools.count()):
+        homes[daemon.dattss.neighbours.belongs_here(user)].append(user)
+        if min(map(len, homes.values())) >= count:
+            break
+    return homes[True][:count] + homes[False][:count]
 
 
 class DaemonTests(TestCase):
@@ -121,7 +134,7 @@ class DaemonTests(TestCase):
                 await self.start(port, str(port), nodes=nodes, node=f"127.0.0.1:{port}", known_users_only=False)
                 for port in ports
             ]
-            for user in (f"user{n}" for n in range(12)):
+            for user in users_of(found[0], 6):
                 for port in ports:
                     code, _ = await self.ask("PUT", port, f"/agg?auth={KEYS.key(user)}", body(c=[partial("a", 1)]))
                     self.assertEqual(code, 200)
@@ -147,11 +160,7 @@ class DaemonTests(TestCase):
             ports = [free_port(), free_port()]
             nodes = tuple(DattssNode(host="127.0.0.1", port=port) for port in ports)
             daemons = [await self.start(port, str(port), nodes=nodes, node=f"127.0.0.1:{port}") for port in ports]
-            first = daemons[0].dattss
-            assert first is not None
-            assert first.neighbours is not None
-            here = first.neighbours.belongs_here
-            user = next(name for name in "abcdefghij" if not here(name))
+            user = users_of(daemons[0], 1)[1]
             key, found = KEYS.key(user), bytearray()
             response = await treq.get(f"http://127.0.0.1:{ports[0]}/s/live?auth={key}", persistent=False)
             reading = treq.collect(response, found.extend)
