@@ -21,7 +21,9 @@ from twisted.web.server import version as server_version
 from cadtwist.web.params import Params
 from cadtwist.web.requests import DirectRequest
 
-__all__ = ["NEVER_CACHED", "Answer", "CrossOrigin", "header", "http_date", "json_answer", "json_written", "send"]
+__all__ = [
+    "NEVER_CACHED", "Answer", "CrossOrigin", "header", "http_date", "json_answer", "json_written", "plain_json", "send",
+]  # fmt: skip
 
 NEVER_CACHED = "max-age=0, no-cache, no-store, must-revalidate, private"
 _WORTH_ZIPPING = 200
@@ -66,6 +68,11 @@ class CrossOrigin:
             "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
             "Access-Control-Allow-Headers": _ALLOWED_HEADERS,
         }
+
+
+def plain_json(value: object, status: int = 200) -> Answer:
+    """Return `value` as JSON in ASCII, whatever the client says of its form."""
+    return Answer(json.dumps(value).encode("ascii"), "application/json", status)
 
 
 def json_answer(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from cadtwist.codec.carbonapi import (
@@ -21,7 +20,7 @@ from cadtwist.codec.protowire import WireError
 from cadtwist.query.find import Match
 from cadtwist.query.index import BRANCH, LEAF
 from cadtwist.query.timeseries import TimeSeries, Window
-from cadtwist.web.answers import Answer
+from cadtwist.web.answers import Answer, plain_json
 from cadtwist.web.context import WebContext, answered
 from cadtwist.web.errors import RefusedError
 from cadtwist.web.params import Params
@@ -126,4 +125,4 @@ async def capabilities(context: WebContext, params: Params) -> Answer:
     told = {
         "supportedProtocols": _PROTOCOLS, "name": context.host, "likeSplittedRequests": True, "program": "cadtwist",
     }  # fmt: skip
-    return Answer(json.dumps(told).encode("ascii"), "application/json")
+    return plain_json(told)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +11,7 @@ from cadtwist.interfaces import IFileStore
 from cadtwist.model.filefacts import FileFacts
 from cadtwist.query.find import TooBroad
 from cadtwist.query.index import LEAF
-from cadtwist.web.answers import Answer
+from cadtwist.web.answers import Answer, plain_json
 from cadtwist.web.carbonapi import TYPE_V2, TYPE_V3, VERSION_2, VERSION_3, asks_in_v3
 from cadtwist.web.context import Slices, WebContext, answered, sorted_names
 from cadtwist.web.errors import PLAIN, RefusedError
@@ -38,7 +37,7 @@ async def metric_details(context: WebContext, params: Params) -> Answer:
         {"Name": name, "Size": one.size, "ModTime": one.changed, "ATime": one.read, "RdTime": 0, "RealSize": one.stored}
         for name, one in facts
     ]
-    return _json({"FreeSpace": space[0], "TotalSpace": space[1], "Metrics": told})
+    return plain_json({"FreeSpace": space[0], "TotalSpace": space[1], "Metrics": told})
 
 
 async def _facts(context: WebContext, names: Sequence[str]) -> list[tuple[str, FileFacts]]:
@@ -56,10 +55,6 @@ async def _facts(context: WebContext, names: Sequence[str]) -> list[tuple[str, F
     return facts
 
 
-def _json(value: object) -> Answer:
-    return Answer(json.dumps(value).encode("ascii"), "application/json")
-
-
 def _list_form(params: Params) -> str:
     form = VERSION_3 if asks_in_v3(params) else params.last("format", "json")
     if form not in ("json", *VERSION_2, VERSION_3):
@@ -73,7 +68,7 @@ async def metric_list(context: WebContext, params: Params) -> Answer:
     names = await sorted_names(context)
     if form != "json":
         return Answer(names_message(names), TYPE_V3 if form == VERSION_3 else TYPE_V2)
-    return _json({"Metrics": names})
+    return plain_json({"Metrics": names})
 
 
 async def metric_query(context: WebContext, params: Params) -> Answer:
@@ -97,7 +92,7 @@ async def metric_query(context: WebContext, params: Params) -> Answer:
         "LogicalSize": sum(one.size for one in facts.values()),
         "Metrics": [] if _told(params, "stats_only") else [_sizes(name, facts.get(name, _NO_FILE)) for name in names],
     }
-    return _json(told)
+    return plain_json(told)
 
 
 def _told(params: Params, key: str) -> bool:
@@ -137,4 +132,4 @@ async def admin_info(context: WebContext, params: Params) -> Answer:
     unknown = [scope for scope in scopes if scope not in _SCOPES]
     if unknown:
         raise RefusedError(400, f"Bad request (unknown scope {unknown[0][:100]})")
-    return _json({scope: await _SCOPES[scope](context) for scope in dict.fromkeys(scopes)})
+    return plain_json({scope: await _SCOPES[scope](context) for scope in dict.fromkeys(scopes)})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from cadtwist.web.answers import Answer
+from cadtwist.web.answers import Answer, plain_json
 from cadtwist.web.context import WebContext, all_names, answered
 from cadtwist.web.errors import HTML
 from cadtwist.web.params import Params
@@ -22,18 +20,14 @@ async def renewed_index(context: WebContext, params: Params) -> Answer:
     count = 0
     async for names in all_names(context):
         count += len(names)
-    return _json({"success": True, "entries": count})
+    return plain_json({"success": True, "entries": count})
 
 
 async def dashboard_list(context: WebContext, params: Params) -> Answer:  # noqa: ARG001
     """`/dashboard/find`: dashboards are not kept here."""
-    return _json({"dashboards": []})
+    return plain_json({"dashboards": []})
 
 
 async def dashboard(context: WebContext, params: Params) -> Answer:  # noqa: ARG001
     """`/dashboard/load/NAME`: there is none of that name."""
-    return _json({"error": f"Dashboard '{params.tail[:_MOST_NAME]}' does not exist."}, 404)
-
-
-def _json(value: object, status: int = 200) -> Answer:
-    return Answer(json.dumps(value).encode("ascii"), "application/json", status)
+    return plain_json({"error": f"Dashboard '{params.tail[:_MOST_NAME]}' does not exist."}, 404)

@@ -24,7 +24,7 @@ from zope.interface import Interface
 
 from cadtwist.errors import CadtwistError
 from cadtwist.web import admin
-from cadtwist.web.answers import Answer, CrossOrigin, header, send
+from cadtwist.web.answers import Answer, CrossOrigin, header, plain_json, send
 from cadtwist.web.context import WebContext
 from cadtwist.web.errors import HTML, PLAIN, RefusedError
 from cadtwist.web.params import Params, parse_params
@@ -224,13 +224,13 @@ class OpsPages(Resource):
     async def _servers(self, _: Params) -> Answer:
         doors = ("", "/ping", "/ops/status", "/stats", "/addserver", "/purgeserver", "/accumulator")
         sections = await self._asked(self._ops.sections)
-        return _json({section: [f"/{section}{door}" for door in doors] for section in sections})
+        return plain_json({section: [f"/{section}{door}" for door in doors] for section in sections})
 
     async def _hashcheck(self, params: Params) -> Answer:
         key = params.last("key")
         if not key:
             raise RefusedError(404, "Please provide a 'key' to process")
-        return _json(await self._asked(self._ops.hashcheck, key))
+        return plain_json(await self._asked(self._ops.hashcheck, key))
 
     async def _own_page(self) -> bytes:
         rows = "".join(
@@ -255,7 +255,7 @@ class OpsPages(Resource):
     # pages about one section
 
     async def _section_stats(self, section: str, _: Params) -> Answer:
-        return _json((await self._asked(self._ops.stats))[section])
+        return plain_json((await self._asked(self._ops.stats))[section])
 
     async def _section_alive(self, section: str, _: Params) -> Answer:
         if not await self._asked(self._ops.servers_up, section):
@@ -276,11 +276,7 @@ class OpsPages(Resource):
         content = await self._asked(self._ops.accumulator, section)
         if content is None:
             raise RefusedError(501, "No accumulators defined")
-        return _json(content)
-
-
-def _json(value: object) -> Answer:
-    return Answer(json.dumps(value).encode(), "application/json")
+        return plain_json(content)
 
 
 def _uncached(answer: Answer) -> Answer:
