@@ -16,7 +16,7 @@ from cadtwist.kernels import active
 from cadtwist.model.pattern import parse_pattern
 from cadtwist.query.find import FindLimits, Slices, matched, searching
 from cadtwist.query.index import HAS_FILE, MetricIndex
-from cadtwist.services.allocator import settle_allocator
+from cadtwist.services.footprint import settle_allocator
 
 QUERIES = (
     "servers.web-0042.cpu.core3.user",

@@ -26,8 +26,8 @@ from twisted.internet.main import installReactor
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from cadtwist.config.load import load
-from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.build import Daemon
+from cadtwist.services.footprint import settle_allocator
 from cadtwist.services.reload import Reloader
 from cadtwist.services.statsdtap import Options, makeService
 

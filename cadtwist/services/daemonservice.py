@@ -16,10 +16,10 @@ from twisted.logger import Logger
 from cadtwist.config.load import Loaded
 from cadtwist.errors import CadtwistError
 from cadtwist.net.handover import Inheritance
-from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.build import Daemon
 from cadtwist.services.descriptors import raise_file_limit
 from cadtwist.services.exits import exit_with, fail_with, signals_end_with_zero, stop_reactor
+from cadtwist.services.footprint import give_back_files, settle_allocator
 from cadtwist.services.handover import Handover, Predecessor, predecessor, spawner
 from cadtwist.services.orphans import orphaned
 from cadtwist.services.pidfile import PidFile
@@ -91,6 +91,7 @@ class DaemonService(Service):
             former.watch(self._reactor, self._tell_arbiter(processes.pid_file))
         if processes.handover != "none":
             self._handover.startService()
+        self._reactor.callWhenRunning(give_back_files)
         program = self.loaded.config.program
         if program in _EXIT_ZERO:
             self._reactor.callWhenRunning(signals_end_with_zero, self._reactor, *_MORE_ENDS.get(program, ()))

@@ -27,10 +27,10 @@ from cadtwist.config.statsite import read_statsite
 from cadtwist.errors import CadtwistError, ConfigError
 from cadtwist.net.listeners import TCPListener
 from cadtwist.query.owner import NoMetrics
-from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.descriptors import raise_file_limit
 from cadtwist.services.exits import EXIT_CONFIG as EXIT_NATIVE
 from cadtwist.services.exits import exit_with, signals_end_with_zero, stop_reactor
+from cadtwist.services.footprint import give_back_files, settle_allocator
 from cadtwist.services.handover import Handover, predecessor, spawner
 from cadtwist.services.logs import SystemLog
 from cadtwist.services.options import loader, make
@@ -208,6 +208,7 @@ class StatsdService(Service):
         self._handover.startService()
         self._old_hangup = signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hang_up))
         self._reactor.callWhenRunning(signals_end_with_zero, self._reactor)
+        self._reactor.callWhenRunning(give_back_files)
 
     def _hang_up(self) -> None:
         """SIGHUP: read the configuration again, where that can be."""

@@ -34,6 +34,7 @@ from cadtwist.query.find import FindLimits
 from cadtwist.query.near import NearPoints
 from cadtwist.query.owner import IOwner, NoMetrics, QueryLimits
 from cadtwist.services.clusterparts import ClusterService, Tally, cluster_of
+from cadtwist.services.footprint import give_back_files
 from cadtwist.services.resolve import OwnerSide, RemoteOwner
 from cadtwist.services.sharedcount import SharedCount, shared_numbers
 from cadtwist.services.slots import ChildProcess, Slot, child_environment
@@ -246,6 +247,7 @@ def _serve(reactor: Any, owner: RemoteOwner, greeting: bytes) -> None:
     site.protocol = DirectChannel  # nobody speaks TLS with us
     gc.collect()
     gc.freeze()  # what is there now stays, and need not be looked at again
+    give_back_files()
     for fd, family in config.listeners:
         port = reactor.adoptStreamPort(fd, family, site)
         port.transport = DirectServer

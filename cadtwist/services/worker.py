@@ -21,10 +21,10 @@ from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from cadtwist.config.model import Config
 from cadtwist.errors import CadtwistError
 from cadtwist.net.handover import READY, FdChannel, Inheritance, Passed, receive_one, send_all
-from cadtwist.services.allocator import settle_allocator
 from cadtwist.services.build import Daemon
 from cadtwist.services.descriptors import raise_file_limit
 from cadtwist.services.doors import SHARED
+from cadtwist.services.footprint import give_back_files, settle_allocator
 from cadtwist.services.handover import Watch, load_modules
 from cadtwist.services.orphans import worker_folder
 from cadtwist.services.slots import one_protocol
@@ -95,6 +95,7 @@ class Worker:
             if thing.kind == "connection":
                 daemon.doors.take_up(thing)
         self._reactor.addReader(self._watch)
+        give_back_files()
 
     def report(self, topic: Any) -> Any:
         """Return "status", "ledger" or "waits" as plain values."""
