@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -53,7 +53,7 @@ def load_native(text: str, path: str, read: Read, problems: Problems, instance: 
     config = decoder.struct(Config, tree, ())
     if not isinstance(config, Config):
         return Config()
-    for where, fault in (*_interface_faults(config), *faults(config)):
+    for where, fault in (*_interface_faults(config), *_idle_doors(config, tree.keys()), *faults(config)):
         decoder.error(where, fault)
     if not {"cache", "relays", "istat", "dattss"} & tree.keys() and not config.storage.read_only:
         text = "there is neither [cache] nor [[relays]] nor [istat]: datapoints are received and kept nowhere"
@@ -73,6 +73,20 @@ def _interface_faults(config: Config) -> Iterator[tuple[KeyPath, str]]:
     for number, door in enumerate(config.listeners):
         if door.transport in ("tcp", "udp", "http") and names_host(door.interface):
             yield ("listeners", number, "interface"), f"{door.interface!r} is neither an IPv4 nor an IPv6 address"
+
+
+def _idle_doors(config: Config, sections: Iterable[str]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield doors that would not be opened, or would swallow what comes, without any of the `sections`."""
+    needs = {
+        "cachequery": ("cache",),
+        **dict.fromkeys(("ops", "proxyadmin"), ("relays",)),
+        **dict.fromkeys(("line", "pickle", "protobuf"), ("cache", "relays")),
+    }
+    for number, door in enumerate(config.listeners):
+        needed = needs.get(door.protocol, ())
+        if needed and not set(needed) & set(sections):
+            named = " or ".join({"cache": "[cache]", "relays": "[[relays]]"}[each] for each in needed)
+            yield ("listeners", number), f"a listener of protocol {door.protocol} needs {named}"
 
 
 class _Decoder:

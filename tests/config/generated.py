@@ -334,6 +334,7 @@ def configs(draw: st.DrawFn) -> Config:
         if listener.protocol in ("line", "pickle", "protobuf")
         else replace(listener, to=())
         for listener in config.listeners
+        if listener.protocol in _answered(config, bool(relays))
     )
     summing = (pair for pair in enumerate(relays, 80) if draw(st.booleans()))
     accumulators = [draw(_accumulators(relay, port)) for port, relay in summing]
@@ -342,6 +343,13 @@ def configs(draw: st.DrawFn) -> Config:
     config = replace(config, accumulators=tuple(accumulators))
     config = replace(config, destinations=destinations, relays=relays, health_metrics=metrics, listeners=listeners)
     return _with_statsd(_with_dattss(draw, config))
+
+
+def _answered(config: Config, relayed: bool) -> set[str]:
+    """Return the protocols of doors at which somebody answers; those of statsd and DaTtSs are not among them."""
+    known = {"http"} | ({"cachequery"} if config.cache is not None else set())
+    known |= {"ops", "proxyadmin"} if relayed else set()
+    return known | ({"line", "pickle", "protobuf"} if relayed or config.cache is not None else set())
 
 
 def _usable_counters(istat: IstatConfig) -> IstatConfig:

@@ -84,6 +84,17 @@ class LoadNativeTests(SynchronousTestCase):
         doors = _load(text)[0].listeners
         self.assertEqual([door.interface for door in doors], ["127.0.0.1", "0.0.0.0", "0.0.0.0", "0.0.0.0"])
 
+    def test_doors_at_which_nobody_would_answer(self) -> None:
+        """They would not be opened, or swallow what comes."""
+        needed = {"cachequery": "[cache]", "ops": "[[relays]]", "proxyadmin": "[[relays]]"}
+        needed.update(dict.fromkeys(("line", "pickle", "protobuf"), "[cache] or [[relays]]"))
+        for protocol, what in needed.items():
+            door = f'[istat]\nstore = "s"\n[[listeners]]\nprotocol = "{protocol}"\nport = 1\n'
+            fault = f"conf/x.toml:3: listeners[0]: a listener of protocol {protocol} needs {what}"
+            self.assertEqual(list(map(str, _load(door)[1].reports)), [fault])
+        http = '[istat]\nstore = "s"\n[[listeners]]\nprotocol = "http"\nport = 1\n'
+        self.assertEqual(_load(http)[1].reports, [])
+
     def test_the_instance_is_that_of_the_text_else_the_given(self) -> None:
         problems = Problems()
         self.assertEqual(load_native('instance = "x"', "", str, problems, "b").instance, "x")
