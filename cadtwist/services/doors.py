@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.protocols.haproxy import proxyEndpoint
 from zope.interface import implementer
@@ -279,8 +279,29 @@ class _Given:
         return succeed(factory)
 
 
+@implementer(IHalfCloseableProtocol)
+class _Both:
+    """Part of a wrapper: a client that says no more, but listens, is let be by it as by the protocol behind."""
+
+    wrappedProtocol: Any
+    loseConnection: Callable[[], None]
+
+    def readConnectionLost(self) -> None:
+        """The client says no more: the protocol may have answers for it."""
+        behind = self.wrappedProtocol
+        if IHalfCloseableProtocol.providedBy(behind):
+            behind.readConnectionLost()
+        else:
+            self.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """We write no more."""
+
+
 def _behind_proxy(factory: Factory) -> Factory:
     """Return a factory whose connections begin with a PROXY header (version 1 or 2)."""
     found: list[Factory] = []
     proxyEndpoint(_Given()).listen(factory).addCallback(found.append)
+    wrapper: Any = found[0].protocol
+    found[0].protocol = type("Proxied", (_Both, wrapper), {})
     return found[0]

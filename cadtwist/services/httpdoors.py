@@ -8,8 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 from twisted.web.server import Request, Site
+
+from cadtwist.web.answering import AnsweringChannel
 
 __all__ = ["HttpDoor"]
 
@@ -17,7 +18,7 @@ _LOOK_S = 0.02
 """How often to look whether the last bytes of an answer have gone: nobody tells."""
 
 
-class _Connection(HTTPChannel):
+class _Connection(AnsweringChannel):
     """One that its door knows as long as it is open.
 
     Between two requests it is idle: nothing is known of it but the bytes of a first line that is not complete.

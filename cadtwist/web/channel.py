@@ -8,9 +8,9 @@ from typing import Any
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 
+from cadtwist.web.answering import AnsweringChannel
 from cadtwist.web.requests import header_texts
 
 __all__ = ["DirectChannel"]
@@ -20,7 +20,7 @@ _HEADERS = re.compile(rb"(?:[\w!#$%&'*+.^`|~-]+:[\t -~\x80-\xff]*\r\n)*\r\n")
 _SPECIAL = (b"content-length", b"transfer-encoding", b"expect")
 
 
-class DirectChannel(HTTPChannel):
+class DirectChannel(AnsweringChannel):
     """HTTP/1 over TCP, for a site's `protocol`, whose requests are DirectRequests: nothing here is ever negotiated.
 
     A question without a body that came as a whole is not read line by line, and headers that a client sends again and
@@ -34,7 +34,6 @@ class DirectChannel(HTTPChannel):
         transport: Any = self.transport
         self._peer: IAddress = transport.getPeer()
         self._host: IAddress = transport.getHost()
-        self._heard = 0.0
         self._watch: Any = None
         self._block: bytes | None = None
         self._headers = Headers()
@@ -95,10 +94,6 @@ class DirectChannel(HTTPChannel):
         if period is not None and self._watch is None:
             self._watch = self.callLater(period, self._look)
         return before
-
-    def _now(self) -> float:
-        now: float = self.factory.reactor.seconds()
-        return now
 
     def _look(self) -> None:
         """End a connection that is silent; where an answer is awaited, look again when it is given."""

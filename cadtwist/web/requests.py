@@ -11,6 +11,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from cadtwist.web.answering import AnsweringChannel
+
 __all__ = ["BoundedRequest", "BoundedSite", "DirectRequest", "header_texts"]
 
 _IDLE_S = 60
@@ -98,7 +100,7 @@ class DirectRequest(BoundedRequest):
 class BoundedSite(Site):
     """A site whose requests have bodies of at most `max_body` bytes; an idle connection is closed after a minute.
 
-    `let_go()` ends requests that wait for news.
+    A client that ends its side behind its question is answered.  `let_go()` ends requests that wait for news.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class BoundedSite(Site):
         super().__init__(resource, requestFactory=request, timeout=_IDLE_S, reactor=reactor)
         self.max_body = max_body
         self.let_go = let_go
+        self.protocol = AnsweringChannel  # type: ignore[assignment]  # what Twisted puts before it would hide it
         self.displayTracebacks = False
         self.noisy = False
 

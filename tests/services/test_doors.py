@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import ssl
 import struct
@@ -17,6 +18,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.cache.cache import Cache
+from cadtwist.codec.frames import frame
 from cadtwist.config.model import Config, LimitsConfig, Listener, TlsConfig, WriterConfig
 from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, RelayConfig
 from cadtwist.errors import CadtwistError
@@ -202,6 +204,29 @@ class DoorTests(DaemonCase):
             with socket.create_connection(("127.0.0.1", port)) as client:
                 client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 2003\r\nbehind.proxy 1 -1\n")
                 await self.arrives(daemon)
+
+        return ensureDeferred(run())
+
+    def test_half_closed_connection_behind_a_proxy(self) -> Any:
+        """Who says no more is answered, as without a proxy; where nobody answers, the connection ends."""
+
+        async def run() -> None:
+            ports = free_port(), free_port()
+            await self.start_with(
+                Listener(protocol="cachequery", interface="127.0.0.1", port=ports[0], proxy_protocol=True),
+                Listener(protocol="line", interface="127.0.0.1", port=ports[1], proxy_protocol=True),
+            )
+
+            def ask(port: int, text: bytes) -> bytes:
+                with socket.create_connection(("127.0.0.1", port), 10) as client:
+                    client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 7002\r\n" + text)
+                    client.shutdown(socket.SHUT_WR)
+                    return b"".join(iter(lambda: client.recv(4096), b""))
+
+            query = frame(pickle.dumps({"type": "cache-query", "metric": "a"}, 2))
+            answer = await deferToThread(ask, ports[0], query)
+            self.assertEqual(pickle.loads(answer[4:]), {"datapoints": []})
+            self.assertEqual(await deferToThread(ask, ports[1], b"behind.proxy 1 -1\n"), b"")
 
         return ensureDeferred(run())
 

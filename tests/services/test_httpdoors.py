@@ -102,6 +102,22 @@ class IngestDoorTests(DoorCase):
         busy.connectionLost(Failure(ConnectionDone()))
         self.successResultOf(drained)
 
+    def test_who_says_no_more_is_answered(self) -> None:
+        """Be it that the receivers wait; who has said half of it only has asked nothing."""
+        made, sink = self.open()
+        made.gate.pause("full")
+        (whole, whole_wire), (half, half_wire) = self.connect(), self.connect()
+        whole.dataReceived(HEAD + b"a:1|c\n")
+        half.dataReceived(HEAD + b"b:1")
+        for channel in (whole, half):
+            channel.readConnectionLost()
+        self.assertEqual((whole_wire.disconnecting, half_wire.disconnecting), (False, True))
+        made.gate.resume("full")
+        made.turn()
+        self.assertTrue(whole_wire.value().endswith(b"lines processed 1"))
+        self.assertTrue(whole_wire.disconnecting)
+        self.assertEqual((half_wire.value(), sink.lines), (b"", [b"a:1|c"]))
+
     def test_says_so_when_what_waits_for_the_gate_is_not_read(self) -> None:
         made, sink = self.open()
         made.gate.pause("full")

@@ -13,9 +13,11 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from cadtwist.web.answering import LEFT_AFTER_S
 from cadtwist.web.answers import Answer, CrossOrigin, header, send
 from cadtwist.web.channel import DirectChannel
 from cadtwist.web.requests import BoundedSite, DirectRequest
@@ -111,6 +113,41 @@ class ChannelTests(SynchronousTestCase):
         self.clock.advance(DirectChannel.abortTimeout + 0.1)
         self.assertEqual((self.transport.disconnecting, self.transport.aborted), (True, 1))
 
+    def test_who_says_no_more_is_answered(self):
+        """All that was asked, in order; then the connection ends."""
+        self.channel.dataReceived(ASKED * 3)
+        self.clock.advance(0.1)
+        self.channel.readConnectionLost()
+        for left in (2, 1, 0):
+            self.assertFalse(self.transport.disconnecting)
+            self.answer()
+            self.channel.readConnectionLost()  # as twisted tells again when it is told to read again
+            self.clock.advance(0)
+            self.assertEqual(len(self.door.waiting), min(left, 1))
+        self.assertEqual(self.transport.value().count(b"HTTP/1.1 200 OK\r\n"), 3)
+        self.assertTrue(self.transport.disconnecting)
+
+    def test_who_says_no_more_within_a_request_has_asked_nothing(self):
+        for begun in (b"", ASKED[:5], b"POST /x HTTP/1.1\r\nContent-Length: 5\r\n\r\nabc"):
+            self.setUp()
+            self.channel.dataReceived(begun)
+            self.channel.readConnectionLost()
+            self.assertEqual((self.door.waiting, self.transport.disconnecting), ([], True))
+            self.setUp()
+            self.channel.dataReceived(ASKED + begun)
+            self.channel.readConnectionLost()
+            self.assertFalse(self.transport.disconnecting)
+            self.answer()
+            self.clock.advance(0)
+            self.assertTrue(self.transport.value().endswith(b"x"))
+            self.assertEqual((self.door.waiting, self.transport.disconnecting), ([], True))
+
+    def test_who_gives_up_waiting_is_gone(self):
+        self.ask()
+        self.clock.advance(LEFT_AFTER_S)
+        self.channel.readConnectionLost()
+        self.assertTrue(self.transport.disconnecting)
+
     def test_a_connection_that_is_gone_leaves_no_timer(self):
         for _ in range(10):
             self.ask()
@@ -165,8 +202,7 @@ class LikeTwistedTests(SynchronousTestCase):
     def answers(self, protocol, pieces, later=False):
         clock = Clock()
         site = BoundedSite(Told(clock if later else None), reactor=clock, request=DirectRequest)
-        if protocol is not None:
-            site.protocol = protocol
+        site.protocol = protocol or HTTPChannel
         transport = Transport()
         channel = site.buildProtocol(PEER)
         channel.makeConnection(transport)
