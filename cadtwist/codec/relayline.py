@@ -69,7 +69,8 @@ class Dialect:
 
     `shape` and `read` are the kernel's; `clean` is applied to the complete lines of a read before that.  A key of which
     `refuses(key)` holds makes its line bad input of kind `tag`.  `strict`: a bad line ends its connection or datagram.
-    `splits`: in datagrams every separator of `str.splitlines` ends a line.
+    `splits`: in datagrams every separator of `str.splitlines` ends a line.  `dates`: a COMMAND is a line of which
+    `read` has found that it has no time of its own: it gets the present moment, for it may wait before it is sent.
     """
 
     shape: int
@@ -78,6 +79,7 @@ class Dialect:
     refuses: Callable[[bytes], bool] | None = None
     strict: bool = False
     splits: bool = False
+    dates: bool = False
     commands: frozenset[bytes] = frozenset()
 
 
@@ -118,7 +120,27 @@ def graphite_lines(validate: bool = True, cleaning: str = "none", strict: bool =
         return Dialect(RAW_BLANK, keyedline.read_raw_blank, clean_c_relay, strict=strict)
     if not validate:
         return Dialect(RAW_BLANK, keyedline.read_raw_blank, strict=strict, splits=True)
-    return Dialect(GRAPHITE, keyedline.read_graphite, strict=strict, splits=True)
+    if strict:
+        return Dialect(GRAPHITE, keyedline.read_graphite, strict=True, splits=True)
+    return Dialect(GRAPHITE, _read_dated, splits=True, dates=True)
+
+
+def _read_dated(line: bytes) -> Place | int:
+    """Return as `read_graphite`, but COMMAND for a line whose time -1 stands for the present moment."""
+    found = keyedline.read_graphite(line)
+    return found if isinstance(found, int) or not _means_now(found.timestamp) else COMMAND
+
+
+def _means_now(timestamp: float) -> bool:
+    return -2.0 < timestamp <= -1.0
+
+
+def _dated(line: bytes, now: str) -> bytes:
+    """Return a line, with the present moment where its time is -1."""
+    if b"-" not in line or _read_dated(line) != COMMAND:
+        return line
+    name, value, _ = line.decode().split()
+    return f"{name} {value} {now}".encode()
 
 
 def regex_lines(pattern: str, time_layout: str = "", strict: bool = False) -> Dialect:
@@ -310,11 +332,22 @@ class RelayCodec(Lines[Tail]):
             )  # fmt: skip
             if self._tagged is not None and not self._tagged.all_are(columns.ids[first : columns.n], PASS):
                 self._take_tagged_out(self._tagged, first, shift, wrong)
+            undated = bool(wrong) and dialect.dates and wrong[-1][0] == COMMAND
+            if undated:
+                start = wrong.pop()[1]
             if wrong:
                 start = self._refuse(data, wrong, bad, start)
                 wrong.clear()
+            if undated:
+                data = self._with_dates(data[start:end], now)
+                start, end = 0, len(data)
             if columns.n == len(columns.ids):
                 self.flush()
+
+    def _with_dates(self, data: bytes, now: float) -> bytes:
+        """Return complete lines, each with a time: that of carbon's lines, unless it is wanted as a number as well."""
+        when = repr(now) if self._numbers and now != int(now) else str(int(now))
+        return b"".join([_dated(line, when) + b"\n" for line in data.split(b"\n")[:-1]])
 
     def _keep(self, data: bytes) -> int:
         """Keep `data` until its rows are emitted; return where it begins in the joined text."""

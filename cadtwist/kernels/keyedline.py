@@ -39,7 +39,7 @@ __all__ = [
 
 RAW_COLON, RAW_BLANK, STATSD, GRAPHITE, NOTHING = range(5)
 """What a plain line looks like: anything with a key before its first colon, or its first blank; a statsd line whose
-value and rate are plain decimals; `name number number`; no line is plain."""
+value and rate are plain decimals; `name number number`, the second not negative; no line is plain."""
 
 COMMAND = -1
 """In place of a number of BAD_KINDS: the line asks something of the relay, and reading stops behind it."""

@@ -73,13 +73,15 @@ cdef extern from *:
 
     static inline int rl_blank(char c) { return c == ' ' || c == '\\t'; }
 
-    /* The end of a Graphite line whose blank after the name is at p, and its LF; NULL where the line is not plain. */
+    /* The end of a Graphite line whose blank after the name is at p, and its LF; NULL where the line is not plain, as
+       one with a time before 1970, which may mean now. */
     static inline const char *rl_graphite(const char *p, const char **lf) {
         const char *stop;
         while (rl_blank(*p)) p++;
         p = rl_decimal(p);
         if (!p || !rl_blank(*p)) return NULL;
         while (rl_blank(*p)) p++;
+        if (*p == '-') return NULL;
         stop = p = rl_decimal(p);
         if (!p) return NULL;
         while (rl_blank(*p) || *p == '\\r') p++;
@@ -95,6 +97,7 @@ cdef extern from *:
         p = mt_number(p, value);
         if (!p || !rl_blank(*p)) return NULL;
         while (rl_blank(*p)) p++;
+        if (*p == '-') return NULL;
         stop = p = mt_number(p, timestamp);
         if (!p || !(*timestamp < MT_EXACT && *timestamp > -MT_EXACT)) return NULL;
         while (rl_blank(*p) || *p == '\\r') p++;

@@ -22,7 +22,7 @@ _PLAIN = (
     re.compile(rb"([^:\n]+):.*", re.DOTALL),
     re.compile(rb"([^ \t\n]+)[ \t].*", re.DOTALL),
     re.compile(rb"([^:\n]+):" + _DECIMAL + rb"\|(?:ms|[mcghskG])(?:\|@" + _DECIMAL + rb")?"),
-    re.compile(rb"([!-\x7f]+)[ \t]+(" + _DECIMAL + rb")[ \t]+(" + _DECIMAL + rb")"),
+    re.compile(rb"([!-\x7f]+)[ \t]+(" + _DECIMAL + rb")[ \t]+(?!-)(" + _DECIMAL + rb")"),
     re.compile(rb"(?!)"),
 )
 _MOST_PLAIN = 300

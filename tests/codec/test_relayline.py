@@ -187,6 +187,19 @@ class RelayCodecContract:
         reader = self.reader(graphite_lines()).feed(b"a 1.5 17\n")
         self.assertEqual(reader.numbers, [(0.0, 0.0)])
 
+    def test_lines_that_mean_now_get_the_time(self) -> None:
+        lines = b"a-b 1 2\nc  1\t-1\r\nd 1 -1.5\ne -1 -2\nf x -1\n\xc2\xa0g\xc2\xa01 -1e0 \nh -1 3\ni 1 -1\n"
+        read = self.reader(graphite_lines(), rows=3).feed(lines)
+        wanted = [b"a-b 1 2", b"c 1 1700000500", b"d 1 1700000500", b"e -1 -2", b"g 1 1700000500", b"h -1 3"]
+        self.assertEqual(read.lines, [*wanted, b"i 1 1700000500"])
+        self.assertEqual((read.bad, read.keys), ({"value": 1}, [b"a-b", b"c", b"d", b"e", b"g", b"h", b"i"]))
+        read = self.reader(graphite_lines()).datagrams(b"a 1 -1", b"b 2 -1\rc 3 4")
+        self.assertEqual(read.lines, [b"a 1 1700000500", b"b 2 1700000500", b"c 3 4"])
+        read = self.reader(graphite_lines(), numbers=True).feed(b"a 1 -1\nb 1 -3\n")
+        self.assertEqual((read.lines, read.numbers), ([b"a 1 1700000500.25", b"b 1 -3"], [(NOW, 1.0), (-3.0, 1.0)]))
+        read = self.reader(graphite_lines(strict=True)).feed(b"a 1 -1\n")
+        self.assertEqual(read.lines, [b"a 1 -1"])
+
     def test_datagrams_of_carbon_may_use_other_separators(self) -> None:
         reader = self.reader(graphite_lines()).datagrams(b"a 1 2\r\nb 1 2\rc 1 2", b"d 1 2")
         self.assertEqual(reader.lines, [b"a 1 2", b"b 1 2", b"c 1 2", b"d 1 2"])

@@ -129,6 +129,22 @@ class RelayLinesContract:
         kinds = ["value", "fields", "fields", "encoding", "nan", "empty"]
         self.assertEqual([kind for kind, _ in wrong], kinds)
 
+    def test_asks_about_times_before_1970(self) -> None:
+        asked: list[bytes] = []
+
+        def read(line: bytes) -> Place | int:
+            asked.append(line)
+            return keyedline.read_graphite(line)
+
+        for numbers in ((), (np.zeros(9), np.zeros(9))):
+            ids, spans = np.zeros(9, np.uint32), np.zeros((9, 3), np.uint32)
+            data = b"a 1 2\nb -1 2\nc 1 -1\nd 1 +2\n"
+            self.kernel.parse_keyed(
+                self.tables.MetricTable(7), data, 0, len(data), ids, spans, 0, 5.0, 0, GRAPHITE, read, 256, [], *numbers
+            )
+            self.assertEqual([line for line in asked if b"-" in line], [b"c 1 -1"])
+            asked.clear()
+
     def test_stops_behind_a_command(self) -> None:
         def read(line: bytes) -> Place | int:
             return COMMAND if line == b"status" else keyedline.read_raw_colon(line)

@@ -191,8 +191,8 @@ class RouterStageTests(SynchronousTestCase):
         }  # fmt: skip
         relay = Relay(ConstantRouter("lcpb"), "", graphite_lines(), True, takers)
         relay.feed(b"a 1.5 17\nb 2 18\na 3 -1\n")
-        self.assertEqual(kept["l"].text, b"a 1.5 17\nb 2 18\na 3 -1\n")
-        self.assertEqual(kept["c"].text, b"a 1.5 17\r\nb 2 18\r\na 3 -1\r\n")
+        self.assertEqual(kept["l"].text, b"a 1.5 17\nb 2 18\na 3 1700000000\n")
+        self.assertEqual(kept["c"].text, b"a 1.5 17\r\nb 2 18\r\na 3 1700000000\r\n")
         first = int.from_bytes(kept["p"].text[:4], "big")
         self.assertEqual(pickle.loads(kept["p"].text[4 : 4 + first]), [("a", (17.0, 1.5)), ("b", (18.0, 2.0))])
         self.assertEqual(pickle.loads(kept["p"].text[8 + first :]), [("a", (1.7e9, 3.0))])
