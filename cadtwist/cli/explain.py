@@ -29,7 +29,7 @@ from cadtwist.routing.routers import Router
 from cadtwist.routing.routes import targets
 from cadtwist.services.accumulatorwriters import kept_config
 from cadtwist.services.chains import GRAPHITE, group_label, name_rules, space_of, targets_of
-from cadtwist.services.routers import Sections, ingress, preregs_of, router_of
+from cadtwist.services.routers import Sections, preregs_of, refusal, router_of
 from cadtwist.stages.names import Outcome
 from cadtwist.stages.rollup import carets, levels_above
 from cadtwist.storage.schemas import SchemaTable
@@ -139,7 +139,7 @@ def _relayed(
     for target in config.relays:
         for number, group in enumerate(target.groups if target.name == verdict.backend else ()):
             label = f"group {group_label(target, number)}"
-            refuse = ingress(group)
+            refuse = refusal(group, destinations, space_of(target.lines))
             refused = None if refuse is None else refuse(name)
             if refused is not None and not refused.names:
                 yield Step(label, name, f"dropped ({refused.reason})")

@@ -393,10 +393,14 @@ class PoolRouter:
         inner = self.router.route(name)
         route = self._routes.get(inner)
         if route is None:
-            chosen = [key for choice in inner for key in choice.candidates[: choice.copies]]
-            pools = [Choice(self._pools.get(key, (key,)), balanced=key in self._pools) for key in chosen]
-            route = self._routes[inner] = tuple(dict.fromkeys(pools))
+            route = self._routes[inner] = tuple(dict.fromkeys(map(self._pooled, inner)))
         return route
+
+    def _pooled(self, choice: Choice) -> Choice:
+        if len(choice.candidates) == 1:
+            (key,) = choice.candidates
+            return Choice(self._pools.get(key, (key,)), balanced=key in self._pools)
+        return choice._replace(pools=tuple(self._pools.get(key, (key,)) for key in choice.candidates))
 
     def explain(self, name: str | bytes) -> str:
         """Return for people what `route` says about a name, and why."""

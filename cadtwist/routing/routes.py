@@ -17,13 +17,15 @@ class Choice(NamedTuple):
     """So many `copies` of a datapoint go to the first of the `candidates` that are live.
 
     `places`, if given, has the host of each candidate, and no host gets a datapoint twice.  Of a `balanced` choice
-    those with the least load come first.
+    those with the least load come first.  `pools`, if given, has those who share the load of each candidate: when it is
+    taken, the live one of them that has the least load gets the datapoint in its place.
     """
 
     candidates: tuple[str, ...]
     copies: int = 1
     places: tuple[str, ...] = ()
     balanced: bool = False
+    pools: tuple[tuple[str, ...], ...] = ()
 
 
 Route = tuple[Choice, ...]
@@ -58,7 +60,16 @@ def _taken(choice: Choice, live: Collection[str] | None, loads: Mapping[str, int
                 break
     if not found and hold and live is not None:
         return _taken(choice, None, loads, hold)
+    if choice.pools:
+        pools = dict(zip(choice.candidates, choice.pools, strict=True))
+        return [_least(pools[key], live, loads) or key for key in found.values()]
     return list(found.values())
+
+
+def _least(pool: tuple[str, ...], live: Collection[str] | None, loads: Mapping[str, int]) -> str | None:
+    """Return the live member of a pool with the least load, the first of several."""
+    present = [key for key in pool if live is None or key in live]
+    return min(present, key=lambda key: loads.get(key, 0), default=None)
 
 
 def shown(route: Route) -> str:
@@ -73,7 +84,9 @@ def _shown_choice(choice: Choice) -> str:
     which = "the first live" if choice.copies == 1 else f"the first {choice.copies} live"
     if choice.balanced:
         which = "the least loaded" if choice.copies == 1 else f"the {choice.copies} least loaded"
-    return f"{which} of {names}" + (", each on a host of its own" if choice.places and choice.copies > 1 else "")
+    apart = ", each on a host of its own" if choice.places and choice.copies > 1 else ""
+    shared = ", or of its pool the least loaded" if choice.pools else ""
+    return f"{which} of {names}{apart}{shared}"
 
 
 class RouteTable:

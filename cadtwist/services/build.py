@@ -238,12 +238,15 @@ class Daemon:
         self.apis.change(config.accumulators)
 
     def _own_sink(self) -> ISink:
-        """Return where own metrics go: the cache, else the first relay of Graphite lines, else nowhere."""
+        """Return where own metrics go: the cache, else the first relay of Graphite lines, else nowhere.
+
+        Rules about names and windows are for what comes in.
+        """
         if self.kept is not None:
             return self.kept.cache
         for relay in self.config.relays:
             if space_of(relay.lines) == GRAPHITE:
-                return self.chains.chain((relay.name,)).first
+                return self.chains.entry(relay.name)
         return Tee((), self.telemetry.account("nowhere"))
 
     def _sequence(self) -> Sequence:

@@ -173,6 +173,10 @@ class Chains:
             found = self._chains[targets] = self._made(targets)
         return found
 
+    def entry(self, relay: str) -> ISink:
+        """Return what datapoints meet first that are born here for a relay: no rules about names, no window."""
+        return self._entries[relay]
+
     @property
     def stages(self) -> list[Any]:
         """Every stage that decides about names."""
@@ -250,6 +254,8 @@ class Chains:
         relays = [relay for relay in self.config.relays if relay.name in targets]
         lines = relays[0].lines if relays else None
         space = self._spaces[space_of(lines)]
+        if self.config.stages.min_resolution_s and all(map(_may_be_written_anew, relays)):
+            lines = None
         sinks = [self._cache if target == CACHE else self._entries[target] for target in targets]
         present = [sink for sink in sinks if sink is not None]
         label = " " + " ".join(targets) if self._chains else ""
@@ -393,6 +399,13 @@ def group_label(relay: RelayConfig, number: int) -> str:
     """Return the name of a group for people and counters."""
     name = relay.groups[number].name
     return f"{relay.name}.{name or number}" if name or len(relay.groups) > 1 else relay.name
+
+
+def _may_be_written_anew(relay: RelayConfig) -> bool:
+    """Tell whether the lines of a relay are datapoints, and no more than that: then their times can be rounded."""
+    lines = relay.lines
+    plain = lines.format == "graphite" and lines.validate and lines.cleaning == "none" and not lines.strict
+    return plain and not any(group.prefix or group.suffix for group in relay.groups)
 
 
 def _log_misses(space: Space, ids: Ids) -> None:

@@ -34,7 +34,7 @@ from cadtwist.services.chains import group_label
 from cadtwist.services.health import RelayHealth
 from cadtwist.services.orphans import Orphans, former_folders
 from cadtwist.services.relaystatus import StatusAnswers
-from cadtwist.services.routers import ingress
+from cadtwist.services.routers import refusal
 from cadtwist.services.sequence import Every
 from cadtwist.services.space import Space
 from cadtwist.services.syncer import Syncer
@@ -258,7 +258,7 @@ class RelayGraph:
             {name: self._taker(name) for name in dict.fromkeys(group.members)},
             space.table,
             account,
-            refuse=ingress(group),
+            refuse=refusal(group, self._configs, space.name),
             label=router.shard if isinstance(router, ShardRouter) and router.targets else None,
             prefix=group.prefix.encode(),
             suffix=group.suffix.encode(),
@@ -285,12 +285,18 @@ class RelayGraph:
         members = dict.fromkeys(group.members)
         if group.dynamic:
             most = group.dynamic_max_retries
-            return [name for name in members if self.destinations[name].failed_attempts < max(1, most)]
+            return [name for name in members if self._tries(name) < max(1, most)]
         if group.method in ("failover", "any_of"):
             return [name for name in members if name not in self._down and not self._away(name)]
         if group.down_policy == "remove_node":
             return [name for name in members if name not in self._down]
         return None
+
+    def _tries(self, name: str) -> int:
+        """Return how often a destination was tried in vain; as in carbon the loss of a connection is the first time."""
+        destination = self.destinations[name]
+        lost = not destination.connected and destination.account.counters.get("connects", 0) > 0
+        return destination.failed_attempts + lost
 
     def _away(self, name: str) -> bool:
         """Tell whether somebody else should take over: several attempts to connect have failed."""

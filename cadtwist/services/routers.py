@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from cadtwist.codec.relayline import COMMANDS, Dialect, graphite_lines, regex_lines, statsd_lines
@@ -13,9 +13,11 @@ from cadtwist.model.prereg import PreReg, PreRegFilter, Verdict
 from cadtwist.routing.groups import group_router
 from cadtwist.routing.ring import Member
 from cadtwist.routing.routers import Router
-from cadtwist.stages.relaynames import IngressFilter
+from cadtwist.services.space import GRAPHITE
+from cadtwist.stages.names import Outcome
+from cadtwist.stages.relaynames import IngressFilter, OneField
 
-__all__ = ["Sections", "dialect_of", "ingress", "members_of", "prereg_of", "preregs_of", "router_of"]
+__all__ = ["Sections", "dialect_of", "ingress", "members_of", "prereg_of", "preregs_of", "refusal", "router_of"]
 
 _DIVERSE = ("carbon", "carbon_fast")
 
@@ -112,3 +114,12 @@ def ingress(group: GroupConfig) -> IngressFilter | None:
     if not group.input_filter and not group.input_blacklist:
         return None
     return IngressFilter(group.input_filter or None, group.input_blacklist or None)
+
+
+def refusal(
+    group: GroupConfig, destinations: Mapping[str, DestinationConfig], space: str
+) -> Callable[[str], Outcome | None] | None:
+    """Return the rule of a group about the names of a key space, some of which no line can have; None: it takes all."""
+    rule = ingress(group)
+    lines = space == GRAPHITE and any(destinations[name].protocol == "line" for name in group.members)
+    return OneField(rule) if lines else rule

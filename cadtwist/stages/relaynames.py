@@ -6,11 +6,12 @@ Each is a `NameRule` of `cadtwist.stages.names`: pure, asked once per metric.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from cadtwist.model.prereg import PreReg
 from cadtwist.stages.names import Outcome
 
-__all__ = ["Affix", "CadentCleaning", "IngressFilter", "PreRegReject", "RelayCleansing"]
+__all__ = ["Affix", "CadentCleaning", "IngressFilter", "OneField", "PreRegReject", "RelayCleansing"]
 
 _SECOND_DOTS = re.compile(r"\.\.+")
 
@@ -34,6 +35,25 @@ class IngressFilter:
         if self._keep is not None and not self._keep.search(name):
             return Outcome((), "filtered_lines")
         return None
+
+
+class OneField:
+    """Drops names with a blank or an end of line (`name`): within a line they would begin another field, or line.
+
+    Only pickles and messages have such names.  `further` is asked about all others.
+    """
+
+    label = "one field"
+    _breaks = re.compile(r"[ \t\n\v\f\r]")
+
+    def __init__(self, further: Callable[[str], Outcome | None] | None = None) -> None:
+        self._further = further
+
+    def __call__(self, name: str) -> Outcome | None:
+        """Return what becomes of `name`."""
+        if self._breaks.search(name):
+            return Outcome((), "name")
+        return None if self._further is None else self._further(name)
 
 
 class Affix:

@@ -269,6 +269,20 @@ class PoolTests(unittest.SynchronousTestCase):
         self.assertEqual(targets(router.route("x"), ("a", "q"), {"a": 1}), ("a", "q"))
         self.assertEqual(router.explain("x"), "all: p and q: the least loaded of a, b and q")
 
+    def test_who_stands_in_shares_its_load_as_well(self) -> None:
+        members = [Member(key, host, 1, key) for key, host in (("a", "h"), ("b", "h"), ("c", "i"), ("d", "i"))]
+        pools = {key: ["ab", "cd"][key in "cd"] for key in "abcd"}
+        ring = CarbonRing(members)
+        router = PoolRouter(HashRouter(ring, stand_in=True), pools)
+        for name in map("m.{}".format, range(50)):
+            first, *others = ring.ranked(name.encode())
+            pool = pools[first]
+            self.assertEqual(targets(router.route(name), "abcd", {pool[0]: 1}), (pool[1],))
+            self.assertEqual(targets(router.route(name), None), (pool[0],))
+            (other,) = {pools[each] for each in others} - {pool}
+            self.assertEqual(targets(router.route(name), other, {other[0]: 1}), (other[1],))
+            self.assertIn(", or of its pool the least loaded", router.explain(name))
+
 
 class SameEverywhereTests(unittest.SynchronousTestCase):
     def test_the_seed_of_python_changes_nothing(self) -> None:

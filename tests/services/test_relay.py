@@ -240,6 +240,54 @@ class RelayTests(RelayCase):
 
         return ensureDeferred(run())
 
+    def test_names_that_would_break_a_line_are_dropped(self) -> Any:
+        async def run() -> None:
+            daemon = await self.start(self.relay(RelayConfig(groups=(self.group(members=("d0",)),))))
+            daemon.emitter.emit([("own cpu", 1.0), ("x 1 1\nown", 2.0), ("own.cpu", 3.0)], 1700000000.0)
+            await until(lambda: self.total() == 1)
+            self.assertEqual(self.sinks["d0"].lines, [b"own.cpu 3 1700000000"])
+            self.assertEqual(daemon.telemetry.account("router relay").dropped, {"name": 2})
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_lines_have_rounded_times_where_that_is_wanted(self) -> Any:
+        async def run() -> None:
+            group = self.group(members=("d0",))
+            rounded = StagesConfig(min_resolution_s=60)
+            daemon = await self.start(self.relay(RelayConfig(groups=(group,)), stages=rounded))
+            await self.send(b"a 1.50 1700000059\r\nb  2 -61\n")
+            await until(lambda: self.total() == 2)
+            self.assertEqual(self.sinks["d0"].lines, [b"a 1.5 1700000040", b"b 2 -120"])
+            self.balanced(daemon)
+            await self.stop_all()
+            affix = self.group(members=("d0",), prefix="p.")
+            await self.start(self.relay(RelayConfig(groups=(affix,)), stages=rounded))
+            await self.send(b"a 1.50 1700000059\n")
+            await until(lambda: self.total() == 3)
+            self.assertEqual(self.sinks["d0"].lines[2], b"p.a 1.50 1700000059")
+
+        return ensureDeferred(run())
+
+    def test_a_dynamic_router_passes_over_who_was_tried_in_vain(self) -> Any:
+        async def run() -> None:
+            group = self.group(dynamic=True, dynamic_max_retries=2)
+            daemon = await self.start(self.relay(RelayConfig(groups=(group,))))
+            assert daemon.relayed is not None
+            relayed, lost = daemon.relayed, daemon.relayed.destinations["d0"]
+            await until(lambda: all(each.connected for each in relayed.destinations.values()))
+            await self.sinks["d0"].close()
+            await until(lambda: lost.failed_attempts > 0)
+            self.assertEqual(relayed.live(group), ["d1", "d2"])
+            await self.send(LINES)
+            await until(lambda: self.total() == 300)
+            self.sinks["d0"].open()
+            await until(lambda: lost.connected)
+            self.assertEqual((relayed.live(group), self.sinks["d0"].lines), (["d0", "d1", "d2"], []))
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
     def test_failover_goes_to_the_next_and_back(self) -> Any:
         async def run() -> None:
             group = self.group(method="failover", members=("d0", "d1"))

@@ -12,7 +12,7 @@ from twisted.trial import unittest
 
 from cadtwist.model.prereg import PreReg, PreRegFilter
 from cadtwist.stages.names import NameRule, Outcome
-from cadtwist.stages.relaynames import Affix, CadentCleaning, IngressFilter, PreRegReject, RelayCleansing
+from cadtwist.stages.relaynames import Affix, CadentCleaning, IngressFilter, OneField, PreRegReject, RelayCleansing
 
 DATA = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", "carbon")
 
@@ -38,6 +38,19 @@ class IngressTests(unittest.SynchronousTestCase):
         self.assertEqual(
             [name for name in names if IngressFilter(refuse="drop")(name) is None], ["keep.me", "other", "col"]
         )
+
+
+class OneFieldTests(unittest.SynchronousTestCase):
+    def test_drops_what_no_line_can_say(self) -> None:
+        for name in ("a b", "a\tb", "a\nb", "\ra", "a\v", "\f"):
+            self.assertEqual(OneField()(name), Outcome((), "name"))
+        self.assertIsNone(OneField()("a.b;c=\u00e9"))
+
+    def test_asks_further(self) -> None:
+        rule = OneField(IngressFilter(refuse="drop"))
+        self.assertEqual(rule("drop"), Outcome((), "rejected_lines"))
+        self.assertEqual(rule("drop x"), Outcome((), "name"))
+        self.assertIsNone(rule("keep"))
 
 
 class AffixTests(unittest.SynchronousTestCase):
