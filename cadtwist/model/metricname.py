@@ -66,7 +66,10 @@ def _openmetrics(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _item(rest: str, start: int) -> tuple[str, str, int]:
-    """Read `tag="value"` and its comma at `start`; return tag, value and the next position, -1 if it is malformed."""
+    """Read `tag="value"` and its comma at `start`; return tag, value and the next position, -1 if it is malformed.
+
+    As in carbon a colon may stand before the comma.
+    """
     equals = rest.find("=", start)
     if equals <= start or rest[equals + 1 : equals + 2] != '"':
         return "", "", -1
@@ -78,10 +81,10 @@ def _item(rest: str, start: int) -> tuple[str, str, int]:
                 return "", "", -1
         value.append(rest[position])
         position += 1
-    ended = rest[position + 1 : position + 2]
-    if position >= len(rest) or not value or ended not in ("", ","):
+    ended = position + 2 if rest.startswith(":,", position + 1) else position + 1
+    if position >= len(rest) or not value or rest[ended : ended + 1] not in ("", ","):
         return "", "", -1
-    return rest[start:equals], "".join(value), position + 2 if ended else position + 1
+    return rest[start:equals], "".join(value), min(ended + 1, len(rest))
 
 
 def _check(tag: str, value: str) -> None:

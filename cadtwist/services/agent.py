@@ -10,14 +10,21 @@ import psutil
 from cadtwist.services.selfstats import AgentStats
 from cadtwist.telemetry import Account, Telemetry
 
-__all__ = ["RECEIVERS", "agent_stats", "open_connections", "received_points"]
+__all__ = [
+    "RECEIVERS",
+    "accepted_points",
+    "agent_stats",
+    "listed_points",
+    "open_connections",
+    "received_points",
+]
 
 RECEIVERS = ("line ", "pickle ", "protobuf ")
 
 
 def agent_stats(telemetry: Telemetry, points: Any, prefix: str) -> AgentStats:
     """Return the metrics of a cache (`points` its PointStore) under `prefix`, named as carbon-cache names its own."""
-    cache, names = telemetry.account("cache"), telemetry.account("names")
+    cache = telemetry.account("cache")
     writer = telemetry.account("writer")
     process = psutil.Process()
 
@@ -37,9 +44,9 @@ def agent_stats(telemetry: Telemetry, points: Any, prefix: str) -> AgentStats:
     return AgentStats(
         prefix,
         {
-            "metricsReceived": lambda: received_points(telemetry),
-            "blacklistMatches": dropped(names, "blacklist"),
-            "whitelistRejects": dropped(names, "whitelist"),
+            "metricsReceived": lambda: accepted_points(telemetry),
+            "blacklistMatches": lambda: listed_points(telemetry, "blacklist"),
+            "whitelistRejects": lambda: listed_points(telemetry, "whitelist"),
             "cache.queries": asked("queries"),
             "cache.bulk_queries": asked("bulk_queries"),
             "cache.overflow": dropped(cache, "cache_full"),
@@ -64,6 +71,16 @@ def agent_stats(telemetry: Telemetry, points: Any, prefix: str) -> AgentStats:
 def received_points(telemetry: Telemetry) -> float:
     """Return how many datapoints came in at all receivers."""
     return sum(account.received for account in _of(telemetry, RECEIVERS))
+
+
+def listed_points(telemetry: Telemetry, reason: str) -> float:
+    """Return how many datapoints a list has refused: `blacklist` or `whitelist`."""
+    return sum(account.dropped.get(reason, 0) for account in _of(telemetry, ("names",)))
+
+
+def accepted_points(telemetry: Telemetry) -> float:
+    """Return how many datapoints came in and were not refused by a list: carbon's `metricsReceived`."""
+    return received_points(telemetry) - listed_points(telemetry, "blacklist") - listed_points(telemetry, "whitelist")
 
 
 def open_connections(telemetry: Telemetry) -> float:

@@ -7,9 +7,9 @@ from typing import Any
 
 import psutil
 
-from cadtwist.services.agent import open_connections, received_points
+from cadtwist.services.agent import accepted_points, listed_points, open_connections
 from cadtwist.services.selfstats import Metrics
-from cadtwist.telemetry import Account, Telemetry
+from cadtwist.telemetry import Telemetry
 
 __all__ = ["RelayStats", "destination_part"]
 
@@ -54,9 +54,9 @@ class RelayStats:
         times = self._process.cpu_times()
         cpu = self._change("cpu", times.user + times.system)
         found: dict[str, float] = {
-            "metricsReceived": self._change("received", received_points(self._telemetry)),
-            "blacklistMatches": self._change("blacklist", self._dropped("blacklist")),
-            "whitelistRejects": self._change("whitelist", self._dropped("whitelist")),
+            "metricsReceived": self._change("received", accepted_points(self._telemetry)),
+            "blacklistMatches": self._change("blacklist", listed_points(self._telemetry, "blacklist")),
+            "whitelistRejects": self._change("whitelist", listed_points(self._telemetry, "whitelist")),
             "activeConnections": open_connections(self._telemetry),
             "memUsage": float(self._process.memory_info().rss),
         }
@@ -74,12 +74,6 @@ class RelayStats:
         if _RESETS in figures:
             told[f"{stem}.slowConnectionReset"] = self._change(f"{part} {_RESETS}", figures[_RESETS])
         return told
-
-    def _dropped(self, reason: str) -> float:
-        return sum(account.dropped.get(reason, 0) for account in self._accounts("names"))
-
-    def _accounts(self, *starts: str) -> list[Account]:
-        return [account for name, account in self._telemetry.accounts.items() if name.startswith(starts)]
 
     def _change(self, name: str, total: float) -> float:
         change = total - self._last.get(name, 0.0)

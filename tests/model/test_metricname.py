@@ -30,7 +30,9 @@ class NameTests(unittest.SynchronousTestCase):
 
     def test_escapes_of_openmetrics_values(self) -> None:
         self.assertEqual(parse_name(r'm{a="x\\y",b="\"z\\"}'), {"name": "m", "a": "x\\y", "b": '"z\\'})
-        for text in (r'm{a="x\n"}', 'm{a="x"b="y"}', 'm{="x"}', 'm{a=x"}', 'm{a="x","}', r'm{a="x\"}'):
+        self.assertEqual(canonical('m{b="x":,a="y"}'), "m;a=y;b=x")
+        bad = (r'm{a="x\n"}', 'm{a="x":b="y"}', 'm{a="x"b="y"}', 'm{="x"}', 'm{a=x"}', 'm{a="x","}', r'm{a="x\"}')
+        for text in bad:
             with self.assertRaises(ValueError):
                 parse_name(text)
 

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.config.model import SelfMetricsConfig
+from cadtwist.config.model import SelfMetricsConfig, StagesConfig
 from cadtwist.config.relaymodel import QueueConfig, RatioResetConfig, RelayConfig
+from cadtwist.model.rules import RewriteRule
 from cadtwist.services.relaystats import RelayStats, destination_part
 from cadtwist.telemetry import Telemetry
 from tests.services.daemons import until
@@ -53,7 +54,7 @@ class RelayStatsTests(SynchronousTestCase):
         names.drop("blacklist", 3)
         names.drop("whitelist", 2)
         first = self.collect(60.0)
-        self.assertEqual((first["metricsReceived"], first["blacklistMatches"], first["whitelistRejects"]), (10, 3, 2))
+        self.assertEqual((first["metricsReceived"], first["blacklistMatches"], first["whitelistRejects"]), (5, 3, 2))
         door.received += 5
         second = self.collect(120.0)
         self.assertEqual((second["metricsReceived"], second["blacklistMatches"], second["whitelistRejects"]), (5, 0, 0))
@@ -103,6 +104,23 @@ class RelayStatsTests(SynchronousTestCase):
 
 
 class OwnMetricsTests(RelayCase):
+    def test_no_list_or_rule_is_about_them(self) -> Any:
+        async def run() -> None:
+            group = self.group(method="constant", members=("d0",))
+            stages = StagesConfig(whitelist=("^m",), blacklist=("carbon",), rewrite=(RewriteRule("carbon", "x"),))
+            own = SelfMetricsConfig(interval_s=0.1, host="h")
+            daemon = await self.start(self.relay(RelayConfig(groups=(group,)), self_metrics=own, stages=stages))
+            await self.send(LINES)
+            await self.send(b"carbon.x 1 1700000000\nn 1 1700000000\n")
+            await until(lambda: any(b".blacklistMatches 1 " in line for line in self.sinks["d0"].lines))
+            found = [line.split() for line in self.sinks["d0"].lines if line.startswith(b"carbon.relays.h-a.")]
+            for what, wanted in (("metricsReceived", 300), ("blacklistMatches", 1), ("whitelistRejects", 1)):
+                name = b"carbon.relays.h-a." + what.encode()
+                self.assertEqual(sum(float(value) for each, value, _ in found if each == name), wanted)
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
     def test_are_routed_like_any_point(self) -> Any:
         async def run() -> None:
             group = self.group(method="constant", members=("d0",))
