@@ -60,7 +60,8 @@ def load_carbon(text: str, source: CarbonSource, read: Read, problems: Problems)
     _note_refused(settings)
     config = assembled(_base(source, letter), values)
     for place, fault in faults(config):
-        settings.error(_name_of(place), fault)
+        is_door = place[0] == "listeners" and len(place) == 2
+        settings.error(_door_option(config.listeners[int(place[1])], fault) if is_door else _name_of(place), fault)
     return config
 
 
@@ -86,6 +87,17 @@ def _name_of(place: tuple[str | int, ...]) -> str:
     if path == "relays.groups.members":
         return "DESTINATIONS"
     return next((row.name for row in CARBON_OPTIONS.values() if row.target == path), path)
+
+
+def _door_option(door: Listener, fault: str) -> str:
+    """Return the option that a fault of a listener is about."""
+    if door.transport == "unix":
+        return "UNIX_RECEIVER_PATH"
+    protocol, is_udp = "http" if door.protocol == "ops" else door.protocol, door.transport == "udp"
+    prefix = next(row.prefix for row in DOORS if (row.protocol, row.udp) == (protocol, is_udp))
+    if door.transport == "endpoint":
+        return f"{prefix}_ENDPOINT"
+    return f"{prefix}_INTERFACE" if fault.startswith("interface") else f"{prefix}_PORT"
 
 
 def _note_unknown(ini: IniFile, problems: Problems) -> None:

@@ -16,6 +16,9 @@ __all__ = ["Problems", "Report", "Weight"]
 
 Weight = Literal["error", "warning", "notice"]
 
+_LONGEST = 1000
+"""Characters of a remark: one that quotes a value of any length could hide the others."""
+
 
 class Report(Struct, frozen=True):
     """One remark.  `line` counts from 1; 0 = the file as a whole.  `option` may be empty."""
@@ -47,15 +50,21 @@ class Problems:
 
     def error(self, file: str, line: int, option: str, text: str) -> None:
         """Note what makes the configuration unusable."""
-        self._reports[Report("error", file, line, option, text)] = None
+        self._note("error", file, line, option, text)
 
     def warning(self, file: str, line: int, option: str, text: str) -> None:
         """Note what is accepted and probably not meant."""
-        self._reports[Report("warning", file, line, option, text)] = None
+        self._note("warning", file, line, option, text)
 
     def notice(self, file: str, line: int, option: str, text: str) -> None:
         """Note an option without effect."""
-        self._reports[Report("notice", file, line, option, text)] = None
+        self._note("notice", file, line, option, text)
+
+    def _note(self, weight: Weight, file: str, line: int, option: str, text: str) -> None:
+        if len(text) > _LONGEST:
+            half = _LONGEST // 2
+            text = f"{text[:half]} ... {text[-half:]}"
+        self._reports[Report(weight, file, line, option[:_LONGEST], text)] = None
 
     def texts(self, weight: Weight) -> list[str]:
         """Return the remarks of one weight as `file:line: option: text`."""

@@ -15,6 +15,7 @@ from cadtwist.config.tomllines import KeyPath
 
 __all__ = ["read_json"]
 
+_NO_NUMBERS = ("NaN", "Infinity", "-Infinity")
 _PIECE = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|\n|[^\s{}\[\],:"]+', re.DOTALL)
 
 
@@ -37,7 +38,7 @@ def read_json(text: str, path: str, problems: Problems) -> tuple[Any, dict[KeyPa
         problems.error(path, error.lineno, "", f"not JSON: {error.msg} (column {error.colno})")
         return None, {}
     except ValueError as error:
-        problems.error(path, 0, "", f"not JSON: {error}")
+        problems.error(path, _line_of_constant(text), "", f"not JSON: {error}")
         return None, {}
     except RecursionError:
         problems.error(path, 0, "", "nested too deeply")
@@ -49,6 +50,16 @@ def read_json(text: str, path: str, problems: Problems) -> tuple[Any, dict[KeyPa
 
 def _refused(name: str) -> Any:
     raise ValueError(f"{name} is no number")
+
+
+def _line_of_constant(text: str) -> int:
+    """Return the line of the first constant that the standard library takes and JSON has not; 0 if there is none."""
+    line = 1
+    for match in _PIECE.finditer(text):
+        if match[0] in _NO_NUMBERS:
+            return line
+        line += match[0].count("\n")
+    return 0
 
 
 def _lines(text: str) -> dict[KeyPath, int]:

@@ -341,6 +341,22 @@ class FaultTests(SynchronousTestCase):
         elif config.listeners[0].interface != "0.0.0.0":
             self.assertRegex(config.listeners[0].interface, r"\A[a-zA-Z0-9:][a-zA-Z0-9.:-]*\Z")
 
+    def test_faults_of_doors_name_the_option(self) -> None:
+        doors = "LINE_RECEIVER_INTERFACE = ;\nUDP_RECEIVER_INTERFACE = (\nENABLE_UDP_LISTENER = True\n"
+        doors += "PICKLE_RECEIVER_PORT = 2003\nCACHE_QUERY_PORT = 99999\nPROTOBUF_RECEIVER_ENDPOINT = x\n"
+        doors += "LINE_RECEIVER_PORT = 2003\nHTTP_PORT = 2003\n"
+        _, problems = load(f"[cache]\n{doors}")
+        self.assertEqual(
+            [text.partition(": ")[0] + " " + text.split(": ")[1] for text in problems.texts("error")],
+            [
+                "/c/carbon.conf:2 LINE_RECEIVER_INTERFACE",
+                "/c/carbon.conf:3 UDP_RECEIVER_INTERFACE",
+                "/c/carbon.conf:6 CACHE_QUERY_PORT",
+                "/c/carbon.conf:7 PROTOBUF_RECEIVER_ENDPOINT",
+                "/c/carbon.conf:9 HTTP_PORT",
+            ],
+        )
+
     def test_faults_between_values_name_the_option(self) -> None:
         _, problems = load("[cache]\nGRAPHITE_URL = example.net\nWAL_MAX_BYTES = 1000000\n")
         self.assertEqual(

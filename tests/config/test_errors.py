@@ -35,3 +35,10 @@ class ProblemsTests(SynchronousTestCase):
         problems.warning("a", 1, "", "x")
         problems.raise_errors()
         self.assertFalse(problems.failed)
+
+    def test_a_long_value_does_not_hide_the_other_faults(self) -> None:
+        problems = Problems()
+        problems.error("a", 1, "x", f"{'v' * 10**6!r} is no number")
+        (text,) = problems.texts("error")
+        self.assertLess(len(text), 1100)
+        self.assertTrue(text.startswith("a:1: x: 'vvv") and text.endswith("v' is no number"), text)

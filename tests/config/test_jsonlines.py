@@ -56,7 +56,7 @@ class ReadJsonTests(SynchronousTestCase):
         for text, expected in (
             ('{"a":\n1,}', "x:2: not JSON"),
             ("", "x:1: not JSON"),
-            ('{"a": NaN}', "x: not JSON: NaN is no number"),
+            ('{"a": "NaN",\n "b": [1,\n -Infinity]}', "x:3: not JSON: -Infinity is no number"),
             ("[" * 100_000, "x: nested too deeply"),
             ('{"a": 1} x', "x:1: not JSON"),
         ):
