@@ -10,10 +10,11 @@ from typing import Any
 from msgspec import Struct
 
 from cadtwist.config.assemble import assembled, value_at
+from cadtwist.config.checks import faults
 from cadtwist.config.model import Config
 from cadtwist.config.options import OPTIONS
 
-__all__ = ["LISTS", "SCHEMAS", "Change", "Difference", "difference", "merged", "rules_of"]
+__all__ = ["LISTS", "SCHEMAS", "Change", "Difference", "clashes", "difference", "merged", "rules_of"]
 
 SCHEMAS = ("schemas", "aggregation")
 """What the files of schemas hold."""
@@ -55,6 +56,7 @@ def difference(old: Config, new: Config) -> Difference:
             continue
         group = path.partition(".")[0]
         appears = path != group and None in (getattr(old, group), getattr(new, group))
+        appears |= path == "relays" and () in (before, after)
         takes = reloadable and not appears
         (changes if takes else refused).append(Change(path, before, after))
     return Difference(tuple(changes), tuple(refused))
@@ -63,6 +65,13 @@ def difference(old: Config, new: Config) -> Difference:
 def merged(old: Config, new: Config) -> Config:
     """Return `old` with every change that a running process takes: what runs on when the rest is refused."""
     return assembled(old, {change.path: change.new for change in difference(old, new).changes})
+
+
+def clashes(old: Config, new: Config) -> tuple[str, ...]:
+    """Return the contradictions of `merged(old, new)` that neither of the two has: of what is taken with what stays."""
+    known = {*faults(old), *faults(new)}
+    found = (each for each in faults(merged(old, new)) if each not in known)
+    return tuple(f"{'.'.join(str(part) for part in place)}: {text}" for place, text in found)
 
 
 def rules_of(old: Config, new: Config, paths: tuple[str, ...] = SCHEMAS + LISTS) -> Config:

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from cadtwist.config.load import Loaded
 from cadtwist.config.model import Config
-from cadtwist.config.reload import LISTS, SCHEMAS, difference, merged, rules_of
+from cadtwist.config.reload import LISTS, SCHEMAS, clashes, difference, merged, rules_of
 from cadtwist.errors import ConfigError
 from cadtwist.services.tlsneed import names_tls, tls_is_left_out
 
@@ -99,6 +99,13 @@ class Reloader(Service):
         found = difference(self._daemon.config, loaded.config)
         for refused in found.refused:
             self._log.warn("{change}: needs a restart, the old value stays", change=str(refused))
+        problems = clashes(self._daemon.config, loaded.config)
+        for problem in problems:
+            self._log.error("{problem}", problem=problem)
+        if problems:
+            self._log.error("what changed does not fit what needs a restart; the old configuration stays")
+            self._account.count("failed_reloads")
+            return False
         for change in found.changes:
             self._log.info("{change}", change=str(change))
         self.apply(merged(self._daemon.config, loaded.config))

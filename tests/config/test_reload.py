@@ -7,7 +7,8 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.model import CacheConfig, Config, Listener, StagesConfig, WriterConfig
-from cadtwist.config.reload import difference, merged, rules_of
+from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, RelayConfig
+from cadtwist.config.reload import clashes, difference, merged, rules_of
 from cadtwist.config.rules import schema_rule
 from tests.config.generated import configs
 
@@ -45,6 +46,27 @@ class DifferenceTests(SynchronousTestCase):
         found = difference(_OLD, Config())
         self.assertEqual(found.changes, ())
         self.assertEqual([change.path for change in found.refused], ["cache.max_points", "cache.max_bytes"])
+
+    def test_what_is_taken_must_fit_what_stays(self) -> None:
+        def relay(name: str, to: str) -> Config:
+            group = GroupConfig(members=(name,))
+            return Config(
+                listeners=(Listener(protocol="line", port=1, to=(to,)),),
+                relays=(RelayConfig(name=name, groups=(group,)),),
+                destinations=(DestinationConfig(name=name, host="h", port=1),),
+            )
+
+        old, new = relay("a", "a"), relay("b", "b")
+        self.assertEqual(clashes(old, new), ("listeners.0.to: there is no relay 'a'",))
+        self.assertEqual(clashes(old, old), ())
+
+    def test_relays_that_come_or_go_are_refused(self) -> None:
+        """A file that was just being written is empty."""
+        relay = RelayConfig(name="a", groups=(GroupConfig(members=("a",)),))
+        old = Config(relays=(relay,), destinations=(DestinationConfig(name="a", host="h", port=1),))
+        for before, after in ((old, Config()), (Config(), old)):
+            self.assertEqual([change.path for change in difference(before, after).refused], ["relays"])
+        self.assertEqual(clashes(old, Config()), ("relays.0.groups.0.members: there is no destination 'a'",))
 
     @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(configs(), configs())

@@ -16,7 +16,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from cadtwist.config.load import Loaded
-from cadtwist.config.model import Config, ReloadConfig, StagesConfig
+from cadtwist.config.model import Config, Listener, ReloadConfig, StagesConfig
+from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, RelayConfig
 from cadtwist.model.writejob import WRITTEN, WriteJob
 from cadtwist.services.descriptors import file_limit, files_to_keep, raise_file_limit
 from cadtwist.services.reload import Reloader, file_states
@@ -213,3 +214,14 @@ class LookTests(SynchronousTestCase):
         self.reloader._daemon.config = replace(self.config, reload=ReloadConfig(schemas_s=0, lists_s=0))
         self.reloader._schedule()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_does_not_fit_what_stays_changes_nothing(self) -> None:
+        """A file that was just being written, say: the relay would go, and its listener stay."""
+        relay = RelayConfig(name="a", groups=(GroupConfig(members=("a",)),))
+        door = Listener(protocol="line", port=1)
+        old = Config(relays=(relay,), destinations=(DestinationConfig(name="a", host="h", port=1),), listeners=(door,))
+        changed: list[Config] = []
+        daemon = SimpleNamespace(config=old, telemetry=Telemetry(), change=changed.append)
+        reloader = Reloader(self.clock, daemon, lambda: Loaded(Config(), (), (), "x", "native", ()))
+        self.assertFalse(reloader.reload_all())
+        self.assertEqual((changed, daemon.telemetry.account("configuration").counters["failed_reloads"]), ([], 1))
