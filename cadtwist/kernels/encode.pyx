@@ -10,6 +10,7 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from cadtwist.kernels.arrays cimport column
 from cadtwist.kernels.table cimport MetricTable
 from cadtwist.kernels.tablecore cimport MT_FREE, mt_core, mt_name
 
@@ -223,18 +224,6 @@ cdef struct columns_t:
     Py_ssize_t n
 
 
-cdef void* _column(object array, int kind, Py_ssize_t* length) except? NULL:
-    """Return the memory of a one-dimensional C-contiguous array of that kind."""
-    if not isinstance(array, cnp.ndarray):
-        raise TypeError("a NumPy array is needed")
-    cdef cnp.ndarray a = <cnp.ndarray>array
-    if (cnp.PyArray_TYPE(a) != kind or not cnp.PyArray_IS_C_CONTIGUOUS(a) or not cnp.PyArray_ISALIGNED(a)
-            or not cnp.PyArray_ISNOTSWAPPED(a) or cnp.PyArray_NDIM(a) != 1):
-        raise TypeError("a plain array of the right type is needed")
-    length[0] = cnp.PyArray_DIM(a, 0)
-    return cnp.PyArray_DATA(a)
-
-
 cdef inline Py_ssize_t _row(const columns_t* c, Py_ssize_t i) noexcept:
     return i if c.rows == NULL else c.rows[i]
 
@@ -245,17 +234,17 @@ cdef columns_t _open(MetricTable table, object ids, object timestamps, object va
     cdef Py_ssize_t others = 0, length = 0, i, row
     cdef uint32_t number
     c.names = <mt_core*>table.core
-    c.ids = <const uint32_t*>_column(ids, cnp.NPY_UINT32, &length)
-    c.timestamps = <const double*>_column(timestamps, cnp.NPY_FLOAT64, &others)
+    c.ids = <const uint32_t*>column(ids, cnp.NPY_UINT32, 1, False, &length)
+    c.timestamps = <const double*>column(timestamps, cnp.NPY_FLOAT64, 1, False, &others)
     if others != length:
         raise ValueError("the columns differ in length")
-    c.values = <const double*>_column(values, cnp.NPY_FLOAT64, &others)
+    c.values = <const double*>column(values, cnp.NPY_FLOAT64, 1, False, &others)
     if others != length:
         raise ValueError("the columns differ in length")
     c.rows = NULL
     c.n = length
     if rows is not None:
-        c.rows = <const Py_ssize_t*>_column(rows, cnp.NPY_INTP, &c.n)
+        c.rows = <const Py_ssize_t*>column(rows, cnp.NPY_INTP, 1, False, &c.n)
     for i in range(c.n):
         row = _row(&c, i)
         if row < 0 or row >= length:

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Finds the keys of lines that are relayed as they are: the native twin of `relaylines_py.py`.
 
-A block of lines is scanned and hashed first, then looked up, as tablecore.pxd tells; numbers are only checked.
+A block of lines is scanned and hashed first, then looked up, as linecore.pxd tells; numbers are only checked.
 """
 
 cimport cython
@@ -11,10 +11,10 @@ from cpython.list cimport PyList_GET_SIZE
 from libc.stdint cimport uint32_t
 from libc.string cimport memchr
 
-from cadtwist.kernels.table cimport MetricTable
-from cadtwist.kernels.tablecore cimport (
-    MT_BLOCK, MT_NONE, mt_after_last_line, mt_core, mt_wanted,
-)
+from cadtwist.kernels.arrays cimport column
+from cadtwist.kernels.linecore cimport mt_after_last_line
+from cadtwist.kernels.table cimport MetricTable, seconds_of
+from cadtwist.kernels.tablecore cimport MT_BLOCK, MT_NONE, mt_core, mt_wanted
 
 from cadtwist.kernels import graphiteline, keyedline
 
@@ -180,25 +180,6 @@ cdef int COMMAND = keyedline.COMMAND
 cdef int GRAPHITE = keyedline.GRAPHITE
 
 
-cdef void* _column(object array, int kind, Py_ssize_t width, Py_ssize_t* length) except? NULL:
-    """Return the memory of a writable, C-contiguous array of that kind and `width` columns."""
-    if not isinstance(array, cnp.ndarray):
-        raise TypeError("a NumPy array is needed")
-    cdef cnp.ndarray a = <cnp.ndarray>array
-    if cnp.PyArray_TYPE(a) != kind or not cnp.PyArray_IS_C_CONTIGUOUS(a) or not cnp.PyArray_ISBEHAVED(a):
-        raise TypeError("a plain array of the right type is needed")
-    if cnp.PyArray_NDIM(a) != (1 if width == 1 else 2) or (width != 1 and cnp.PyArray_DIM(a, 1) != width):
-        raise ValueError("the array has a wrong shape")
-    length[0] = cnp.PyArray_DIM(a, 0)
-    return cnp.PyArray_DATA(a)
-
-
-cdef inline uint32_t _seconds(double now) noexcept:
-    if not now > 0:
-        return 0
-    return 0xFFFFFFFF if now >= 4294967295.0 else <uint32_t>now
-
-
 @cython.final
 cdef class _Target:
     """The columns of one call and how far they are filled."""
@@ -212,13 +193,13 @@ cdef class _Target:
     cdef int aim(self, object ids, object spans, object timestamps, object values, Py_ssize_t n,
                  Py_ssize_t shift) except -1:
         cdef Py_ssize_t rows, stamps, numbers
-        self.ids = <uint32_t*>_column(ids, cnp.NPY_UINT32, 1, &self.capacity)
-        self.spans = <uint32_t*>_column(spans, cnp.NPY_UINT32, 3, &rows)
+        self.ids = <uint32_t*>column(ids, cnp.NPY_UINT32, 1, True, &self.capacity)
+        self.spans = <uint32_t*>column(spans, cnp.NPY_UINT32, 3, True, &rows)
         self.timestamps = self.values = NULL
         stamps = numbers = rows
         if timestamps is not None:
-            self.timestamps = <double*>_column(timestamps, cnp.NPY_FLOAT64, 1, &stamps)
-            self.values = <double*>_column(values, cnp.NPY_FLOAT64, 1, &numbers)
+            self.timestamps = <double*>column(timestamps, cnp.NPY_FLOAT64, 1, True, &stamps)
+            self.values = <double*>column(values, cnp.NPY_FLOAT64, 1, True, &numbers)
         if rows != self.capacity or stamps != rows or numbers != rows or not 0 <= n <= rows:
             raise ValueError("the columns differ in length")
         self.n = n
@@ -289,7 +270,7 @@ def parse_keyed(MetricTable table not None, bytes data not None, Py_ssize_t star
     cdef rl_lines lines
     cdef _Target target = _Target.__new__(_Target)
     cdef Py_ssize_t stop, most
-    cdef uint32_t seconds = _seconds(now)
+    cdef uint32_t seconds = seconds_of(now)
     cdef const char* base = PyBytes_AS_STRING(data)
     cdef const char* last
     target.aim(ids, spans, timestamps, values, n, shift)

@@ -9,8 +9,9 @@ from cpython.list cimport PyList_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memchr
 
+from cadtwist.kernels.linecore cimport mt_after_last_line, mt_number, mt_scan
 from cadtwist.kernels.table cimport MetricTable
-from cadtwist.kernels.tablecore cimport MT_MAX_NAME, MT_NONE, mt_after_last_line, mt_number, mt_scan
+from cadtwist.kernels.tablecore cimport MT_MAX_NAME, MT_NONE
 
 from cadtwist.kernels import statline
 

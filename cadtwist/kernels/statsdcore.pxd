@@ -5,6 +5,8 @@
 
 from libc.stdint cimport uint8_t, uint32_t
 
+cimport cadtwist.kernels.folding  # what the C below needs is told there
+
 cdef extern from *:
     """
     #include <stdint.h>
@@ -44,19 +46,6 @@ cdef extern from *:
         st_class[':'] = st_class['|'] = 0;
     }
 
-    static uint64_t st_fold(uint64_t a, uint64_t b) {
-    #if defined(__SIZEOF_INT128__)
-        unsigned __int128 product = (unsigned __int128)a * b;
-        return (uint64_t)product ^ (uint64_t)(product >> 64);
-    #else
-        uint64_t al = (uint32_t)a, ah = a >> 32, bl = (uint32_t)b, bh = b >> 32;
-        uint64_t low = al * bl, m1 = ah * bl, m2 = al * bh, high = ah * bh;
-        uint64_t middle = (low >> 32) + (uint32_t)m1 + (uint32_t)m2;
-        high += (m1 >> 32) + (m2 >> 32) + (middle >> 32);
-        return ((middle << 32) | (uint32_t)low) ^ high;
-    #endif
-    }
-
     static uint64_t st_word(const uint8_t *p, size_t n) {
         uint64_t word = 0;
         size_t i;
@@ -69,8 +58,8 @@ cdef extern from *:
         const uint64_t a = 0x2D358DCCAA6C78A5u, b = 0x8BB84B93962EACC9u, c = 0x4B33A62ED433D4A3u;
         uint64_t h = a ^ n;
         size_t i;
-        for (i = 0; i < n; i += 16) h = st_fold(st_word(p + i, n - i) ^ b, (n - i > 8 ? st_word(p + i + 8, n - i - 8) : 0) ^ h);
-        return st_fold(h ^ c, b ^ n);
+        for (i = 0; i < n; i += 16) h = folded(st_word(p + i, n - i) ^ b, (n - i > 8 ? st_word(p + i + 8, n - i - 8) : 0) ^ h);
+        return folded(h ^ c, b ^ n);
     }
 
     /* A plain decimal of at most 15 digits from p on; its end, or NULL. */

@@ -17,7 +17,7 @@ from cadtwist.kernels.statsdcore cimport (
     ST_BLOCK_, ST_NAME_, ST_TEXT_, st_append, st_begin, st_block, st_has_room, st_key, st_line, st_most, st_record,
     st_values,
 )
-from cadtwist.kernels.table cimport MetricTable
+from cadtwist.kernels.table cimport MetricTable, seconds_of
 
 from cadtwist.kernels import jstext, statsdline
 
@@ -100,7 +100,7 @@ cdef _Columns _aimed(MetricTable table, uint32_t[::1] ids, double[::1] values, d
         raise ValueError("the columns differ in length")
     columns.ids, columns.values, columns.weights = ids, values, weights
     columns.n, columns.capacity, columns.table, columns.bad = n, ids.shape[0], table, bad
-    columns.seconds = <uint32_t>(0 if not now > 0 else 4294967295.0 if now >= 4294967295.0 else now)
+    columns.seconds = seconds_of(now)
     return columns
 
 
@@ -236,7 +236,7 @@ def intern_outputs(MetricTable table not None, bytes blob not None, const uint32
     cdef const char* key
     cdef Py_ssize_t i, j, n = offsets.shape[0] - 1, many = PyList_GET_SIZE(prefixes)
     cdef size_t length, head
-    cdef uint32_t seconds = <uint32_t>(0 if not now > 0 else 4294967295.0 if now >= 4294967295.0 else now)
+    cdef uint32_t seconds = seconds_of(now)
     cdef bytes prefix, suffix, name
     if n < 0 or out.shape[0] != n or out.shape[1] != many or PyList_GET_SIZE(suffixes) != many or (
         offsets[n] > <size_t>PyBytes_GET_SIZE(blob)

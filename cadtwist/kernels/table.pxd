@@ -10,3 +10,10 @@ cdef class MetricTable:
     # The same for `n` names standing at `base + starts[i]`, with prefetching; returns how many were refused.
     cdef size_t intern_batch_c(self, const char* base, const uint32_t* starts, const uint32_t* lengths,
                                uint32_t* ids, size_t n, uint32_t now) noexcept
+
+
+cdef inline uint32_t seconds_of(double now) noexcept nogil:
+    """Return `now` in whole seconds, within what a table holds."""
+    if not now > 0:
+        return 0
+    return 0xFFFFFFFF if now >= 4294967295.0 else <uint32_t>now

@@ -14,9 +14,11 @@ from cpython.list cimport PyList_GET_SIZE
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy
 
+from cadtwist.kernels.arrays cimport column
+from cadtwist.kernels.linecore cimport mt_after_last_line, mt_lines, mt_odd_breaks, mt_read_lines
 from cadtwist.kernels.tablecore cimport (
-    MT_BLOCK, MT_FREE, MT_LIVE, MT_NONE, mt_after_last_line, mt_close, mt_core, mt_entry, mt_find, mt_hash, mt_intern,
-    mt_intern_batch, mt_lines, mt_maybe_pack, mt_name, mt_odd_breaks, mt_open, mt_read_lines, mt_recycle, mt_reserve, mt_retire,
+    MT_BLOCK, MT_FREE, MT_LIVE, MT_NONE, mt_close, mt_core, mt_entry, mt_find, mt_hash, mt_intern, mt_intern_batch,
+    mt_maybe_pack, mt_name, mt_open, mt_recycle, mt_reserve, mt_retire,
 )
 
 import numpy as np
@@ -33,27 +35,6 @@ MAX_NAME_BYTES = graphiteline.MAX_NAME_BYTES
 cdef object read_line = graphiteline.read_line
 cdef int TABLE_FULL = graphiteline.BAD_TABLE_FULL
 cdef Py_ssize_t BAD_LIMIT = graphiteline.BAD_LIMIT
-
-
-cdef inline uint32_t _seconds(double now) noexcept:
-    """Return `now` in whole seconds, within what an entry holds."""
-    if not now > 0:
-        return 0
-    return 0xFFFFFFFF if now >= 4294967295.0 else <uint32_t>now
-
-
-cdef void* _column(object array, int kind, Py_ssize_t width, bint writable, Py_ssize_t* length) except? NULL:
-    """Return the memory of a C-contiguous array of that kind; `width` 1 = one dimension, else columns per row."""
-    if not isinstance(array, cnp.ndarray):
-        raise TypeError("a NumPy array is needed")
-    cdef cnp.ndarray a = <cnp.ndarray>array
-    if (cnp.PyArray_TYPE(a) != kind or not cnp.PyArray_IS_C_CONTIGUOUS(a) or not cnp.PyArray_ISALIGNED(a)
-            or (writable and not cnp.PyArray_ISWRITEABLE(a)) or not cnp.PyArray_ISNOTSWAPPED(a)):
-        raise TypeError("a plain array of the right type is needed")
-    if cnp.PyArray_NDIM(a) != (1 if width == 1 else 2) or (width != 1 and cnp.PyArray_DIM(a, 1) != width):
-        raise ValueError("the array has a wrong shape")
-    length[0] = cnp.PyArray_DIM(a, 0)
-    return cnp.PyArray_DATA(a)
 
 
 cdef cnp.ndarray _ids(object ids):
@@ -116,7 +97,7 @@ cdef class MetricTable:
 
     def intern(self, bytes name not None, now):
         """Return the id of `name` (valid UTF-8), seen at `now`; NO_ID when the budget or length forbids it."""
-        return self.intern_c(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), _seconds(now))
+        return self.intern_c(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), seconds_of(now))
 
     def reserve(self, uint64_t names):
         """Make room for so many more names at once: growing later, step by step, takes longer and longer pauses."""
@@ -132,12 +113,12 @@ cdef class MetricTable:
     def intern_many(self, bytes blob not None, offsets, ids, now):
         """Intern the names `blob[offsets[i]:offsets[i+1]]` into `ids`; return how many were refused (NO_ID)."""
         cdef Py_ssize_t bounds, n, i
-        cdef uint32_t* at = <uint32_t*>_column(offsets, cnp.NPY_UINT32, 1, False, &bounds)
-        cdef uint32_t* out = <uint32_t*>_column(ids, cnp.NPY_UINT32, 1, True, &n)
+        cdef uint32_t* at = <uint32_t*>column(offsets, cnp.NPY_UINT32, 1, False, &bounds)
+        cdef uint32_t* out = <uint32_t*>column(ids, cnp.NPY_UINT32, 1, True, &n)
         cdef uint32_t[256] lengths
         cdef Py_ssize_t done = 0, many
         cdef size_t refused = 0
-        cdef uint32_t seconds = _seconds(now)
+        cdef uint32_t seconds = seconds_of(now)
         if bounds != n + 1 or at[n] > <size_t>PyBytes_GET_SIZE(blob):
             raise ValueError("offsets do not fit the blob and ids")
         for i in range(n):
@@ -203,7 +184,7 @@ cdef class MetricTable:
     def idle(self, now, idle_s, budget):
         """Look at the next `budget` ids of the clock's hand; return those live and unseen for `idle_s` seconds."""
         cdef mt_core* t = <mt_core*>self.core
-        cdef int64_t before = <int64_t>_seconds(now) - <int64_t>idle_s
+        cdef int64_t before = <int64_t>seconds_of(now) - <int64_t>idle_s
         cdef uint32_t i, n = 0, number, looks = <uint32_t>max(0, min(budget, t.high))
         cdef cnp.ndarray found = np.empty(looks, np.uint32)
         cdef uint32_t* out = <uint32_t*>cnp.PyArray_DATA(found)
@@ -249,13 +230,13 @@ cdef class _Target:
 
     cdef int aim(self, object ids, object timestamps, object values, object spans, Py_ssize_t n) except -1:
         cdef Py_ssize_t stamps, numbers, rows
-        self.ids = <uint32_t*>_column(ids, cnp.NPY_UINT32, 1, True, &self.capacity)
-        self.timestamps = <double*>_column(timestamps, cnp.NPY_FLOAT64, 1, True, &stamps)
-        self.values = <double*>_column(values, cnp.NPY_FLOAT64, 1, True, &numbers)
+        self.ids = <uint32_t*>column(ids, cnp.NPY_UINT32, 1, True, &self.capacity)
+        self.timestamps = <double*>column(timestamps, cnp.NPY_FLOAT64, 1, True, &stamps)
+        self.values = <double*>column(values, cnp.NPY_FLOAT64, 1, True, &numbers)
         rows = self.capacity
         self.spans = NULL
         if spans is not None:
-            self.spans = <uint32_t*>_column(spans, cnp.NPY_UINT32, 3, True, &rows)
+            self.spans = <uint32_t*>column(spans, cnp.NPY_UINT32, 3, True, &rows)
         if stamps != self.capacity or numbers != self.capacity or rows != self.capacity or not 0 <= n <= rows:
             raise ValueError("the columns differ in length")
         self.n = n
@@ -296,7 +277,7 @@ cdef Py_ssize_t _take_slow(MetricTable table, _Target target, const char* base, 
         bad.append((line, start, stop))
         return stop + 1
     name = line[0]
-    number = table.intern_c(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), _seconds(now))
+    number = table.intern_c(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), seconds_of(now))
     if number == MT_NONE:
         bad.append((TABLE_FULL, start, stop))
     else:
@@ -316,7 +297,7 @@ def parse_graphite(MetricTable table not None, bytes data not None, Py_ssize_t s
     cdef const char* base = PyBytes_AS_STRING(data)
     cdef const char* last
     cdef int64_t step = resolution
-    cdef uint32_t seconds = _seconds(now)
+    cdef uint32_t seconds = seconds_of(now)
     cdef Py_ssize_t most
     target.aim(ids, timestamps, values, spans, n)
     if not 0 <= start <= end <= PyBytes_GET_SIZE(data) or end > 0xFFFFFFFF or step < 0:
