@@ -1,4 +1,4 @@
-"""Chunks of 1, 2, 4 or 8 points in pages of 256 KiB, indexes and sorting of points: the memory of `points.pyx`.
+"""Chunks of 1, 2, 4 or 8 points in pages of 256 KiB: the memory of `points.pyx`.
 
 A chunk is named by page << 14 | slot.  A page holds the points of its chunks first, then their `next` numbers; freed
 chunks of a page make a list, an empty page goes back to the system (a few are kept).  Inline functions only: they
@@ -10,10 +10,9 @@ CLASSES_AT the class of each page (a byte), at METAS_AT the records of metrics b
 still the same.
 """
 
-from libc.math cimport INFINITY
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy, memset
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
 
 cdef extern from *:
     """
@@ -131,18 +130,6 @@ ctypedef struct Meta:
     uint32_t flight    # 1 + row of the flight table, 0 when none is in flight
     uint32_t pin       # oldest segment of the pending points
 
-ctypedef struct Flight:
-    uint32_t job
-    uint32_t row
-    uint32_t pin
-    uint32_t next      # in the free list, 1 + row
-
-ctypedef struct Job:
-    const double *ts
-    const double *values
-    const uint32_t *offsets
-    uint32_t left
-
 ctypedef struct Page:
     char *base
     uint32_t before    # neighbours in the list of pages with room
@@ -151,6 +138,14 @@ ctypedef struct Page:
     uint32_t bump      # slots from here on were never used
     uint32_t free      # 1 + first slot of the free list
     uint32_t cls
+
+ctypedef struct Walk:  # over the chunks of a series: where it stands
+    double *points     # of this chunk
+    uint32_t ref
+    uint32_t at        # number of its first point
+    uint32_t size      # how many of its points there are
+    uint32_t n         # points of the series
+    uint32_t after     # the next chunk
 
 ctypedef struct Pool:
     Page *pages
@@ -214,48 +209,25 @@ cdef inline uint32_t *next_of(Pool *pool, uint32_t ref) noexcept nogil:
     return <uint32_t *>(page.base + (<size_t>slots_of(page.cls) << (4 + page.cls))) + (ref & SLOT_MASK)
 
 
-cdef inline double *find_in(Pool *pool, uint32_t tail, uint32_t n, double ts) noexcept nogil:
-    """Return where the point of time ts stands in a series of n points, or NULL."""
-    cdef uint32_t ref = next_of(pool, tail)[0], k = 0, size, j
-    cdef double *points
-    while k < n:
-        size = min(<uint32_t>1 << class_of(k), n - k)
-        points = points_at(pool, ref)
-        for j in range(size):
-            if points[2 * j] == ts:
-                return points + 2 * j
-        k += size
-        ref = next_of(pool, ref)[0]
-    return NULL
+cdef inline Walk begin_walk(Pool *pool, uint32_t tail, uint32_t n) noexcept nogil:
+    """Stand before the first chunk of a series of n points, of which `tail` is the last one."""
+    cdef Walk walk
+    walk.after = next_of(pool, tail)[0] if n else NIL
+    walk.at = walk.size = 0
+    walk.n = n
+    return walk
 
 
-cdef inline double least_in(Pool *pool, uint32_t tail, uint32_t n) noexcept nogil:
-    """Return the least time of a series of n points."""
-    cdef uint32_t ref = next_of(pool, tail)[0], k = 0, size, j
-    cdef double least = INFINITY
-    cdef double *points
-    while k < n:
-        size = min(<uint32_t>1 << class_of(k), n - k)
-        points = points_at(pool, ref)
-        for j in range(size):
-            if points[2 * j] < least:
-                least = points[2 * j]
-        k += size
-        ref = next_of(pool, ref)[0]
-    return least
-
-
-cdef inline void copy_series(Pool *pool, uint32_t tail, uint32_t n, double *ts, double *values) noexcept nogil:
-    cdef uint32_t ref = next_of(pool, tail)[0], k = 0, size, j
-    cdef double *points
-    while k < n:
-        size = min(<uint32_t>1 << class_of(k), n - k)
-        points = points_at(pool, ref)
-        for j in range(size):
-            ts[k + j] = points[2 * j]
-            values[k + j] = points[2 * j + 1]
-        k += size
-        ref = next_of(pool, ref)[0]
+cdef inline bint next_chunk(Pool *pool, Walk *walk) noexcept nogil:
+    """Go on to the next chunk; False behind the last one.  The chunk may be freed before the next step."""
+    walk.at += walk.size
+    if walk.at >= walk.n:
+        return False
+    walk.ref = walk.after
+    walk.after = next_of(pool, walk.ref)[0]
+    walk.size = min(<uint32_t>1 << class_of(walk.at), walk.n - walk.at)
+    walk.points = points_at(pool, walk.ref)
+    return True
 
 
 cdef inline void look_ahead(Pool *pool, const uint32_t *tails, int n) noexcept nogil:
@@ -400,147 +372,3 @@ cdef inline void free_chunk(Pool *pool, uint32_t ref) noexcept nogil:
     pool.chunk_bytes -= (16 << page.cls) + 4
     if page.used == 0:
         drop_page(pool, number)
-
-
-cdef inline void free_series(Pool *pool, uint32_t tail, uint32_t n) noexcept nogil:
-    cdef uint32_t ref = next_of(pool, tail)[0], after, k = 0
-    while k < n:
-        after = next_of(pool, ref)[0]
-        k += 1 << class_of(k)
-        free_chunk(pool, ref)
-        ref = after
-
-
-cdef inline uint64_t mixed(double ts, const void *seed) noexcept nogil:
-    cdef double plus = ts + 0.0
-    cdef uint64_t h
-    memcpy(&h, &plus, 8)
-    h ^= <uint64_t>seed
-    h *= <uint64_t>0x9E3779B97F4A7C15
-    h ^= h >> 32
-    h *= <uint64_t>0xD6E8FEB86659FD93
-    return h ^ (h >> 29)
-
-
-ctypedef struct Index:
-    double newest
-    uint64_t mask
-    uint64_t n
-    uint64_t *places   # 1 + (chunk << 3 | position), 0 when empty; NULL: the Index is free
-    uint32_t tail      # the last chunk; of a free one: 1 + the next one that is free
-
-
-cdef inline void index_put(Index *index, double ts, uint64_t place) noexcept nogil:
-    cdef uint64_t at = mixed(ts, index.places) & index.mask
-    while index.places[at]:
-        at = (at + 1) & index.mask
-    index.places[at] = place + 1
-    index.n += 1
-    if ts > index.newest:
-        index.newest = ts
-
-
-cdef inline void index_series(Pool *pool, Index *index, uint32_t n) noexcept nogil:
-    """Put all points of the index's series into it; there is room."""
-    cdef uint32_t ref = next_of(pool, index.tail)[0], k = 0, size, j
-    cdef double *points
-    while k < n:
-        size = min(<uint32_t>1 << class_of(k), n - k)
-        points = points_at(pool, ref)
-        for j in range(size):
-            index_put(index, points[2 * j], <uint64_t>ref << 3 | j)
-        k += size
-        ref = next_of(pool, ref)[0]
-
-
-cdef inline bint index_room(Pool *pool, Index *index, uint64_t *index_bytes) noexcept nogil:
-    """Have room for one more point; False when there is no memory."""
-    cdef uint64_t *old = index.places
-    cdef uint64_t cap = index.mask + 1, i, at
-    if 2 * (index.n + 1) <= cap:
-        return True
-    index.places = <uint64_t *>calloc(2 * cap, 8)
-    if index.places == NULL:
-        index.places = old
-        return False
-    index.mask = 2 * cap - 1
-    index.n = 0
-    index_bytes[0] += cap * 8
-    for i in range(cap):
-        if old[i]:
-            at = old[i] - 1
-            index_put(index, points_at(pool, <uint32_t>(at >> 3))[2 * (at & 7)], at)
-    free(old)
-    return True
-
-
-cdef inline double *index_find(Pool *pool, Index *index, double ts) noexcept nogil:
-    """Return where the point of time ts stands, or NULL."""
-    cdef uint64_t at = mixed(ts, index.places) & index.mask, place
-    cdef double *point
-    while index.places[at]:
-        place = index.places[at] - 1
-        point = points_at(pool, <uint32_t>(place >> 3)) + 2 * (place & 7)
-        if point[0] == ts:
-            return point
-        at = (at + 1) & index.mask
-    return NULL
-
-
-cdef inline void merge_sorted(double *ts, double *values, uint32_t n, double *spare) noexcept nogil:
-    """Sort n points by time, stable, in place; `spare` has room for 2n doubles."""
-    cdef uint32_t i, j, k, left, mid, right, width = 1
-    cdef double t, v
-    cdef double *from_t = ts
-    cdef double *from_v = values
-    cdef double *to_t = spare
-    cdef double *to_v = spare + n
-    if n <= 24:
-        for i in range(1, n):
-            t = ts[i]
-            v = values[i]
-            j = i
-            while j > 0 and ts[j - 1] > t:
-                ts[j] = ts[j - 1]
-                values[j] = values[j - 1]
-                j -= 1
-            ts[j] = t
-            values[j] = v
-        return
-    while width < n:
-        left = 0
-        while left < n:
-            mid = left + width if n - left > width else n
-            right = mid + width if n - mid > width else n
-            i = left
-            j = mid
-            for k in range(left, right):
-                if i < mid and (j >= right or from_t[i] <= from_t[j]):
-                    to_t[k] = from_t[i]
-                    to_v[k] = from_v[i]
-                    i += 1
-                else:
-                    to_t[k] = from_t[j]
-                    to_v[k] = from_v[j]
-                    j += 1
-            left = right
-        from_t, to_t = to_t, from_t
-        from_v, to_v = to_v, from_v
-        if width > (1 << 30):
-            break
-        width *= 2
-    if from_t != ts:
-        memcpy(ts, from_t, n * sizeof(double))
-        memcpy(values, from_v, n * sizeof(double))
-
-
-cdef inline int64_t found_at(const double *ts, uint32_t n, double t) noexcept nogil:
-    """The place of t in ascending ts, or -1."""
-    cdef uint32_t low = 0, high = n, mid
-    while low < high:
-        mid = low + (high - low) // 2
-        if ts[mid] < t:
-            low = mid + 1
-        else:
-            high = mid
-    return low if low < n and ts[low] == t else -1

@@ -17,16 +17,22 @@ After `share` all of that but what is in flight and indexes stands in memory tha
 
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
 import numpy as np
 
 from cadtwist.kernels.chunks cimport (
-    COUNT_MASK, ID_LIMIT, INDEXED, LAYOUT, LISTED, METAS_AT, NIL, PAGE_BYTES, PREFETCH_R, PREFETCH_W, SHARED_BYTES,
-    TOGETHER, UNORDERED, Flight, Index, Job, Meta, Pool, Shared, begin_change, begin_pool, class_of, close_file,
-    copy_series, end_change, end_pool, find_in, found_at, free_series, hold_memory, index_find, index_put, index_room,
-    index_series, least_in, look_ahead, map_shared, merge_sorted, new_chunk, next_of, place_of, points_at, shared_file,
+    COUNT_MASK, ID_LIMIT, LAYOUT, LISTED, METAS_AT, NIL, PAGE_BYTES, PREFETCH_R, PREFETCH_W, SHARED_BYTES, TOGETHER,
+    UNORDERED, Meta, Shared, begin_change, begin_pool, close_file, end_change, end_pool, hold_memory, look_ahead,
+    map_shared, place_of, shared_file,
+)
+from cadtwist.kernels.flights cimport (
+    Flight, Flights, begin_flight, end_flight, end_flights, flying, free_job, hold_flights,
+)
+from cadtwist.kernels.series cimport (
+    Series, copy_out, empty, end_indexes, find, first_link, first_point, found_at, is_newest, last_point, least_time,
+    merge_sorted, push, tail_of,
 )
 
 __all__ = ["MAX_ID", "PointStore"]
@@ -34,9 +40,16 @@ __all__ = ["MAX_ID", "PointStore"]
 MAX_ID = (1 << 26) - 1
 
 cdef enum:
-    LONG_SERIES = 64
     AHEAD_META = 24
     AHEAD_POINT = 12
+
+
+cdef void *grown(void *memory, size_t size, str why) except NULL:
+    """Return `memory` with room for so many bytes."""
+    memory = realloc(memory, size)
+    if memory == NULL:
+        raise MemoryError(f"no memory {why}")
+    return memory
 
 
 cdef class PointStore:
@@ -44,40 +57,31 @@ cdef class PointStore:
 
     cdef Meta *metas
     cdef uint32_t n_metas, room_metas
-    cdef Pool pool
+    cdef Series series
+    cdef Flights flights
     cdef Shared *shared
     cdef uint32_t *queue
     cdef uint32_t n_queue, room_queue
-    cdef Index *indexes
-    cdef uint32_t n_indexes, free_index
-    cdef Flight *flights
-    cdef uint32_t n_flights, room_flights, free_flight
-    cdef Job *jobs
-    cdef uint32_t n_jobs
     cdef list job_arrays
     cdef dict pin_counts
     cdef double *scratch
     cdef size_t room_scratch
-    cdef uint64_t n_points, n_in_flight, n_metrics, index_bytes
+    cdef uint64_t n_points, n_in_flight, n_metrics
     cdef uint64_t[::1] counted
 
     def __cinit__(self):
         self.counted = np.zeros(1, np.uint64)
-        begin_pool(&self.pool)
+        begin_pool(&self.series.pool)
         self.job_arrays = []
         self.pin_counts = {}
 
     def __dealloc__(self):
-        cdef uint32_t i
-        for i in range(self.n_indexes):
-            free(self.indexes[i].places)
-        free(self.indexes)
+        end_indexes(&self.series)
         if self.shared == NULL:
             free(self.metas)
-        end_pool(&self.pool)
+        end_pool(&self.series.pool)
+        end_flights(&self.flights)
         free(self.queue)
-        free(self.flights)
-        free(self.jobs)
         free(self.scratch)
 
     @property
@@ -98,7 +102,7 @@ cdef class PointStore:
         """
         cdef int fd
         cdef char *memory
-        if self.shared != NULL or self.n_metas or self.pool.n_pages:
+        if self.shared != NULL or self.n_metas or self.series.pool.n_pages:
             raise ValueError("points are shared from the beginning or not at all")
         fd = shared_file(SHARED_BYTES)
         if fd < 0:
@@ -107,8 +111,8 @@ cdef class PointStore:
         if memory == NULL:
             close_file(fd)
             return None
-        self.pool.fd = fd
-        self.pool.memory = memory
+        self.series.pool.fd = fd
+        self.series.pool.memory = memory
         free(self.metas)
         self.metas = <Meta *>(memory + METAS_AT)
         self.room_metas = 0
@@ -145,171 +149,33 @@ cdef class PointStore:
     @property
     def point_bytes(self):
         """The memory that points take, in bytes."""
-        return self.pool.chunk_bytes + self.index_bytes + self.n_in_flight * 16
+        return self.series.pool.chunk_bytes + self.series.index_bytes + self.n_in_flight * 16
 
     @property
     def bytes(self):
         """The memory that points and the records of ids take, in bytes."""
         return (self.point_bytes + <uint64_t>self.n_metas * sizeof(Meta) + <uint64_t>self.room_queue * 4
-                + self.room_flights * sizeof(Flight))
+                + self.flights.room * sizeof(Flight))
 
     @property
     def reserved_bytes(self):
         """The memory taken from the system, in bytes: `bytes` and what is free for reuse."""
-        return (self.bytes - self.pool.chunk_bytes + (<uint64_t>self.pool.mapped_pages + self.pool.n_spares) * PAGE_BYTES
+        cdef uint64_t pages = <uint64_t>self.series.pool.mapped_pages + self.series.pool.n_spares
+        return (self.bytes - self.series.pool.chunk_bytes + pages * PAGE_BYTES
                 + (self.room_metas - self.n_metas) * sizeof(Meta) + self.room_scratch * 8)
-
-    # the series of one metric
-
-    cdef inline uint32_t tail_of(self, Meta *m) noexcept nogil:
-        return self.indexes[m.tail].tail if m.count & INDEXED else m.tail
-
-    cdef inline bint is_newest(self, Meta *m, double ts) noexcept nogil:
-        """Whether ts is known to be newer than all pending points."""
-        cdef uint32_t n = m.count & COUNT_MASK
-        if m.count & INDEXED:
-            return ts > self.indexes[m.tail].newest
-        if m.count & UNORDERED:
-            return False
-        return n == 0 or ts > points_at(&self.pool, m.tail)[2 * place_of(n - 1)]
-
-    cdef bint push(self, Meta *m, double ts, double value, bint newest) noexcept nogil:
-        """Add a point behind all others; False when there is no memory."""
-        cdef uint32_t n = m.count & COUNT_MASK, cls = class_of(n), place = place_of(n), ref, tail = self.tail_of(m)
-        cdef double *points
-        if n == COUNT_MASK:
-            return False
-        if place == 0:
-            ref = new_chunk(&self.pool, cls)
-            if ref == NIL:
-                return False
-            if n == 0:
-                next_of(&self.pool, ref)[0] = ref
-            else:
-                next_of(&self.pool, ref)[0] = next_of(&self.pool, tail)[0]
-                next_of(&self.pool, tail)[0] = ref
-            tail = ref
-            if m.count & INDEXED:
-                self.indexes[m.tail].tail = tail
-            else:
-                m.tail = tail
-        points = points_at(&self.pool, tail) + 2 * place
-        points[0] = ts
-        points[1] = value
-        if m.count & INDEXED:
-            if not index_room(&self.pool, &self.indexes[m.tail], &self.index_bytes):
-                self.drop_index(m)
-            else:
-                index_put(&self.indexes[m.tail], ts, <uint64_t>tail << 3 | place)
-        if not newest:
-            m.count |= UNORDERED
-        m.count += 1
-        return True
-
-    cdef double *find(self, Meta *m, double ts) noexcept nogil:
-        """Return where the pending point of time ts stands, or NULL."""
-        cdef uint32_t n = m.count & COUNT_MASK
-        cdef double *points
-        if n == 0:
-            return NULL
-        points = points_at(&self.pool, self.tail_of(m)) + 2 * place_of(n - 1)
-        if points[0] == ts:
-            return points
-        if n >= LONG_SERIES:
-            if m.count & INDEXED or self.build_index(m):
-                return index_find(&self.pool, &self.indexes[m.tail], ts)
-        return find_in(&self.pool, m.tail, n, ts)
-
-    cdef void copy_out(self, Meta *m, double *ts, double *values) noexcept nogil:
-        if m.count & COUNT_MASK:
-            copy_series(&self.pool, self.tail_of(m), m.count & COUNT_MASK, ts, values)
-
-    cdef void empty(self, Meta *m) noexcept nogil:
-        """Free the chunks and index; the count becomes 0, LISTED stays."""
-        if m.count & COUNT_MASK:
-            free_series(&self.pool, self.tail_of(m), m.count & COUNT_MASK)
-        if m.count & INDEXED:
-            self.drop_index(m)
-        m.count &= LISTED
-
-    # the index of a long series that is out of order
-
-    cdef void drop_index(self, Meta *m) noexcept nogil:
-        cdef uint32_t number = m.tail
-        cdef Index *index = &self.indexes[number]
-        self.index_bytes -= (index.mask + 1) * 8 + sizeof(Index)
-        free(index.places)
-        index.places = NULL
-        m.tail = index.tail
-        m.count &= ~<uint32_t>INDEXED
-        index.tail = self.free_index
-        self.free_index = number + 1
-
-    cdef bint new_index(self, uint32_t *number) noexcept nogil:
-        """Find a free Index; False when there is no memory."""
-        cdef uint32_t room = self.n_indexes + self.n_indexes // 2 + 8, i
-        cdef Index *grown
-        if self.free_index == 0:
-            grown = <Index *>realloc(self.indexes, room * sizeof(Index))
-            if grown == NULL:
-                return False
-            self.indexes = grown
-            for i in range(self.n_indexes, room):
-                grown[i].places = NULL
-                grown[i].tail = self.free_index
-                self.free_index = i + 1
-            self.n_indexes = room
-        number[0] = self.free_index - 1
-        self.free_index = self.indexes[number[0]].tail
-        return True
-
-    cdef bint build_index(self, Meta *m) noexcept nogil:
-        """Index all pending points; False when there is no memory."""
-        cdef uint32_t n = m.count & COUNT_MASK, number
-        cdef uint64_t cap = 256
-        cdef uint64_t *places
-        cdef Index *index
-        while cap < 2 * <uint64_t>n + 2:
-            cap *= 2
-        places = <uint64_t *>calloc(cap, 8)
-        if places == NULL:
-            return False
-        if not self.new_index(&number):
-            free(places)
-            return False
-        index = &self.indexes[number]
-        index.places = places
-        index.mask = cap - 1
-        index.n = 0
-        index.newest = -INFINITY
-        index.tail = m.tail
-        m.tail = number
-        m.count |= INDEXED
-        self.index_bytes += cap * 8 + sizeof(Index)
-        index_series(&self.pool, index, n)
-        return True
 
     # room
 
     cdef int hold_ids(self, uint32_t n) except -1:
         """Have records for ids below n."""
         cdef uint64_t room
-        cdef void *grown
         if n <= self.n_metas:
             return 0
-        if n > self.room_metas:
-            room = self.room_metas + self.room_metas // 4 + 1024
-            if room < n:
-                room = n
-            if self.shared != NULL:
-                self.hold_shared(n)
-                room = self.room_metas
-                grown = self.metas
-            else:
-                grown = realloc(self.metas, room * sizeof(Meta))
-            if grown == NULL:
-                raise MemoryError("no memory for records of metrics")
-            self.metas = <Meta *>grown
+        if n > self.room_metas and self.shared != NULL:
+            self.hold_shared(n)
+        elif n > self.room_metas:
+            room = max(<uint64_t>n, self.room_metas + self.room_metas // 4 + 1024)
+            self.metas = <Meta *>grown(self.metas, room * sizeof(Meta), "for records of metrics")
             self.room_metas = <uint32_t>room
         memset(&self.metas[self.n_metas], 0, (n - self.n_metas) * sizeof(Meta))
         self.n_metas = n
@@ -319,7 +185,7 @@ cdef class PointStore:
         """Have room for the records of at least so many metrics where they are shared: they stay where they are."""
         cdef uint64_t have = <uint64_t>self.room_metas * sizeof(Meta), want = room * sizeof(Meta)
         want = (want + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
-        if not hold_memory(self.pool.fd, METAS_AT + have, want - have):
+        if not hold_memory(self.series.pool.fd, METAS_AT + have, want - have):
             raise MemoryError("no memory for records of metrics")
         self.room_metas = <uint32_t>(want // sizeof(Meta))
         return 0
@@ -327,37 +193,16 @@ cdef class PointStore:
     cdef int hold_queue(self, uint64_t more) except -1:
         """Have room for `more` metrics in the queue, in which each stands at most once."""
         cdef uint64_t room
-        cdef void *grown
-        if more > self.n_metas - self.n_queue:
-            more = self.n_metas - self.n_queue
+        more = min(more, self.n_metas - self.n_queue)
         if self.n_queue + more > self.room_queue:
             room = self.n_queue + more + self.room_queue // 8
-            grown = realloc(self.queue, room * 4)
-            if grown == NULL:
-                raise MemoryError("no memory for the queue of metrics")
-            self.queue = <uint32_t *>grown
+            self.queue = <uint32_t *>grown(self.queue, room * 4, "for the queue of metrics")
             self.room_queue = <uint32_t>room
         return 0
 
-    cdef int hold_flights(self, uint64_t more) except -1:
-        cdef uint64_t room
-        cdef void *grown
-        if self.n_flights + more > self.room_flights:
-            room = self.n_flights + more
-            grown = realloc(self.flights, room * sizeof(Flight))
-            if grown == NULL:
-                raise MemoryError("no memory for metrics in flight")
-            self.flights = <Flight *>grown
-            self.room_flights = <uint32_t>room
-        return 0
-
     cdef int hold_scratch(self, size_t doubles) except -1:
-        cdef void *grown
         if doubles > self.room_scratch:
-            grown = realloc(self.scratch, doubles * sizeof(double))
-            if grown == NULL:
-                raise MemoryError("no memory to sort points")
-            self.scratch = <double *>grown
+            self.scratch = <double *>grown(self.scratch, doubles * sizeof(double), "to sort points")
             self.room_scratch = doubles
         return 0
 
@@ -391,7 +236,7 @@ cdef class PointStore:
                room, uint8_t[::1] refused_rows=None):
         """Take rows in order; return (merged, refused, first refused row or -1)."""
         cdef Py_ssize_t n = ids.shape[0], i, first = -1
-        cdef uint32_t one, top = 0, tail
+        cdef uint32_t one, top = 0
         cdef uint64_t merged = 0, refused = 0
         cdef int64_t left, pinned = 0
         cdef double *point
@@ -417,22 +262,21 @@ cdef class PointStore:
             if i + AHEAD_POINT < n and ids[i + AHEAD_POINT] < self.n_metas:
                 m = &self.metas[ids[i + AHEAD_POINT]]
                 if m.count & COUNT_MASK:
-                    tail = self.tail_of(m)
-                    PREFETCH_W(points_at(&self.pool, tail) + 2 * place_of((m.count & COUNT_MASK) - 1))
+                    PREFETCH_W(last_point(&self.series, m))
                     if place_of(m.count & COUNT_MASK) == 0:
-                        PREFETCH_W(next_of(&self.pool, tail))
+                        PREFETCH_W(first_link(&self.series, m))
             one = ids[i]
             took = False
             if one < ID_LIMIT and ts[i] == ts[i]:
                 m = &self.metas[one]
-                newest = self.is_newest(m, ts[i])
+                newest = is_newest(&self.series, m, ts[i])
                 if not newest:
-                    point = self.find(m, ts[i])
+                    point = find(&self.series, m, ts[i])
                     if point != NULL:
                         point[1] = values[i]
                         merged += 1
                         continue
-                if left > 0 and self.push(m, ts[i], values[i], newest):
+                if left > 0 and push(&self.series, m, ts[i], values[i], newest):
                     took = True
                     left -= 1
                     self.n_points += 1
@@ -485,28 +329,16 @@ cdef class PointStore:
     def oldest(self, const uint32_t[::1] ids):
         """Return the least pending timestamp of each metric, inf where nothing is pending."""
         cdef Py_ssize_t n = ids.shape[0], i
-        cdef Meta *m
-        cdef uint32_t count, tail
-        cdef double least
         found = np.empty(n, np.float64)
         cdef double[::1] out = found
         for i in range(n):
             if i + 24 < n and ids[i + 24] < self.n_metas:
                 PREFETCH_R(&self.metas[ids[i + 24]])
             if i + 16 < n and ids[i + 16] < self.n_metas and self.metas[ids[i + 16]].count & COUNT_MASK:
-                PREFETCH_R(next_of(&self.pool, self.tail_of(&self.metas[ids[i + 16]])))
+                PREFETCH_R(first_link(&self.series, &self.metas[ids[i + 16]]))
             if i + 8 < n and ids[i + 8] < self.n_metas and self.metas[ids[i + 8]].count & COUNT_MASK:
-                PREFETCH_R(points_at(&self.pool, next_of(&self.pool, self.tail_of(&self.metas[ids[i + 8]]))[0]))
-            least = INFINITY
-            if ids[i] < self.n_metas:
-                m = &self.metas[ids[i]]
-                count = m.count & COUNT_MASK
-                if count:
-                    tail = self.tail_of(m)
-                    least = points_at(&self.pool, next_of(&self.pool, tail)[0])[0]
-                    if m.count & UNORDERED:
-                        least = least_in(&self.pool, tail, count)
-            out[i] = least
+                PREFETCH_R(first_point(&self.series, &self.metas[ids[i + 8]]))
+            out[i] = least_time(&self.series, &self.metas[ids[i]]) if ids[i] < self.n_metas else INFINITY
         return found
 
     def take(self, const uint32_t[::1] ids):
@@ -520,9 +352,10 @@ cdef class PointStore:
     cdef tuple taken(self, const uint32_t[::1] ids):
         cdef Py_ssize_t n = ids.shape[0], i, rows = 0
         cdef uint64_t total = 0, at = 0
-        cdef uint32_t one, count, job, f, biggest = 0
+        cdef uint32_t one, count, job, biggest = 0
         cdef Meta *m
-        self.hold_flights(n)
+        if not hold_flights(&self.flights, n):
+            raise MemoryError("no memory for metrics in flight")
         job = self.new_job()
         taken = np.empty(n, np.uint32)
         cdef uint32_t[::1] out_ids = taken
@@ -539,11 +372,7 @@ cdef class PointStore:
             total += count
             if count > biggest and m.count & UNORDERED:
                 biggest = count
-            f = self.new_flight()
-            self.flights[f].job = job
-            self.flights[f].row = <uint32_t>rows
-            self.flights[f].pin = m.pin
-            m.flight = f + 1
+            begin_flight(&self.flights, m, job, <uint32_t>rows)
             out_ids[rows] = one
             rows += 1
         try:
@@ -554,7 +383,7 @@ cdef class PointStore:
             values = np.empty(total, np.float64)
         except MemoryError:
             for i in range(rows):
-                self.end_flight(&self.metas[out_ids[i]])
+                end_flight(&self.flights, &self.metas[out_ids[i]])
             raise
         self.move(out_ids, rows, offsets, timestamps, values)
         self.free_scratch()
@@ -572,81 +401,42 @@ cdef class PointStore:
         offsets[0] = 0
         for i in range(rows):
             if i + 12 < rows:
-                PREFETCH_R(next_of(&self.pool, self.tail_of(&self.metas[ids[i + 12]])))
+                PREFETCH_R(first_link(&self.series, &self.metas[ids[i + 12]]))
             if i + 6 < rows:
-                PREFETCH_R(points_at(&self.pool, next_of(&self.pool, self.tail_of(&self.metas[ids[i + 6]]))[0]))
+                PREFETCH_R(first_point(&self.series, &self.metas[ids[i + 6]]))
             m = &self.metas[ids[i]]
             count = m.count & COUNT_MASK
-            self.copy_out(m, &ts[at], &values[at])
+            copy_out(&self.series, m, &ts[at], &values[at])
             if m.count & UNORDERED:
                 merge_sorted(&ts[at], &values[at], count, self.scratch)
-            self.empty(m)
+            empty(&self.series, m)
             at += count
             offsets[i + 1] = at
         return 0
 
     cdef uint32_t new_job(self) except? 0xFFFFFFFF:
-        cdef uint32_t i
-        cdef void *grown
-        for i in range(self.n_jobs):
-            if self.jobs[i].left == 0:
-                return i
-        grown = realloc(self.jobs, (self.n_jobs + 8) * sizeof(Job))
-        if grown == NULL:
+        cdef uint32_t job = 0
+        if not free_job(&self.flights, &job):
             raise MemoryError("no memory for jobs")
-        self.jobs = <Job *>grown
-        memset(&self.jobs[self.n_jobs], 0, 8 * sizeof(Job))
-        self.job_arrays.extend([None] * 8)
-        self.n_jobs += 8
-        return self.n_jobs - 8
+        self.job_arrays.extend([None] * (self.flights.n_jobs - len(self.job_arrays)))
+        return job
 
     cdef int keep_job(self, uint32_t job, uint32_t rows, const uint32_t[::1] offsets, const double[::1] ts,
                       const double[::1] values) except -1:
-        self.jobs[job].offsets = &offsets[0]
-        self.jobs[job].ts = &ts[0]
-        self.jobs[job].values = &values[0]
-        self.jobs[job].left = rows
+        self.flights.jobs[job].offsets = &offsets[0]
+        self.flights.jobs[job].ts = &ts[0]
+        self.flights.jobs[job].values = &values[0]
+        self.flights.jobs[job].left = rows
         self.job_arrays[job] = (offsets, ts, values)
         return 0
 
-    cdef uint32_t new_flight(self) noexcept:
-        """Return a row of the flight table; the caller made room."""
-        cdef uint32_t f
-        if self.free_flight:
-            f = self.free_flight - 1
-            self.free_flight = self.flights[f].next
-        else:
-            f = self.n_flights
-            self.n_flights += 1
-        return f
-
-    cdef void end_flight(self, Meta *m) noexcept:
-        cdef uint32_t f = m.flight - 1
-        m.flight = 0
-        self.flights[f].next = self.free_flight
-        self.free_flight = f + 1
-
-    cdef uint32_t flying(self, Meta *m, const double **ts, const double **values) noexcept:
-        """Point to a metric's points in flight; return how many."""
-        cdef Flight *flight
-        cdef Job *job
-        cdef uint32_t begin
-        if m.flight == 0:
-            return 0
-        flight = &self.flights[m.flight - 1]
-        job = &self.jobs[flight.job]
-        begin = job.offsets[flight.row]
-        ts[0] = job.ts + begin
-        values[0] = job.values + begin
-        return job.offsets[flight.row + 1] - begin
-
     cdef int land(self, Meta *m, uint32_t n) except -1:
         """End a flight of n points, and the job with its last one."""
-        cdef uint32_t job = self.flights[m.flight - 1].job
-        self.end_flight(m)
+        cdef uint32_t job = self.flights.rows[m.flight - 1].job
+        end_flight(&self.flights, m)
         self.n_in_flight -= n
-        self.jobs[job].left -= 1
-        if self.jobs[job].left == 0:
+        self.flights.jobs[job].left -= 1
+        if self.flights.jobs[job].left == 0:
             self.job_arrays[job] = None
         return 0
 
@@ -670,13 +460,13 @@ cdef class PointStore:
             if ids[i] >= self.n_metas or self.metas[ids[i]].flight == 0:
                 continue
             m = &self.metas[ids[i]]
-            pin = self.flights[m.flight - 1].pin
+            pin = self.flights.rows[m.flight - 1].pin
             if pin != last_pin:
                 self.count_pin(last_pin, -run)
                 last_pin = pin
                 run = 0
             run += 1
-            count = self.flying(m, &ts, &values)
+            count = flying(&self.flights, m, &ts, &values)
             self.land(m, count)
             self.n_points -= count
             done += count
@@ -705,19 +495,20 @@ cdef class PointStore:
         cdef Meta *m = &self.metas[one]
         cdef const double *ts = NULL
         cdef const double *values = NULL
-        cdef uint32_t older = self.flying(m, &ts, &values), newer = m.count & COUNT_MASK, total, i
-        cdef uint32_t pin = self.flights[m.flight - 1].pin
-        cdef bint fits = True
+        cdef uint32_t older = flying(&self.flights, m, &ts, &values), newer = m.count & COUNT_MASK, total, i
+        cdef uint32_t pin = self.flights.rows[m.flight - 1].pin
+        cdef bint fits = True, newest
         self.hold_scratch(2 * (<size_t>older + newer))
         total = self.seen(m, self.scratch, self.scratch + older + newer)
         if newer:
             self.count_pin(m.pin if m.pin > pin else pin, -1)
             if m.pin < pin:
                 pin = m.pin
-            self.empty(m)
+            empty(&self.series, m)
         m.pin = pin
         for i in range(total):
-            if not self.push(m, self.scratch[i], self.scratch[older + newer + i], self.is_newest(m, self.scratch[i])):
+            newest = is_newest(&self.series, m, self.scratch[i])
+            if not push(&self.series, m, self.scratch[i], self.scratch[older + newer + i], newest):
                 fits = False
                 break
         self.land(m, older)
@@ -730,7 +521,7 @@ cdef class PointStore:
         """Write a metric's points, in flight first, the newest value of each timestamp; return how many."""
         cdef const double *old_ts = NULL
         cdef const double *old_values = NULL
-        cdef uint32_t older = self.flying(m, &old_ts, &old_values), newer = m.count & COUNT_MASK, i, n = older
+        cdef uint32_t older = flying(&self.flights, m, &old_ts, &old_values), newer = m.count & COUNT_MASK, i, n = older
         cdef int64_t at
         cdef double t, v
         if older:
@@ -738,7 +529,7 @@ cdef class PointStore:
             memcpy(values, old_values, older * sizeof(double))
         if newer == 0:
             return older
-        self.copy_out(m, ts + older, values + older)
+        copy_out(&self.series, m, ts + older, values + older)
         if older == 0:
             return newer
         for i in range(newer):
@@ -765,8 +556,8 @@ cdef class PointStore:
         for i in range(ids.shape[0]):
             tails[i] = NIL
             if ids[i] < self.n_metas and self.metas[ids[i]].count & COUNT_MASK:
-                tails[i] = self.tail_of(&self.metas[ids[i]])
-        look_ahead(&self.pool, tails, <int>ids.shape[0])
+                tails[i] = tail_of(&self.series, &self.metas[ids[i]])
+        look_ahead(&self.series.pool, tails, <int>ids.shape[0])
 
     def peek_many(self, ids):
         """Return (offsets, timestamps, values) as `peek` for each of `ids`."""
@@ -810,7 +601,7 @@ cdef class PointStore:
         cdef const double *values = NULL
         if one >= self.n_metas:
             return 0
-        return <uint64_t>(self.metas[one].count & COUNT_MASK) + self.flying(&self.metas[one], &ts, &values)
+        return <uint64_t>(self.metas[one].count & COUNT_MASK) + flying(&self.flights, &self.metas[one], &ts, &values)
 
     def counts(self, const uint32_t[::1] ids):
         """Return how many points each metric holds, pending and in flight."""
@@ -835,30 +626,27 @@ cdef class PointStore:
 
     def forget(self, const uint32_t[::1] ids):
         """Drop all that is known of `ids`; return how many points that cost (none after `holds` said False)."""
-        self.begin()
-        try:
-            return self.forgotten(ids)
-        finally:
-            self.end()
-
-    cdef uint64_t forgotten(self, const uint32_t[::1] ids) except? 0xFFFFFFFFFFFFFFFF:
         cdef Py_ssize_t i
         cdef uint64_t lost = 0
         cdef uint32_t n
         cdef Meta *m
-        for i in range(ids.shape[0]):
-            if ids[i] >= self.n_metas:
-                continue
-            m = &self.metas[ids[i]]
-            n = m.count & COUNT_MASK
-            if n:
-                self.count_pin(m.pin, -1)
-                self.empty(m)
-                lost += n
-                self.n_points -= n
-                if m.flight == 0:
-                    self.n_metrics -= 1
-        return lost + self.let_go(ids)
+        self.begin()
+        try:
+            for i in range(ids.shape[0]):
+                if ids[i] >= self.n_metas:
+                    continue
+                m = &self.metas[ids[i]]
+                n = m.count & COUNT_MASK
+                if n:
+                    self.count_pin(m.pin, -1)
+                    empty(&self.series, m)
+                    lost += n
+                    self.n_points -= n
+                    if m.flight == 0:
+                        self.n_metrics -= 1
+            return lost + self.let_go(ids)
+        finally:
+            self.end()
 
     def pins(self):
         """Return (segment, pins) by ascending segment; a metric with points in flight may have two pins."""
@@ -874,7 +662,7 @@ cdef class PointStore:
         for i in range(self.n_metas):
             m = &self.metas[i]
             if (m.count & COUNT_MASK and m.pin == segment) or (
-                    m.flight and self.flights[m.flight - 1].pin == segment):
+                    m.flight and self.flights.rows[m.flight - 1].pin == segment):
                 ids[n] = i
                 n += 1
         return found[:n]
@@ -893,7 +681,7 @@ cdef class PointStore:
                 self.count_pin(segment, 1)
                 m.pin = segment
             if m.flight:
-                flight = &self.flights[m.flight - 1]
+                flight = &self.flights.rows[m.flight - 1]
                 if flight.pin != segment:
                     self.count_pin(flight.pin, -1)
                     self.count_pin(segment, 1)
