@@ -1,31 +1,24 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Native twin of `index_py`: metric names in a trie of components.
 
-Memory: a node is 17 bytes (four uint32 and a byte of flags); a component's text stands once, counted, in an arena
-whose freed entries are used again by size.  The children of a node are a list.  A family of more than FEW children is
-also in a table, by (parent, component), with each child's predecessor, so that finding one and taking it out never
-follow a long list; in the usual tree nearly no node has so many.  Both tables grow in small shards and hash with the
-seed, so that senders cannot aim at one place.  No Python object is kept per name.
-
-All of it keeps the GIL, which is its lock.  Names are bounded by `MAX_NAME_BYTES` and `MAX_DEPTH`, a search by the
-matches and by the work that its caller allows.  A search may rest between slices while names come and go: nodes that
-go are not used again as long as any search rests, so what it stands on stays a list.
+How they stand in memory is told in `trie.pxd`; no Python object is kept per name.  All of it keeps the GIL, which is
+its lock.  Names are bounded by `MAX_NAME_BYTES` and `MAX_DEPTH`, a search by the matches and by the work that its
+caller allows.  A search may rest between slices while names come and go.
 """
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memchr, memcmp, memcpy
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp, memcpy
 
 import numpy as np
 
 from cadtwist.kernels.globs cimport gl_matches
-from cadtwist.kernels.indexcore cimport (
-    ix_alt, ix_frame, ix_hash_child, ix_hash_of_child, ix_hash_of_text, ix_hash_text, ix_home, ix_node, ix_part,
-)
-from cadtwist.kernels.shards cimport (
-    sh_begin, sh_cost, sh_end, sh_find, sh_put, sh_remove, sh_room, sh_shard, sh_table,
+from cadtwist.kernels.indexcore cimport ix_alt, ix_frame, ix_hash_text, ix_part
+from cadtwist.kernels.trie cimport (
+    DEPTH_LIMIT, FLAG_FREE, FLAG_MASK, NAME_LIMIT, Trie, begin_trie, end_trie, find_child, find_text, prune,
+    search_ends, text_of, used_bytes, walk,
 )
 
 __all__ = [
@@ -47,14 +40,7 @@ TOO_MANY = 1
 TOO_MUCH_WORK = 2
 
 cdef enum:
-    NAME_LIMIT = 16384
-    DEPTH_LIMIT = 512
     PART_LIMIT = 63
-    SIZE_CLASSES = NAME_LIMIT // 4 + 4
-    FEW = 16
-    FLAG_FREE = 0x80
-    FLAG_WIDE = 0x40       # the children are in the table
-    FLAG_MASK = 0x03
     WORK_PER_NODE = 64
     LEAF_KIND = 1
     BRANCH_KIND = 2
@@ -63,41 +49,19 @@ cdef enum:
 cdef class NameIndex:
     """See `index_py.NameIndex`, whose contract this keeps."""
 
-    cdef ix_home home
-    cdef uint8_t *node_flags
-    cdef uint32_t node_cap, node_top, node_free, node_count
-    cdef uint32_t resting      # nodes that went while a search rested, by their `parent`
-    cdef uint32_t searches
-    cdef sh_table children, comps
-    cdef uint32_t *arena
-    cdef uint32_t arena_cap, arena_top
-    cdef uint32_t *free_texts
-    cdef uint64_t max_bytes, leaf_count
+    cdef Trie trie
+    cdef uint64_t leaf_count
     cdef readonly object refused
     cdef uint64_t[::1] counted
 
     def __cinit__(self, seed, max_bytes=0):
         self.counted = np.zeros(1, np.uint64)
-        self.home.seed = (<uint64_t> (int(seed) & 0xFFFFFFFFFFFFFFFF)) | 1
-        self.max_bytes = max_bytes
         self.refused = 0
-        self.node_cap, self.node_top = 64, 1
-        self.arena_cap, self.arena_top = 256, 1
-        self.home.nodes = <ix_node *> calloc(self.node_cap, sizeof(ix_node))
-        self.node_flags = <uint8_t *> calloc(self.node_cap, 1)
-        self.arena = <uint32_t *> calloc(self.arena_cap, 4)
-        self.free_texts = <uint32_t *> calloc(SIZE_CLASSES, 4)
-        if (self.home.nodes == NULL or self.node_flags == NULL or self.arena == NULL or self.free_texts == NULL
-                or not sh_begin(&self.children, 2) or not sh_begin(&self.comps, 2)):
+        if not begin_trie(&self.trie, int(seed) & 0xFFFFFFFFFFFFFFFF, max_bytes):
             raise MemoryError
 
     def __dealloc__(self):
-        free(self.home.nodes)
-        free(self.node_flags)
-        sh_end(&self.children)
-        sh_end(&self.comps)
-        free(self.arena)
-        free(self.free_texts)
+        end_trie(&self.trie)
 
     def __len__(self):
         return self.leaf_count
@@ -119,290 +83,23 @@ cdef class NameIndex:
     @property
     def used_bytes(self):
         """Bytes allocated for nodes, texts and tables."""
-        return self._used()
+        return used_bytes(&self.trie)
 
     @property
     def nodes_in_use(self):
         """Nodes of the trie, without its root."""
-        return self.node_count
-
-    # ---- sizes
-
-    cdef uint64_t _used(self) noexcept:
-        return (<uint64_t> self.node_cap * (sizeof(ix_node) + 1) + self.children.bytes + self.comps.bytes
-                + <uint64_t> self.arena_cap * 4 + SIZE_CLASSES * 4)
-
-    cdef bint _allows(self, uint64_t more) noexcept:
-        return more == 0 or self.max_bytes == 0 or self._used() + more <= self.max_bytes
-
-    cdef bint _room_for_node(self) noexcept:
-        cdef uint32_t cap
-        cdef void *grown
-        if self.node_free != 0 or self.node_top < self.node_cap:
-            return True
-        cap = self.node_cap + (self.node_cap >> 2) + 64
-        if cap < self.node_cap or not self._allows(<uint64_t> (cap - self.node_cap) * (sizeof(ix_node) + 1)):
-            return False
-        grown = realloc(self.home.nodes, <size_t> cap * sizeof(ix_node))
-        if grown == NULL:
-            return False
-        self.home.nodes = <ix_node *> grown
-        grown = realloc(self.node_flags, cap)
-        if grown == NULL:
-            return False
-        self.node_flags = <uint8_t *> grown
-        self.node_cap = cap
-        return True
-
-    cdef bint _room_for_child(self, uint32_t hash) noexcept:
-        return self._allows(sh_cost(&self.children, hash)) and sh_room(
-            &self.children, hash, ix_hash_of_child, &self.home)
-
-    # ---- texts of components: arena[comp] references, then uint16 length and the bytes
-
-    cdef inline const uint8_t *_text(self, uint32_t comp, uint32_t *length) noexcept:
-        cdef const uint8_t *at = <const uint8_t *> (self.arena + comp + 1)
-        length[0] = at[0] | (<uint32_t> at[1] << 8)
-        return at + 2
-
-    cdef uint32_t _find_comp(self, const uint8_t *text, uint32_t length, uint32_t hash) noexcept:
-        cdef sh_shard *shard = &self.comps.shards[hash >> 24]
-        cdef uint32_t at = hash & shard.mask, known
-        cdef const uint32_t *cell
-        cdef const uint8_t *other
-        while True:
-            cell = shard.cells + 2 * <size_t> at
-            if cell[0] == 0:
-                return 0
-            if cell[1] == hash:
-                other = self._text(cell[0], &known)
-                if known == length and memcmp(other, text, length) == 0:
-                    return cell[0]
-            at = (at + 1) & shard.mask
-
-    cdef uint32_t _new_comp(self, const uint8_t *text, uint32_t length, uint32_t hash) noexcept:
-        cdef uint32_t units = 1 + (length + 5) // 4, comp, cap
-        cdef void *grown
-        cdef uint8_t *at
-        if not self._allows(sh_cost(&self.comps, hash)) or not sh_room(&self.comps, hash, ix_hash_of_text, NULL):
-            return 0
-        comp = self.free_texts[units]
-        if comp:
-            self.free_texts[units] = self.arena[comp + 1]
-        else:
-            if <uint64_t> self.arena_top + units > self.arena_cap:
-                if <uint64_t> self.arena_cap + (self.arena_cap >> 2) + units > 0xFFFFFFFFu:
-                    return 0
-                cap = self.arena_cap + (self.arena_cap >> 2) + units
-                if not self._allows(<uint64_t> (cap - self.arena_cap) * 4):
-                    return 0
-                grown = realloc(self.arena, <size_t> cap * 4)
-                if grown == NULL:
-                    return 0
-                self.arena = <uint32_t *> grown
-                self.arena_cap = cap
-            comp = self.arena_top
-            self.arena_top += units
-        self.arena[comp] = 0
-        at = <uint8_t *> (self.arena + comp + 1)
-        at[0] = length & 0xFF
-        at[1] = length >> 8
-        memcpy(at + 2, text, length)
-        sh_put(&self.comps, hash, comp, hash)
-        return comp
-
-    cdef void _drop_comp(self, uint32_t comp) noexcept:
-        """One reference less; the last one frees the text."""
-        cdef const uint8_t *text
-        cdef uint32_t length, units
-        if self.arena[comp] > 1:
-            self.arena[comp] -= 1
-            return
-        text = self._text(comp, &length)
-        sh_remove(&self.comps, ix_hash_text(text, length, self.home.seed), comp, ix_hash_of_text, NULL)
-        units = 1 + (length + 5) // 4
-        self.arena[comp + 1] = self.free_texts[units]
-        self.free_texts[units] = comp
-
-    # ---- nodes
-
-    cdef inline uint32_t _hash_of(self, uint32_t node) noexcept:
-        cdef ix_node *at = &self.home.nodes[node]
-        return ix_hash_child(at.parent, at.comp, self.home.seed)
-
-    cdef uint32_t _find_child(self, uint32_t parent, uint32_t comp) noexcept:
-        cdef ix_node *nodes = self.home.nodes
-        cdef uint32_t node, hash, at
-        cdef sh_shard *shard
-        if not self.node_flags[parent] & FLAG_WIDE:
-            node = nodes[parent].first
-            while node and nodes[node].comp != comp:
-                node = nodes[node].next
-            return node
-        hash = ix_hash_child(parent, comp, self.home.seed)
-        shard = &self.children.shards[hash >> 24]
-        at = hash & shard.mask
-        while True:
-            node = shard.cells[2 * <size_t> at]
-            if node == 0 or (nodes[node].parent == parent and nodes[node].comp == comp):
-                return node
-            at = (at + 1) & shard.mask
-
-    cdef bint _is_full(self, uint32_t parent) noexcept:
-        """Whether a list of children is as long as a list may be that is not in the table."""
-        cdef uint32_t child = self.home.nodes[parent].first, n = 0
-        while child and n < FEW:
-            child = self.home.nodes[child].next
-            n += 1
-        return n == FEW
-
-    cdef bint _widen(self, uint32_t parent) noexcept:
-        """Put a family into the table; False, and nothing done, when there is no room."""
-        cdef uint32_t child = self.home.nodes[parent].first, before = 0, undone
-        while child:
-            if not self._room_for_child(self._hash_of(child)):
-                undone = self.home.nodes[parent].first
-                while undone != child:
-                    sh_remove(&self.children, self._hash_of(undone), undone, ix_hash_of_child, &self.home)
-                    undone = self.home.nodes[undone].next
-                return False
-            sh_put(&self.children, self._hash_of(child), child, before)
-            before = child
-            child = self.home.nodes[child].next
-        self.node_flags[parent] |= FLAG_WIDE
-        return True
-
-    cdef uint32_t _new_child(self, uint32_t parent, uint32_t comp) noexcept:
-        cdef uint32_t node, hash = ix_hash_child(parent, comp, self.home.seed)
-        cdef bint wide = (self.node_flags[parent] & FLAG_WIDE) != 0
-        cdef ix_node *at
-        if not self._room_for_node():
-            return 0
-        if not wide and self._is_full(parent):
-            wide = self._widen(parent)
-            if not wide:
-                return 0
-        if wide and not self._room_for_child(hash):
-            return 0
-        node = self.node_free
-        if node:
-            self.node_free = self.home.nodes[node].next
-        else:
-            node = self.node_top
-            self.node_top += 1
-        at = &self.home.nodes[node]
-        at.comp = comp
-        at.parent = parent
-        at.first = 0
-        at.next = self.home.nodes[parent].first
-        if wide:
-            if at.next:
-                sh_find(&self.children, self._hash_of(at.next), at.next)[1] = node
-            sh_put(&self.children, hash, node, 0)
-        self.home.nodes[parent].first = node
-        self.node_flags[node] = 0
-        self.arena[comp] += 1
-        self.node_count += 1
-        return node
-
-    cdef void _drop_node(self, uint32_t node) noexcept:
-        cdef ix_node *gone = &self.home.nodes[node]
-        cdef ix_node *parent = &self.home.nodes[gone.parent]
-        cdef uint32_t before = 0, hash
-        if self.node_flags[gone.parent] & FLAG_WIDE:
-            hash = self._hash_of(node)
-            before = sh_find(&self.children, hash, node)[1]
-            if gone.next:
-                sh_find(&self.children, self._hash_of(gone.next), gone.next)[1] = before
-            sh_remove(&self.children, hash, node, ix_hash_of_child, &self.home)
-        elif parent.first != node:
-            before = parent.first
-            while self.home.nodes[before].next != node:
-                before = self.home.nodes[before].next
-        if before:
-            self.home.nodes[before].next = gone.next
-        else:
-            parent.first = gone.next
-            if parent.first == 0:
-                self.node_flags[gone.parent] &= ~FLAG_WIDE
-        self._drop_comp(gone.comp)
-        self.node_flags[node] = FLAG_FREE
-        self.node_count -= 1
-        if self.searches:
-            gone.parent = self.resting
-            self.resting = node
-        else:
-            gone.next = self.node_free
-            self.node_free = node
-
-    cdef void _search_ends(self) noexcept:
-        """Nodes that went meanwhile may be used again when no search is left that could stand on one."""
-        cdef uint32_t node, after
-        self.searches -= 1
-        if self.searches:
-            return
-        node = self.resting
-        self.resting = 0
-        while node:
-            after = self.home.nodes[node].parent
-            self.home.nodes[node].next = self.node_free
-            self.node_free = node
-            node = after
-
-    cdef void _prune(self, uint32_t node) noexcept:
-        """Take away `node` and the branches above it as long as nothing is left in them."""
-        cdef uint32_t parent
-        while node and self.home.nodes[node].first == 0 and self.node_flags[node] & FLAG_MASK == 0:
-            parent = self.home.nodes[node].parent
-            self._drop_node(node)
-            node = parent
-
-    cdef uint32_t _walk(self, const uint8_t *name, Py_ssize_t length, bint create) noexcept:
-        """The node of `name`, 0 if there is none (or, with `create`, no room for it)."""
-        cdef uint32_t node = 0, child, comp, part, hash
-        cdef const uint8_t *at = name
-        cdef const uint8_t *end = name + length
-        cdef const uint8_t *dot
-        cdef int depth = 0
-        while True:
-            dot = <const uint8_t *> memchr(at, b'.', end - at)
-            if dot == NULL:
-                dot = end
-            part = <uint32_t> (dot - at)
-            depth += 1
-            if depth > DEPTH_LIMIT:
-                if create:
-                    self._prune(node)
-                return 0
-            hash = ix_hash_text(at, part, self.home.seed)
-            comp = self._find_comp(at, part, hash)
-            child = self._find_child(node, comp) if comp else 0
-            if child == 0:
-                if not create:
-                    return 0
-                if comp == 0:
-                    comp = self._new_comp(at, part, hash)
-                child = self._new_child(node, comp) if comp else 0
-                if child == 0:
-                    if comp and self.arena[comp] == 0:
-                        self._drop_comp(comp)
-                    self._prune(node)
-                    return 0
-            node = child
-            if dot == end:
-                return node
-            at = dot + 1
+        return self.trie.count
 
     cdef int _add(self, const uint8_t *name, Py_ssize_t length, uint8_t flags) except -1:
         cdef uint32_t node = 0
         cdef bint new
         if 0 < length <= NAME_LIMIT:
-            node = self._walk(name, length, True)
+            node = walk(&self.trie, name, length, True)
         if node == 0:
             self.refused += 1
             return 0
-        new = self.node_flags[node] & FLAG_MASK == 0
-        self.node_flags[node] |= flags
+        new = self.trie.flags[node] & FLAG_MASK == 0
+        self.trie.flags[node] |= flags
         self.leaf_count += new
         self.counted[0] += new
         return new
@@ -431,44 +128,44 @@ cdef class NameIndex:
         cdef uint32_t node
         if not 0 < PyBytes_GET_SIZE(name) <= NAME_LIMIT:
             return ABSENT
-        node = self._walk(<const uint8_t *> PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), False)
-        return self.node_flags[node] & FLAG_MASK if node else ABSENT
+        node = walk(&self.trie, <const uint8_t *> PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), False)
+        return self.trie.flags[node] & FLAG_MASK if node else ABSENT
 
     def remove(self, bytes name not None, int flags=3):
         """Clear `flags` of a name; True when nothing is left of it, so that it went."""
         cdef uint32_t node = 0
         if 0 < PyBytes_GET_SIZE(name) <= NAME_LIMIT:
-            node = self._walk(<const uint8_t *> PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), False)
-        if node == 0 or self.node_flags[node] & FLAG_MASK == 0:
+            node = walk(&self.trie, <const uint8_t *> PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), False)
+        if node == 0 or self.trie.flags[node] & FLAG_MASK == 0:
             return False
-        self.node_flags[node] &= ~(flags & FLAG_MASK)
-        if self.node_flags[node] & FLAG_MASK:
+        self.trie.flags[node] &= ~(flags & FLAG_MASK)
+        if self.trie.flags[node] & FLAG_MASK:
             return False
         self.leaf_count -= 1
         self.counted[0] += 1
-        self._prune(node)
+        prune(&self.trie, node)
         return True
 
     def leaves(self, Py_ssize_t start, Py_ssize_t budget):
         """Return names of a slice of at most `budget` nodes from cursor `start`, and the next cursor (0: the end)."""
         cdef list found = []
         cdef char[NAME_LIMIT + 1] text
-        cdef Py_ssize_t node = max(start, 1), end = min(node + max(budget, 1), <Py_ssize_t> self.node_top)
+        cdef Py_ssize_t node = max(start, 1), end = min(node + max(budget, 1), <Py_ssize_t> self.trie.top)
         while node < end:
-            if self.node_flags[node] & FLAG_MASK:
+            if self.trie.flags[node] & FLAG_MASK:
                 found.append(self._name(<uint32_t> node, text))
             node += 1
-        return found, (node if node < self.node_top else 0)
+        return found, (node if node < self.trie.top else 0)
 
     cdef bytes _name(self, uint32_t node, char *room):
         cdef Py_ssize_t at = NAME_LIMIT + 1
         cdef uint32_t length
         cdef const uint8_t *text
         while node:
-            text = self._text(self.home.nodes[node].comp, &length)
+            text = text_of(&self.trie, self.trie.home.nodes[node].comp, &length)
             at -= length
             memcpy(room + at, text, length)
-            node = self.home.nodes[node].parent
+            node = self.trie.home.nodes[node].parent
             if node:
                 at -= 1
                 room[at] = b'.'
@@ -491,6 +188,7 @@ cdef class Search:
     """See `index_py.Search`, whose contract this keeps."""
 
     cdef NameIndex index
+    cdef Trie *trie                # the index's
     cdef list texts_of_parts       # keeps the bytes of the alternatives
     cdef ix_alt *alts
     cdef ix_part *parts
@@ -529,12 +227,13 @@ cdef class Search:
             raise MemoryError
         self._compile()
         self.index = index
-        index.searches += 1
+        self.trie = &index.trie
+        self.trie.searches += 1
         self._enter(0, 1, 0)
 
     def __dealloc__(self):
         if self.index is not None:
-            self.index._search_ends()
+            search_ends(self.trie)
         free(self.alts)
         free(self.parts)
         free(self.frames)
@@ -591,16 +290,16 @@ cdef class Search:
                     continue
                 alt = &self.alts[self.parts[frame.literals].first + frame.at]
                 frame.at += 1
-                comp = self.index._find_comp(alt.text, alt.len, ix_hash_text(alt.text, alt.len, self.index.home.seed))
-                child = self.index._find_child(frame.node, comp) if comp else 0
+                comp = find_text(self.trie, alt.text, alt.len, ix_hash_text(alt.text, alt.len, self.trie.home.seed))
+                child = find_child(self.trie, frame.node, comp) if comp else 0
                 states = <uint64_t> 1 << (frame.literals + 1)
             else:
                 child = frame.at
                 if child == 0:
                     self.depth -= 1
                     continue
-                frame.at = self.index.home.nodes[child].next
-                if self.index.node_flags[child] & FLAG_FREE:
+                frame.at = self.trie.home.nodes[child].next
+                if self.trie.flags[child] & FLAG_FREE:
                     continue
                 states = self._step(child, frame.states)
             self.done_work += WORK_PER_NODE
@@ -623,7 +322,7 @@ cdef class Search:
         frame.states = states
         frame.length = length
         frame.literals = -1
-        frame.at = self.index.home.nodes[node].first
+        frame.at = self.trie.home.nodes[node].first
         if states & (states - 1) == 0:
             i = 0
             while not (states >> i) & 1:
@@ -636,7 +335,7 @@ cdef class Search:
     cdef uint64_t _step(self, uint32_t child, uint64_t states) noexcept:
         cdef uint64_t reached = 0
         cdef uint32_t length
-        cdef const uint8_t *text = self.index._text(self.index.home.nodes[child].comp, &length)
+        cdef const uint8_t *text = text_of(self.trie, self.trie.home.nodes[child].comp, &length)
         cdef int i
         for i in range(self.n_parts):
             if not (states >> i) & 1:
@@ -667,7 +366,7 @@ cdef class Search:
 
     cdef int _visit(self, uint32_t node, uint64_t states, uint32_t length) except -1:
         cdef uint32_t part
-        cdef const uint8_t *text = self.index._text(self.index.home.nodes[node].comp, &part)
+        cdef const uint8_t *text = text_of(self.trie, self.trie.home.nodes[node].comp, &part)
         cdef uint64_t done = <uint64_t> 1 << self.n_parts
         if self.depth > 1:
             self.path[length] = b'.'
@@ -679,10 +378,10 @@ cdef class Search:
                 self.outcome = TOO_MANY
                 self.depth = 0
                 return 0
-            self._keep(length, (LEAF_KIND if self.index.node_flags[node] & FLAG_MASK else 0)
-                       | (BRANCH_KIND if self.index.home.nodes[node].first else 0))
+            self._keep(length, (LEAF_KIND if self.trie.flags[node] & FLAG_MASK else 0)
+                       | (BRANCH_KIND if self.trie.home.nodes[node].first else 0))
             states &= ~done
-        if states and self.index.home.nodes[node].first:
+        if states and self.trie.home.nodes[node].first:
             self._enter(node, states, length)
         return 0
 

@@ -1,8 +1,10 @@
 # What the trie of names is made of, in C: nodes, the parts of a search, and how texts and children are hashed.
 #
-# Only index.pyx uses it, which tells how they are laid out.
+# How nodes are laid out is told in trie.pxd.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+cimport cadtwist.kernels.folding  # what the C below needs is told there
 
 cdef extern from *:
     """
@@ -16,26 +18,22 @@ cdef extern from *:
     typedef struct { const uint8_t *text; uint32_t len; int kind; } ix_alt;   /* kind 0 literal, 1 glob, 2 anything */
     typedef struct { uint32_t first, count; int kind; } ix_part;              /* kind 0 literals, 1 globs, 2 double star */
 
-    static uint64_t ix_mix(uint64_t a, uint64_t b) {
-        __uint128_t m = (__uint128_t)a * b;
-        return (uint64_t)m ^ (uint64_t)(m >> 64);
-    }
     static uint32_t ix_hash_text(const uint8_t *p, size_t n, uint64_t seed) {
         uint64_t h = seed ^ (n * 0x9E3779B97F4A7C15ULL), w;
         size_t left = n;
         while (left >= 8) {
             memcpy(&w, p, 8);
-            h = ix_mix(h ^ w, 0xD6E8FEB86659FD93ULL ^ seed);
+            h = folded(h ^ w, 0xD6E8FEB86659FD93ULL ^ seed);
             p += 8; left -= 8;
         }
         w = 0;
         memcpy(&w, p, left);
-        h = ix_mix(h ^ w ^ 0xA0761D6478BD642FULL, 0xE7037ED1A0B428DBULL ^ seed);
-        h = ix_mix(h, 0x8EBC6AF09C88C6E3ULL);
+        h = folded(h ^ w ^ 0xA0761D6478BD642FULL, 0xE7037ED1A0B428DBULL ^ seed);
+        h = folded(h, 0x8EBC6AF09C88C6E3ULL);
         return (uint32_t)(h ^ (h >> 32));
     }
     static uint32_t ix_hash_child(uint32_t parent, uint32_t comp, uint64_t seed) {
-        uint64_t h = ix_mix((((uint64_t)parent << 32) | comp) ^ seed, 0x9E3779B97F4A7C15ULL);
+        uint64_t h = folded((((uint64_t)parent << 32) | comp) ^ seed, 0x9E3779B97F4A7C15ULL);
         return (uint32_t)(h ^ (h >> 32));
     }
     /* Cells of the table of children are (node, its predecessor), those of texts (text, its hash). */

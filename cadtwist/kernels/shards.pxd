@@ -1,5 +1,5 @@
 # A table of numbers found by 32-bit hashes, in 256 shards that grow one by one: whatever it holds, putting one more
-# into it never moves more than a 256th.  Only index.pyx uses it.
+# into it never moves more than a 256th.  Only trie.pxd uses it.
 #
 # * A shard is an array of cells with linear probing.  A cell is `width` words: the number (0: empty), and what its
 #   user keeps beside it.  Removal shifts followers back; there are no tombstones.
