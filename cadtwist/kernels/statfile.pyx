@@ -20,10 +20,13 @@ from cadtwist.kernels.keptfiles cimport (
     Places, places_begin, places_drop, places_find, places_free, places_take, places_use,
 )
 from cadtwist.kernels.statcore cimport (
-    BLOCK, HEAD_BYTES, MOST_FILES, OUT, Block, Counter, File, Job, Policy, Ring, checked,
-    counter_begin, counter_failed, counter_flush, counter_replay, folder_of, get16, get32, get64, held, put16, put32,
-    put64, ring_begin, ring_cell, ring_end, ring_free, sf_cell, sf_head, sf_pread, state_pack, state_size, state_unpack,
+    HEAD_BYTES, MOST_FILES, OUT, Counter, File, Job, Policy, Ring, checked, counter_begin, counter_failed,
+    counter_flush, counter_replay, folder_of, held, ring_begin, ring_cell, ring_end, ring_free, sf_cell, sf_head, sf_pread,
 )
+from cadtwist.kernels.statredo cimport (
+    ENTRY_BYTES, RUN_BYTES, STATE_ENTRY, Redo, get16, get32, get64, redo_ring, redo_state,
+)
+from cadtwist.kernels.statwindows cimport States, free_states, keep_state, state_of, state_unpack
 from cadtwist.kernels.whisperio cimport (
     c_close, c_fstat, c_open, c_stat, cw_create, cw_pwrite, O_CLOEXEC, O_NONBLOCK, O_RDONLY, O_RDWR, S_ISREG, stat_s,
 )
@@ -47,9 +50,6 @@ cdef enum:  # positions in COUNTERS
 
 cdef enum:
     PATH_ROOM = 4352
-    STATE_ENTRY = 0xFFFF
-    ENTRY_BYTES = 12
-    RUN_BYTES = 12
 
 
 cdef class Writer(Reporting):
@@ -67,10 +67,8 @@ cdef class Writer(Reporting):
     cdef Places places
     cdef uint64_t job
     cdef Ring rings[MOST_FILES]
-    cdef char **states  # by id: NULL, or the size (u32) and bytes of the open windows
-    cdef int64_t n_states
-    cdef char *redo
-    cdef size_t redo_size, redo_room
+    cdef States states
+    cdef Redo redo
     cdef bint planned
     cdef uint32_t *row_ids
     cdef int64_t row_room
@@ -115,18 +113,15 @@ cdef class Writer(Reporting):
 
     def __dealloc__(self):
         cdef int i
-        cdef int64_t n
         if self.files != NULL and self.places.heads != NULL:
             self.drop_all()
         for i in range(MOST_FILES):
             ring_free(&self.rings[i])
-        for n in range(self.n_states):
-            free(self.states[n])
-        free(self.states)
+        free_states(&self.states)
         free(self.files)
         places_free(&self.places)
         free(self.path)
-        free(self.redo)
+        free(self.redo.bytes)
         free(self.row_ids)
 
     @property
@@ -151,15 +146,16 @@ cdef class Writer(Reporting):
         """Return of which counters something is kept: open windows, or changes that could not be written."""
         found = np.zeros(len(ids), np.bool_)
         cdef int64_t number
+        cdef size_t size
         for i, number in enumerate(np.asarray(ids).tolist()):
-            found[i] = (0 <= number < self.n_states and self.states[number] != NULL) or number in self.stuck
+            found[i] = state_of(&self.states, number, &size) != NULL or number in self.stuck
         return found
 
     def state(self, int64_t number):
         """Return the open windows of a counter as bytes; empty where there are none."""
-        if not 0 <= number < self.n_states or self.states[number] == NULL:
-            return b""
-        return (self.states[number] + 4)[: get32(self.states[number])]
+        cdef size_t size
+        cdef const char *state = state_of(&self.states, number, &size)
+        return state[:size] if size else b""
 
     def restore(self, uint32_t number, bytes data not None):
         """Set the open windows of a counter; ValueError for bytes that are no state."""
@@ -167,7 +163,7 @@ cdef class Writer(Reporting):
         memset(&counter, 0, sizeof(counter))
         if not state_unpack(&counter, data, len(data)):
             raise ValueError("no state of a counter")
-        if self.keep_state(number, data, len(data)):
+        if keep_state(&self.states, number, data, len(data)):
             raise MemoryError
 
     def plan(
@@ -205,7 +201,7 @@ cdef class Writer(Reporting):
             else:
                 results[row] = 0xFF
         self.n_events = 0
-        self.redo_size = 0
+        self.redo.size = 0
         self.job += 1
         self.planned = True
         with nogil:
@@ -219,24 +215,24 @@ cdef class Writer(Reporting):
                 results[row] = <uint8_t>self.plan_one(&job, data, now, shift)
                 made += results[row] == CREATED
         self.tell(names, bounds)
-        return self.redo[: self.redo_size] if self.redo_size else b""
+        return self.redo.bytes[: self.redo.size] if self.redo.size else b""
 
     def commit(self):
         """Write what was planned.  What cannot be written is kept and tried again before the counter's next plan."""
         cdef size_t at = 0, begin
         cdef int failed
         cdef bint short_of_memory = False
-        while at < self.redo_size:
+        while at < self.redo.size:
             begin = at
             with nogil:
                 failed = self.commit_one(&at, &short_of_memory)
             if failed:
-                self.stuck[self.row_ids[get32(self.redo + begin + 8)]] = self.redo[begin:at]
+                self.stuck[self.row_ids[get32(self.redo.bytes + begin + 8)]] = self.redo.bytes[begin:at]
                 self.counts[RETRIED] += 1
                 self.note(REPORT_RETRY, b"", failed)
             if short_of_memory:
                 raise MemoryError
-        self.redo_size = 0
+        self.redo.size = 0
         self.planned = False
 
     def write(self, *job):
@@ -261,7 +257,8 @@ cdef class Writer(Reporting):
         cdef int found[MOST_FILES]
         cdef int64_t taken, zero_time
         cdef int size = folder_of(self.path + self.root_size, job.name, job.name_size)
-        cdef size_t redo_before = self.redo_size
+        cdef size_t redo_before = self.redo.size, state_bytes
+        cdef const char *state = state_of(&self.states, job.number, &state_bytes)
         if size < 0:
             self.counts[BAD_NAMES] += 1
             return BAD_NAME
@@ -275,7 +272,7 @@ cdef class Writer(Reporting):
                 self.counts[WAITING] += 1
                 return WAITS_FOR_CREATE
             status = CREATED
-        if failed == 0 and not job.samples and (status == CREATED or self.state_of(job.number) == NULL):
+        if failed == 0 and not job.samples and (status == CREATED or state == NULL):
             self.end_rings()
             return WRITTEN
         zero_time = held(data[0][job.first]) if job.samples else 0
@@ -293,7 +290,7 @@ cdef class Writer(Reporting):
             self.end_rings()
             return QUARANTINED
         if failed == 0:
-            self.load_state(&counter, job.number)
+            state_unpack(&counter, state, state_bytes)
             i = <int>job.first
             taken = counter_replay(
                 &counter, data[0] + job.first, data[1] + job.first, data[2] + job.first, data[3] + job.first,
@@ -305,7 +302,7 @@ cdef class Writer(Reporting):
             failed = self.tell_redo(&counter, job, size, shift)
         self.end_rings()
         if failed:
-            self.redo_size = redo_before
+            self.redo.size = redo_before
             return self.failure(job.row, failed)
         self.counts[SAMPLES] += taken
         self.counts[FROM_PAST if counter.event else TOO_OLD] += job.samples - taken
@@ -442,134 +439,38 @@ cdef class Writer(Reporting):
                     self.report(RETRIED, SAYS_RETRY, job.row, failed)
                     return
 
-    cdef void load_state(self, Counter *counter, uint32_t number) noexcept nogil:
-        cdef char *state = self.state_of(number)
-        if state != NULL:
-            state_unpack(counter, state + 4, get32(state))
-
-    cdef char *state_of(self, uint32_t number) noexcept nogil:
-        return self.states[number] if number < self.n_states else NULL
-
-    cdef int keep_state(self, uint32_t number, const char *data, size_t size) noexcept nogil:
-        """Keep the open windows of a counter (none if `size` is 0): 0 or ENOMEM."""
-        cdef char **grown
-        cdef int64_t room
-        cdef char *state = NULL
-        if number >= self.n_states:
-            if size == 0:
-                return 0
-            room = number + number // 4 + 1024
-            grown = <char **>realloc(self.states, room * sizeof(char *))
-            if grown == NULL:
-                return ENOMEM
-            memset(grown + self.n_states, 0, (room - self.n_states) * sizeof(char *))
-            self.states, self.n_states = grown, room
-        if size:
-            if self.states[number] != NULL and get32(self.states[number]) == size:
-                memcpy(self.states[number] + 4, data, size)
-                return 0
-            state = <char *>malloc(size + 4)
-            if state == NULL:
-                return ENOMEM
-            put32(state, <uint32_t>size)
-            memcpy(state + 4, data, size)
-        free(self.states[number])
-        self.states[number] = state
-        return 0
-
-    cdef char *redo_more(self, size_t size) noexcept nogil:
-        """Return room for `size` more bytes of the redo record, or NULL."""
-        cdef char *grown
-        cdef size_t room
-        if self.redo_size + size > self.redo_room:
-            room = (self.redo_size + size) * 2
-            grown = <char *>realloc(self.redo, room)
-            if grown == NULL:
-                return NULL
-            self.redo, self.redo_room = grown, room
-        grown = self.redo + self.redo_size
-        self.redo_size += size
-        return grown
-
     cdef int tell_redo(self, Counter *counter, Job *job, int size, int shift) noexcept nogil:
         """Add what changed of a counter to the redo record: 0 or ENOMEM."""
+        cdef const char *path = self.path + self.root_size
         cdef int i
-        cdef size_t state = 0 if shift == OUT else state_size(counter), bytes_more
-        cdef char *out
         size = folder_of(self.path + self.root_size, job.name, job.name_size)
         for i in range(self.n_policies):
             if self.rings[i].fd >= 0 and self.rings[i].changed:
                 self.full_path(i, size)
                 self.put_name(&self.rings[i].head)
-                if self.tell_ring(&self.rings[i], job.row, i, size + 1 + self.policies[i].name_size):
+                if redo_ring(&self.redo, &self.rings[i], job.row, i, path, size + 1 + self.policies[i].name_size):
                     return ENOMEM
-        bytes_more = ENTRY_BYTES + job.name_size + state
-        out = self.redo_more(bytes_more)
-        if out == NULL:
-            return ENOMEM
-        put32(out, <uint32_t>bytes_more)
-        put16(out + 4, STATE_ENTRY)
-        put16(out + 6, <uint16_t>job.name_size)
-        put32(out + 8, <uint32_t>job.row)
-        memcpy(out + ENTRY_BYTES, job.name, job.name_size)
-        if state:
-            state_pack(counter, out + ENTRY_BYTES + job.name_size)
-        return 0
-
-    cdef int tell_ring(self, Ring *ring, int64_t row, int i, size_t path_size) noexcept nogil:
-        cdef size_t size = ENTRY_BYTES + path_size + HEAD_BYTES, begin = self.redo_size, cells
-        cdef int64_t place
-        cdef int32_t block
-        cdef Block *found
-        cdef char *out = self.redo_more(size)
-        if out == NULL:
-            return ENOMEM
-        put16(out + 4, <uint16_t>i)
-        put16(out + 6, <uint16_t>path_size)
-        put32(out + 8, <uint32_t>row)
-        memcpy(out + ENTRY_BYTES, self.path + self.root_size, path_size)
-        memcpy(out + ENTRY_BYTES + path_size, &ring.head, HEAD_BYTES)
-        for block in range(ring.n_places if ring.used > 1 else 0):  # in the order of the file
-            if ring.places[block] and self.tell_run(ring, &ring.blocks[ring.places[block] - 1]):
-                return ENOMEM
-        if ring.used == 1 and self.tell_run(ring, &ring.blocks[0]):
-            return ENOMEM
-        put32(self.redo + begin, <uint32_t>(self.redo_size - begin))
-        return 0
-
-    cdef int tell_run(self, Ring *ring, Block *block) noexcept nogil:
-        cdef size_t size
-        cdef char *out
-        if block.high < block.low:
-            return 0
-        size = <size_t>(block.high - block.low + 1) * 32
-        out = self.redo_more(RUN_BYTES + size)
-        if out == NULL:
-            return ENOMEM
-        put64(out, <uint64_t>(ring.head.page_size + <int64_t>block.number * BLOCK + block.low * 32))
-        put32(out + 8, <uint32_t>size)
-        memcpy(out + RUN_BYTES, block.data + block.low * 32, size)
-        return 0
+        return redo_state(&self.redo, counter, job.row, job.name, job.name_size, shift != OUT)
 
     cdef int commit_one(self, size_t *at, bint *short_of_memory) noexcept nogil:
         """Write the entries of one counter from `at` on, which is moved behind them: 0 or the first errno."""
-        cdef const char *entry = self.redo + at[0]
+        cdef const char *entry = self.redo.bytes + at[0]
+        cdef const char *path
         cdef uint32_t row = get32(entry + 8), number = self.row_ids[row], size
         cdef uint16_t kind, path_size
         cdef int failed = 0, wrong
-        while at[0] < self.redo_size:
-            entry = self.redo + at[0]
+        while at[0] < self.redo.size:
+            entry = self.redo.bytes + at[0]
             size, kind, path_size = get32(entry), get16(entry + 4), get16(entry + 6)
             if get32(entry + 8) != row:
                 break
             at[0] += size
+            path = entry + ENTRY_BYTES
             if kind == STATE_ENTRY:
-                wrong = self.keep_state(number, entry + ENTRY_BYTES + path_size, size - ENTRY_BYTES - path_size)
+                wrong = keep_state(&self.states, number, path + path_size, size - ENTRY_BYTES - path_size)
                 short_of_memory[0] = short_of_memory[0] or wrong != 0
                 continue
-            wrong = self.commit_file(
-                <uint64_t>number * MOST_FILES + kind, entry + ENTRY_BYTES, path_size, entry + size
-            )
+            wrong = self.commit_file(<uint64_t>number * MOST_FILES + kind, path, path_size, entry + size)
             if wrong and not failed:
                 failed = wrong
         return failed
