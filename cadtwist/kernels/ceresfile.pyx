@@ -11,15 +11,15 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy
 
 from cadtwist.kernels.ceresio cimport (
-    ce_exists, ce_fstat, ce_identity, ce_list, ce_mkdirs, ce_new_slice, ce_read, ce_slice_path, ce_stat, O_WRONLY,
+    ce_exists, ce_fstat, ce_identity, ce_list, ce_new_slice, ce_read, ce_slice_path, ce_stat, O_WRONLY,
 )
 from cadtwist.kernels.jobwriter cimport (
     BAD_NAME, CREATED, SAYS_HEALED, SAYS_MISMATCH, TOO_OLD, WAITS_FOR_CREATE, WRITTEN, JobWriter,
 )
 from cadtwist.kernels.whisperio cimport (
-    BAD_NAMES, c_close, c_flock, c_fsync, c_open, c_rename, CW_CORRUPT, cw_create, CW_EMPTY, cw_order, CW_PATH_ROOM,
-    cw_point, cw_putf64, cw_pwrite, cw_relative, HEALED, LATE, LOCK_EX, MADE, MISMATCHED, O_CLOEXEC, O_NONBLOCK,
-    O_RDONLY, OPENED, POINTS, qsort, REOPENED, REUSED, UPDATES, WAITING, whole,
+    BAD_NAMES, c_close, c_flock, c_fsync, c_open, c_rename, CW_CORRUPT, cw_create, CW_EMPTY, cw_mkdirs, cw_order,
+    CW_PATH_ROOM, cw_point, cw_putf64, cw_pwrite, cw_relative, HEALED, LATE, LOCK_EX, MADE, MISMATCHED, O_CLOEXEC,
+    O_NONBLOCK, O_RDONLY, OPENED, POINTS, qsort, REOPENED, REUSED, UPDATES, WAITING, whole,
 )
 
 import os
@@ -322,7 +322,7 @@ cdef class Writer(JobWriter):
 
     cdef int make(self, Schema *schema) noexcept nogil:
         """Make a node, whole or not at all; EEXIST where somebody else did meanwhile."""
-        cdef int failed = ce_mkdirs(self.path)
+        cdef int failed = cw_mkdirs(self.path, 0o755)
         if failed == 0:
             failed = self.write_node(schema, False)
         if failed == 0:

@@ -55,14 +55,6 @@ cdef extern from *:
         if (*n) qsort(*starts, (size_t)*n, sizeof(int64_t), ce_newer);
         return (int)start;
     }
-    static int ce_mkdirs(char *path) {
-        char *cut; int failed;
-        if (mkdir(path, 0755) == 0 || errno == EEXIST) return 0;
-        if (errno != ENOENT || !(cut = strrchr(path, '/')) || cut == path) return errno;
-        *cut = 0; failed = ce_mkdirs(path); *cut = '/';
-        if (failed) return failed;
-        return mkdir(path, 0755) == 0 || errno == EEXIST ? 0 : errno;
-    }
     static int ce_new_slice(const char *path, const char *data, size_t n, int flush) {
         int failed, fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
         if (fd < 0) return errno;
@@ -97,7 +89,6 @@ cdef extern from *:
     int ce_fstat(int fd, uint64_t *ino, int64_t *size, int64_t *links) nogil
     int ce_exists(const char *path) nogil
     int ce_list(const char *path, int64_t step, int64_t **starts, int64_t *n, int64_t *room) nogil
-    int ce_mkdirs(char *path) nogil
     int ce_new_slice(const char *path, const char *data, size_t n, int flush) nogil
     int ce_slice_path(char *out, int64_t start, int64_t step) nogil
     int ce_read(int fd, char *data, size_t n, size_t *got) nogil

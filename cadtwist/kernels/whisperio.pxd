@@ -133,13 +133,13 @@ cdef extern from *:
         return (int)(o + 4);
     }
 
-    static int cw_mkdirs(char *path) {
+    static int cw_mkdirs(char *path, int mode) {
         char *cut; int failed;
-        if (mkdir(path, 0777) == 0 || errno == EEXIST) return 0;
+        if (mkdir(path, (mode_t)mode) == 0 || errno == EEXIST) return 0;
         if (errno != ENOENT || !(cut = strrchr(path, '/')) || cut == path) return errno;
-        *cut = 0; failed = cw_mkdirs(path); *cut = '/';
+        *cut = 0; failed = cw_mkdirs(path, mode); *cut = '/';
         if (failed) return failed;
-        return mkdir(path, 0777) == 0 || errno == EEXIST ? 0 : errno;
+        return mkdir(path, (mode_t)mode) == 0 || errno == EEXIST ? 0 : errno;
     }
 
     static const char cw_zeros[65536];
@@ -193,7 +193,7 @@ cdef extern from *:
                 failed = fd < 0 ? errno : 0;
             }
             if (failed == ENOENT && tries < 2) {
-                int made = cw_mkdirs(path);
+                int made = cw_mkdirs(path, 0777);
                 if (made) { *slash = '/'; return -made; }
             }
             *slash = '/';
@@ -225,6 +225,7 @@ cdef extern from *:
     int cw_pwrite(int fd, const char *data, size_t n, int64_t at) nogil
     int cw_order(const void *a, const void *b) noexcept nogil
     int cw_relative(char *out, const uint8_t *name, size_t n, int hashed) nogil
+    int cw_mkdirs(char *path, int mode) nogil
     int cw_create(char *path, char *temporary, const char *head, size_t n, int64_t size, int allocate, int flush,
                   int replace, int *nameless) nogil
     void qsort(void *base, size_t n, size_t size, int (*compare)(const void *, const void *) noexcept nogil) nogil
