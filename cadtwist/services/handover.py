@@ -289,12 +289,13 @@ class Handover(Service):
 
     def _give_up(self) -> None:
         self._unwatch()
-        if self._waiting is not None and self._channel is not None:
+        if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
-            with contextlib.suppress(OSError):
-                self._channel.send(NOT_WANTED)
         if self._channel is not None:
+            if self._things is None:
+                with contextlib.suppress(OSError):
+                    self._channel.send(NOT_WANTED)  # who is loading yet would else start as if we had died
             self._channel.close()
             self._channel = None
 
@@ -311,7 +312,8 @@ class Predecessor:
         self._channel = channel
         self.pid_path = pid_path
         self._watch: Watch | None = None
-        channel.send(READY)
+        with contextlib.suppress(OSError):
+            channel.send(READY)  # where it has gone, it may have left word
         self.inherited = Inheritance(receive_all(channel) or ())
 
     def watch(self, reactor: Any, then: Callable[[], object] = lambda: None) -> None:

@@ -128,7 +128,8 @@ class HandoverTests(SynchronousTestCase):
     def test_a_next_process_that_is_slow_is_given_up(self) -> None:
         self.handover.begin()
         self.reactor.advance(121)
-        self.assertEqual((self.reactor.readers, self.channel().receive()), ([], None))
+        self.assertEqual(self.reactor.readers, [])
+        self.assertRaises(NotWanted, receive_all, self.channel())
 
     def test_one_that_cannot_be_started(self) -> None:
         def refuse(_: int) -> None:
@@ -232,6 +233,12 @@ class HandoverTests(SynchronousTestCase):
         self.assertEqual((self.events, self.reactor.getDelayedCalls()), (["spawns"], []))
         self.assertRaises(NotWanted, receive_all, self.channel())
 
+    def test_a_stop_while_the_next_one_loads_lets_nobody_take_its_place(self) -> None:
+        self.handover.begin()
+        self.successResultOf(self.handover.stopService())
+        self.assertEqual((self.reactor.readers, self.reactor.getDelayedCalls()), ([], []))
+        self.assertRaises(NotWanted, receive_all, self.channel())
+
     def test_the_signal(self) -> None:
         before = signal.getsignal(signal.SIGUSR2)
         self.handover.startService()
@@ -294,6 +301,24 @@ class PredecessorTests(SynchronousTestCase):
         FdChannel(ours).send(NOT_WANTED)
         ended = self.assertRaises(SystemExit, predecessor, {HANDOVER_FD: str(theirs.detach())})
         self.assertEqual(ended.code, 0)
+
+    def test_one_that_has_gone_before_we_were_ready(self) -> None:
+        """By a stop, which leaves word; or in a crash: then we are needed."""
+        for word in (NOT_WANTED, None):
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            if word is not None:
+                FdChannel(ours).send(word)
+            ours.close()
+            environ = {HANDOVER_FD: str(theirs.detach())}
+            if word is not None:
+                self.assertEqual(self.assertRaises(SystemExit, predecessor, environ).code, 0)
+                continue
+            former = predecessor(environ)
+            assert former is not None
+            self.assertEqual(former.inherited.close(), [])
+            reactor = Reactor()
+            former.watch(reactor)
+            reactor.readers[0].doRead()
 
     def test_the_command_line_without_the_pid_file(self) -> None:
         for arguments in (
