@@ -15,7 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["NotReady", "Process", "end_serving", "free_ports", "hand_over", "is_dead", "raise_file_limit", "until"]
+__all__ = [
+    "NotReady", "Process", "end_serving", "family", "free_ports", "hand_over", "is_dead", "raise_file_limit", "until",
+]  # fmt: skip
 
 T = TypeVar("T")
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -98,12 +100,13 @@ def raise_file_limit(wanted: int) -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
+    """Return a process and all that descend from it."""
     found = [pid]
     try:
         for task in os.listdir(f"/proc/{pid}/task"):
             for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
-                found += _family(int(child))
+                found += family(int(child))
     except OSError:
         pass
     return found
@@ -231,7 +234,7 @@ class Process:
     def cpu_s(self) -> float:
         """Return the CPU seconds (user and system) that it and its children used, dead children included."""
         ticks = 0
-        for pid in _family(self.pid):
+        for pid in family(self.pid):
             try:
                 fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
             except OSError:
@@ -254,7 +257,7 @@ class Process:
         """Return the resident set now, or its highest mark, summed over the process and its children."""
         field = re.compile(r"VmHWM:\s+(\d+)" if peak else r"VmRSS:\s+(\d+)")
         total = 0
-        for pid in _family(self.pid) if children else [self.pid]:
+        for pid in family(self.pid) if children else [self.pid]:
             try:
                 found = field.search(Path(f"/proc/{pid}/status").read_text())
             except OSError:

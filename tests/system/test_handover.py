@@ -10,7 +10,7 @@ from functools import partial
 from tests.system.cadtwistd import Cadtwistd
 from tests.system.case import SystemTestCase
 from tests.system.loads import BothWays, Visitor
-from tests.system.process import end_serving, hand_over, until
+from tests.system.process import end_serving, family, hand_over, is_dead, until
 from tests.system.slots import points
 
 UDP_PER_S = 2000
@@ -53,3 +53,24 @@ class HandoverTests(SystemTestCase):
         daemon.until("it says so", lambda: "did not start" in daemon.tail())
         daemon.send(f"still.here 1 {self.now}\n")
         self.assertEqual(daemon.serving(), pid)
+
+    def ended_while_the_next_one_loads(self, number: int) -> tuple[Cadtwistd, int, list[int]]:
+        """Return a daemon that was ended by a signal, its process id, and the ids of all its processes then."""
+        daemon = self.started(Cadtwistd(self.folder / "cadtwist"))
+        self.addCleanup(end_serving, daemon.serving)
+        pid = daemon.serving()
+        os.kill(pid, signal.SIGUSR2)
+        daemon.until("it begins", lambda: "is starting, to take our place" in daemon.tail())
+        processes = family(pid)
+        os.kill(pid, number)
+        return daemon, pid, processes
+
+    def test_a_crash_while_the_next_one_loads_leaves_it_to_serve(self) -> None:
+        daemon, pid, _ = self.ended_while_the_next_one_loads(signal.SIGKILL)
+        until("the next one serves", lambda: daemon.serving() not in (0, pid))
+
+    def test_a_stop_while_the_next_one_loads_ends_both(self) -> None:
+        daemon, _, processes = self.ended_while_the_next_one_loads(signal.SIGTERM)
+        until("all have gone", lambda: all(map(is_dead, processes)))
+        self.assertEqual(daemon.serving(), 0)
+        self.assertNotIn("Traceback", daemon.log.read_text("utf-8", "replace"))
