@@ -14,7 +14,10 @@ from typing import TextIO
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
-__all__ = ["LEVEL", "STDERR", "SYSLOG", "ConsoleLog"]
+__all__ = ["FIRST", "LEVEL", "STDERR", "SYSLOG", "ConsoleLog"]
+
+FIRST = "CADTWIST_LOG_FIRST"
+"""What is said before all else, as what happens; empty = nothing."""
 
 LEVEL = "CADTWIST_LOG_LEVEL"
 """The name of the lowest level that is shown: debug, info, warn, error or critical."""
@@ -44,6 +47,9 @@ class ConsoleLog:
         self._all = environ.get(STDERR, "error") == "all"
         self._name = environ.get(SYSLOG, "")
         self._to_syslog = to_syslog or _syslog
+        first = environ.get(FIRST, "")
+        if first:
+            self({"log_level": LogLevel.info, "log_format": "{text}", "text": first})
 
     def __call__(self, event: LogEvent) -> None:
         """Write `event`, if it is important enough."""

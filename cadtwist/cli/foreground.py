@@ -9,7 +9,7 @@ from typing import Literal
 
 from twisted.scripts import twistd
 
-from cadtwist.cli.consolelog import LEVEL, STDERR, SYSLOG
+from cadtwist.cli.consolelog import FIRST, LEVEL, STDERR, SYSLOG
 
 __all__ = ["RunTwistd", "absolute", "in_foreground", "run_twistd"]
 
@@ -31,12 +31,14 @@ def in_foreground(
     level: str,
     stderr: Literal["all", "error"],
     syslog: str = "",
+    first: str = "",
 ) -> None:
     """Run the twistd row `row` (its name and its own arguments).
 
-    `level` is the lowest that is logged; `syslog` the name under which it goes there as well, empty = it does not.
+    `level` is the lowest that is logged; `syslog` the name under which it goes there as well, empty = it does not;
+    `first` what the log begins with.
     """
-    environ[LEVEL], environ[STDERR], environ[SYSLOG] = level, stderr, syslog
+    environ.update({LEVEL: level, STDERR: stderr, SYSLOG: syslog, FIRST: first})
     reactor = "--reactor=epoll" if sys.platform == "linux" else "--reactor=default"
     chosen = ["--nodaemon", "--no_save", reactor, "--pidfile=", "--logger=cadtwist.cli.consolelog.ConsoleLog"]
     run([*chosen, *row])

@@ -6,7 +6,7 @@ import getopt
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
-from typing import TextIO
+from typing import Literal, TextIO
 
 from cadtwist.cli.foreground import RunTwistd, absolute, in_foreground, run_twistd
 from cadtwist.config.errors import Problems
@@ -73,7 +73,9 @@ def run(
     row = ["statsrelay", f"--config={absolute(config)}"]
     row += [f"--pid-file={absolute(pid_file)}"] if pid_file else []
     name = "" if given("-S", "--no-syslog") is not None else "statsrelay"
-    in_foreground(row, environ, run_twistd, level=level, stderr="all" if verbose else "error", syslog=name)
+    shown: Literal["all", "error"] = "all" if verbose else "error"
+    version = f"statsrelay {VERSION}"
+    in_foreground(row, environ, run_twistd, level=level, stderr=shown, syslog=name, first=version)
     return 0
 
 

@@ -8,7 +8,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from cadtwist.cli.consolelog import LEVEL, STDERR, SYSLOG, ConsoleLog
+from cadtwist.cli.consolelog import FIRST, LEVEL, STDERR, SYSLOG, ConsoleLog
 
 
 class ConsoleLogTests(SynchronousTestCase):
@@ -34,6 +34,12 @@ class ConsoleLogTests(SynchronousTestCase):
     def test_syslog(self) -> None:
         found = self._written({SYSLOG: "statsrelay", STDERR: "error"})
         self.assertEqual(found, (["ERROR: d"], [("statsrelay", "b"), ("statsrelay", "c"), ("statsrelay", "ERROR: d")]))
+
+    def test_what_the_log_begins_with(self) -> None:
+        for level, begin in (("info", ["who 1"]), ("warn", [])):
+            stderr, sent = self._written({STDERR: "all", SYSLOG: "who", FIRST: "who 1", LEVEL: level})
+            self.assertEqual([text for _, text in sent], stderr)
+            self.assertEqual(stderr[: len(begin) + 1], [*begin, "b" if begin else "c"])
 
     def test_a_failure_shows_where_it_happened(self) -> None:
         stderr = io.StringIO()

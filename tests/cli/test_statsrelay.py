@@ -6,8 +6,8 @@ import io
 import json
 import os
 
-from cadtwist.cli.consolelog import LEVEL, STDERR, SYSLOG
-from cadtwist.cli.statsrelay import run
+from cadtwist.cli.consolelog import FIRST, LEVEL, STDERR, SYSLOG
+from cadtwist.cli.statsrelay import VERSION, run
 from tests.cli.folder import FolderCase
 
 _RECORDED = os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", "statsrelay")
@@ -73,7 +73,8 @@ class StatsrelayCommandTests(FolderCase):
         self.assertEqual(arguments[ours:], ["statsrelay", f"--config={self.good}"])
         self.assertIn("--nodaemon", arguments)
         self.assertIn("--pidfile=", arguments)
-        self.assertEqual(self.environ, {LEVEL: "info", STDERR: "error", SYSLOG: "statsrelay"})
+        began = f"statsrelay {VERSION}"
+        self.assertEqual(self.environ, {LEVEL: "info", STDERR: "error", SYSLOG: "statsrelay", FIRST: began})
 
     def test_what_is_logged_and_where(self) -> None:
         for argv, expected in (
