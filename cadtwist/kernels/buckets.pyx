@@ -10,10 +10,10 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, realloc
 from libc.string cimport memcpy, memset
 
-from cadtwist.kernels.bucketcore cimport (
-    BK_KEPT, BK_NIL, BK_STAYS, bk_bins, bk_bytes, bk_cell, bk_close, bk_core, bk_free_cell, bk_items, bk_members,
-    bk_merge, bk_quantile, bk_row, bk_sort_items, bk_spread, bk_take_all,
-)
+from cadtwist.kernels.bucketcells cimport bk_bytes, bk_close, bk_free_cell, bk_merge, bk_take_all
+from cadtwist.kernels.bucketcore cimport BK_KEPT, BK_NIL, BK_STAYS, bk_cell, bk_core, bk_items, bk_row
+from cadtwist.kernels.bucketsets cimport bk_members
+from cadtwist.kernels.bucketvalues cimport bk_bins, bk_quantile, bk_sort_items, bk_spread
 
 import numpy as np
 
