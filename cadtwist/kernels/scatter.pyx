@@ -10,6 +10,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
+from cadtwist.kernels.arrays cimport column
 from cadtwist.kernels.table cimport MetricTable
 from cadtwist.kernels.tablecore cimport MT_FREE, mt_core, mt_name
 
@@ -21,20 +22,6 @@ __all__ = ["rows", "scatter"]
 
 cdef enum:
     FIRST_ROUTE = 2
-
-
-cdef void* _column(object array, int kind, Py_ssize_t width, Py_ssize_t* length) except? NULL:
-    """Return the memory of a C-contiguous array of that kind and `width` columns."""
-    if not isinstance(array, cnp.ndarray):
-        raise TypeError("a NumPy array is needed")
-    cdef cnp.ndarray a = <cnp.ndarray>array
-    if (cnp.PyArray_TYPE(a) != kind or not cnp.PyArray_IS_C_CONTIGUOUS(a) or not cnp.PyArray_ISALIGNED(a)
-            or not cnp.PyArray_ISNOTSWAPPED(a)):
-        raise TypeError("a plain array of the right type is needed")
-    if cnp.PyArray_NDIM(a) != (1 if width == 1 else 2) or (width != 1 and cnp.PyArray_DIM(a, 1) != width):
-        raise ValueError("the array has a wrong shape")
-    length[0] = cnp.PyArray_DIM(a, 0)
-    return cnp.PyArray_DATA(a)
 
 
 ctypedef struct out_t:
@@ -222,13 +209,13 @@ cdef class _Call:
         cdef Py_ssize_t known, routes, cell_count, counts, c
         cdef work_t* w = &self.w
         self.wide = cnp.PyArray_Check(numbers) and cnp.PyArray_TYPE(<cnp.ndarray>numbers) == cnp.NPY_INT32
-        self.decided = _column(numbers, cnp.NPY_INT32 if self.wide else cnp.NPY_INT16, 1, &known)
+        self.decided = column(numbers, cnp.NPY_INT32 if self.wide else cnp.NPY_INT16, 1, False, &known)
         self.known = <uint32_t>min(known, 0xFFFFFFFF)
-        w.ids = <uint32_t*>_column(ids, cnp.NPY_UINT32, 1, &w.n)
-        w.offsets = <uint32_t*>_column(offsets, cnp.NPY_UINT32, 1, &routes)
-        w.cells = <uint16_t*>_column(cells, cnp.NPY_UINT16, 1, &cell_count)
-        self.by_route = <uint64_t*>_column(routed, cnp.NPY_UINT64, 1, &counts)
-        self.by_reason = <int64_t*>_column(dropped, cnp.NPY_INT64, 1, &self.reasons)
+        w.ids = <uint32_t*>column(ids, cnp.NPY_UINT32, 1, False, &w.n)
+        w.offsets = <uint32_t*>column(offsets, cnp.NPY_UINT32, 1, False, &routes)
+        w.cells = <uint16_t*>column(cells, cnp.NPY_UINT16, 1, False, &cell_count)
+        self.by_route = <uint64_t*>column(routed, cnp.NPY_UINT64, 1, True, &counts)
+        self.by_reason = <int64_t*>column(dropped, cnp.NPY_INT64, 1, True, &self.reasons)
         routes -= 1
         if routes < 0 or counts < routes or destinations < 0:
             raise ValueError("the columns differ in length")
@@ -280,7 +267,7 @@ def scatter(bytes data not None, spans, ids, numbers, offsets, cells, Py_ssize_t
     cdef Py_ssize_t rows
     call.open(ids, numbers, offsets, cells, destinations, routed, dropped, prefix, suffix, names)
     w.base, w.data_size = PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
-    w.spans = <uint32_t*>_column(spans, cnp.NPY_UINT32, 3, &rows)
+    w.spans = <uint32_t*>column(spans, cnp.NPY_UINT32, 3, False, &rows)
     if rows != w.n or w.data_size > <Py_ssize_t>0x7FFFFFFF:
         raise ValueError("the columns differ in length")
     w.ending, w.ending_size = PyBytes_AS_STRING(ending), PyBytes_GET_SIZE(ending)
