@@ -1,7 +1,5 @@
 # Members of a cell that is a set, in C: hashes in a table, many of them as registers (see cardinality.py).
 
-from libc.stdint cimport int64_t
-
 from cadtwist.kernels.bucketcore cimport bk_cell, bk_core  # what the C below needs is told there
 
 cdef extern from *:

@@ -4,11 +4,12 @@
 `points.pyx`.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
-from cadtwist.kernels.chunks cimport Meta
+from cadtwist.kernels.chunks cimport COUNT_MASK, Meta
+from cadtwist.kernels.series cimport Series, copy_out, found_at
 
 cdef enum:
     MORE_JOBS = 8
@@ -101,3 +102,31 @@ cdef inline uint32_t flying(Flights *all, Meta *m, const double **ts, const doub
     ts[0] = job.ts + begin
     values[0] = job.values + begin
     return job.offsets[flight.row + 1] - begin
+
+
+cdef inline uint32_t seen(Series *pending, Flights *all, Meta *m, double *ts, double *values) noexcept nogil:
+    """Write a metric's points, in flight first, the newest value of each timestamp; return how many."""
+    cdef const double *old_ts = NULL
+    cdef const double *old_values = NULL
+    cdef uint32_t older = flying(all, m, &old_ts, &old_values), newer = m.count & COUNT_MASK, i, n = older
+    cdef int64_t at
+    cdef double t, v
+    if older:
+        memcpy(ts, old_ts, older * sizeof(double))
+        memcpy(values, old_values, older * sizeof(double))
+    if newer == 0:
+        return older
+    copy_out(pending, m, ts + older, values + older)
+    if older == 0:
+        return newer
+    for i in range(newer):
+        t = ts[older + i]
+        v = values[older + i]
+        at = found_at(old_ts, older, t)
+        if at >= 0:
+            values[at] = v
+        else:
+            ts[n] = t
+            values[n] = v
+            n += 1
+    return n

@@ -18,7 +18,7 @@ After `share` all of that but what is in flight and indexes stands in memory tha
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 import numpy as np
 
@@ -28,11 +28,11 @@ from cadtwist.kernels.chunks cimport (
     map_shared, place_of, shared_file,
 )
 from cadtwist.kernels.flights cimport (
-    Flight, Flights, begin_flight, end_flight, end_flights, flying, free_job, hold_flights,
+    Flight, Flights, begin_flight, end_flight, end_flights, flying, free_job, hold_flights, seen,
 )
 from cadtwist.kernels.series cimport (
-    Series, copy_out, empty, end_indexes, find, first_link, first_point, found_at, is_newest, last_point, least_time,
-    merge_sorted, push, tail_of,
+    Series, copy_out, empty, end_indexes, find, first_link, first_point, is_newest, last_point, least_time, merge_sorted,
+    push, tail_of,
 )
 
 __all__ = ["MAX_ID", "PointStore"]
@@ -351,7 +351,7 @@ cdef class PointStore:
 
     cdef tuple taken(self, const uint32_t[::1] ids):
         cdef Py_ssize_t n = ids.shape[0], i, rows = 0
-        cdef uint64_t total = 0, at = 0
+        cdef uint64_t total = 0
         cdef uint32_t one, count, job, biggest = 0
         cdef Meta *m
         if not hold_flights(&self.flights, n):
@@ -499,7 +499,7 @@ cdef class PointStore:
         cdef uint32_t pin = self.flights.rows[m.flight - 1].pin
         cdef bint fits = True, newest
         self.hold_scratch(2 * (<size_t>older + newer))
-        total = self.seen(m, self.scratch, self.scratch + older + newer)
+        total = seen(&self.series, &self.flights, m, self.scratch, self.scratch + older + newer)
         if newer:
             self.count_pin(m.pin if m.pin > pin else pin, -1)
             if m.pin < pin:
@@ -516,33 +516,6 @@ cdef class PointStore:
         if not fits:
             raise MemoryError("no memory for points that come back")
         return older + newer - total
-
-    cdef uint32_t seen(self, Meta *m, double *ts, double *values) noexcept:
-        """Write a metric's points, in flight first, the newest value of each timestamp; return how many."""
-        cdef const double *old_ts = NULL
-        cdef const double *old_values = NULL
-        cdef uint32_t older = flying(&self.flights, m, &old_ts, &old_values), newer = m.count & COUNT_MASK, i, n = older
-        cdef int64_t at
-        cdef double t, v
-        if older:
-            memcpy(ts, old_ts, older * sizeof(double))
-            memcpy(values, old_values, older * sizeof(double))
-        if newer == 0:
-            return older
-        copy_out(&self.series, m, ts + older, values + older)
-        if older == 0:
-            return newer
-        for i in range(newer):
-            t = ts[older + i]
-            v = values[older + i]
-            at = found_at(old_ts, older, t)
-            if at >= 0:
-                values[at] = v
-            else:
-                ts[n] = t
-                values[n] = v
-                n += 1
-        return n
 
     def peek(self, i):
         """Return (timestamps, values) of all points held: in flight first, the newest value of each timestamp."""
@@ -566,7 +539,7 @@ cdef class PointStore:
     def peek_within(self, const uint32_t[::1] ids, const double[::1] slacks, double start, double end):
         """Return (offsets, timestamps, values) as `peek_many`, of points in [start - slacks[i], end + slacks[i]]."""
         cdef Py_ssize_t n = ids.shape[0], i
-        cdef uint64_t most = 0, at = 0, seen, j
+        cdef uint64_t most = 0, at = 0, end_at, j
         cdef double low, high
         if slacks.shape[0] != n:
             raise ValueError("as many slacks as ids are needed")
@@ -587,8 +560,8 @@ cdef class PointStore:
             if ids[i] < self.n_metas:
                 low = start - slacks[i]
                 high = end + slacks[i]
-                seen = at + self.seen(&self.metas[ids[i]], &t[at], &v[at])
-                for j in range(at, seen):
+                end_at = at + seen(&self.series, &self.flights, &self.metas[ids[i]], &t[at], &v[at])
+                for j in range(at, end_at):
                     if low <= t[j] <= high:
                         t[at] = t[j]
                         v[at] = v[j]

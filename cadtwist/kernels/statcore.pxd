@@ -1,9 +1,9 @@
 """Rings of StatFiles natively: what `statring` tells in Python, on memory blocks of the file."""
 
 from libc.errno cimport EINTR, ENOMEM, errno
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memset
 
 from cadtwist.kernels.jobwriter cimport CORRUPT
 

@@ -9,7 +9,7 @@ job: nothing of a file is remembered.
 
 from libc.errno cimport EEXIST, EISDIR, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR, errno
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t, uint8_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from cadtwist.kernels.jobwriter cimport (
