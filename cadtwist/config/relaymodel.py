@@ -325,10 +325,12 @@ class ProcessesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`workers` > 1: so many processes behind SO_REUSEPORT.  `pid_file` is rewritten by a hand-over.
 
     `udp_spread`: a datagram reaches the worker of the name that it begins with, or that of its sender.
+    `move_connections`: loud ones go from a worker with much work to one with less.
     """
 
     workers: int = 1
     udp_spread: Literal["name", "source"] = "name"
+    move_connections: bool = True
     pid_file: str = ""
     handover: Literal["none", "sockets", "statsrelay"] = "sockets"
     handover_drain_s: float = 0.3

@@ -223,6 +223,7 @@ def _process() -> Iterator[Option]:
     yield Option("ops.debug", "answer /debug/*, to clients on loopback only")
     yield Option("ops.log_stats_s", "seconds between log lines of the counters; 0 = none", "s", 0, 86400)
     yield Option("processes.workers", "processes that share the listeners by SO_REUSEPORT", "", 1, 256)
+    yield Option("processes.move_connections", "let loud connections go from a busy worker to one with less work")
     yield Option("processes.udp_spread", "what chooses a datagram's worker: its first name, or its source")
     yield Option("processes.pid_file", "file that holds the pid of the process that receives; empty = none")
     yield Option("processes.handover", "on SIGUSR2: pass sockets on, statsrelay's sequence, or none")

@@ -105,6 +105,7 @@ class Connection(Protocol):
 
     It pauses itself when it delivers into a shut gate, resumes when the gate opens, and closes itself after the idle
     timeout without a good datapoint (time in which it was paused does not count) or when its framing is lost.
+    `heard_bytes` grows by what comes; who looks at it may set it back.
     """
 
     listener: ReceiverFactory
@@ -112,6 +113,7 @@ class Connection(Protocol):
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
+        self.heard_bytes = 0
         self._peer = ""
         self._paused = False
         self._useful_at = 0.0
@@ -135,6 +137,7 @@ class Connection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Hand the bytes on, then see whether to go on reading."""
         intake = self._intake
+        self.heard_bytes += len(data)
         if not self._peer:
             self._peer = self._address()
         if intake.feed(self.state, data, self._peer) and self._idle_call is not None:

@@ -26,6 +26,7 @@ from cadtwist.net.handover import FdChannel, Inheritance, Passed, detached, rece
 from cadtwist.net.listeners import Listener, bind_udp
 from cadtwist.net.spread import spread_by_name, spread_by_source
 from cadtwist.protocols.factory import ConnectionLimit
+from cadtwist.services.balance import Balance
 from cadtwist.services.doors import SHARED, listener_for
 from cadtwist.services.handover import Watch
 from cadtwist.services.logs import CarbonLogs
@@ -164,6 +165,20 @@ class _Place:
         self._collecting = Watch(self.channel, self._collect)
         self._supervisor.reactor.addReader(self._collecting)
 
+    def let_go(self, numbers: list[int]) -> Deferred[list[tuple[int, Passed]]]:
+        """Take connections back from the worker, by the numbers that it told; those that have ended are missing."""
+        found: list[Passed] = []
+        if self.link is None or not self.ready:
+            return succeed([])
+        self.collect(found)
+
+        def told(gone: Any) -> list[tuple[int, Passed]]:
+            self.finish_collecting()
+            known = gone if isinstance(gone, list) else []
+            return [(known[place] if place < len(known) else -1, passed) for place, passed in enumerate(found)]
+
+        return self.link.call("let_go", numbers).addBoth(told)
+
     def finish_collecting(self) -> None:
         """Take the rest, after the worker has said that all of it is there."""
         while self._collecting is not None and self._collect():
@@ -256,6 +271,7 @@ class Supervisor(Service):
         self._left: list[Passed] = []
         self._early: list[Passed] = []
         self._sites: dict[str, Any] = {}
+        self._balance = Balance(reactor, lambda: self._collected("loads", None), self._move)
         self.reports: dict[str, Callable[[], object]] = {
             "status": self.status,
             "ledger": self.ledger,
@@ -280,6 +296,8 @@ class Supervisor(Service):
                 hooks = {"on_open": self._open_port, "on_close": self._limit.remove_port}
                 self._listeners.append(self._listener(door, _Handing(door_name(door), self._give), hooks))
         parts += self._listeners
+        if self.config.processes.move_connections:
+            parts.append(self._balance)
         sequence = Parts()
         for part in parts:
             part.setServiceParent(sequence)
@@ -420,6 +438,9 @@ class Supervisor(Service):
 
     def drain(self, most_s: float) -> Deferred[Any]:
         """Let connections end that cannot be passed on, while nobody is let in where they come from."""
+        return self._balance.stopService().addCallback(lambda _: self._drained(most_s))
+
+    def _drained(self, most_s: float) -> Deferred[Any]:
         drained = {door_name(door) for door in self.config.listeners if is_drained(door)}
         for listener in self._listeners:
             if listener.name in drained:
@@ -447,6 +468,18 @@ class Supervisor(Service):
     def _give(self, passed: Passed) -> None:
         self._waiting.append(passed)
         self._give_waiting()
+
+    def _move(self, source: int, targets: dict[int, int]) -> Deferred[Any]:
+        """Let connections go from one worker to others, by their numbers there."""
+
+        def give(found: list[tuple[int, Passed]]) -> None:
+            for number, passed in found:
+                self._account.count("connections_moved")
+                target = targets.get(number)
+                if target is None or not self._places[target].give(passed):
+                    self._give(passed)
+
+        return self._places[source].let_go(list(targets)).addCallback(give)
 
     def _give_waiting(self) -> None:
         while self._waiting and self.running:

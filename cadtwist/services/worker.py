@@ -20,7 +20,8 @@ from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 
 from cadtwist.config.model import Config
 from cadtwist.errors import CadtwistError
-from cadtwist.net.handover import READY, FdChannel, Inheritance, Passed, receive_one, send_all
+from cadtwist.net.handover import READY, FdChannel, Inheritance, Passed, close_all, receive_one, send_all
+from cadtwist.services.balance import Loudest
 from cadtwist.services.build import Daemon
 from cadtwist.services.descriptors import raise_file_limit
 from cadtwist.services.doors import SHARED
@@ -62,6 +63,7 @@ class Worker:
         self._channel = channel
         self._watch = Watch(channel, self._take)
         self.daemon: Daemon | None = None
+        self._loudest = Loudest({})
         self._given = 0
         self.methods = {
             "begin": self.begin,
@@ -69,6 +71,8 @@ class Worker:
             "ops": self.ops,
             "reload": self.reload,
             "drain": self.drain,
+            "loads": self.loads,
+            "let_go": self.let_go,
             "pass_on": self.pass_on,
             "stop": self.stop,
             "leave": self.leave,
@@ -91,6 +95,7 @@ class Worker:
         daemon.doors.limit.changed = self._tell_open
         daemon.service.startService()
         self.daemon = daemon
+        self._loudest = Loudest(daemon.doors.plain)
         for thing in things:
             if thing.kind == "connection":
                 daemon.doors.take_up(thing)
@@ -116,6 +121,22 @@ class Worker:
         """Run on with another Config (as plain values), which differs only in what can be taken."""
         if self.daemon is not None:
             self.daemon.change(msgspec.convert(value, Config))
+
+    def loads(self, _: Any) -> Any:
+        """Return what our connections have said since the last time: `Load`."""
+        return list(self._loudest.look())
+
+    def let_go(self, numbers: Any) -> list[int]:
+        """Send connections, by their places in what `loads` told, over the channel; return which."""
+        found = self._loudest.let_go(numbers)
+        self._channel.blocking = True
+        try:
+            for _, passed in found:
+                self._channel.send(msgspec.msgpack.encode(passed), [passed.fd])
+        finally:
+            self._channel.blocking = False
+            close_all(passed for _, passed in found)
+        return [number for number, _ in found]
 
     def drain(self, most_s: Any) -> Any:
         """Let connections end that cannot be passed on, those among them that were given to us before; then answer."""

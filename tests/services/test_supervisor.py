@@ -16,7 +16,7 @@ from cadtwist.config.model import Config, Listener
 from cadtwist.config.relaymodel import ProcessesConfig, RelayConfig
 from cadtwist.errors import CadtwistError
 from cadtwist.journal.backlog import Backlog, Chunk
-from cadtwist.net.handover import FdChannel, Passed
+from cadtwist.net.handover import FdChannel, Passed, receive_one
 from cadtwist.services.orphans import Orphans, former_folders, orphaned, worker_folder
 from cadtwist.services.supervisor import Supervisor, _Place, added_ledgers
 from cadtwist.services.worker import Worker, worker_config
@@ -162,6 +162,37 @@ class ChannelTests(SynchronousTestCase):
         self.assertEqual([thing.kind for thing in found], ["connection"] * 30 + ["chunk"])
         self.assertEqual(self.reactor.readers, [])
         self.close(found)
+
+    def test_a_loud_connection_goes_to_another_worker(self) -> None:
+        """With the bytes that were read; to any worker where that one takes none, and nowhere where it has ended."""
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.addCleanup(near.close)
+        other, channel = self.supervisor._places[1], FdChannel(far)
+        self.addCleanup(channel.close)
+        other.channel = FdChannel(near)
+        self.supervisor.running = 1
+        for ready in (True, False):
+            other.ready = ready
+            link = self.place.link = WorkerLink({})
+            link.makeConnection(StringTransport())
+            gone = [(5, Passed(kind="connection", key="line", data=b"a:", fd=os.dup(0)))]
+            self.worker._loudest.let_go = lambda _, gone=gone: gone  # type: ignore[method-assign]
+            moved = self.supervisor._move(0, {3: 1, 5: 1})
+            self.worker.link.makeConnection(StringTransport())
+            self.worker.link.dataReceived(link.transport.value())  # type: ignore[union-attr]
+            self.assertEqual(len(self.reactor.readers), 2)
+            link.dataReceived(self.worker.link.transport.value())  # type: ignore[union-attr]
+            self.successResultOf(moved)
+            self.assertEqual(len(self.reactor.readers), 1, "only the worker reads")
+            if ready:
+                (passed,) = [receive_one(channel)]
+            else:
+                self.worker._take()
+                (passed,) = self.daemon.taken
+            assert passed is not None
+            self.assertEqual((passed.key, passed.data), ("line", b"a:"))
+            self.close([passed])
+        self.assertEqual(self.supervisor.telemetry.account("workers").counters["connections_moved"], 2)
 
     def test_what_was_given_before_a_stop_is_read(self) -> None:
         self.give(3)

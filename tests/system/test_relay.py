@@ -207,6 +207,30 @@ class WorkerTests(RelayCase):
         back = sum(feeder.reconnects for feeder in feeders)
         self.assertIn(back, range(4, 8), "those of the dead one came back, one or another while it was dying: twice")
 
+    def test_loud_connections_do_not_stay_with_one(self) -> None:
+        """One client has opened loud and quiet ones by turns, so that one worker had all loud ones."""
+        relay = self.started(self.relay(text="[processes]\nworkers = 2\n"))
+        feeders = []
+        for number in range(8):
+            feeders.append(LineFeeder(relay.line, 500 if number % 2 else 60_000, first=number * 10_000_000))
+            feeders[-1].start()
+            time.sleep(0.1)
+        until("the first two are moved", lambda: self.moved(relay) >= 2, 30)
+        before = [worker["received"] for worker in relay.json("/ops/status")["workers"]]
+        time.sleep(3)
+        after = [worker["received"] for worker in relay.json("/ops/status")["workers"]]
+        shares = [new - old for old, new in zip(before, after, strict=True)]
+        self.assertLess(max(shares), 0.6 * sum(shares))
+        lines = sum(feeder.end() - feeder.first for feeder in feeders)
+        until("all arrived", lambda: sum(sink.total for sink in self.sinks) >= lines, 60)
+        self.assertEqual(sum(feeder.reconnects for feeder in feeders), 0)
+        self.assertEqual((sum(sink.total for sink in self.sinks), len(numbers(self.sinks))), (lines, lines))
+        self.assertEqual(relay.unbalanced(), {})
+
+    def moved(self, relay: Relayd) -> int:
+        """Return how many connections were moved."""
+        return int(relay.ledger()["workers"]["counters"].get("connections_moved", 0))
+
     def test_datagrams_of_one_sender_are_shared_by_name(self) -> None:
         relay = self.started(self.relay(text="[processes]\nworkers = 2\n"))
         count, names = 20_000, 500
