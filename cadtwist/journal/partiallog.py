@@ -4,6 +4,8 @@ Payloads of the frames::
 
     PUT = 1   MessagePack [user, time (epoch s), process, uptime (s) or nil, [partials as maps]]
 
+An uptime of `GONE` tells that the process was taken off.
+
 A frame is written before its sender is answered.  The store tells with each minute up to which frame (epoch, sequence)
 it has everything.  Frames of the last minute that are stored already are replayed as well, for the averages.
 """
@@ -20,7 +22,10 @@ from cadtwist.model.partial import Partial
 from cadtwist.model.summaryjob import Place
 from cadtwist.telemetry import Account
 
-__all__ = ["LoggedPut", "PartialLog"]
+__all__ = ["GONE", "LoggedPut", "PartialLog"]
+
+GONE = float("-inf")
+"""The uptime of a process that was taken off the current state."""
 
 _PUT = 1
 

@@ -17,15 +17,16 @@ from twisted.python.failure import Failure
 from cadtwist.codec.dattss import AuthError, Datagram, DattssKeys, Put
 from cadtwist.config.dattssmodel import DattssConfig
 from cadtwist.errors import StorageError
-from cadtwist.journal.partiallog import LoggedPut, PartialLog
+from cadtwist.journal.partiallog import GONE, LoggedPut, PartialLog
 from cadtwist.model.dattssalert import PROCESS
 from cadtwist.model.gathering import Gathering
 from cadtwist.model.minutes import partials_of
 from cadtwist.model.partial import Partial
 from cadtwist.model.summaryjob import NOWHERE, StatisticKey
 from cadtwist.services.dattssuser import Commit, User
-from cadtwist.stages.dattss import WINDOW_S, Environment
+from cadtwist.stages.dattss import WINDOW_S, Environment, plain
 from cadtwist.stages.dattssalerts import AlertWatch, alert_page
+from cadtwist.stages.dattssfirst import by_process, day, process_of
 from cadtwist.stages.dattsshistory import curve, ranges
 from cadtwist.stages.dattssprocesses import Processes
 from cadtwist.storage.dattssbook import DattssBook
@@ -109,7 +110,11 @@ class DattssNode:
             user = self._user(put.user)
             if user is None:
                 continue
-            if put.uptime_s is not None and put.process:
+            if put.uptime_s == GONE:
+                user.environment.destroy(put.process)
+                user.processes.forget(put.process)
+            elif put.uptime_s is not None and put.process:
+                user.processes.told(put.process, put.now)
                 note = user.environment.note_uptime if stored else user.environment.restarted
                 note(put.process, put.uptime_s)
             if stored and now - put.now >= WINDOW_S:
@@ -333,6 +338,53 @@ class DattssNode:
         """Forget processes' old requests."""
         for user in self.users.values():
             user.processes.expire(now)
+
+    def current(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return the current state of a user by process, as the first DaTtSs shows it."""
+        user, now = self.users.get(name), self.clock()
+        if user is None:
+            return {}
+        uptimes, statistics = user.environment.uptimes, user.environment.statistics
+        found = by_process(user.environment.status(now), uptimes)
+        seen = dict.fromkeys(found, 0.0)
+        for (_, path), statistic in statistics.items():
+            process, _ = process_of(path, uptimes)
+            if process:
+                seen[process] = max(seen[process], statistic.seen)
+        return {
+            process: {
+                "nam": process,
+                "upt": plain(uptimes.get(process, 0.0)),
+                "lst": max(0, round((now - (user.processes.last(process) or seen[process])) * 1000)),
+                "sts": states,
+            }
+            for process, states in found.items()
+        }
+
+    def destroy(self, name: str, process: str) -> bool:
+        """Take a process off the current state of a user; False where there is none of that name."""
+        user = self.users.get(name)
+        if user is None:
+            return False
+        known = user.processes.forget(process)
+        if not user.environment.destroy(process) and not known:
+            return False
+        now = self.clock()
+        if self._journal is not None:
+            self._journal.append(LoggedPut(name, now, process, GONE, []))
+        user.news(now)
+        return True
+
+    def day(self, key: StatisticKey, offset: int) -> Deferred[dict[str, list[Any]]]:
+        """Return today and the mean day of the week before, in steps of ten minutes, as the first DaTtSs shows them."""
+        now = self.clock()
+        week, today = ranges(now, offset)
+
+        def told(batch: Any) -> dict[str, list[Any]]:
+            minutes = zip(batch.timestamps.tolist(), partials_of(batch, repeat(key)), strict=True)
+            return day(minutes, key.kind, offset, now)
+
+        return self.in_thread(self._store.fetch, key, week.start, today.end).addCallback(told)
 
     def history(self, key: StatisticKey, offset: int, step: int) -> Deferred[dict[str, list[dict[str, Any]]]]:
         """Return today's curve and that of the week before."""

@@ -177,10 +177,29 @@ class Environment:
         self.note_uptime(process, uptime_s)
         if uptime_s >= before:
             return False
-        for key in [key for key in self.statistics if key[1].startswith(f"{process}.")]:
+        self._let_go(process)
+        return True
+
+    @property
+    def uptimes(self) -> dict[str, float]:
+        """The last uptime of each process that has told one, in seconds."""
+        return self._uptimes
+
+    def destroy(self, process: str) -> bool:
+        """Forget a process and its state; False where there is none of that name.
+
+        What is in no stored minute yet is stored nevertheless.
+        """
+        known = self._uptimes.pop(process, None) is not None
+        return self._let_go(process) or known
+
+    def _let_go(self, process: str) -> bool:
+        """Forget the statistics of a process; tell whether there were any."""
+        keys = [key for key in self.statistics if key[1].startswith(f"{process}.")]
+        for key in keys:
             self.statistics.pop(key).total = 0.0
             self._reset.append(key)
-        return True
+        return bool(keys)
 
     @property
     def reset(self) -> list[tuple[str, str]]:

@@ -75,6 +75,13 @@ class Processes:
             press()
         return len(buttons)
 
+    def forget(self, name: str) -> bool:
+        """Forget a process, unless one of that name waits; tell whether there was one."""
+        process = self._processes.get(name)
+        if process is not None and not process.buttons:
+            del self._processes[name]
+        return process is not None
+
     def expire(self, now: float) -> None:
         """Forget old buttons."""
         for process in self._processes.values():

@@ -62,6 +62,15 @@ class Backend(Protocol):
     def history(self, key: StatisticKey, offset: int, step: int) -> Deferred[dict[str, list[dict[str, Any]]]]:
         """Return today's curve and that of the week before."""
 
+    def current(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return the current state of a user by process."""
+
+    def destroy(self, name: str, process: str) -> bool:
+        """Take a process off that state; False where there is none of that name."""
+
+    def day(self, key: StatisticKey, offset: int) -> Deferred[dict[str, list[Any]]]:
+        """Return today and the mean day of the week before, in steps of ten minutes."""
+
     def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """Do what blocks."""
 
@@ -95,7 +104,7 @@ async def answer_of(backend: Backend, user: str, asked: Asked) -> Any:
     door = _DOORS.get((asked.method, parts[0] if parts else "", len(parts)))
     if door is None:
         raise DattssError("Not found")
-    if asked.read_only and asked.method != "GET":
+    if asked.read_only and (asked.method != "GET" or door is _destroy):
         return True
     try:
         return await door(backend, user, asked)
@@ -121,6 +130,30 @@ async def _stats(backend: Backend, user: str, asked: Asked) -> Any:
     _, path, kind, offset, step = [*asked.parts, "", ""][:5]
     key = StatisticKey(user, _kind(kind), _path(path))
     return await backend.history(key, checked_offset(offset), checked_step(step))
+
+
+async def _current(backend: Backend, user: str, _: Asked) -> Any:
+    begun = backend.clock()
+    return _first(backend, user, begun, current=backend.current(user))
+
+
+async def _stat(backend: Backend, user: str, asked: Asked) -> Any:
+    begun, name = backend.clock(), asked.text("name")
+    path = f"{asked.text('process')}.{name}" if backend.settings.process_prefix else name
+    key = StatisticKey(user, _kind(asked.text("type")), _path(path))
+    return _first(backend, user, begun, stat=await backend.day(key, checked_offset(asked.text("offset"))))
+
+
+async def _destroy(backend: Backend, user: str, asked: Asked) -> Any:
+    begun, process = backend.clock(), asked.text("process")
+    if not backend.destroy(user, process):
+        raise DattssError(f"No process found with this name: {process[:MAX_PROCESS]}")
+    return _first(backend, user, begun)
+
+
+def _first(backend: Backend, user: str, begun: float, **told: Any) -> dict[str, Any]:
+    """Return an answer of the first generation: whose it is, and how many milliseconds it took."""
+    return {"ok": True, "id": user, "took": round((backend.clock() - begun) * 1000), **told}
 
 
 async def _favourites(backend: Backend, user: str, _: Asked) -> Any:
@@ -213,6 +246,9 @@ _DOORS: dict[tuple[str, str, int], Door] = {
     ("GET", "stats", 3): _stats,
     ("GET", "stats", 4): _stats,
     ("GET", "stats", 5): _stats,
+    ("GET", "current", 1): _current,
+    ("GET", "stat", 1): _stat,
+    ("GET", "destroy", 1): _destroy,
     ("GET", "favorite", 1): _favourites,
     ("PUT", "favorite", 2): _favourite,
     ("DELETE", "favorite", 2): _favourite,

@@ -204,6 +204,69 @@ class UserTests(DattssCase):
         self.assertEqual(self.rig.json("/s/stats/a-b.c/ms"), self.rig.json("/s/stats/a-b.c/ms/0/2"))
         self.assertEqual(self.rig.json("/s/stats/a-b.c/c/0/2"), {"current": [], "past": []})
 
+    def first(self, process: str, uptime_s: float, **prt: Any) -> None:
+        self.rig.put(body(nam=process, upt=uptime_s, **prt))
+
+    def test_the_state_of_the_first_generation(self) -> None:
+        """By process; those that told no uptime are the first parts of paths, and a path of one part is nobody's."""
+        self.first("a.b", 5, c=[partial("x.y", 3, name="nam")], g=[partial("z", 2, name="nam")])
+        self.clock.advance(1.5)
+        self.rig.put(body(c=[partial("web.hits", 1), partial("alone", 1)]))
+        self.clock.advance(1)
+        counter = {"typ": "c", "nam": "x.y", "emp": False, "sum": 3, "avg": "0.05"}
+        gauge = {"typ": "g", "nam": "z", "emp": False, "lst": 2, "avg": "2.00", "max": 2, "min": 2}
+        hits = {"typ": "c", "nam": "hits", "emp": False, "sum": 1, "avg": "0.02"}
+        current = {
+            "a.b": {"nam": "a.b", "upt": 5, "lst": 2500, "sts": {"c": [counter], "g": [gauge], "ms": []}},
+            "web": {"nam": "web", "upt": 0, "lst": 1000, "sts": {"c": [hits], "g": [], "ms": []}},
+        }
+        wanted = {"ok": True, "id": "user1", "took": 0, "current": current}
+        self.assertEqual(self.rig.json("/s/current"), wanted)
+        self.assertEqual(self.rig.json("/s/current", user="user2")["current"], {})
+
+    def test_a_process_of_the_first_generation_goes(self) -> None:
+        self.first("app", 5, c=[partial("x", 3, name="nam")])
+        self.first("app2", 5)
+        self.assertEqual(self.rig.json("/s/destroy?process=app"), {"ok": True, "id": "user1", "took": 0})
+        self.assertEqual(list(self.rig.json("/s/current")["current"]), ["app2"])
+        self.assertEqual(self.rig.json("/s/status")["c"], [])
+        self.assertEqual([each["name"] for each in self.rig.json("/s/processes")], ["app2"])
+        gone = error("No process found with this name: app")[1]
+        self.assertEqual((self.rig.json("/s/destroy?process=app"), self.rig.json("/s/destroy")), (
+            gone, error("No process found with this name: ")[1]
+        ))  # fmt: skip
+        for stored in (False, True):
+            self.again(stored)
+            self.assertEqual(list(self.rig.json("/s/current")["current"]), ["app2"], "it does not come back")
+            self.assertEqual(self.rig.json("/s/current")["current"]["app2"]["lst"], 0)
+        self.first("app", 6, c=[partial("x", 4, name="nam")])
+        self.assertEqual(self.rig.json("/s/status")["c"][0]["sum"], 4)
+
+    def test_the_days_of_the_first_generation(self) -> None:
+        """Today up to now, zero where nothing was; of the week before the mean of the days that have something."""
+        for value in (1, 2, 6):
+            for part in (value, 4):
+                self.first("app", value, ms=[partial("x", part, name="nam")])
+                self.successResultOf(self.rig.node.commit())
+                self.clock.advance(60)
+            self.clock.advance(DAY - 120)
+        self.clock.advance(-DAY + 3600)
+        asked = "/s/stat?process=app&type=ms&name=x&offset="
+        found = self.rig.json(f"{asked}0")
+        self.assertEqual((found["ok"], len(found["stat"]["today"]), len(found["stat"]["past"])), (True, 25, 144))
+        entry = {"typ": "ms", "pct": 0.1, "sum": 10, "cnt": 2, "max": 6, "min": 4, "top": 6, "bot": 4, "fst": 6,
+                 "lst": 4}  # fmt: skip
+        zero = {**dict.fromkeys(entry, 0), "typ": "ms", "pct": 0.1}
+        self.assertEqual(found["stat"]["today"], [entry if step == 18 else zero for step in range(25)])
+        mean = {**entry, "sum": 5.5, "max": 4, "min": 1.5, "top": 4, "bot": 1.5, "fst": 1.5}
+        self.assertEqual(found["stat"]["past"], [mean if step == 18 else None for step in range(144)])
+        shifted = self.rig.json(f"{asked}-60")["stat"]
+        self.assertEqual((len(shifted["today"]), shifted["past"][24]), (31, mean))
+        self.assertEqual(self.rig.json("/s/stat?process=app&type=x&name=x"), error("Wrong param type: x")[1])
+        self.assertEqual(self.rig.json("/s/stat?process=a b&type=c&name=x".replace(" ", "%20")), error(
+            "Wrong param path: a b.x"
+        )[1])  # fmt: skip
+
     def test_history_of_what_is_none(self) -> None:
         self.assertEqual(self.rig.json("/s/stats/a/x/0/2"), error("Wrong param type: x")[1])
         self.assertEqual(self.rig.json("/s/stats/a%20b/c/0/2"), error("Wrong param path: a b")[1])
@@ -264,7 +327,8 @@ class DemoTests(DattssCase):
 
     def test_nothing_changes(self) -> None:
         client = self.rig.client("PUT", f"/process?auth={KEY}", b'{"process":"web"}')
-        for method, path in (("PUT", "favorite/c-a"), ("DELETE", "process/web"), ("PUT", "alert/c/a")):
+        changes = ("PUT", "favorite/c-a"), ("DELETE", "process/web"), ("PUT", "alert/c/a")
+        for method, path in (*changes, ("GET", "destroy?process=web")):
             self.assertEqual(read(self.rig.ask(method, f"/demo/{path}")), OK)
         self.assertEqual((self.rig.json("/s/favorite"), client.transport.value()), ([], b""))
 
