@@ -45,7 +45,7 @@ def relay_values(
     rules: tuple[RouteRule, ...] = ()
     if method == "rules":
         path, text = files.text(settings.get("RELAY_RULES", "relay-rules.conf"), source.rules, needed=True)
-        if text:
+        if not any(report.file == path for report in problems.reports):
             rules = read_relay_rules(text, path, frozenset(destination.name for destination in found), problems)
     placing = settings.within("relays.groups.")
     if method not in HASHES:

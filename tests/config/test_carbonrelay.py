@@ -111,6 +111,15 @@ class DefaultsTests(SynchronousTestCase):
         self.assertEqual(problems.reports, [])
         self.assertEqual(config.listeners[-1].protocol, "ops")
 
+    def test_rules_that_are_empty_or_missing(self) -> None:
+        for files, text in (
+            ({"/c/relay-rules.conf": "\n"}, "one section with `default = true` is needed"),
+            ({"/c/relay-rules.conf": ""}, "one section with `default = true` is needed"),
+            ({}, "this file is required and does not exist"),
+        ):
+            _, problems = load("[relay]\nDESTINATIONS = h:1\n", files)
+            self.assertEqual(problems.texts("error"), [f"/c/relay-rules.conf: {text}"])
+
     def test_programs_of_a_text(self) -> None:
         text = "[relay:b]\n[cache]\n[x]\n[aggregator-cache]\n"
         self.assertEqual(programs_of(text), ("carbon-cache", "carbon-relay", "carbon-aggregator-cache"))
