@@ -27,7 +27,8 @@ _CADENT_CLASSES = bytes(1 if byte in b",*(){}" else 2 if byte == 46 else 3 if by
 _C_RELAY_CLASSES = bytes(2 if byte in b". \n;" else 0 if byte in _ALLOWED else 1 for byte in range(256))
 _DOTS = re.compile(rb"\.\.+")
 _BLANKS = re.compile(rb"[ \t]+")
-_STRAY_DOTS = re.compile(rb"(?<= )\.+(?![0-9.])")
+_STRAY_DOTS = re.compile(rb" (?:\.+ )*(?:\.+(?![0-9.]))?")
+_LINE_ENDS = re.compile(rb"\r+\n?|\n")
 
 
 def clean_cadent(text: bytes) -> bytes:
@@ -67,17 +68,17 @@ def clean_c_relay(text: bytes) -> bytes:
     """Return lines as carbon-c-relay cleans them; a line without a blank, which it drops, stays without one.
 
     In the name, up to the first blank or `;`: no doubled, leading or trailing dots, `_` for what is not a letter, a
-    digit or one of `-_:#`.  Tags are kept as they are, tabs are blanks, several blanks are one, a CR at the end goes,
-    and so do dots behind a blank; but `.5` stays what it is, which carbon-c-relay makes a 5.
+    digit or one of `-_:#`.  Tags are kept as they are, tabs are blanks, several blanks are one, NUL is `_`, CR ends a
+    line as LF does, and dots behind the first blank go; but `.5` stays what it is, which carbon-c-relay makes a 5.
     """
     if not active.relaylines.has_dirt(text, 0, len(text), _C_RELAY_CLASSES):
         return text
-    return b"".join([_clean_line(line) + b"\n" for line in text.split(b"\n")[:-1]])
+    return b"".join([_clean_line(line) + b"\n" for line in _LINE_ENDS.split(text)[:-1]])
 
 
 def _clean_line(line: bytes) -> bytes:
-    line = _BLANKS.sub(b" ", line.removesuffix(b"\r")).lstrip(b" ")
+    line = _BLANKS.sub(b" ", line.replace(b"\0", b"_")).lstrip(b" .")
     name, blank, rest = line.partition(b" ")
     name, mark, tags = name.partition(b";")
     name = _DOTS.sub(b".", name.translate(_C_RELAY)).strip(b".")
-    return name + mark + tags + _STRAY_DOTS.sub(b"", blank + rest)
+    return name + mark + tags + _STRAY_DOTS.sub(b" ", blank + rest, count=1)

@@ -225,6 +225,15 @@ class RelayCodecContract:
         self.assertEqual(one_by_one.lines, expected)
         self.assertEqual(self.reader(graphite_lines(cleaning="c_relay")).feed(b"a .5 1\n").lines, [b"a .5 1"])
 
+    def test_odd_lines_of_carbon_c_relay(self) -> None:
+        odd = {
+            b"a 1 2\r\r": [b"a 1 2"], b"\r\ra 1 2\rb 3 4": [b"a 1 2", b"b 3 4"], b" \t. .a 1 2": [b"a 1 2"],
+            b"a . 2": [b"a 2"], b"a . .5 2": [b"a .5 2"], b"a ..x 2 .": [b"a x 2 ."], b"a .": [b"a "],
+            b"a\x00b 1\x00 2\x00": [b"a_b 1_ 2_"], b"a;k=\x00 1 2": [b"a;k=_ 1 2"], b"a 1  .2": [b"a 1 .2"],
+        }  # fmt: skip
+        for line, wanted in odd.items():
+            self.assertEqual(self.reader(graphite_lines(cleaning="c_relay")).feed(line + b"\n").lines, wanted)
+
     def test_strict_datagrams_are_told_apart_when_they_are_cleaned(self) -> None:
         reader = self.reader(graphite_lines(cleaning="cadent", strict=True))
         reader.datagrams(b"a..b 1 2\nbad\nc 1 2", b"d..e 1 2\nf 1 2")
