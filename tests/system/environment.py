@@ -22,7 +22,9 @@ from pathlib import Path
 __all__ = ["NEIGHBOURS", "NODE_NEIGHBOURS", "Missing", "build", "folder", "program"]
 
 NEIGHBOURS: dict[str, tuple[str, ...]] = {
-    "carbon": ("carbon==1.1.10", "whisper==1.1.10", "Twisted==26.10.0", "setuptools<81", "protobuf<3.21"),
+    "carbon": (
+        "carbon==1.1.10", "whisper==1.1.10", "Twisted==26.10.0", "setuptools<81", "protobuf<3.21", "mmh3==5.3.1",
+    ),
     "graphite-web": ("graphite-web==1.1.10", "Django==3.0.14", "gunicorn", "whisper==1.1.10", "setuptools<81"),
     "graphite-api": (
         "graphite-api==1.1.3", "flask<2.1", "werkzeug<2.1", "jinja2<3.1", "itsdangerous<2.1", "tzlocal<3", "gunicorn",
