@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["MAX_DESTINATIONS", "RouterStage", "Sent", "Taker"]
 
 MAX_DESTINATIONS = 0xFFFF
+_STAMPS = float(1 << 32)
+
 
 class Taker(NamedTuple):
     """A destination and the form in which it takes datapoints; `message_points` bounds a pickle or protobuf frame."""
@@ -135,7 +137,8 @@ class RouterStage:
 
     `refuse` is a rule that drops names or lets them be; `label(name)` a small number by which lines are counted as
     well (a virtual shard).  A line leaves with `prefix` and `suffix` around its name; names are routed without.
-    Where no candidate is live, its queue gets the lines (`hold`), or nobody (dropped: `no_destination`).
+    Where no candidate is live, its queue gets the lines (`hold`), or nobody (dropped: `no_destination`).  Where all
+    take protobuf, times that it cannot tell are dropped (`timestamp`).
 
     A reload makes another stage over the same destinations: `prime` it, deliver into it, release this one.
     """
@@ -166,6 +169,7 @@ class RouterStage:
         self._hold = hold
         self._live: Collection[str] | None = None
         self._loads: Mapping[str, int] | None = None
+        self._stamped = bool(takers) and all(taker.protocol == "protobuf" for taker in takers.values())
         self._routes = RouteTable()
         self._rows: dict[tuple[int, int], int] = {}
         self._reasons: list[str] = []
@@ -179,6 +183,8 @@ class RouterStage:
     def accept(self, batch: Batch) -> None:
         """Send the lines on."""
         self._account.received += len(batch)
+        if self._stamped:
+            batch = self._with_stamps(batch)
         first, *others = self._bundles
         share = self._first_share(first, batch, bool(others))
         if share is None:
@@ -201,6 +207,14 @@ class RouterStage:
         self._count(len(batch), points, unrouted)
         for bundle, each in zip(self._bundles, shares, strict=False):
             self._send(bundle, each.chunks)
+
+    def _with_stamps(self, batch: Batch) -> Batch:
+        """Return the datapoints whose time a protobuf message can tell: others would come to be at another time."""
+        fit = (batch.timestamps > -1.0) & (batch.timestamps < _STAMPS)
+        if fit.all():
+            return batch
+        self._account.drop("timestamp", len(batch) - int(np.count_nonzero(fit)))
+        return batch.select(fit)
 
     def _first_share(self, bundle: _Bundle, batch: Batch, among_others: bool) -> _Share | None:
         """Return the share of the first bundle; beside others the rows of each route are counted apart."""

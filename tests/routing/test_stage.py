@@ -183,6 +183,15 @@ class RouterStageTests(SynchronousTestCase):
         relay.feed(b"old.\xff:1|c\n\xfe:1|c\n")
         self.assertEqual(relay.kept["x"].text, b"new.\xff:1|c\n\xfe:1|c\n")
 
+    def test_times_that_protobuf_cannot_tell_are_dropped(self) -> None:
+        kept = Kept("b")
+        relay = Relay(ConstantRouter("b"), "", graphite_lines(), True, {"b": Taker(kept, "protobuf")})
+        relay.feed(b"a 1 -0.5\na 2 -2\nb 3 4294967295.5\na 4 4294967296\n")
+        self.assertEqual(decode_payload(kept.text[4:]), [(b"a", [(0.0, 1.0)]), (b"b", [(4294967295.0, 3.0)])])
+        relay.feed(b"a 5 1e12\n")
+        self.assertEqual((relay.account.dropped, relay.account.out), ({"timestamp": 3}, 2))
+        self.assertEqual(relay.account.balance(), 0)
+
     def test_every_form(self) -> None:
         kept = {key: Kept(key) for key in "lcpb"}
         takers = {

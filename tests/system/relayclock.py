@@ -4,7 +4,8 @@
 
 CASES is a JSON list of {start, conf, files, steps}: the text of carbon.conf, texts by the names of further files, which
 are written to FOLDER, and steps: ["up", n], ["down", n], ["refused", n] of the n-th destination, ["line", base64], one
-line, ["udp", base64], ["pickle", base64], one frame without its length, ["wait", seconds], ["stats"].
+line, ["udp", base64], ["pickle", base64] and ["protobuf", base64], frames without their length, ["wait", seconds] and
+["stats"].
 ANSWERS gets for each case {sent, told, refused}: by destination what it was sent, (name, value, timestamp) each, own
 metrics at each "stats", and why carbon did not start.
 """
@@ -22,7 +23,7 @@ from typing import Any
 
 import carbon.events
 import carbon.instrumentation
-from carbon import client, conf, log, pipeline, protocols, regexlist, routers, state, util
+from carbon import client, conf, log, pipeline, protobuf, protocols, regexlist, routers, state, util
 from carbon.aggregator import rules
 from carbon.conf import settings
 from twisted.internet.error import ConnectError, ConnectionDone
@@ -118,8 +119,10 @@ class Relay:
         self.sent: list[list[Any]] = [[] for _ in keys]
         self.wires = [StringTransport() for _ in keys]
         state.pipeline_processors[:] = state.pipeline_processors_generated[:] = [client.RelayProcessor()]
-        self.doors = {"line": protocols.MetricLineReceiver(), "udp": protocols.MetricDatagramReceiver(),
-                      "pickle": protocols.MetricPickleReceiver()}  # fmt: skip
+        self.doors = {
+            "line": protocols.MetricLineReceiver(), "udp": protocols.MetricDatagramReceiver(),
+            "pickle": protocols.MetricPickleReceiver(), "protobuf": protobuf.MetricProtobufReceiver(),
+        }  # fmt: skip
         for door in self.doors.values():
             door.peerName = "peer"
         self.doors["pickle"].unpickler = util.get_unpickler()
@@ -166,11 +169,17 @@ def points(data: bytes) -> list[tuple[str, str, str]]:
     found = []
     while data:
         end = 4 + int.from_bytes(data[:4], "big")
-        frame = pickle.loads(data[4:end])
-        assert len(frame) <= settings.MAX_DATAPOINTS_PER_MESSAGE
-        found += [(name, repr(value), repr(when)) for name, (when, value) in frame]
+        found += message(data[4:end])
         data = data[end:]
     return found
+
+
+def message(data: bytes) -> list[tuple[str, str, str]]:
+    """Return the points of a frame."""
+    if settings.DESTINATION_PROTOCOL == "pickle":
+        return [(name, repr(value), repr(when)) for name, (when, value) in pickle.loads(data)]
+    metrics = protobuf.Payload.FromString(data).metrics
+    return [(each.metric, repr(point.value), repr(point.timestamp)) for each in metrics for point in each.points]
 
 
 def replay(case: Any) -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 
+from cadtwist.codec.protobuf import Points, decode_payload, encode_payload
 from cadtwist.config.carbon import load_carbon
 from cadtwist.config.carbonsettings import CarbonSource
 from cadtwist.config.errors import Problems
@@ -59,6 +60,7 @@ VALUES = ("1", "0.1", "-1", "-0.0", "1e3", "1e308", "1e-300", "1e-11", "inf", "-
           ".5", "5.", "123456789012345678901234567890", "1_000", "٣", "True", "infinity", "2.675",
           "0.30000000000000004", "123456789.123456789", "nan")  # fmt: skip
 TIMES = ("-1", "-1.5", "-1.0", "0", "-100", "1e12", "x", "1e9", "-2", "-0.5", "1_700_000_000", "123456789012")
+FAR = ("-100", "1e12", "-2", "123456789012")
 BLANKS = (" ",) * 20 + ("\t", "  ", "\u00a0", " \t ", "\u3000", "\x1f")
 ENDS = ("",) * 10 + ("\r", " ", "\r\r", " extra", "\u00a0", "\t")
 ODD_ITEMS = (("a",), ("a", 1), ("a", (1,)), ("a", (1, 2, 3)), [], None, 5, ["l", [START, 1]], (b"bytes", (START, 1)),
@@ -71,11 +73,12 @@ class Chosen:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
+        self.times = list(TIMES)
 
     def case(self) -> dict[str, Any]:
         chance, method = self.random, self.random.choice(METHODS)
         options = {name: chance.choice(values) for name, values in OPTIONS.items() if chance.random() < 0.4}
-        options["DESTINATION_PROTOCOL"] = chance.choice(("pickle", "line"))
+        options["DESTINATION_PROTOCOL"] = chance.choice(("pickle", "line", "protobuf"))
         places = dict.fromkeys((chance.choice(HOSTS), chance.choice(INSTANCES)) for _ in range(chance.randrange(1, 9)))
         members = [f"{host}:{2000 + chance.randrange(3)}{instance}" for host, instance in places]
         if len(members) > 1 and method.endswith("consistent-hashing") and chance.random() < 0.3:
@@ -85,7 +88,8 @@ class Chosen:
             options |= {"USE_FLOW_CONTROL": False, "MAX_QUEUE_SIZE": chance.choice((3, 10, 20))}
             options |= {"DESTINATION_PROTOCOL": "line", "DESTINATION_POOL_REPLICAS": False}
         fixed = {"RELAY_METHOD": method, "DESTINATIONS": ", ".join(members), "SPOOL_DESTINATION_MAX_BYTES": 0}
-        given = {**fixed, "TIME_TO_DEFER_SENDING": 0, "ENABLE_UDP_LISTENER": True, **options}
+        given = {**fixed, "TIME_TO_DEFER_SENDING": 0, "ENABLE_UDP_LISTENER": True, "PROTOBUF_RECEIVER_PORT": 2005,
+                 **options}  # fmt: skip
         files = {"relay-rules.conf": self.rules(members)}
         files["aggregation-rules.conf"] = "\n".join(chance.choices(RULES, k=4))
         if options.get("USE_WHITELIST"):
@@ -125,6 +129,7 @@ class Chosen:
 
     def steps(self, members: int, options: dict[str, Any]) -> Iterator[list[Any]]:
         chance, names, count = self.random, self.names(), self.random.randrange(10, 80)
+        self.times = [each for each in TIMES if options["DESTINATION_PROTOCOL"] != "protobuf" or each not in FAR]
         dynamic, listed = "DYNAMIC_ROUTER" in options, bool(options.get("USE_WHITELIST"))
         late, present = 0 if dynamic else chance.choice((0, 0, count // 2)), list(range(members))
         for number in range(count):
@@ -143,7 +148,7 @@ class Chosen:
 
     def some(self, names: list[str], listed: bool) -> Iterator[list[Any]]:
         chance = self.random
-        kind = chance.choices(("line", "pickle", "udp", "wait", "stats"), (14, 2, 2, 1, 1))[0]
+        kind = chance.choices(("line", "pickle", "protobuf", "udp", "wait", "stats"), (14, 2, 1, 2, 1, 1))[0]
         data = self.line(names, listed).encode()
         if kind == "stats":
             yield from (["wait", 1], ["stats"])
@@ -151,31 +156,47 @@ class Chosen:
             yield ["wait", chance.choice((0.25, 1, 5, 70))]
         elif kind == "pickle":
             data = self.frame(names, listed)
+        elif kind == "protobuf":
+            data = self.payload(names, listed)
         elif kind == "udp":
             lines = [self.line(names, listed) for _ in range(chance.randrange(5))]
             text = chance.choice(("\n", "\n", "\r\n", "\r", "\x0b")).join(lines) + chance.choice(("", "\n"))
             data = text.encode()
         elif chance.random() < 0.03:
             data = bytes(chance.randrange(256) for _ in range(chance.randrange(1, 30))).replace(b"\n", b"")
-        if kind in ("line", "udp", "pickle"):
+        if kind not in ("wait", "stats"):
             yield [kind, b64encode(data).decode()]
 
     def line(self, names: list[str], listed: bool = False) -> str:
         chance = self.random
         value = chance.choice((f"{chance.uniform(-5, 100):.3f}", f"{chance.randrange(9)}", self.value(VALUES, listed)))
         when = START - chance.choice((0, 0, 0, 1, 59, 3600, -60))
-        time = chance.choice((f"{when}", f"{when}", f"{when}", f"{when}.5", chance.choice(TIMES)))
+        time = chance.choice((f"{when}", f"{when}", f"{when}", f"{when}.5", chance.choice(self.times)))
         between, lead = chance.choice(BLANKS), chance.choice(("",) * 20 + (" ", "\t", "\u00a0"))
         return f"{lead}{chance.choice(names)}{between}{value}{between}{time}{chance.choice(ENDS)}"
 
     def value(self, values: Iterable[Any], listed: bool) -> Any:
         return self.random.choice([each for each in values if not listed or str(each) != "nan"])
 
+    def far(self) -> list[str]:
+        """Return times that only some protocols can tell."""
+        return [each for each in self.times if each in FAR]
+
+    def payload(self, names: list[str], listed: bool) -> bytes:
+        chance, metrics = self.random, list[tuple[bytes, Points]]()
+        for _ in range(chance.randrange(4)):
+            values = [float(self.value((1, 2.5, 0, "inf", "nan", "-0.0"), listed)) for _ in range(chance.randrange(4))]
+            points = [(float(chance.choice((START, START - 1, 0, 5, (1 << 32) - 1))), value) for value in values]
+            metrics.append((chance.choice(names).encode(), points))
+        data = encode_payload(metrics)
+        return data[: chance.randrange(len(data) + 1)] if chance.random() < 0.1 else data
+
     def frame(self, names: list[str], listed: bool) -> bytes:
         chance, items = self.random, list[Any]()
         numbers = (1, 2.5, -3, "7", "1e3", float("inf"), float("nan"), 10**20, True, "abc", None, b"12", "nan", [])
         for _ in range(chance.randrange(6)):
-            when = chance.choice((START, float(START), START - 1, -1, -1.5, str(START), True, 0, -100, 1e12))
+            times = (START, float(START), START - 1, -1, -1.5, str(START), True, 0, *map(float, self.far()))
+            when = chance.choice(times)
             items.append((chance.choice(names), (when, self.value(numbers, listed))))
         if chance.random() < 0.2:
             items.append(chance.choice(ODD_ITEMS))
@@ -204,7 +225,7 @@ class Ours:
         for door in self.config.listeners:
             if door.transport == "udp":
                 self.doors["udp"] = self.daemon.receivers.datagrams(door)
-            elif door.protocol in ("line", "pickle"):
+            elif door.protocol in ("line", "pickle", "protobuf"):
                 protocol = self.daemon.receivers.factory(door, ConnectionLimit()).buildProtocol(None)
                 protocol.makeConnection(StringTransport())
                 self.doors[door.protocol] = protocol
@@ -223,9 +244,12 @@ class Ours:
     def line(self, text: str) -> None:
         self.doors["line"].dataReceived(b64decode(text) + b"\n")
 
-    def pickle(self, text: str) -> None:
+    def pickle(self, text: str, door: str = "pickle") -> None:
         data = b64decode(text)
-        self.doors["pickle"].dataReceived(len(data).to_bytes(4, "big") + data)
+        self.doors[door].dataReceived(len(data).to_bytes(4, "big") + data)
+
+    def protobuf(self, text: str) -> None:
+        self.pickle(text, "protobuf")
 
     def udp(self, text: str) -> None:
         data = b64decode(text) + b"\n"
@@ -253,12 +277,23 @@ class Ours:
         data = b"".join(each.value() for each in self.endpoints[number].transports)
         if self.config.destinations[number].protocol == "line":
             return [tuple(line.split()) for line in data.decode().split("\r\n")[:-1]]  # type: ignore[misc]
-        found, at = list[Point](), 0
+        read, found, at = READ[self.config.destinations[number].protocol], list[Point](), 0
         while at < len(data):
             end = at + 4 + int.from_bytes(data[at : at + 4], "big")
-            found += [(name, repr(value), repr(when)) for name, (when, value) in pickle.loads(data[at + 4 : end])]
+            found += [(name, repr(value), repr(when)) for name, when, value in read(data[at + 4 : end])]
             at = end
         return found
+
+
+def of_pickle(data: bytes) -> list[tuple[str, float, float]]:
+    return [(name, when, value) for name, (when, value) in pickle.loads(data)]
+
+
+def of_protobuf(data: bytes) -> list[tuple[str, float, float]]:
+    return [(name.decode(), when, value) for name, points in decode_payload(data) for when, value in points]
+
+
+READ = {"pickle": of_pickle, "protobuf": of_protobuf}
 
 
 def shown(points: Iterable[Iterable[str]], lines: bool) -> list[tuple[str, float, float]]:
@@ -299,7 +334,7 @@ class RandomTests(SystemTestCase):
     def compare(self, ours: Ours, theirs: dict[str, Any], what: str) -> int:
         """Compare one case; return how many points."""
         config, pools = ours.config, dict[tuple[str, int], tuple[list[Any], list[Any]]]()
-        group, lines = config.relays[0].groups[0], config.destinations[0].protocol == "line"
+        group, protocol = config.relays[0].groups[0], config.destinations[0].protocol
         pairs = [(ours.sent(number), sent) for number, sent in enumerate(theirs["sent"])]
         if group.pool_replicas:
             for destination, (mine, their) in zip(config.destinations, pairs, strict=True):
@@ -308,8 +343,8 @@ class RandomTests(SystemTestCase):
                 pool[1].extend(their)
             pairs = [(sorted(mine), sorted(their)) for mine, their in pools.values()]
         for mine, their in pairs:
-            found, wanted = shown(mine, lines), shown(their, lines)
-            if group.pool_replicas:
+            found, wanted = shown(mine, protocol == "line"), shown(their, protocol == "line")
+            if group.pool_replicas or protocol == "protobuf":  # the points of one name stand together
                 found, wanted = sorted(found), sorted(wanted)
             self.assertEqual(found, wanted, what)
             if not group.pool_replicas:
