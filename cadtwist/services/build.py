@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 from twisted.application.service import IService
+from twisted.internet.defer import DeferredList
 from twisted.internet.task import CooperativeTask, Cooperator, TaskStopped
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python.failure import Failure
@@ -525,7 +526,8 @@ class Daemon:
 
     def drain(self, most_s: float) -> Any:
         """Let connections end that the next process cannot have (a Deferred); all others are read on."""
-        return self.doors.drain(most_s, stays=True)
+        counted = [] if self.istat is None else [self.istat.drain(most_s)]
+        return DeferredList([self.doors.drain(most_s, stays=True), *counted])
 
     def pass_on(self) -> list[Passed]:
         """Stop reading and give the sockets away; what was received is handed over first."""

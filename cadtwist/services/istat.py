@@ -335,10 +335,10 @@ class IstatDaemon:
     def _doors(self) -> Iterator[IService]:
         config = self.config
         if config.http_port:
-            yield self.doors.open("http", self.api.site(self.http), config.http_port)
+            yield from self.doors.ask("http", self.api.site(self.http), config.http_port)
         if self.exposition is not None:
             yield from self.exposition.services()
-            yield self.doors.open("Prometheus", self.exposition.site, config.prometheus_port)
+            yield from self.doors.ask("Prometheus", self.exposition.site, config.prometheus_port)
         if self._foreign is not None:
             yield from self._foreign.services()
             yield self.doors.open("shards", self._foreign.factory, config.shard_port)
@@ -350,6 +350,10 @@ class IstatDaemon:
             yield self.doors.open("admin", AdminFactory(self.orders), config.admin_port)
         if config.stat_port:
             yield from self.doors.lines(self.lines, self.datagrams, self.gate)
+
+    def drain(self, most_s: float) -> Deferred[None]:
+        """Answer what is asked over HTTP; the Deferred fires after `most_s` at most."""
+        return self.doors.drain(most_s)
 
     def pass_on(self) -> list[Passed]:
         """Stop reading and give the sockets away; what was received is logged first."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred, DeferredList
 
 from cadtwist.config.istatmodel import IstatConfig
 from cadtwist.flow import Gate
@@ -14,7 +15,8 @@ from cadtwist.net.handover import Inheritance, Passed
 from cadtwist.net.listeners import Listener, TCPListener, UDPListener
 from cadtwist.protocols.factory import ReceiverFactory
 from cadtwist.protocols.udp import DatagramIntake, DatagramReader
-from cadtwist.services.passing import LAST_READS_S, connections_of, read_last, take_up
+from cadtwist.services.httpdoors import HttpDoor
+from cadtwist.services.passing import DRAIN_S, LAST_READS_S, connections_of, read_last, take_up, within
 from cadtwist.services.sequence import Step
 from cadtwist.telemetry import Account
 
@@ -37,6 +39,9 @@ class IstatDoors:
         self._inherited = inherited
         self._account = account
         self._opened: list[Listener | UDPListener] = []
+        self._asked: dict[str, HttpDoor] = {}
+        self._early: list[Passed] = []
+        self._drained = False
 
     def open(
         self, part: str, factory: Any, port: int, on_open: Callable[[Any], object] | None = None
@@ -50,6 +55,35 @@ class IstatDoors:
         door.inherited = self._inherited.socket("listener", name)
         self._opened.append(door)
         return door
+
+    def ask(self, part: str, site: Any, port: int) -> Iterator[IService]:
+        """Yield what answers HTTP, also on connections of a former process; at a stop, what is asked is answered."""
+        name, door = part_name(part), HttpDoor(site, self._reactor)
+        self._asked[name] = door
+
+        def go_on(_port: object) -> None:
+            for passed in self._inherited.take("connection", name):
+                take_up(self._reactor, door, passed, self._account)
+
+        def end() -> Deferred[None] | None:
+            if self._drained:
+                door.disconnect()
+                return None
+            answered = door.drain(stays=False)
+            door.close_idle()
+            return within(self._reactor, DRAIN_S, answered).addCallback(lambda _: door.disconnect())
+
+        yield Step(f"questions at {part}", None, end)
+        yield self.open(part, door, port, go_on)
+
+    def drain(self, most_s: float) -> Deferred[None]:
+        """Answer what is asked over HTTP, and let nobody else ask; the Deferred fires after `most_s` at most."""
+        self._drained = True
+        for listener in self._opened:
+            if listener.name in self._asked:
+                self._early += listener.pass_on()
+        answered = DeferredList([door.drain(stays=True) for door in self._asked.values()])
+        return within(self._reactor, most_s, answered)
 
     def lines(self, factory: ReceiverFactory, datagrams: DatagramIntake, gate: Gate) -> Iterator[IService]:
         """Yield what receives lines: of connections, those of a former process too, and of datagrams.
@@ -86,5 +120,8 @@ class IstatDoors:
 
     def pass_on(self, factory: ReceiverFactory) -> list[Passed]:
         """Close all doors and connections here without closing them for the world."""
-        found = [each for door in self._opened for each in door.pass_on()]
+        found, self._early = self._early, []
+        found += [each for door in self._opened for each in door.pass_on()]
+        for name, asked in self._asked.items():
+            found += connections_of(asked, name)
         return found + connections_of(factory, part_name("lines"))

@@ -22,6 +22,7 @@ from cadtwist.config.model import CacheConfig, Config, SelfMetricsConfig, Storag
 from cadtwist.errors import StorageError
 from cadtwist.kernels.statformat import COLLATED
 from cadtwist.services.build import Daemon
+from cadtwist.services.httpdoors import HttpDoor
 from cadtwist.services.istat import IstatDaemon
 from tests.opens import Opens
 from tests.services.daemons import until
@@ -469,7 +470,7 @@ class TellingTests(IstatCase):
         assert one.exposition is not None
         self.send(one, f"cpu^dc.x^host.h {NOW} 2", "*hits^host.h 1")
         self.send(one, "*hits^host.h 2")
-        door: Any = one.exposition.site
+        door: Any = HttpDoor(one.exposition.site, one.reactor)
         expected = (
             f'# TYPE cpu gauge\ncpu{{dc="x",host="h"}} 2 {NOW}000\n'
             f'# TYPE hits counter\nhits{{host="h",counter="1"}} 3 {NOW}000\n'

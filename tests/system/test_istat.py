@@ -7,6 +7,7 @@ import socket
 from tests.seeds import chance_of, told
 from tests.system.case import SystemTestCase
 from tests.system.istatd import CounterFeed, Istatd
+from tests.system.loads import Asker
 from tests.system.process import NotReady, end_serving, hand_over, until
 
 AGE_S = 80_000
@@ -55,11 +56,15 @@ class CounterHandoverTests(SystemTestCase):
         self.addCleanup(end_serving, daemon.serving)
         feed = CounterFeed(daemon.stat, "hand", self.now - AGE_S, COUNTERS)
         feed.start()
+        asker = Asker("asker", daemon.http, "/?q=*")
+        asker.start()
         for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 3)):
             until("some came", lambda: daemon.logged() > 1000)
             hand_over(daemon.serving)
         until("some came", lambda: daemon.logged() > 1000)
         sent = feed.end()
+        asker.end()
+        self.assertEqual((asker.faults, asker.connects), ([], 1))
         until("all came", lambda: daemon.ledger()["istat counters"]["received"] > 0)
         end_serving(daemon.serving)
         self.assertEqual(feed.check(daemon, sent)[:5], [])
