@@ -50,6 +50,8 @@ def relay_values(
     placing = settings.within("relays.groups.")
     if method not in HASHES:
         placing.pop("hash", None)
+    elif settings.text("ROUTER_HASH_TYPE").lower() == "none":  # to carbon a hash that it does not know
+        placing["hash"] = "carbon_ch"
     group = GroupConfig(
         name=_method(settings, source),
         method=cast("Method", method),

@@ -104,6 +104,10 @@ class Settings:
         """Return the value of an option, `default` where it is not set."""
         return self._values.get(name, default)
 
+    def text(self, name: str) -> str:
+        """Return the text that was given for an option, empty where there is none."""
+        return self._entries[name].value if name in self._entries else ""
+
     def targets(self) -> dict[str, Any]:
         """Return the values that go to the Config as they are, by their path there."""
         named = {CARBON_OPTIONS[name].target: value for name, value in self._values.items()}

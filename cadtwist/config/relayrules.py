@@ -63,6 +63,7 @@ def carbon_destination(text: str) -> CarbonDestination:
     else:
         host, colon, rest = text.partition(":")
     port, colon, instance = rest.partition(":")
+    port = port.strip()
     if not host or not (port.isascii() and port.isdigit() and 0 < int(port[:9]) <= _PORT_MAX):
         raise ValueError(f"{text!r} is not a destination, host:port or host:port:instance")
     return CarbonDestination(host, int(port), instance if colon else None)

@@ -161,6 +161,14 @@ class MethodTests(SynchronousTestCase):
             group = _group(f"[relay]\nDESTINATIONS = h:1\nROUTER_HASH_TYPE = fnv1a_ch\nRELAY_METHOD = {method}\n")
             self.assertEqual(group.hash, "")
 
+    def test_a_hash_called_none(self) -> None:
+        for method, text, wanted in (
+            ("fast-hashing", "None", "carbon_ch"), ("fast-hashing", "", ""),
+            ("consistent-hashing", "none", "carbon_ch"), ("rules", "None", ""),
+        ):  # fmt: skip
+            group = _group(f"[relay]\nDESTINATIONS = h: 1\nROUTER_HASH_TYPE = {text}\nRELAY_METHOD = {method}\n")
+            self.assertEqual((group.hash, group.members), (wanted, ("h:1",)))
+
     def test_rules_of_the_command_line_come_first(self) -> None:
         files = {"mine": "[all]\ndefault = yes\ndestinations = h:1\n"}
         self.assertEqual(_group("[relay]\nDESTINATIONS = h:1\n", files=files, rules="mine").rules[0].name, "all")

@@ -40,7 +40,7 @@ OPTIONS: dict[str, list[Any]] = {
     "REPLICATION_FACTOR": [1, 2, 2, 3, 4, 9], "DIVERSE_REPLICAS": [True, False],
     "DESTINATION_POOL_REPLICAS": [True, False], "TAG_RELAY_NORMALIZED": [True, True, False],
     "MIN_TIMESTAMP_RESOLUTION": [0, 1, 7, 10, 60], "MAX_DATAPOINTS_PER_MESSAGE": [1, 2, 7, 500],
-    "USE_WHITELIST": [True, False], "ROUTER_HASH_TYPE": list(HASHES),
+    "USE_WHITELIST": [True, False], "ROUTER_HASH_TYPE": [*HASHES, "None", ""],
 }  # fmt: skip
 PARTS = ("a", "b", "c", "foo", "bar", "s1", "s12", "total", "x-y", "é", "日本", "", "A", "servers", "cpu", "%", "a=b",
          "\x00", "~")  # fmt: skip
@@ -62,6 +62,7 @@ VALUES = ("1", "0.1", "-1", "-0.0", "1e3", "1e308", "1e-300", "1e-11", "inf", "-
 TIMES = ("-1", "-1.5", "-1.0", "0", "-100", "1e12", "x", "1e9", "-2", "-0.5", "1_700_000_000", "123456789012")
 FAR = ("-100", "1e12", "-2", "123456789012")
 BLANKS = (" ",) * 20 + ("\t", "  ", "\u00a0", " \t ", "\u3000", "\x1f")
+SEPARATORS = ("\n",) * 5 + ("\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x1e", "\x85", "\u2028", "\u2029")
 ENDS = ("",) * 10 + ("\r", " ", "\r\r", " extra", "\u00a0", "\t")
 ODD_ITEMS = (("a",), ("a", 1), ("a", (1,)), ("a", (1, 2, 3)), [], None, 5, ["l", [START, 1]], (b"bytes", (START, 1)),
              (5, (START, 1)))  # fmt: skip
@@ -160,7 +161,7 @@ class Chosen:
             data = self.payload(names, listed)
         elif kind == "udp":
             lines = [self.line(names, listed) for _ in range(chance.randrange(5))]
-            text = chance.choice(("\n", "\n", "\r\n", "\r", "\x0b")).join(lines) + chance.choice(("", "\n"))
+            text = chance.choice(SEPARATORS).join(lines) + chance.choice(("", "\n"))
             data = text.encode()
         elif chance.random() < 0.03:
             data = bytes(chance.randrange(256) for _ in range(chance.randrange(1, 30))).replace(b"\n", b"")
