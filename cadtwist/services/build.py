@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from cadtwist.services.ops import RelayOps
     from cadtwist.services.readgraph import ReadGraph
     from cadtwist.services.statsdpart import StatsdPart
+    from cadtwist.services.webworker import WebWorkers
 
 __all__ = ["Daemon"]
 
@@ -109,6 +110,7 @@ class Daemon:
             "waits": self.ready_waits,
         }
         self._web_sockets: dict[str, socket.socket] = {}
+        self._web_workers: WebWorkers | None = None
         self._priming: CooperativeTask[Any] | None = None
         self.ops: RelayOps | None = None
         self._leaving = False
@@ -332,11 +334,10 @@ class Daemon:
                 for name, door in ((door_name(door), door) for door in shared)
             }
             sockets, others = list(self._web_sockets.values()), others_only(config.cluster, doors)
-            services.append(
-                webworker.WebWorkers(
-                    self.reactor, sockets, kept.owner, config.web, config.storage, others, changes=kept.changed
-                )
+            self._web_workers = webworker.WebWorkers(
+                self.reactor, sockets, kept.owner, config.web, config.storage, others, changes=kept.changed
             )
+            services.append(self._web_workers)
         inline = [door for door in doors if door not in shared]
         if inline:
             if kept is None:
@@ -526,8 +527,8 @@ class Daemon:
 
     def drain(self, most_s: float) -> Any:
         """Let connections end that the next process cannot have (a Deferred); all others are read on."""
-        counted = [] if self.istat is None else [self.istat.drain(most_s)]
-        return DeferredList([self.doors.drain(most_s, stays=True), *counted])
+        asked = [each.drain(most_s) for each in (self.istat, self._web_workers) if each is not None]
+        return DeferredList([self.doors.drain(most_s, stays=True), *asked])
 
     def pass_on(self) -> list[Passed]:
         """Stop reading and give the sockets away; what was received is handed over first."""

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request, Site
 
 from cadtwist.web.answering import AnsweringChannel
+from cadtwist.web.channel import DirectChannel
 
 __all__ = ["HttpDoor"]
 
@@ -18,7 +19,7 @@ _LOOK_S = 0.02
 """How often to look whether the last bytes of an answer have gone: nobody tells."""
 
 
-class _Connection(AnsweringChannel):
+class _Known(AnsweringChannel):
     """One that its door knows as long as it is open.
 
     Between two requests it is idle: nothing is known of it but the bytes of a first line that is not complete.
@@ -83,25 +84,29 @@ class _Connection(AnsweringChannel):
             self.door.settle()
 
 
+class _DirectConnection(_Known, DirectChannel):
+    """One whose requests are DirectRequests, and to which nobody speaks TLS."""
+
+
 class HttpDoor(Factory[Any]):
     """Accepts the connections of a `site` and knows them.  Reactor thread.
 
     What a site may have beside twisted's own: `change(idle_timeout_s, log)` for a reload; `let_go()`, which ends
     requests that wait for news, when no more are wanted here; and requests with `refuse()`, which answer that nothing
-    was read, and say whether they could.
+    was read, and say whether they could.  `direct`: its requests are DirectRequests, and nobody speaks TLS.
     """
 
     noisy = False
 
-    def __init__(self, site: Site, reactor: Any) -> None:
+    def __init__(self, site: Site, reactor: Any, direct: bool = False) -> None:
         self.site = site
-        self.connections: set[_Connection] = set()
+        self.connections: set[_Known] = set()
         self.resting = False
         self.ending = False
         self._reactor = reactor
         self._settled: list[Deferred[None]] = []
         self._look: IDelayedCall | None = None
-        site.protocol = _Connection  # type: ignore[assignment]
+        site.protocol = _DirectConnection if direct else _Known  # type: ignore[assignment]
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Return what speaks with a client."""
@@ -122,7 +127,7 @@ class HttpDoor(Factory[Any]):
         if hasattr(self.site, "change"):
             self.site.change(idle_timeout_s, log)
 
-    def passable(self) -> list[_Connection]:
+    def passable(self) -> list[_Known]:
         """Return the connections that another process can go on with, where nothing is between us and the client."""
         return [connection for connection in self.connections if connection.idle]
 

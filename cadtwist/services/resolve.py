@@ -2,7 +2,8 @@
 
 The owner's first frame is the greeting (the web process's configuration).  Then the web process asks
 `[number, method, arguments]` and the owner answers `[number, fault, text, value]`, in order unless it takes longer;
-fault is "" for an answer.  Of an answer that is large the owner sends pieces before, as they are made, so that neither
+fault is "" for an answer; number 0 with the fault "end" asks the process to answer what it was asked, and then to say
+"ended".  Of an answer that is large the owner sends pieces before, as they are made, so that neither
 a turn nor its memory is taken by the whole: their fault is "more".
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -34,6 +35,8 @@ __all__ = ["OwnerSide", "RemoteOwner"]
 
 _REFUSED = "refused"
 _MORE = "more"
+_END = "end"
+_ENDED = "ended"
 _AT_ONCE_S = 0.001
 _MOST_SKIPPED = 64
 _METHODS = frozenset({"found", "pieces", "leaves", "catalog", "report", "tell"})
@@ -99,10 +102,33 @@ class OwnerSide(FrameProtocol):
         self._owner = owner
         self._greeting = greeting
         self._log = Logger()
+        self._ended: list[Deferred[None]] = []
+        self._is_gone = False
 
     def connectionMade(self) -> None:
         """Greet."""
         self.send_frame(self._greeting)
+
+    def end(self) -> Deferred[None]:
+        """Ask the web process to take no more requests; fires when it has answered all, or is gone."""
+        ended: Deferred[None] = Deferred()
+        self._ended.append(ended)
+        if self._is_gone or self.transport is None:
+            self._has_ended()
+        else:
+            self.send_frame(_encode((0, _END, "", None)))
+        return ended
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Wait for nothing any more."""
+        super().connectionLost(reason)
+        self._is_gone = True
+        self._has_ended()
+
+    def _has_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        for each in ended:
+            each.callback(None)
 
     def frameReceived(self, frame: bytes) -> None:
         """Answer a question; a peer that does not speak our language is left."""
@@ -125,6 +151,9 @@ class OwnerSide(FrameProtocol):
             self.send_frame(_encode((question.number, "", "", value)))
 
     def _ask(self, question: _Question) -> Any:
+        if question.method == _ENDED:
+            self._has_ended()
+            return None
         if question.method not in _METHODS:
             raise CadtwistError(f"no method {question.method}")
         if question.method != "pieces":
@@ -178,6 +207,7 @@ class RemoteOwner(FrameProtocol):
     `changes` are the owner's counts of names that came and went, of datapoints that came and of ids that got or lost a
     metric, in memory that both share; with `near`, whose points are shared as well, only what they cannot tell is
     asked.
+    `end()` is called when no more requests are wanted here; what it returns fires when all are answered.
     `greeted` fires once with the greeting, `gone` once when the connection ends.  An answer that does not come within
     `patience_s` seconds of `clock` (None: endless) fails with ConnectionLost.
     """
@@ -188,6 +218,7 @@ class RemoteOwner(FrameProtocol):
         self.changes: npt.NDArray[np.uint64] | None = None
         self.near: NearPoints | None = None
         self._clock = clock
+        self.end: Callable[[], Deferred[Any]] = lambda: succeed(None)
         self.greeted: Deferred[bytes] = Deferred()
         self.gone: Deferred[None] = Deferred()
         self._is_greeted = False
@@ -308,6 +339,9 @@ class RemoteOwner(FrameProtocol):
             self.greeted.callback(frame)
             return
         reply = _reply(frame)
+        if reply.fault == _END:
+            self.end().addBoth(lambda _: self._ask(_anything, _ENDED)).addErrback(lambda _: None)
+            return
         waiting = self._waiting.get(reply.number)
         if waiting is None:
             return

@@ -35,6 +35,8 @@ from cadtwist.query.near import NearPoints
 from cadtwist.query.owner import IOwner, NoMetrics, QueryLimits
 from cadtwist.services.clusterparts import ClusterService, Tally, cluster_of
 from cadtwist.services.footprint import give_back_files
+from cadtwist.services.httpdoors import HttpDoor
+from cadtwist.services.passing import DRAIN_S, within
 from cadtwist.services.resolve import OwnerSide, RemoteOwner
 from cadtwist.services.sharedcount import SharedCount, shared_numbers
 from cadtwist.services.slots import ChildProcess, Slot, child_environment
@@ -43,7 +45,6 @@ from cadtwist.storage.memory import MemoryStore
 from cadtwist.storage.schemas import SchemaTable
 from cadtwist.telemetry import Telemetry
 from cadtwist.web.answers import CrossOrigin
-from cadtwist.web.channel import DirectChannel
 from cadtwist.web.context import WebContext
 from cadtwist.web.gatekeeper import Gatekeeper
 from cadtwist.web.resultcache import ResultCache
@@ -54,6 +55,7 @@ __all__ = [
     "WebWorkers",
     "WorkerConfig",
     "counted_for_readers",
+    "end_in_order",
     "listening_socket",
     "main",
     "query_limits",
@@ -66,6 +68,7 @@ OWNER_FD = 4
 _FIRST_LISTENER_FD = 3
 _BACKLOG = 1024
 _LOOK_AGAIN_S = 0.00005
+_SILENT_S = 0.2
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,6 +184,8 @@ class WebWorkers(Service):
         self._command = list(command)
         self._changes = changes
         self._slots: list[Slot] = []
+        self._sides: dict[int, OwnerSide] = {}
+        self._drained: Deferred[Any] | None = None
 
     @property
     def processes(self) -> list[int]:
@@ -190,19 +195,33 @@ class WebWorkers(Service):
     def startService(self) -> None:
         """Start every worker."""
         super().startService()
-        self._slots = [Slot(self._reactor, self._spawn, "web process") for _ in range(max(self._web.workers, 1))]
+        places = range(max(self._web.workers, 1))
+        self._slots = [Slot(self._reactor, partial(self._spawn, place), "web process") for place in places]
         for slot in self._slots:
             slot.start()
 
-    def stopService(self) -> Deferred[Any]:
-        """End every worker; fires when all are gone and the doors are closed."""
-        super().stopService()
-        ended = DeferredList([slot.stop() for slot in self._slots])
-        for door in self._doors:
-            door.close()
-        return ended
+    def drain(self, most_s: float) -> Deferred[Any]:
+        """Let no worker take requests any more; fires when all are answered, after `most_s` at most."""
+        if self._drained is None:
+            asked = DeferredList([side.end() for side in self._sides.values()])
+            self._drained = within(self._reactor, most_s, asked)
+        drained: Deferred[Any] = Deferred()
+        self._drained.addBoth(lambda _: drained.callback(None))
+        return drained
 
-    def _spawn(self, worker: ChildProcess) -> Any:
+    def stopService(self) -> Deferred[Any]:
+        """End every worker, when it has answered; fires when all are gone and the doors are closed."""
+        super().stopService()
+
+        def end(_: object) -> Deferred[Any]:
+            ended = DeferredList([slot.stop() for slot in self._slots])
+            for door in self._doors:
+                door.close()
+            return ended
+
+        return self.drain(DRAIN_S).addCallback(end)
+
+    def _spawn(self, number: int, worker: ChildProcess) -> Any:
         ours, theirs = socket.socketpair()
         descriptors = [_FIRST_LISTENER_FD, *range(OWNER_FD + 1, OWNER_FD + len(self._doors))]
         listeners = tuple((fd, int(door.family)) for fd, door in zip(descriptors, self._doors, strict=False))
@@ -221,7 +240,7 @@ class WebWorkers(Service):
         children.update({places[what]: descriptor for what, descriptor in shared.items()})
         side = OwnerSide(self._owner, msgspec.msgpack.encode(config))
         DirectSocket(self._reactor, ours, side)
-        worker.link = side
+        worker.link = self._sides[number] = side
         process = self._reactor.spawnProcess(
             worker, self._command[0], self._command, env=child_environment(), childFDs=children
         )
@@ -243,15 +262,30 @@ def _serve(reactor: Any, owner: RemoteOwner, greeting: bytes) -> None:
     if cluster is not None:
         cluster.startService()
     store = reading_store(config.storage)
-    site: Any = web_site(reactor, owner, store, config.web, inline=False, cluster=cluster, count=tally.count)
-    site.protocol = DirectChannel  # nobody speaks TLS with us
+    site = web_site(reactor, owner, store, config.web, inline=False, cluster=cluster, count=tally.count)
+    door = HttpDoor(site, reactor, direct=True)
+    ports = []
     gc.collect()
     gc.freeze()  # what is there now stays, and need not be looked at again
     give_back_files()
     for fd, family in config.listeners:
-        port = reactor.adoptStreamPort(fd, family, site)
+        port = reactor.adoptStreamPort(fd, family, door)
         port.transport = DirectServer
+        ports.append(port)
         os.close(fd)
+    owner.end = partial(end_in_order, reactor, door, ports)
+
+
+def end_in_order(reactor: Any, door: HttpDoor, ports: Sequence[Any]) -> Deferred[None]:
+    """Accept nobody else, and answer what is asked; who asks nothing for a moment is closed in order.
+
+    The Deferred fires when no connection is left.
+    """
+    for port in ports:
+        port.stopListening()
+    answered = door.drain(stays=False)
+    reactor.callLater(_SILENT_S, door.close_idle)
+    return answered
 
 
 def _near_points(descriptor: int, web: WebConfig) -> NearPoints | None:

@@ -72,6 +72,21 @@ class ResolveTests(SynchronousTestCase):
             for answer, expected in asked:
                 self.assertEqual(self.successResultOf(answer), expected)
 
+    def test_a_process_that_is_to_end_answers_first(self):
+        self.pair.pump()
+        answered, there = Deferred(), self.pair.there
+        self.pair.here.end = lambda: answered
+        ended = there.end()
+        self.pair.pump()
+        self.assertNoResult(ended)
+        answered.callback(None)
+        self.pair.pump()
+        self.successResultOf(ended)
+        ended = there.end()
+        there.connectionLost(Failure(ConnectionDone()))
+        self.successResultOf(ended)
+        self.successResultOf(there.end())
+
     def test_what_readers_count_is_told(self):
         counted = []
         pair = Pair(replace(self.local, count=lambda what, amount: counted.append((what, amount))))

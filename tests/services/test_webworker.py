@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import os
 import socket
+from types import SimpleNamespace
 
 import msgspec
 from twisted.internet.error import ConnectionDone, ProcessTerminated
 from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
 from cadtwist.config.model import StorageConfig, WebConfig
+from cadtwist.services.httpdoors import HttpDoor
 from cadtwist.services.sharedcount import SharedCount
-from cadtwist.services.webworker import OWNER_FD, WebWorkers, WorkerConfig, reporting_site
+from cadtwist.services.webworker import OWNER_FD, WebWorkers, WorkerConfig, end_in_order, reporting_site
+from cadtwist.web.answers import Answer, CrossOrigin, send
+from cadtwist.web.requests import BoundedSite, DirectRequest
 from tests.query.test_owner import owner
-from tests.web.wire import get
+from tests.web.wire import get, request_bytes
+
+ASKED = request_bytes("GET", "/x")
 
 
 class FakeProcess:
@@ -64,6 +72,43 @@ class SiteTests(SynchronousTestCase):
         site = reporting_site(clock, {}, WebConfig(url_prefix="/g"))
         told = json.loads(get(site, clock, "/g/_internal/capabilities").body)
         self.assertEqual(told["name"], socket.gethostname())
+
+
+class _Page(Resource):
+    isLeaf = True
+
+    def render(self, request):
+        self.asked = request
+        return NOT_DONE_YET
+
+
+class EndTests(SynchronousTestCase):
+    """A web process that is to end."""
+
+    def test_it_answers_and_closes_who_is_silent(self):
+        clock, page, stopped = Clock(), _Page(), []
+        door = HttpDoor(BoundedSite(page, reactor=clock, request=DirectRequest), clock, direct=True)
+        wires = [StringTransport() for _ in range(3)]
+        channels = [door.buildProtocol(None) for _ in wires]
+        for channel, wire in zip(channels, wires, strict=True):
+            channel.makeConnection(wire)
+        silent, late, busy = channels
+        busy.dataReceived(ASKED)
+        asked = page.asked
+        ended = end_in_order(clock, door, [SimpleNamespace(stopListening=lambda: stopped.append(1))])
+        self.assertEqual(stopped, [1])
+        late.dataReceived(ASKED)
+        for request in (asked, page.asked):
+            send(request, Answer(b"x", "text/plain"), CrossOrigin())
+        self.assertEqual([wire.disconnecting for wire in wires], [False, True, True])
+        self.assertTrue(all(b"\r\nConnection: close\r\n" in wire.value() for wire in wires[1:]))
+        for channel in (late, busy):
+            channel.connectionLost(Failure(ConnectionDone()))
+        clock.advance(0.2)
+        self.assertTrue(wires[0].disconnecting)
+        self.assertNoResult(ended)
+        silent.connectionLost(Failure(ConnectionDone()))
+        self.successResultOf(ended)
 
 
 class WorkersTests(SynchronousTestCase):
@@ -121,7 +166,10 @@ class WorkersTests(SynchronousTestCase):
         self.assertEqual(len(self.workers.processes), 2)
 
     def test_stop(self):
+        """Each is asked to answer what it was asked; one that does not say that it has is not waited for."""
         ended = self.workers.stopService()
+        self.assertFalse(any(door.closed for door in self.doors))
+        self.reactor.advance(2.0)
         for link in list(self.reactor.getWriters()):
             link.connectionLost(Failure(link.doWrite()))
         for side in self.reactor.sides:
@@ -140,5 +188,7 @@ class WorkersTests(SynchronousTestCase):
     def test_stop_while_waiting_to_restart(self):
         self.reactor.end(0)
         self.reactor.end(1)
+        for link in list(self.reactor.getWriters()):
+            link.connectionLost(Failure(ConnectionDone()))
         self.successResultOf(self.workers.stopService())
         self.assertEqual(self.reactor.getDelayedCalls(), [])

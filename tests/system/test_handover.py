@@ -9,7 +9,7 @@ from functools import partial
 
 from tests.system.cadtwistd import Cadtwistd
 from tests.system.case import SystemTestCase
-from tests.system.loads import BothWays, Visitor
+from tests.system.loads import Asker, BothWays, Visitor
 from tests.system.process import end_serving, family, hand_over, is_dead, until
 from tests.system.slots import points
 
@@ -29,15 +29,17 @@ class HandoverTests(SystemTestCase):
 
         stays = BothWays(daemon.line, line, streamed=5, datagrams=10, pause_s=10 / UDP_PER_S)
         comes = Visitor(daemon.line, partial(line, "new"), 0.1)
-        stays.start()
-        comes.start()
+        asker = Asker("asker", daemon.http, "/metrics/find?query=*")
+        for load in (stays, comes, asker):
+            load.start()
         for _ in range(self.number("CADTWIST_SYSTEM_HANDOVERS", 5)):
             time.sleep(0.3)
             hand_over(daemon.serving)
             self.assertEqual(daemon.unbalanced(), {})
         time.sleep(0.3)
         sent = {**stays.end(), "new": comes.end()}
-        self.assertEqual((stays.faults, comes.refused), ([], []))
+        asker.end()
+        self.assertEqual((stays.faults, comes.refused, asker.faults), ([], [], []))
         until("all is written", lambda: daemon.serving() and daemon.pending() == 0, 60)
         for kind, count in sent.items():
             self.assertGreater(count, 0)
