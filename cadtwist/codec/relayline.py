@@ -56,6 +56,7 @@ RESERVED_TAGS = tuple(b"asg az backend canary host period region shard source wi
 COMMANDS = frozenset({b"status", b"shards"})
 """Lines to which statsrelay answers on a stream."""
 
+_UNDATED = re.compile(rb"^([!-~]+[ \t]+[-+]?[0-9]+(?:\.[0-9]+)?[ \t]+)-1(?=[ \t\r]*$)", re.MULTILINE)
 _TAGGED = -1
 _FOREVER = 1 << 62
 
@@ -347,6 +348,9 @@ class RelayCodec(Lines[Tail]):
     def _with_dates(self, data: bytes, now: float) -> bytes:
         """Return complete lines, each with a time: that of carbon's lines, unless it is wanted as a number as well."""
         when = repr(now) if self._numbers and now != int(now) else str(int(now))
+        found, plain = _UNDATED.subn(rb"\g<1>" + when.encode(), data)
+        if plain:  # others, if there are any, are met next
+            return found
         return b"".join([_dated(line, when) + b"\n" for line in data.split(b"\n")[:-1]])
 
     def _keep(self, data: bytes) -> int:

@@ -190,7 +190,7 @@ class RelayCodecContract:
     def test_lines_that_mean_now_get_the_time(self) -> None:
         lines = b"a-b 1 2\nc  1\t-1\r\nd 1 -1.5\ne -1 -2\nf x -1\n\xc2\xa0g\xc2\xa01 -1e0 \nh -1 3\ni 1 -1\n"
         read = self.reader(graphite_lines(), rows=3).feed(lines)
-        wanted = [b"a-b 1 2", b"c 1 1700000500", b"d 1 1700000500", b"e -1 -2", b"g 1 1700000500", b"h -1 3"]
+        wanted = [b"a-b 1 2", b"c  1\t1700000500", b"d 1 1700000500", b"e -1 -2", b"g 1 1700000500", b"h -1 3"]
         self.assertEqual(read.lines, [*wanted, b"i 1 1700000500"])
         self.assertEqual((read.bad, read.keys), ({"value": 1}, [b"a-b", b"c", b"d", b"e", b"g", b"h", b"i"]))
         read = self.reader(graphite_lines()).datagrams(b"a 1 -1", b"b 2 -1\rc 3 4")
