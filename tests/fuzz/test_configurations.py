@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 
 from cadtwist.config.cadent import load_cadent
@@ -19,6 +20,14 @@ from tests.fuzz.fuzzing import CASES, Fuzzing
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _MARKS = "=[]{}.\n'\"-1\\,:x# %()é\0<>|&\t"
+_VALUES = (
+    '""', '"x"', "0", "-1", "1e999", "nan", "NaN", "inf", "true", "[]", "[1]", '["a"]', '["a", "a"]', "{}", "[[]]",
+    "[{}]",
+    "99999999999999999999999", "9223372036854775808", "0.5", "-0.0", "1979-05-27", '"\\u0000"', '"\\ud800"', '"("',
+    '"tcp://127.0.0.1:99999"', '"[::1]:99"', '"127.0.0.1:0"', '"unix:///"', '"http://"',
+    f'"{"x" * 3000}"', "a,b", "h:1:a, h:1:a",
+)  # fmt: skip
+_GIVEN = re.compile(r"""^(\s*["']?[\w.-]+["']?\s*[=:]\s*)[^\s#,][^#\n]*?(,?)[ ]*$""", re.MULTILINE)
 _METHODS = ("rules", "constant", "aggregated-consistent-hashing")
 _ACCUMULATOR = os.path.join("tests", "config", "data", "cadent", "prereg.bad.toml")
 
@@ -31,8 +40,14 @@ class ConfigurationTests(Fuzzing):
         self.texts["accumulator"] = read_file(os.path.join(_ROOT, _ACCUMULATOR))
 
     def text(self, name: str) -> str:
-        """Return the sample `name` with a few pieces cut out or put in."""
+        """Return the sample `name` with a few values replaced, or a few pieces cut out or put in."""
         text = self.texts[name]
+        given = list(_GIVEN.finditer(text))
+        if given and self.dice.random() < 0.5:
+            for match in sorted(self.dice.sample(given, min(len(given), self.dice.choice((1, 1, 2, 4)))), reverse=True,
+                                key=re.Match.start):  # fmt: skip
+                text = f"{text[: match.end(1)]}{self.dice.choice(_VALUES)}{match[2]}{text[match.end() :]}"
+            return text
         for _ in range(self.dice.randint(1, 4)):
             at = self.dice.randrange(len(text) + 1)
             new = "".join(self.dice.choices(_MARKS, k=self.dice.randint(0, 4)))
@@ -52,12 +67,14 @@ class ConfigurationTests(Fuzzing):
         for _ in range(count):
             problems = Problems()
             config = load(problems)
+            self.assertLess(max((len(str(each)) for each in problems.reports), default=0), 2200)
             if problems.failed:
                 continue
             usable += 1
             again = Problems()
             self.assertEqual(load_native(to_toml(config), "x.toml", self.beside, again), config)
-            self.assertEqual(again.texts("error"), [])
+            names = "is neither an IPv4 nor an IPv6 address"  # which the dialects take, and native does not
+            self.assertEqual([text for text in again.texts("error") if names not in text], [])
         self.assertTrue(usable)
 
     def test_cadent(self) -> None:
