@@ -134,6 +134,11 @@ class Spool:
         return bool(self._live)
 
     @property
+    def memory_bytes(self) -> int:
+        """The bytes in memory: those that wait, and those that were taken and have not passed."""
+        return self.waiting_bytes + sum(flight.held_bytes for flight in self.flights)
+
+    @property
     def idle(self) -> bool:
         """True when nothing waits and nothing was sent that has not passed."""
         return not self._held and (self.backlog is None or self.backlog.empty)
@@ -429,6 +434,11 @@ class Flight:
     def unsafe_bytes(self) -> int:
         """Bytes written that have not passed."""
         return self.written - self._edge
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the chunks that were taken and have not passed."""
+        return self._taken - self._base
 
     @property
     def window_bytes(self) -> int:

@@ -6,16 +6,23 @@ stay ours for ever; and it gives the top of the heap back after each large read 
 Starting runs code of many libraries once.  The kernel leaves the pages of their files in our address space until
 memory runs short, 11 MiB of a relay's; what is given back stays in the file cache, and what is needed returns by
 itself.
+
+What a relay keeps for sending it again stands in the heap between the buffers of reads.  When it has gone, the heap has
+holes of 20 MiB and more, which glibc gives back only when it is told to.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 
 import psutil
 
-__all__ = ["give_back_files", "settle_allocator"]
+__all__ = ["EBB_S", "Ebb", "give_back_files", "give_back_heap", "settle_allocator"]
+
+EBB_S = 2.0
+"""How often it is looked whether less is held than before."""
 
 # The numbers of glibc's options, from its malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -25,6 +32,8 @@ _M_ARENA_MAX = -8
 _LARGE_BYTES = 1 << 20
 _KEPT_TOP_BYTES = 32 << 20
 _ARENAS = 2
+
+_LEAST_EBB_BYTES = 4 << 20
 
 _MADV_DONTNEED = 4
 _UNCHANGED = ("r-xp", "r--p")
@@ -61,3 +70,34 @@ def give_back_files() -> int:
             if madvise(start, end - start, _MADV_DONTNEED) == 0:
                 given += part.rss
     return given
+
+
+def give_back_heap() -> bool:
+    """Give the free pages of glibc's heap back; return whether there were any.  2 ms where 20 MiB are free."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError):
+        return False
+    trim.argtypes = [ctypes.c_size_t]
+    return bool(trim(0))
+
+
+class Ebb:
+    """Calls `give_back` when what is held, in bytes, has fallen to half of its most or less, by some megabytes.
+
+    In a steady state nothing is given back, only to be asked for again.
+    """
+
+    def __init__(self, held: Callable[[], int], give_back: Callable[[], object] = give_back_heap) -> None:
+        self._held = held
+        self._give_back = give_back
+        self._most = 0
+
+    def look(self) -> None:
+        """Compare what is held now with the most that was since the last time it fell."""
+        held = self._held()
+        if held > self._most // 2 or self._most - held < _LEAST_EBB_BYTES:
+            self._most = max(self._most, held)
+            return
+        self._most = held
+        self._give_back()

@@ -31,6 +31,7 @@ from cadtwist.net.tls import client_context
 from cadtwist.routing.routers import Router, ShardRouter
 from cadtwist.routing.stage import RouterStage, Sent, Taker
 from cadtwist.services.chains import group_label
+from cadtwist.services.footprint import EBB_S, Ebb
 from cadtwist.services.health import RelayHealth
 from cadtwist.services.orphans import Orphans, former_folders
 from cadtwist.services.relaystatus import StatusAnswers
@@ -203,6 +204,8 @@ class RelayGraph:
             account, directory = self.telemetry.account("orphaned spools"), self.config.spool.directory
             found.append(Orphans(self.reactor, [directory], {name: folder}, self.destinations, account))
         found.append(Every("loads", self.reactor, _LOADS_S, lambda _: self._settle_loads()))
+        ebb = Ebb(self.memory_bytes)
+        found.append(Every("ebb", self.reactor, EBB_S, lambda _: ebb.look()))
         return found
 
     def start(self) -> None:
@@ -426,6 +429,10 @@ class RelayGraph:
             for name, config in self._configs.items()
             if name in self.destinations
         }
+
+    def memory_bytes(self) -> int:
+        """Return the bytes that wait in memory, or are kept there to be sent again."""
+        return sum(each.spool.memory_bytes for each in self.destinations.values())
 
     def answer(self, command: bytes) -> bytes:
         """Answer a command of statsrelay: for the first relay, which in its dialect is the only one."""

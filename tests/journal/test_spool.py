@@ -82,6 +82,22 @@ class MemoryTests(SpoolCase):
         self.assertTrue(spool.idle)
         self.balanced()
 
+    def test_its_memory_is_what_waits_and_what_has_not_passed(self) -> None:
+        spool = self.spool(window_s=1.0, window_bytes=30)
+        for i in range(5):
+            spool.push(lines(i), 1, 0.0)
+        self.assertEqual(spool.memory_bytes, 100)
+        flight = spool.flight()
+        flight.fill(60, 0.0)
+        flight.wrote(50)
+        self.assertEqual((spool.waiting_bytes, flight.held_bytes, spool.memory_bytes), (40, 60, 100))
+        flight.acknowledged(50, 0.0, False)
+        self.assertEqual((flight.held_bytes, spool.memory_bytes), (40, 80))
+        flight.lost(0.0)
+        self.assertEqual((spool.waiting_bytes, spool.memory_bytes), (80, 80))
+        self.drained(spool)
+        self.assertEqual(spool.memory_bytes, 0)
+
     def test_a_byte_passes_when_acknowledged_and_old(self) -> None:
         spool = self.spool(window_s=1.0, window_bytes=1 << 20)
         flight = spool.flight()

@@ -531,6 +531,23 @@ class ChangeTests(RelayCase):
 
         return ensureDeferred(run())
 
+    def test_its_memory_is_that_of_all_queues(self) -> Any:
+        async def run() -> None:
+            for sink in self.sinks.values():
+                await sink.close()
+            daemon = await self.start(self.relay(queue=QueueConfig(spool_bytes=0, resend_window_s=0.1)))
+            relayed = daemon.relayed
+            assert relayed is not None
+            self.assertEqual(relayed.memory_bytes(), 0)
+            await self.send(LINES)
+            await until(lambda: relayed.memory_bytes() == len(LINES))
+            for sink in self.sinks.values():
+                sink.open()
+            await until(lambda: self.total() == 300 and relayed.memory_bytes() == 0)
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
     def test_what_waits_in_memory_goes_to_the_next_process(self) -> Any:
         async def run() -> None:
             config = self.relay()
