@@ -49,7 +49,7 @@ protocol = "{protocol}"
 
 [destinations.queue]
 policy = "block"
-max_bytes = 4194304
+max_bytes = 1048576
 resend_window_s = {window}
 """
 _WORKERS = """[processes]
