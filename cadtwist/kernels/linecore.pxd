@@ -118,6 +118,26 @@ cdef extern from *:
         }
     }
 
+    #define MT_EXACT 9007199254740992.0
+
+    static inline int mt_blank(char c) { return c == ' ' || c == '\\t'; }
+
+    /* Reads the value and the timestamp of a line, from the blank behind its name on; returns the end of the timestamp
+       and tells the LF, or returns NULL where Python must decide. */
+    static inline const char *mt_numbers(const char *p, const char **lf, double *value, double *timestamp) {
+        const char *stop;
+        while (mt_blank(*p)) p++;
+        p = mt_number(p, value);
+        if (!p || !mt_blank(*p)) return NULL;
+        while (mt_blank(*p)) p++;
+        stop = p = mt_number(p, timestamp);
+        if (!p || !(*timestamp < MT_EXACT && *timestamp > -MT_EXACT)) return NULL;
+        while (mt_blank(*p) || *p == '\\r') p++;
+        if (*p != '\\n') return NULL;
+        *lf = p;
+        return stop;
+    }
+
     static inline double mt_settle(double timestamp, double now, int64_t resolution) {
         int64_t whole, rest;
         if (timestamp > -2.0 && timestamp <= -1.0) timestamp = now;
@@ -138,37 +158,28 @@ cdef extern from *:
         mt_wanted wanted[MT_BLOCK];
     } mt_lines;
 
-    #define MT_EXACT 9007199254740992.0
-
     /* Reads up to `most` plain lines of p..end (which ends with a LF) and looks their names up. */
     static void mt_read_lines(mt_core *t, mt_lines *out, const char *p, const char *end, int most,
                               double now, int64_t resolution, uint32_t seconds) {
         int n = 0;
         out->slow = 0;
         while (n < most && p < end) {
-            const char *name, *stop, *q = p;
+            const char *name, *stop, *lf, *q = p;
             double value, timestamp;
-            while (*q == ' ' || *q == '\\t') q++;
+            while (mt_blank(*q)) q++;
             name = q;
             stop = q = mt_scan(q, end);
             out->slow = 1;
-            if (q == name || (*q != ' ' && *q != '\\t') || q - name > (ptrdiff_t)MT_MAX_NAME) break;
-            do q++; while (*q == ' ' || *q == '\\t');
-            q = mt_number(q, &value);
-            if (!q || (*q != ' ' && *q != '\\t')) break;
-            do q++; while (*q == ' ' || *q == '\\t');
-            q = mt_number(q, &timestamp);
-            if (!q || !(timestamp < MT_EXACT && timestamp > -MT_EXACT)) break;
-            while (*q == ' ' || *q == '\\t' || *q == '\\r') q++;
-            if (*q != '\\n') break;
+            if (q == name || !mt_blank(*q) || q - name > (ptrdiff_t)MT_MAX_NAME) break;
+            if (!mt_numbers(q, &lf, &value, &timestamp)) break;
             out->slow = 0;
             mt_want(t, &out->wanted[n], name, (uint32_t)(stop - name));
             out->values[n] = value;
             out->timestamps[n] = mt_settle(timestamp, now, resolution);
             out->starts[n] = p;
-            out->stops[n] = q;
+            out->stops[n] = lf;
             n++;
-            p = q + 1;
+            p = lf + 1;
         }
         out->n = n;
         out->at = p;

@@ -71,20 +71,18 @@ cdef extern from *:
         return p && *p == '\\n' ? p : NULL;
     }
 
-    static inline int rl_blank(char c) { return c == ' ' || c == '\\t'; }
-
     /* The end of a Graphite line whose blank after the name is at p, and its LF; NULL where the line is not plain, as
        one with a time before 1970, which may mean now. */
     static inline const char *rl_graphite(const char *p, const char **lf) {
         const char *stop;
-        while (rl_blank(*p)) p++;
+        while (mt_blank(*p)) p++;
         p = rl_decimal(p);
-        if (!p || !rl_blank(*p)) return NULL;
-        while (rl_blank(*p)) p++;
+        if (!p || !mt_blank(*p)) return NULL;
+        while (mt_blank(*p)) p++;
         if (*p == '-') return NULL;
         stop = p = rl_decimal(p);
         if (!p) return NULL;
-        while (rl_blank(*p) || *p == '\\r') p++;
+        while (mt_blank(*p) || *p == '\\r') p++;
         if (*p != '\\n') return NULL;
         *lf = p;
         return stop;
@@ -92,18 +90,8 @@ cdef extern from *:
 
     /* The same, with its numbers read. */
     static inline const char *rl_numbers(const char *p, const char **lf, double *value, double *timestamp) {
-        const char *stop;
-        while (rl_blank(*p)) p++;
-        p = mt_number(p, value);
-        if (!p || !rl_blank(*p)) return NULL;
-        while (rl_blank(*p)) p++;
-        if (*p == '-') return NULL;
-        stop = p = mt_number(p, timestamp);
-        if (!p || !(*timestamp < MT_EXACT && *timestamp > -MT_EXACT)) return NULL;
-        while (rl_blank(*p) || *p == '\\r') p++;
-        if (*p != '\\n') return NULL;
-        *lf = p;
-        return stop;
+        const char *stop = mt_numbers(p, lf, value, timestamp);
+        return stop && !signbit(*timestamp) ? stop : NULL;
     }
 
     /* Whether a byte of p..end is of class 1, or two neighbours of one class above it; a LF stands before p. */
@@ -142,7 +130,7 @@ cdef extern from *:
                 stop = lf = rl_statsd(key_end + 1);
                 if (!stop) break;
             } else if (shape == RL_GRAPHITE) {
-                if (!rl_blank(*key_end)) break;
+                if (!mt_blank(*key_end)) break;
                 stop = numbers ? rl_numbers(key_end, &lf, &out->values[n], &out->timestamps[n])
                                : rl_graphite(key_end, &lf);
                 if (!stop) break;
