@@ -62,14 +62,9 @@ def _taken(choice: Choice, live: Collection[str] | None, loads: Mapping[str, int
         return _taken(choice, None, loads, hold)
     if choice.pools:
         pools = dict(zip(choice.candidates, choice.pools, strict=True))
-        return [_least(pools[key], live, loads) or key for key in found.values()]
+        shared = ((key, Choice(pools[key], balanced=True)) for key in found.values())
+        return [next(iter(_taken(pool, live, loads, False)), key) for key, pool in shared]
     return list(found.values())
-
-
-def _least(pool: tuple[str, ...], live: Collection[str] | None, loads: Mapping[str, int]) -> str | None:
-    """Return the live member of a pool with the least load, the first of several."""
-    present = [key for key in pool if live is None or key in live]
-    return min(present, key=lambda key: loads.get(key, 0), default=None)
 
 
 def shown(route: Route) -> str:
