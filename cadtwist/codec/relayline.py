@@ -25,6 +25,7 @@ from cadtwist.kernels.graphiteline import (
     BAD_TABLE_FULL,
     BAD_TAG,
     BAD_TIMESTAMP,
+    means_now,
 )
 from cadtwist.kernels.keyedline import COMMAND, GRAPHITE, NOTHING, RAW_BLANK, RAW_COLON, STATSD, Place
 from cadtwist.model.badinput import BadInput
@@ -129,11 +130,7 @@ def graphite_lines(validate: bool = True, cleaning: str = "none", strict: bool =
 def _read_dated(line: bytes) -> Place | int:
     """Return as `read_graphite`, but COMMAND for a line whose time -1 stands for the present moment."""
     found = keyedline.read_graphite(line)
-    return found if isinstance(found, int) or not _means_now(found.timestamp) else COMMAND
-
-
-def _means_now(timestamp: float) -> bool:
-    return -2.0 < timestamp <= -1.0
+    return found if isinstance(found, int) or not means_now(found.timestamp) else COMMAND
 
 
 def _dated(line: bytes, now: str) -> bytes:

@@ -22,6 +22,7 @@ __all__ = [
     "BAD_VALUE",
     "MAX_NAME_BYTES",
     "NO_ID",
+    "means_now",
     "read_line",
     "settle",
 ]
@@ -72,11 +73,16 @@ def read_line(line: bytes, now: float, resolution: int) -> tuple[bytes, float, f
     return name, settled, value, len(text[:lead].encode("utf-8")) + len(name)
 
 
+def means_now(timestamp: float) -> bool:
+    """Tell whether a line's timestamp stands for the present moment: -1, whatever follows its point."""
+    return -2.0 < timestamp <= -1.0
+
+
 def settle(timestamp: float, now: float, resolution: int) -> float | None:
     """Return the timestamp as it is kept: `now` for -1, rounded down to `resolution`; None where it is no time."""
     if not math.isfinite(timestamp):
         return None
-    if -2.0 < timestamp <= -1.0:
+    if means_now(timestamp):
         timestamp = now
     if not resolution:
         return timestamp

@@ -211,6 +211,11 @@ def detached(transport: Any, protocol: Any = None) -> int:
     return fd
 
 
+def has_unsent(transport: Any) -> bool:
+    """Tell whether bytes wait in Twisted's hands for the peer of a connection to take them: nobody else tells."""
+    return bool(getattr(transport, "dataBuffer", b"") or getattr(transport, "_tempDataBuffer", ()))
+
+
 def close_all(things: Iterable[Passed]) -> None:
     """Close the descriptors of what nobody wants."""
     for thing in things:

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from cadtwist.net.handover import Passed, detached
+from cadtwist.net.handover import Passed, detached, has_unsent
 from cadtwist.protocols.factory import Connection, ReceiverFactory
 from cadtwist.services.passing import within
 
@@ -104,8 +104,7 @@ class Loudest:
         for number in numbers:
             name, connection = self._told[number]
             transport: Any = connection.transport
-            unsent = getattr(transport, "dataBuffer", b"") or getattr(transport, "_tempDataBuffer", ())
-            if connection in self._doors[name].connections and transport.connected and not unsent:
+            if connection in self._doors[name].connections and transport.connected and not has_unsent(transport):
                 unread, skipping = connection.unread()
                 fd = detached(transport, connection)
                 found.append((number, Passed(kind="connection", key=name, data=unread, skipping=skipping, fd=fd)))

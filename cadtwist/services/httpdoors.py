@@ -10,6 +10,7 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.server import Request, Site
 
+from cadtwist.net.handover import has_unsent
 from cadtwist.web.answering import AnsweringChannel
 from cadtwist.web.channel import DirectChannel
 
@@ -46,8 +47,7 @@ class _Known(AnsweringChannel):
     @property
     def unsent(self) -> bool:
         """Whether bytes of answers wait for the client to take them."""
-        transport: Any = self.transport
-        return bool(getattr(transport, "dataBuffer", b"") or getattr(transport, "_tempDataBuffer", ()))
+        return has_unsent(self.transport)
 
     def unread(self) -> tuple[bytes, bool]:
         """Return the bytes of the request that has hardly begun, of an idle connection."""

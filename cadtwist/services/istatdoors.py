@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from twisted.application.service import IService
@@ -61,10 +62,6 @@ class IstatDoors:
         name, door = part_name(part), HttpDoor(site, self._reactor)
         self._asked[name] = door
 
-        def go_on(_port: object) -> None:
-            for passed in self._inherited.take("connection", name):
-                take_up(self._reactor, door, passed, self._account)
-
         def end() -> Deferred[None] | None:
             if self._drained:
                 door.disconnect()
@@ -74,7 +71,7 @@ class IstatDoors:
             return within(self._reactor, DRAIN_S, answered).addCallback(lambda _: door.disconnect())
 
         yield Step(f"questions at {part}", None, end)
-        yield self.open(part, door, port, go_on)
+        yield self.open(part, door, port, partial(self._take_up, name, door))
 
     def drain(self, most_s: float) -> Deferred[None]:
         """Answer what is asked over HTTP, and let nobody else ask; the Deferred fires after `most_s` at most."""
@@ -91,17 +88,18 @@ class IstatDoors:
         At the end connections are closed, and what the kernel still has of them counts.
         """
 
-        def receive(_port: object) -> None:
-            for passed in self._inherited.take("connection", part_name("lines")):
-                take_up(self._reactor, factory, passed, self._account)
-
         def disconnect() -> Any:
             read_last(factory, self._reactor, gate, self._reactor.seconds() + LAST_READS_S)
             return factory.disconnect()
 
         yield Step("clients", None, disconnect)
-        yield self.open("lines", factory, self._config.stat_port, receive)
+        yield self.open("lines", factory, self._config.stat_port, partial(self._take_up, part_name("lines"), factory))
         yield from self._datagrams(datagrams)
+
+    def _take_up(self, name: str, factory: Any, _port: object) -> None:
+        """Go on with the connections that a former process had at an open port."""
+        for passed in self._inherited.take("connection", name):
+            take_up(self._reactor, factory, passed, self._account)
 
     def _datagrams(self, intake: DatagramIntake) -> Iterator[IService]:
         """Yield a reader for each socket that was passed to us, else one for a socket of our own."""
