@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -47,3 +50,16 @@ class SystemTestCase(SynchronousTestCase):
     def number(name: str, default: int) -> int:
         """Return the whole number in the environment variable `name`, which scales a test up."""
         return int(os.environ.get(name) or default)
+
+    def replayed(
+        self, make: Callable[[], dict[str, Any]], driver: Callable[[Path, Path], Sequence[str | Path]]
+    ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """Yield cases that `make` makes, 300 or CADTWIST_CASES of them, each with what a neighbour did with it.
+
+        `driver(cases, answers)` is the command that reads the one file, of JSON, and writes the other.
+        """
+        given, answers = self.folder / "cases.json", self.folder / "answers.json"
+        cases = [make() for _ in range(self.number("CADTWIST_CASES", 300))]
+        given.write_text(json.dumps(cases))
+        subprocess.run(driver(given, answers), check=True, timeout=300)
+        yield from zip(cases, json.loads(answers.read_text()), strict=True)
