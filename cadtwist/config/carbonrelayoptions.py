@@ -118,6 +118,7 @@ SPOOLING = (
     ours("SPOOL_REPLAY_BYTES_PER_SECOND", "float", "destinations.queue.replay_bytes_per_s", users="RA"),
     ours("RESEND_WINDOW", "float", "destinations.queue.resend_window_s", users="RA"),
     ours("RESEND_WINDOW_BYTES", "int", "destinations.queue.resend_window_bytes", users="RA"),
+    ours("RESEND_WINDOW_IN", "text", "destinations.queue.resend_window_in", users="RA"),
     ours("DESTINATION_DRAIN_TIME", "float", "destinations.queue.drain_s", users="RA"),
     ours("DESTINATION_CONNECTIONS", "int", "destinations.connections", users="RA"),
     ours("DESTINATION_RECYCLE_INTERVAL", "float", "destinations.recycle_s", users="RA"),

@@ -16,7 +16,7 @@ from cadtwist.config.errors import Problems
 from cadtwist.config.ini import Entry, IniFile
 from cadtwist.config.model import Strategy
 from cadtwist.config.options import fault_of
-from cadtwist.config.relaymodel import HASHES, DestinationProtocol, QueuePolicy
+from cadtwist.config.relaymodel import HASHES, DestinationProtocol, QueuePolicy, WindowPlace
 
 __all__ = ["CarbonSource", "Read", "RuleFiles", "Settings", "default_paths", "expanded", "merged"]
 
@@ -28,6 +28,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "DESTINATION_PROTOCOL": get_args(DestinationProtocol),
     "DESTINATION_TRANSPORT": ("none", "ssl"),
     "QUEUE_POLICY": get_args(QueuePolicy),
+    "RESEND_WINDOW_IN": get_args(WindowPlace),
     "DATABASE": ("whisper", "ceres"),
     "CERES_NODE_CACHING_BEHAVIOR": ("all", "none"),
     "CERES_SLICE_CACHING_BEHAVIOR": ("latest", "all", "none"),

@@ -34,6 +34,7 @@ __all__ = [
     "SamplingConfig",
     "SpoolConfig",
     "StatsdEmissionConfig",
+    "WindowPlace",
 ]
 
 LineFormat = Literal["graphite", "statsd", "regex"]
@@ -54,6 +55,7 @@ Method = Literal[
 DestinationTransport = Literal["tcp", "udp", "unix", "http"]
 DestinationProtocol = Literal["line", "pickle", "protobuf"]
 QueuePolicy = Literal["block", "drop_oldest", "drop_new"]
+WindowPlace = Literal["file", "memory"]
 
 HASHES: dict[Method, tuple[str, ...]] = {
     "carbon": ("carbon_ch", "fnv1a_ch", "mmh3_ch"),
@@ -227,6 +229,7 @@ class QueueConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     spool_bytes: int = 0
     resend_window_s: float = 1.0
     resend_window_bytes: int = 4 << 20
+    resend_window_in: WindowPlace = "file"
     replay_bytes_per_s: float = 8 << 20
     message_points: int = 500
     defer_s: float = 0.0001

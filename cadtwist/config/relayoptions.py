@@ -115,6 +115,7 @@ def _queue(prefix: str) -> Iterator[Option]:
     yield row("spool_bytes", "disk for what outgrows memory; 0 = none", "bytes", 0, 1 << 50)
     yield row("resend_window_s", "what was sent within this is sent again after a loss", "s", 0, 3600)
     yield row("resend_window_bytes", "at most so much is sent again", "bytes", 0, GIB)
+    yield Option(f"{prefix}resend_window_in", "where that is kept: an unnamed file, or memory", reloadable=True)
     yield Option(f"{prefix}replay_bytes_per_s", "pace of the backlog behind live data", "bytes/s", 1, reloadable=True)
     yield row("message_points", "datapoints in one message", "points", 1, 1_000_000)
     yield row("defer_s", "wait for more datapoints before a message", "s", 0, 60)

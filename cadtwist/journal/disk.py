@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = ["Disk"]
@@ -20,6 +23,24 @@ class Disk:
         done = os.pwrite(fd, data, offset)
         while done < len(data):
             done += os.pwrite(fd, memoryview(data)[done:], offset + done)
+
+    def unnamed(self, folder: str | None) -> int:
+        """Return a descriptor of a new file without a name, in `folder` or that of temporary files."""
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            return os.dup(file.fileno())
+
+    def write_all(self, fd: int, buffers: Sequence[bytes], offset: int) -> None:
+        """Write all of `buffers` at `offset`, at most IOV_MAX of them."""
+        done = os.pwritev(fd, buffers, offset)
+        if done < sum(map(len, buffers)):
+            self.write(fd, b"".join(buffers)[done:], offset + done)
+
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        """Return the `size` bytes at `offset`; fewer are an error, too."""
+        data = os.pread(fd, size, offset)
+        if len(data) < size:
+            raise OSError(errno.EIO, f"{len(data)} of {size} bytes at {offset}")
+        return data
 
     def rename(self, path: Path, new: Path) -> None:
         """Give a file a new name in the same folder."""

@@ -18,9 +18,11 @@ A chunk is whole lines, or one frame that is never cut.  It goes through::
   `spooled` are the held datapoints that are on the disk: they survive `kill -9`, other held ones do not.
 * A lost connection repeats at most the window and what was not acknowledged (`resent` counts it); a sudden end
   repeats what was delivered from the disk since the last `tick`.
+* **Where the window is** (`window_in_file`): what was confirmed goes to an unnamed file, much at once, and comes back
+  when the connection is lost (`cadtwist.journal.keptwindow`); else, and where the disk refuses, it stays in memory.
 * **At the bound** (memory, and the disk where there is one): `drop_new`, `drop_oldest`, or `block`, which shuts the
   gate by a reason of its own and drops only beyond `hard_share` times the bound.  Drops are counted: `queue_full`,
-  `queue_full_oldest`, `stopped`.
+  `queue_full_oldest`, `stopped`, and `window_unreadable`, where that file fails.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ import numpy as np
 
 from cadtwist.flow import Gate
 from cadtwist.journal.backlog import Backlog, Chunk, SpoolBudget
+from cadtwist.journal.keptwindow import KeptWindow, WindowFolder
 from cadtwist.telemetry import Account
 
 __all__ = ["LATE_S", "Flight", "QueueLimits", "Spool"]
@@ -44,6 +47,7 @@ LATE_S = 1.0
 FULL = "queue_full"
 FULL_OLDEST = "queue_full_oldest"
 STOPPED = "stopped"
+UNREADABLE = "window_unreadable"
 _PACE_S = 1.0
 _MOVE_BYTES = 1 << 20
 _ROOM_BYTES = 4 << 20
@@ -62,6 +66,7 @@ class QueueLimits:
     window_s: float = 1.0
     window_bytes: int = 4 << 20
     replay_bytes_per_s: float = 8 << 20
+    window_in_file: bool = True
 
 
 class Spool:
@@ -69,7 +74,7 @@ class Spool:
 
     `divisible`: chunks are lines, and may be cut after any of them.  `gate` is paused by the reason `reason`.
     `limits` may be replaced at any time.  `account` gets the ledger, the counters `sent` (written), `resent` and
-    `spooled_out` (to the disk), and gauges.
+    `spooled_out` (to the disk), and gauges.  `window`: where windows have their files, by default with the backlog.
     """
 
     def __init__(
@@ -81,11 +86,13 @@ class Spool:
         budget: SpoolBudget | None = None,
         gate: Gate | None = None,
         reason: str = "queue",
+        window: WindowFolder | None = None,
     ) -> None:
         self.account = account
         self.limits = limits
         self.divisible = divisible
         self.backlog = backlog
+        self.window = window or WindowFolder(None if backlog is None else backlog.folder)
         self.waiting_bytes = 0
         self.waiting_points = 0
         self.most_waiting_points = 0
@@ -110,6 +117,8 @@ class Spool:
         account.gauge("spooled_points", lambda: 0 if backlog is None else backlog.spooled_points)
         account.gauge("cursor_failures", lambda: 0 if backlog is None else backlog.cursor_failures)
         account.gauge("spooled_bytes", lambda: 0 if backlog is None else backlog.used_bytes)
+        account.gauge("window_file_bytes", lambda: sum(flight.kept_bytes for flight in self.flights))
+        account.gauge("window_file_failures", lambda: self.window.failures)
 
     # the level
 
@@ -135,7 +144,7 @@ class Spool:
 
     @property
     def memory_bytes(self) -> int:
-        """The bytes in memory: those that wait, and those that were taken and have not passed."""
+        """The bytes in memory: those that wait, and those that were taken, have not passed and are in no file."""
         return self.waiting_bytes + sum(flight.held_bytes for flight in self.flights)
 
     @property
@@ -338,6 +347,13 @@ class Spool:
         if chunk.place is not None and self.backlog is not None:
             self.backlog.passed(chunk.place)
 
+    def forget(self, chunk: Chunk) -> None:
+        """Count a chunk as lost: it cannot be read again."""
+        self._held -= chunk.points
+        self.account.drop(UNREADABLE, chunk.points)
+        if chunk.place is not None and self.backlog is not None:
+            self.backlog.passed(chunk.place)
+
     def settle_head(self, chunk: Chunk, size: int) -> Chunk:
         """Count the lines in the first `size` bytes of a chunk as passed; return the rest."""
         points = min(chunk.points, chunk.data.count(b"\n", 0, size))
@@ -403,12 +419,13 @@ class Spool:
 class Flight:
     """What one connection has taken: bytes to write, and bytes that were written but have not passed.
 
-    Offsets count the bytes of this connection.  Invariant: `_chunks` begin at `_base`; `_base <= _edge <= written`,
-    and everything before `_edge` has passed (of a chunk that lies across it, the lines before it).
+    Offsets count the bytes of this connection.  Invariant: at `_base` begin the chunks that are `_kept` in the file,
+    and behind them `_chunks`; `_base <= _edge <= written`, and everything before `_edge` has passed (of a chunk that
+    lies across it, the lines before it).
     """
 
     __slots__ = (
-        "_base", "_chunks", "_confirmed", "_edge", "_loads", "_marks", "_pieces", "_spool", "_taken", "ended",
+        "_base", "_chunks", "_confirmed", "_edge", "_kept", "_loads", "_marks", "_pieces", "_spool", "_taken", "ended",
         "written",
     )  # fmt: skip
 
@@ -416,6 +433,7 @@ class Flight:
         self.written = 0
         self.ended = False
         self._spool = spool
+        self._kept = KeptWindow(spool.window)
         self._chunks: deque[Chunk] = deque()
         self._pieces: deque[memoryview] = deque()
         self._loads: deque[int] = deque()
@@ -437,8 +455,13 @@ class Flight:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the chunks that were taken and have not passed."""
-        return self._taken - self._base
+        """Bytes in memory, of the chunks that were taken and have not passed."""
+        return self._taken - self._base - self._kept.size
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes in the file, of the chunks that were confirmed and have not passed."""
+        return self._kept.size
 
     @property
     def window_bytes(self) -> int:
@@ -449,7 +472,7 @@ class Flight:
     @property
     def points(self) -> int:
         """Datapoints taken that have not passed."""
-        return sum(chunk.points for chunk in self._chunks)
+        return self._kept.points + sum(chunk.points for chunk in self._chunks)
 
     def fill(self, most: int, now: float) -> deque[memoryview]:
         """Return the bytes to write next, about `most` of them, taking more from the queue where that is needed."""
@@ -500,6 +523,9 @@ class Flight:
                 edge = max(edge, marks.popleft()[1])
         self._confirmed = offset
         self._pass_to(edge)
+        if limits.window_in_file and limits.window_s:
+            kept = self._kept
+            kept.take(self._chunks, offset - self._base - kept.size, limits.window_bytes, now)
 
     def finished(self) -> None:
         """Tell that all written bytes were confirmed before we closed the connection: the peer reads to the end."""
@@ -509,8 +535,13 @@ class Flight:
         if edge <= self._edge:
             return
         self._edge = edge
-        chunks = self._chunks
-        while chunks and self._base + len(chunks[0].data) <= edge:
+        chunks, kept = self._chunks, self._kept
+        if kept.size:
+            before = kept.size
+            for chunk in kept.free(edge - self._base):
+                self._spool.settle(chunk)
+            self._base += before - kept.size
+        while not kept.size and chunks and self._base + len(chunks[0].data) <= edge:
             chunk = chunks.popleft()
             self._base += len(chunk.data)
             self._spool.settle(chunk)
@@ -521,6 +552,7 @@ class Flight:
             return
         self.ended = True
         spool, chunks = self._spool, self._chunks
+        self._recall()
         if spool.divisible and chunks and self._edge > self._base:
             chunk = chunks[0]
             cut = chunk.data.rfind(b"\n", 0, self._edge - self._base) + 1
@@ -533,13 +565,29 @@ class Flight:
         self._pieces.clear()
         self._loads.clear()
 
+    def _recall(self) -> None:
+        """Bring back what is in the file."""
+        found = list[Chunk]()
+        for chunk, size in self._kept.recall():
+            if len(chunk.data) == size:
+                found.append(chunk)
+                continue
+            self._spool.forget(chunk)
+            if not found:
+                self._base += size
+        self._chunks.extendleft(reversed(found))
+
     def _repeated(self) -> int:
-        """Return how many datapoints the peer may have got already of what is given back."""
-        at, points = self._base, 0
-        for chunk in self._chunks:
-            if at + len(chunk.data) <= self.written:
+        """Return how many datapoints the peer may have got already of what is given back.
+
+        Counted from the end, as chunks may be missing: all before such a one was written.
+        """
+        end, points = self._taken, 0
+        for chunk in reversed(self._chunks):
+            begin = end - len(chunk.data)
+            if end <= self.written:
                 points += chunk.points
-            elif self._spool.divisible and at < self.written:
-                points += min(chunk.points, chunk.data.count(b"\n", 0, self.written - at))
-            at += len(chunk.data)
+            elif self._spool.divisible and begin < self.written:
+                points += min(chunk.points, chunk.data.count(b"\n", 0, self.written - begin))
+            end = begin
         return points

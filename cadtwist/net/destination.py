@@ -21,6 +21,7 @@ from zope.interface import implementer
 from cadtwist.flow import Gate, Listeners
 from cadtwist.interfaces import IDestination
 from cadtwist.journal.backlog import Backlog, SpoolBudget
+from cadtwist.journal.keptwindow import WindowFolder
 from cadtwist.journal.spool import Flight, QueueLimits, Spool
 from cadtwist.net.client import Link, Retry, retry_delays, stream_endpoint
 from cadtwist.net.outlets import BufferedOutlet, DatagramOutlet, Outlet, SocketOptions, SocketOutlet
@@ -131,7 +132,8 @@ class Destination:
         self.options = options
         self.account = account
         reason = f"queue of {account.name.removeprefix('destination ')}"  # a successor has the same key
-        self.spool = Spool(account, _limits(options), options.divisible, backlog, budget, gate, reason)
+        window = WindowFolder(None if backlog is None else backlog.folder, self._warn)
+        self.spool = Spool(account, _limits(options), options.divisible, backlog, budget, gate, reason, window)
         self.failing = False
         self.failed_attempts = 0
         self.most_queued_until_ready = 0
@@ -346,6 +348,9 @@ class Destination:
         if points:
             self.account.out -= points
             self.account.drop(what, points)
+
+    def _warn(self, text: str) -> None:
+        self._log.warn("destination {key}: {text}", key=self.key, text=text)
 
     # the timer
 

@@ -61,6 +61,7 @@ def limits_of(config: DestinationConfig) -> QueueLimits:
         0.0 if once else queue.resend_window_s,
         0 if once else queue.resend_window_bytes,
         queue.replay_bytes_per_s,
+        queue.resend_window_in == "file",
     )
 
 

@@ -200,6 +200,16 @@ class DestinationTests(SynchronousTestCase):
             config, _ = load(f"[relay]\nDESTINATIONS = h:1\n{text}\n")
             self.assertEqual(config.destinations[0].queue.policy, policy)
 
+    def test_the_place_of_the_resend_window(self) -> None:
+        for text, place in (("", "file"), ("RESEND_WINDOW_IN = memory", "memory")):
+            config, _ = load(f"[relay]\nDESTINATIONS = h:1\n{text}\n")
+            self.assertEqual(config.destinations[0].queue.resend_window_in, place)
+        _, problems = load("[relay]\nDESTINATIONS = h:1\nRESEND_WINDOW_IN = disk\n")
+        self.assertEqual(
+            [text for text in problems.texts("error") if "RESEND" in text],
+            ["/c/carbon.conf:3: RESEND_WINDOW_IN: 'disk' is unknown; known are file, memory"],
+        )
+
     def test_tls(self) -> None:
         text = "[relay]\nDESTINATIONS = h:1\nDESTINATION_SSL_CA = /ca\nDESTINATION_TLS_CERTIFICATE = /c.pem\n"
         config, problems = load(f"{text}DESTINATION_TRANSPORT = ssl\n")
@@ -221,6 +231,7 @@ class EveryOptionTests(SynchronousTestCase):
             "MIN_RESET_RATIO": "0.5",
             "QUEUE_LOW_WATERMARK_PCT": "0.5",
             "METRIC_NAMES_IDLE": "99",
+            "RESEND_WINDOW_IN": "memory",
         }
         if row.kind == "int":
             return "134217728" if row.name.endswith("_BYTES") else "70000" if row.name.endswith("_LENGTH") else "9"

@@ -190,6 +190,18 @@ class TcpTests(OutletCase):
         self.assertEqual(self.account.balance(), 0)
 
     @inlineCallbacks
+    def test_what_was_confirmed_comes_back_from_its_file(self) -> Any:
+        d = self.made(port=self.tcp_port(), window_s=30.0)
+        for i in range(20):
+            d.send(lines(i * 500, 500, 200), 500)
+        yield self.until(lambda: self.peer.size == 2_000_000 and self.account.gauges["window_file_bytes"]() > 1 << 20)
+        yield self.until(lambda: d.spool.memory_bytes < 512 << 10)
+        self.peer.connections[0].transport.abortConnection()
+        yield self.until(lambda: self.peer.size == 4_000_000)
+        self.assertEqual(numbers(self.peer.got), 2 * list(range(10_000)))
+        self.assertEqual((self.account.counters["resent"], self.account.balance()), (10_000, 0))
+
+    @inlineCallbacks
     def test_a_peer_that_ends_is_noticed_without_traffic(self) -> Any:
         d = self.made(port=self.tcp_port())
         yield self.until(lambda: self.peer.connections)
