@@ -473,6 +473,7 @@ class ModelTests(SpoolCase):
             st.tuples(st.just("ack"), st.integers(0, 150)),
             st.tuples(st.sampled_from(["connect", "lose", "tick", "wait", "kill", "close"]), st.just(0)),
         ),
+        min_size=20,
         max_size=80,
     )
 

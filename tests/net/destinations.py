@@ -13,7 +13,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["SilentSocket", "ToldEndpoint", "lines", "numbers"]
+__all__ = ["SilentSocket", "ToldEndpoint", "Transport", "lines", "numbers"]
 
 
 def lines(first: int, count: int = 1, size: int = 20) -> bytes:

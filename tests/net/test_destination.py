@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -18,7 +20,7 @@ from cadtwist.journal.spool import QueueLimits
 from cadtwist.net.client import Retry
 from cadtwist.net.destination import POLL_S, Destination, DestinationOptions, RatioReset
 from cadtwist.telemetry import Account
-from tests.net.destinations import SilentSocket, ToldEndpoint, lines, numbers
+from tests.net.destinations import SilentSocket, ToldEndpoint, Transport, lines, numbers
 
 RETRY = Retry(1.0, 2.0, 5.0, 0.0)
 
@@ -44,6 +46,11 @@ class DestinationCase(SynchronousTestCase):
         if started:
             made.start()
         return made
+
+    def endpoint_after(self, seconds: float) -> Transport:
+        """Let time pass, then the next attempt to connect succeed."""
+        self.wait(seconds)
+        return self.endpoint.succeed()
 
     def wait(self, seconds: float) -> None:
         self.clock.pump([POLL_S] * round(seconds / POLL_S))
@@ -102,6 +109,31 @@ class SendingTests(DestinationCase):
         self.assertEqual((self.account.out, self.account.held()), (0, 1))
         self.wait(1.0)
         self.assertEqual((self.account.out, self.account.held()), (1, 0))
+
+    def test_what_was_confirmed_goes_to_a_file_beside_the_spool(self) -> None:
+        d = self.made(spool=True, window_s=60.0)
+        transport = self.endpoint.succeed()
+        for i in range(4):
+            d.send(lines(i * 10_000, 10_000), 10_000)
+            self.wait(0.2)
+        self.assertEqual(self.account.gauges["window_file_bytes"](), 800_000)
+        self.assertEqual((d.spool.memory_bytes, os.listdir(self.folder)), (0, ["lock"]))
+        transport.end()
+        self.assertEqual(numbers(self.endpoint_after(1.0).value()), list(range(40_000)))
+        self.balanced()
+
+    def test_a_disk_that_does_not_take_the_window_is_told_of(self) -> None:
+        d = self.made(spool=True, window_s=60.0)
+        self.endpoint.succeed()
+        shutil.rmtree(self.folder)
+        with capturedLogs() as logs:
+            for i in range(4):
+                d.send(lines(i * 20_000, 20_000), 20_000)
+                self.wait(0.2)
+        told = [each["text"] for each in logs if each["log_level"].name == "warn"]
+        self.assertEqual(len(told), 1)
+        self.assertIn("the resend window stays in memory", told[0])
+        self.assertEqual((d.spool.memory_bytes, self.account.gauges["window_file_failures"]()), (1_600_000, 1))
 
     def test_the_timer_rests_when_there_is_nothing_to_do(self) -> None:
         d = self.made()
