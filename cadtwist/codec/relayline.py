@@ -194,7 +194,8 @@ class RelayCodec(Lines[Tail]):
     """Fills `columns` (with spans) from lines and hands them to `emit` as lent Batches.
 
     Their timestamps and values are zeros, unless `numbers` asks for those of Graphite lines (-1 means now,
-    `resolution` in seconds rounds down); a regex line has its timestamp alone.  It is an IHolder of `table`'s ids.
+    `resolution` in seconds rounds down); a regex line has its timestamp alone.  With `arcs`, names that are routed
+    alike may share an id; replace them when nothing is pending.  It is an IHolder of `table`'s ids.
     Each text of a Batch is at most one read longer than GATHER_BYTES.  Reactor thread; never raises for data.
     """
 
@@ -208,10 +209,14 @@ class RelayCodec(Lines[Tail]):
         numbers: bool = False,
         resolution: int = 0,
         kernel: ModuleType = active.relaylines,
+        arcs: active.arcs.Arcs | None = None,
     ) -> None:
         super().__init__(max_line)
         if columns.spans is None:
             raise ValueError("a relay needs the spans of lines")
+        if arcs is not None and dialect.refuses is not None:
+            raise ValueError("a dialect that refuses keys has to know each of them")
+        self.arcs = arcs
         self.dialect = dialect
         self._table = table
         self._columns = columns
@@ -281,6 +286,8 @@ class RelayCodec(Lines[Tail]):
         """The ids may come back as other keys."""
         if self._tagged is not None:
             self._tagged.forget(ids)
+        if self.arcs is not None:
+            self.arcs.forget(ids)
 
     def _whole(self, data: bytes, now: float, bad: BadSink) -> None:
         self._tail = RelayTail()
@@ -326,7 +333,7 @@ class RelayCodec(Lines[Tail]):
             shift, first = self._keep(data), columns.n
             start, columns.n = self._kernel.parse_keyed(
                 self._table, data, start, end, columns.ids, self._spans, first, now, shift, dialect.shape, read,
-                self._limit, wrong, *self._numbers,
+                self._limit, wrong, *self._numbers, arcs=self.arcs,
             )  # fmt: skip
             if self._tagged is not None and not self._tagged.all_are(columns.ids[first : columns.n], PASS):
                 self._take_tagged_out(self._tagged, first, shift, wrong)

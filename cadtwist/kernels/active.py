@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 __all__ = [
     "KERNELS",
     "NATIVE",
+    "arcs",
     "buckets",
     "ceresfile",
     "columns",
@@ -40,6 +41,7 @@ __all__ = [
 
 KERNELS = (
     "table",
+    "arcs",
     "columns",
     "buckets",
     "picklepoints",
@@ -78,6 +80,7 @@ NATIVE: bool = _native_is_complete()
 """True when the native twins serve."""
 
 if TYPE_CHECKING:
+    from cadtwist.kernels import arcs_py as arcs
     from cadtwist.kernels import buckets_py as buckets
     from cadtwist.kernels import ceresfile_py as ceresfile
     from cadtwist.kernels import columns_py as columns

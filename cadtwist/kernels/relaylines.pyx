@@ -11,10 +11,12 @@ from cpython.list cimport PyList_GET_SIZE
 from libc.stdint cimport uint32_t
 from libc.string cimport memchr
 
+from cadtwist.kernels.arccore cimport ar_arcs, ar_intern
+from cadtwist.kernels.arcs cimport Arcs
 from cadtwist.kernels.arrays cimport column
 from cadtwist.kernels.linecore cimport mt_after_last_line
 from cadtwist.kernels.table cimport MetricTable, seconds_of
-from cadtwist.kernels.tablecore cimport MT_BLOCK, MT_NONE, mt_core, mt_wanted
+from cadtwist.kernels.tablecore cimport MT_BLOCK, MT_MAX_NAME, MT_NONE, mt_core, mt_want, mt_wanted
 
 from cadtwist.kernels import graphiteline, keyedline
 
@@ -115,8 +117,8 @@ cdef extern from *:
     } rl_lines;
 
     /* Reads up to `most` plain lines of p..end (which ends with a LF) and looks their keys up. */
-    static void rl_read(mt_core *t, rl_lines *out, const char *p, const char *end, int most, int shape, int numbers,
-                        uint32_t seconds) {
+    static void rl_read(mt_core *t, ar_arcs *arcs, rl_lines *out, const char *p, const char *end, int most, int shape,
+                        int numbers, uint32_t seconds) {
         const char one = shape == RL_RAW_COLON || shape == RL_STATSD ? ':' : ' ';
         const char two = shape == RL_RAW_BLANK ? '\\t' : one;
         int n = 0;
@@ -145,7 +147,8 @@ cdef extern from *:
         }
         out->n = n;
         out->at = p;
-        mt_intern_ahead(t, out->wanted, out->ids, n, seconds);
+        if (arcs) ar_intern(arcs, t, out->wanted, out->ids, n, seconds);
+        else mt_intern_ahead(t, out->wanted, out->ids, n, seconds);
     }
     """
     ctypedef struct rl_lines:
@@ -158,8 +161,8 @@ cdef extern from *:
         const char** stops
         mt_wanted* wanted
     bint rl_dirt(const unsigned char* p, const unsigned char* end, const unsigned char* classes)
-    void rl_read(mt_core* t, rl_lines* out, const char* p, const char* end, int most, int shape, bint numbers,
-                 uint32_t seconds)
+    void rl_read(mt_core* t, ar_arcs* arcs, rl_lines* out, const char* p, const char* end, int most, int shape,
+                 bint numbers, uint32_t seconds)
 
 __all__ = ["has_dirt", "parse_keyed"]
 
@@ -220,10 +223,11 @@ cdef int _take_block(rl_lines* lines, _Target target, const char* base, list bad
     return 0
 
 
-cdef int _take_slow(MetricTable table, _Target target, const char* base, Py_ssize_t start, Py_ssize_t stop,
-                    uint32_t seconds, object read, list bad) except -1:
+cdef int _take_slow(MetricTable table, ar_arcs* arcs, _Target target, const char* base, Py_ssize_t start,
+                    Py_ssize_t stop, uint32_t seconds, object read, list bad) except -1:
     """Let Python find the key of the line at `start`; return whether the line is a command."""
     cdef Py_ssize_t first, key, key_end, line_end
+    cdef mt_wanted wanted
     cdef uint32_t number
     cdef int kind
     found = read(PyBytes_FromStringAndSize(base + start, stop - start))
@@ -234,7 +238,11 @@ cdef int _take_slow(MetricTable table, _Target target, const char* base, Py_ssiz
     first, key, key_end, line_end, timestamp, value = found
     if not 0 <= first <= key <= key_end <= line_end <= stop - start:
         raise ValueError("a place outside of its line")
-    number = table.intern_c(base + start + key, key_end - key, seconds)
+    if arcs is NULL or key_end - key > MT_MAX_NAME:
+        number = table.intern_c(base + start + key, key_end - key, seconds)
+    else:
+        mt_want(<mt_core*>table.core, &wanted, base + start + key, <uint32_t>(key_end - key))
+        ar_intern(arcs, <mt_core*>table.core, &wanted, &number, 1, seconds)
     if number == MT_NONE:
         bad.append((TABLE_FULL, start, stop))
     else:
@@ -245,15 +253,15 @@ cdef int _take_slow(MetricTable table, _Target target, const char* base, Py_ssiz
 
 def parse_keyed(MetricTable table not None, bytes data not None, Py_ssize_t start, Py_ssize_t end, ids, spans,
                 Py_ssize_t n, double now, Py_ssize_t shift, int shape, read, Py_ssize_t limit, list bad not None,
-                timestamps=None, values=None):
+                timestamps=None, values=None, Arcs arcs=None):
     """Find the keys of the LF-terminated lines of `data[start:end]`; fill the columns from row `n` on.
 
     `shape` tells which lines are plain (RAW_COLON ... NOTHING); `read(line)` is asked about each other one and
     returns its Place, a number of BAD_KINDS or COMMAND.  `spans` rows are (line start, key end, line end) plus
     `shift`; where the key does not begin the line, (line start, line start, line end).  `timestamps` and `values`
-    (both or none; as the line has them) are for GRAPHITE and NOTHING.  Returns (first unread byte, rows filled).
-    Stops when the columns are full, when `bad` holds `limit` entries (number, line start, line end), and behind a
-    COMMAND, which is an entry as well.
+    (both or none; as the line has them) are for GRAPHITE and NOTHING.  `arcs` (of the same table) give the ids, if
+    there are any.  Returns (first unread byte, rows filled).  Stops when the columns are full, when `bad` holds `limit`
+    entries (number, line start, line end), and behind a COMMAND, which is an entry as well.
     """
     cdef rl_lines lines
     cdef _Target target = _Target.__new__(_Target)
@@ -261,21 +269,25 @@ def parse_keyed(MetricTable table not None, bytes data not None, Py_ssize_t star
     cdef uint32_t seconds = seconds_of(now)
     cdef const char* base = PyBytes_AS_STRING(data)
     cdef const char* last
+    cdef ar_arcs* core = NULL if arcs is None else arcs.core
     target.aim(ids, spans, timestamps, values, n, shift)
     if not 0 <= start <= end <= PyBytes_GET_SIZE(data) or shift < 0 or end + shift > 0xFFFFFFFF or not 0 <= shape <= 4:
         raise ValueError("start, end, shift or shape is out of range")
     if timestamps is not None and shape < GRAPHITE:
         raise ValueError("lines of that shape have no numbers")
+    if arcs is not None and arcs.table is not table:
+        raise ValueError("the arcs are of another table")
     last = mt_after_last_line(base + start, base + end)
     end = last - base
     while start < end and target.n < target.capacity and PyList_GET_SIZE(bad) < limit:
         most = min(target.capacity - target.n, MT_BLOCK, limit - PyList_GET_SIZE(bad))
-        rl_read(<mt_core*>table.core, &lines, base + start, last, <int>most, shape, timestamps is not None, seconds)
+        rl_read(<mt_core*>table.core, core, &lines, base + start, last, <int>most, shape, timestamps is not None,
+                seconds)
         _take_block(&lines, target, base, bad)
         start = lines.at - base
         if lines.slow and target.n < target.capacity and PyList_GET_SIZE(bad) < limit:
             stop = <const char*>memchr(base + start, 10, end - start) - base
-            if _take_slow(table, target, base, start, stop, seconds, read, bad):
+            if _take_slow(table, core, target, base, start, stop, seconds, read, bad):
                 return stop + 1, target.n
             start = stop + 1
     return start, target.n

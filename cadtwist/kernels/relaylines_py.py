@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from cadtwist.kernels.arcs_py import Arcs
 from cadtwist.kernels.graphiteline import BAD_TABLE_FULL, MAX_NAME_BYTES, NO_ID
 from cadtwist.kernels.keyedline import COMMAND, GRAPHITE, STATSD, Place
 from cadtwist.kernels.table_py import MetricTable
@@ -45,21 +46,25 @@ def parse_keyed(
     bad: list[tuple[int, int, int]],
     timestamps: Floats | None = None,
     values: Floats | None = None,
+    arcs: Arcs | None = None,
 ) -> tuple[int, int]:
     """Find the keys of the LF-terminated lines of `data[start:end]`; fill the columns from row `n` on.
 
     `shape` tells which lines are plain (RAW_COLON ... NOTHING); `read(line)` is asked about each other one and
     returns its Place, a number of BAD_KINDS or COMMAND.  `spans` rows are (line start, key end, line end) plus
     `shift`; where the key does not begin the line, (line start, line start, line end).  `timestamps` and `values`
-    (both or none; as the line has them) are for GRAPHITE and NOTHING.  Returns (first unread byte, rows filled).
-    Stops when the columns are full, when `bad` holds `limit` entries (number, line start, line end), and behind a
-    COMMAND, which is an entry as well.
+    (both or none; as the line has them) are for GRAPHITE and NOTHING.  `arcs` (of the same table) give the ids, if
+    there are any.  Returns (first unread byte, rows filled).  Stops when the columns are full, when `bad` holds `limit`
+    entries (number, line start, line end), and behind a COMMAND, which is an entry as well.
     """
     seconds, capacity = max(0, int(now)), len(ids)
     if len(spans) != capacity or not 0 <= n <= capacity or not 0 <= start <= end <= len(data) or shift < 0:
         raise ValueError("the columns differ in length, or start, end or shift is out of range")
     if timestamps is not None and shape < GRAPHITE:
         raise ValueError("lines of that shape have no numbers")
+    if arcs is not None and arcs.table is not table:
+        raise ValueError("the arcs are of another table")
+    ids_of = table if arcs is None else arcs
     metrics, places, numbers = list[int](), list[tuple[int, int, int]](), list[tuple[float, float]]()
     last = data.rfind(b"\n", start, end) + 1
     while start < last and n + len(metrics) < capacity and len(bad) < limit:
@@ -68,7 +73,7 @@ def parse_keyed(
         found = _plain(line, shape, timestamps is not None) or read(line)
         metric = NO_ID
         if not isinstance(found, int):
-            metric = table.intern(line[found.key : found.key_end], seconds)
+            metric = ids_of.intern(line[found.key : found.key_end], seconds)
         if isinstance(found, int) or metric == NO_ID:
             bad.append((found if isinstance(found, int) else BAD_TABLE_FULL, start, stop))
         else:

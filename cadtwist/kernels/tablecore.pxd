@@ -367,9 +367,10 @@ cdef extern from *:
         uint32_t length, hash;
     } mt_wanted;
 
-    static void mt_intern_ahead(mt_core *t, const mt_wanted *w, uint32_t *ids, int n, uint32_t now) {
+    /* The ids of the names that live, MT_NONE for the others; returns how many these are. */
+    static int mt_look_ahead(mt_core *t, const mt_wanted *w, uint32_t *ids, int n, uint32_t now) {
         uint32_t candidate[MT_BLOCK];
-        int i;
+        int i, missing = 0;
         for (i = 0; i < n; i++) {
             candidate[i] = mt_candidate(t, w[i].hash);
             if (candidate[i] != MT_NONE) MT_PREFETCH(&t->entries[candidate[i]]);
@@ -391,9 +392,20 @@ cdef extern from *:
                     ids[i] = id;
                     continue;
                 }
+                id = mt_find(t, w[i].name, w[i].length, w[i].hash);
+                if (id != MT_NONE) t->entries[id].seen = now;
             }
-            ids[i] = mt_intern(t, w[i].name, w[i].length, w[i].hash, now);
+            ids[i] = id;
+            missing += id == MT_NONE;
         }
+        return missing;
+    }
+
+    static void mt_intern_ahead(mt_core *t, const mt_wanted *w, uint32_t *ids, int n, uint32_t now) {
+        int i;
+        if (MT_LIKELY(!mt_look_ahead(t, w, ids, n, now))) return;
+        for (i = 0; i < n; i++)
+            if (ids[i] == MT_NONE) ids[i] = mt_intern(t, w[i].name, w[i].length, w[i].hash, now);
     }
 
     static inline void mt_want(const mt_core *t, mt_wanted *w, const char *name, uint32_t length) {
@@ -454,6 +466,7 @@ cdef extern from *:
     size_t mt_intern_batch(mt_core* t, const char* base, const uint32_t* starts, const uint32_t* lengths,
                            uint32_t* ids, size_t n, uint32_t now)
     void mt_want(const mt_core* t, mt_wanted* w, const char* name, uint32_t length)
+    int mt_look_ahead(mt_core* t, const mt_wanted* w, uint32_t* ids, int n, uint32_t now)
     void mt_intern_ahead(mt_core* t, const mt_wanted* w, uint32_t* ids, int n, uint32_t now)
     const char* mt_name(const mt_core* t, uint32_t id)
     void mt_reserve(mt_core* t, uint64_t names)

@@ -13,10 +13,13 @@ from zlib import crc32
 
 import mmh3
 
+from cadtwist.kernels.ringhash import carbon_ch, fnv1a_32, fnv1a_ch, fold16
+
 __all__ = [
     "CADENT_HASHES",
     "CARBON_HASHES",
     "STATSRELAY_SEED",
+    "Hash",
     "cadent_hash",
     "carbon_ch",
     "crc32",
@@ -54,12 +57,6 @@ def name_bytes(name: str | bytes) -> bytes:
     return name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
 
 
-def carbon_ch(key: bytes) -> int:
-    """Return the first two bytes of the MD5 as a number, 0..65535: carbon's default, Cadent's `md5`."""
-    digest = md5(key, usedforsecurity=False).digest()
-    return digest[0] << 8 | digest[1]
-
-
 def sha1_16(key: bytes) -> int:
     """Return the first two bytes of the SHA-1 as a number, 0..65535: Cadent's `sha1`."""
     digest = sha1(key, usedforsecurity=False).digest()
@@ -79,30 +76,12 @@ def fnv1_32(key: bytes) -> int:
     return digest
 
 
-def fnv1a_32(key: bytes) -> int:
-    """Return FNV-1a of 32 bits: mixed first, then multiplied."""
-    digest = _OFFSET_32
-    for byte in key:
-        digest = (digest ^ byte) * _PRIME_32 & _MASK_32
-    return digest
-
-
 def fnv1a_64(key: bytes) -> int:
     """Return FNV-1a of 64 bits."""
     digest = _OFFSET_64
     for byte in key:
         digest = (digest ^ byte) * _PRIME_64 & _MASK_64
     return digest
-
-
-def fold16(digest: int) -> int:
-    """Return the exclusive or of the halves of a 32-bit number."""
-    return digest >> 16 ^ digest & 0xFFFF
-
-
-def fnv1a_ch(key: bytes) -> int:
-    """Return carbon's `fnv1a_ch`, 0..65535."""
-    return fold16(fnv1a_32(key))
 
 
 def relay_fnv1a_32(key: bytes) -> int:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from cadtwist.routing.hashes import (
     CARBON_HASHES,
+    Hash,
     cadent_hash,
     carbon_ch,
     jump,
@@ -110,15 +111,18 @@ class Ring(ABC):
     strictly_after = False
     """Whether an entry exactly at a name's position is passed over."""
 
+    hash: Hash
+    """Where on the circle a name stands."""
+
     def __init__(self, members: Iterable[Member] = ()) -> None:
         self.members: dict[str, Member] = {}
         for member in members:
             self._admit(member)
         self._settle(self._placed({}, self.members.values()))
 
-    @abstractmethod
     def position(self, name: bytes) -> int:
-        """Return where on the circle a name stands."""
+        """Return where on the circle a name stands; in Cadent's words the `hash_value` of `/hashcheck`."""
+        return self.hash(name)
 
     @abstractmethod
     def points(self, member: Member) -> list[int]:
@@ -217,12 +221,8 @@ class CarbonRing(Ring):
         if hash_type not in CARBON_HASHES:
             raise ValueError(f"unknown hash type {hash_type!r}; known are {', '.join(CARBON_HASHES)}")
         self.hash_type = hash_type
-        self._hash = CARBON_HASHES[hash_type]
+        self.hash = CARBON_HASHES[hash_type]
         super().__init__(members)
-
-    def position(self, name: bytes) -> int:
-        """Return where on the circle a name stands."""
-        return self._hash(name)
 
     def points(self, member: Member) -> list[int]:
         """Return the positions that a member asks for, in order."""
@@ -230,7 +230,7 @@ class CarbonRing(Ring):
             texts = [f"{i}-{member.instance}" for i in range(CARBON_POINTS)]
         else:
             texts = [f"{_node_text(member)}:{i}" for i in range(CARBON_POINTS)]
-        return [self._hash(text.encode()) for text in texts]
+        return [self.hash(text.encode()) for text in texts]
 
     def describe(self, name: bytes) -> str:
         """Return for people how a name was placed."""
@@ -265,12 +265,8 @@ class RelayRing(Ring):
         if hash_type not in ("carbon_ch", "fnv1a_ch"):
             raise ValueError(f"unknown hash type {hash_type!r}; known are carbon_ch, fnv1a_ch")
         self.hash_type = hash_type
-        self._hash = carbon_ch if hash_type == "carbon_ch" else relay_fnv1a_ch
+        self.hash = carbon_ch if hash_type == "carbon_ch" else relay_fnv1a_ch
         super().__init__(members)
-
-    def position(self, name: bytes) -> int:
-        """Return where on the circle a name stands."""
-        return self._hash(name)
 
     def points(self, member: Member) -> list[int]:
         """Return the positions that a member asks for, in order."""
@@ -279,7 +275,7 @@ class RelayRing(Ring):
         else:
             text = f"{member.host}:{member.port}" if member.instance is None else member.instance
             texts = [f"{i}-{text}" for i in range(CARBON_POINTS)]
-        return [self._hash(text.encode()) for text in texts]
+        return [self.hash(text.encode()) for text in texts]
 
     def describe(self, name: bytes) -> str:
         """Return for people how a name was placed."""
@@ -345,18 +341,14 @@ class CadentRing(Ring):
         vnodes: int = CADENT_VNODES,
     ) -> None:
         self.algo, self.elter, self.vnodes = algo, elter, max(vnodes, 1)
-        self._hash = cadent_hash(algo)
+        self.hash = cadent_hash(algo)
         self._text = CADENT_ELTERS.get(elter, _colon_text)
         super().__init__(members)
-
-    def position(self, name: bytes) -> int:
-        """Return where on the circle a name stands: the `hash_value` of `/hashcheck`."""
-        return self._hash(name)
 
     def points(self, member: Member) -> list[int]:
         """Return the positions that a member asks for, in order."""
         hashkey = member.hashkey or member.key
-        return [self._hash(self._text(hashkey, i).encode()) for i in range(self.vnodes)]
+        return [self.hash(self._text(hashkey, i).encode()) for i in range(self.vnodes)]
 
     def describe(self, name: bytes) -> str:
         """Return for people how a name was placed."""
@@ -385,9 +377,7 @@ class KetamaRing(Ring):
     It computes that number anew for every number of members, and rounds down: of 7, 14, 28, 49 ... each has 39.
     """
 
-    def position(self, name: bytes) -> int:
-        """Return where on the circle a name stands."""
-        return ketama(name)
+    hash = staticmethod(ketama)
 
     def points(self, member: Member) -> list[int]:
         """Return the positions that a member asks for, in order."""
@@ -411,19 +401,19 @@ class FastList:
         if hash_type not in CARBON_HASHES:
             raise ValueError(f"unknown hash type {hash_type!r}; known are {', '.join(CARBON_HASHES)}")
         self.hash_type = hash_type
-        self._hash = CARBON_HASHES[hash_type]
+        self.hash = CARBON_HASHES[hash_type]
         self.members: dict[str, Member] = {}
         for member in members:
             _refuse_twin(member, self.members)
             self.members.setdefault(member.key, member)
-        self.order = sorted(self.members, key=lambda key: self._hash(_node_text(self.members[key]).encode()))
+        self.order = sorted(self.members, key=lambda key: self.hash(_node_text(self.members[key]).encode()))
         self._turned = [tuple(self.order[start:] + self.order[:start]) for start in range(len(self.order))]
 
     def lookup(self, name: bytes, count: int = 1) -> tuple[str, ...]:
         """Return the keys of the first `count` members for a name: all, when there are fewer."""
         if not self.order:
             return ()
-        return self._turned[self._hash(name) % len(self.order)][:count]
+        return self._turned[self.hash(name) % len(self.order)][:count]
 
     def ranked(self, name: bytes, count: int = 1) -> tuple[str, ...]:  # noqa: ARG002 - as on a ring
         """Return the keys of all members for a name, in order."""
@@ -431,7 +421,7 @@ class FastList:
 
     def describe(self, name: bytes) -> str:
         """Return for people how a name was placed."""
-        return f"{self.hash_type} {self._hash(name)} of {len(self.order)} members"
+        return f"{self.hash_type} {self.hash(name)} of {len(self.order)} members"
 
     def adding(self, member: Member) -> FastList:
         """Return this list with one more member; ValueError when it cannot be told from another."""

@@ -28,8 +28,11 @@ from cadtwist.config.model import Config, Listener
 from cadtwist.config.relaymodel import GroupConfig, LineConfig, RelayConfig
 from cadtwist.errors import ConfigError
 from cadtwist.interfaces import ISink
+from cadtwist.kernels import active
 from cadtwist.model.batch import Ids
 from cadtwist.model.rules import PatternList
+from cadtwist.routing.alike import arcs_of
+from cadtwist.routing.stage import RouterStage
 from cadtwist.services.flushing import TimedStage
 from cadtwist.services.routers import Sections, ingress, preregs_of, router_of
 from cadtwist.services.space import GRAPHITE, KEYS, SERIES, Space, space_of
@@ -114,13 +117,14 @@ class Chain:
     """What listeners deliver into: `first` of the stages over `space`.
 
     `lines` tells how lines are read that are relayed as they came (None: nobody relays them); `numbers`: timestamps
-    and values are wanted as well.
+    and values are wanted as well; `arcs`: names that are routed alike may share an id.
     """
 
     space: Space
     first: ISink
     lines: LineConfig | None
     numbers: bool
+    arcs: active.arcs.Arcs | None
 
 
 class Chains:
@@ -269,7 +273,17 @@ class Chains:
             first = names
         numbers = CACHE in targets or targets in self.windows or any(self._wants_numbers(relay) for relay in relays)
         numbers = numbers or (self._accumulation is not None and self._accumulation.wants_numbers)
-        return Chain(space, first, lines, numbers)
+        arcs = self._arcs(relays[0], space) if relays and len(targets) == 1 and not numbers else None
+        return Chain(space, first, lines, numbers, arcs)
+
+    def _arcs(self, relay: RelayConfig, space: Space) -> active.arcs.Arcs | None:
+        """Return what spares a relay remembering names; None where somebody on the way has to know each of them."""
+        entry, stages = self._entries[relay.name], self.config.stages
+        if relay.lines.format != "graphite" or stages.blacklist or stages.whitelist or stages.rewrite:
+            return None
+        if not isinstance(entry, RouterStage) or ingress(relay.groups[0]) is not None:
+            return None
+        return arcs_of(entry.router, space.table)
 
     def _window(
         self, targets: tuple[str, ...], space: Space, downstream: ISink, label: str, given: AggregatorConfig

@@ -79,7 +79,10 @@ class Receivers:
         """Deliver to the stages of another set from now on; how lines are read stays."""
         self._chains = chains
         for door, intake in self._intakes:
-            intake.replace_sink(self._chain(door).first)
+            chain = self._chain(door)
+            intake.replace_sink(chain.first)
+            if isinstance(intake.codec, RelayCodec):
+                intake.codec.arcs = chain.arcs
 
     def factory(self, door: Listener, limit: ConnectionLimit) -> Any:
         """Return the factory for the connections of a door of streams."""
@@ -150,7 +153,9 @@ class Receivers:
 
         def relayed(emit: Emit) -> Codec:
             columns = Columns(keep_spans=True)
-            codec: Any = RelayCodec(table, columns, emit, dialect_of(lines), longest, chain.numbers, resolution)
+            codec: Any = RelayCodec(
+                table, columns, emit, dialect_of(lines), longest, chain.numbers, resolution, arcs=chain.arcs
+            )
             chain.space.keys.hold(codec)
             return codec  # type: ignore[no-any-return]
 

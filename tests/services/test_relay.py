@@ -26,6 +26,7 @@ from cadtwist.config.relaymodel import (
 )
 from cadtwist.model.rules import RewriteRule
 from cadtwist.net.handover import Inheritance
+from cadtwist.routing.alike import REMEMBERED_NAMES
 from cadtwist.services.build import Daemon
 from cadtwist.services.chains import GRAPHITE, KEYS, group_label, targets_of
 from cadtwist.services.relaygraph import spool_folder
@@ -118,6 +119,11 @@ class RelayCase(DaemonCase):
                 wanted[choice.candidates[0]].append(line)
         return wanted
 
+    async def change(self, daemon: Daemon, config: Config) -> None:
+        before = daemon.chains
+        daemon.change(config)
+        await until(lambda: daemon.chains is not before)
+
     def got(self) -> Mapping[str, list[bytes]]:
         return {name: sink.lines for name, sink in self.sinks.items()}
 
@@ -135,6 +141,52 @@ class RelayTests(RelayCase):
             self.balanced(daemon)
             status = daemon.status()
             self.assertEqual(status["names"], 300)
+
+        return ensureDeferred(run())
+
+    def test_many_names_are_placed_without_being_remembered(self) -> Any:
+        async def run() -> None:
+            group = self.group(method="c_relay", hash="fnv1a_ch", replication=2)
+            config = self.relay(RelayConfig(groups=(group,)))
+            daemon = await self.start(config)
+            some = b"".join(b"some.%d 1 1\n" % number for number in range(REMEMBERED_NAMES))
+            tagged = b"".join(b"many.%d;t=%d 1 1\n" % (number, number) for number in range(100))
+            many = b"".join(b"many.%d 1 1\n" % number for number in range(5000))
+            await self.send(some + tagged + many)
+            await until(lambda: self.total() == 2 * (REMEMBERED_NAMES + 5100))
+            self.assertEqual(self.got(), self.placed(config, group, some + tagged + many))
+            self.assertLessEqual(daemon.status()["names"], REMEMBERED_NAMES + 100 + 301)
+            await self.change(daemon, self.relay(RelayConfig(groups=(self.group(members=("d2", "d1")),))))
+            before = {name: len(sink.lines) for name, sink in self.sinks.items()}
+            await self.send(many)
+            await until(lambda: self.total() == 2 * (REMEMBERED_NAMES + 5100) + 5000)
+            wanted = self.placed(config, self.group(members=("d2", "d1")), many)
+            self.assertEqual({name: sink.lines[before[name] :] for name, sink in self.sinks.items()}, wanted)
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_names_that_somebody_looks_at_are_remembered(self) -> Any:
+        async def run() -> None:
+            stages, look = StagesConfig(blacklist=("secret",)), FilterRule(kind="prefix", pattern="x", action="reject")
+            two, by_regex = (self.group(), self.group(members=("d1",))), LineConfig(format="regex", regex="(?P<Key>a)")
+            given: list[tuple[bool, dict[str, Any]]] = [
+                (True, {}),
+                (False, {"stages": stages}),
+                (False, {"relays": (RelayConfig(filters=(look,), groups=(self.group(),)),)}),
+                (False, {"relays": (RelayConfig(groups=two),)}),
+                (False, {"relays": (RelayConfig(groups=(self.group(input_filter="a"),)),)}),
+                (False, {"relays": (RelayConfig(sample_share=0.5, groups=(self.group(),)),)}),
+                (False, {"relays": (RelayConfig(lines=LineConfig(format="statsd"), groups=(self.group(),)),)}),
+                (False, {"relays": (RelayConfig(lines=by_regex, groups=two[:1]),)}),
+            ]
+            config = self.relay()
+            daemon = await self.start(config)
+            for shared, changes in given:
+                if changes:
+                    await self.change(daemon, replace(config, **changes))
+                chain = daemon.chains.chain(targets_of(daemon.config, daemon.config.listeners[0]))
+                self.assertEqual(chain.arcs is not None, shared, changes)
 
         return ensureDeferred(run())
 
