@@ -16,8 +16,8 @@ cdef extern from *:
     enum { AR_NONE = 0, AR_CARBON_CH = 1, AR_FNV1A_CH = 2, AR_FNV1A_32 = 3 };
 
     #if defined(__GNUC__) || defined(__clang__)
-    #define AR_LANES 8
-    typedef uint32_t ar_vector __attribute__((vector_size(4 * AR_LANES)));
+    #define AR_LANES 16
+    typedef uint32_t ar_vector __attribute__((vector_size(4 * AR_LANES), aligned(16)));  /* as malloc aligns */
     #else
     #define AR_LANES 1
     typedef uint32_t ar_vector;
@@ -33,6 +33,7 @@ cdef extern from *:
         uint32_t *ids;                /* by arc */
         uint32_t names;               /* so many are remembered */
         ar_lanes sines[64];
+        void (*mix)(ar_lanes *state, const ar_lanes *words, const ar_lanes *sines);
     } ar_arcs;
 
     /* Whether all bytes are printable ASCII, and none of them begins tags or makes a name mean something else. */
@@ -59,19 +60,58 @@ cdef extern from *:
         for (lane = 0; lane < AR_LANES; lane++) arcs->sines[i].lane[lane] = sine;
     }
 
-    /* The 64 bytes of a message that begin at `at`, as MD5 pads it, into one lane. */
-    static inline void ar_block(ar_lanes *words, int lane, const char *name, uint32_t length, uint32_t at) {
-        unsigned char block[64];
-        uint32_t there = length <= at ? 0 : length - at < 64 ? length - at : 64;
-        int i;
-        if (there < 64) memset(block, 0, 64);
-        memcpy(block, name + at, there);
-        if (length >= at && there < 64) block[there] = 0x80;
-        for (i = 0; i < 16; i++) {
-            const unsigned char *p = block + 4 * i;
-            words[i].lane[lane] = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    static inline void ar_copy(unsigned char *to, const char *from, uint32_t n) {
+        uint32_t i = 0;
+        if (n >= 16) {
+            for (; i + 16 < n; i += 16) memcpy(to + i, from + i, 16);
+            memcpy(to + n - 16, from + n - 16, 16);
+        } else if (n >= 8) {
+            memcpy(to, from, 8);
+            memcpy(to + n - 8, from + n - 8, 8);
+        } else {
+            for (; i < n; i++) to[i] = (unsigned char)from[i];
         }
-        if (length + 9 <= at + 64) words[14].lane[lane] = length << 3;
+    }
+
+    /* The 64 bytes at `at` of a name as MD5 pads it: in place, where the name has them all, else in `room`. */
+    static inline const unsigned char *ar_block(unsigned char *room, const mt_wanted *w, uint32_t at) {
+        uint32_t there = w->length <= at ? 0 : w->length - at, bits = w->length << 3;
+        int i;
+        if (there >= 64) return (const unsigned char *)w->name + at;
+        memset(room, 0, 64);
+        ar_copy(room, w->name + at, there);
+        if (w->length >= at) room[there] = 0x80;
+        if (there < 56)
+            for (i = 0; i < 4; i++) room[56 + i] = (unsigned char)(bits >> 8 * i);
+        return room;
+    }
+
+    static inline uint32_t ar_word(const unsigned char *p) {
+        return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    }
+
+    /* One block a lane, its sixteen words apart. */
+    static inline void ar_spread(ar_lanes *words, const unsigned char *const *blocks) {
+        int lane, i;
+    #if defined(__SSE2__) && AR_LANES > 1
+        for (lane = 0; lane < AR_LANES; lane += 4) {
+            for (i = 0; i < 16; i += 4) {
+                __m128i a = _mm_loadu_si128((const __m128i *)(blocks[lane] + 4 * i));
+                __m128i b = _mm_loadu_si128((const __m128i *)(blocks[lane + 1] + 4 * i));
+                __m128i c = _mm_loadu_si128((const __m128i *)(blocks[lane + 2] + 4 * i));
+                __m128i d = _mm_loadu_si128((const __m128i *)(blocks[lane + 3] + 4 * i));
+                __m128i ab = _mm_unpacklo_epi32(a, b), cd = _mm_unpacklo_epi32(c, d);
+                __m128i ab_high = _mm_unpackhi_epi32(a, b), cd_high = _mm_unpackhi_epi32(c, d);
+                _mm_store_si128((__m128i *)&words[i].lane[lane], _mm_unpacklo_epi64(ab, cd));
+                _mm_store_si128((__m128i *)&words[i + 1].lane[lane], _mm_unpackhi_epi64(ab, cd));
+                _mm_store_si128((__m128i *)&words[i + 2].lane[lane], _mm_unpacklo_epi64(ab_high, cd_high));
+                _mm_store_si128((__m128i *)&words[i + 3].lane[lane], _mm_unpackhi_epi64(ab_high, cd_high));
+            }
+        }
+    #else
+        for (i = 0; i < 16; i++)
+            for (lane = 0; lane < AR_LANES; lane++) words[i].lane[lane] = ar_word(blocks[lane] + 4 * i);
+    #endif
     }
 
     #define AR_TURN(x, s) ((x) << (s) | (x) >> (32 - (s)))
@@ -89,37 +129,54 @@ cdef extern from *:
     #define AR_H(x, y, z) ((x) ^ (y) ^ (z))
     #define AR_I(x, y, z) ((y) ^ ((x) | ~(z)))
 
-    /* Mixes a block of 64 bytes a lane into the state of MD5. */
-    static void ar_mix(ar_lanes *state, const ar_lanes *words, const ar_lanes *sines) {
-        ar_vector a = state[0].all, b = state[1].all, c = state[2].all, d = state[3].all;
-        int i;
-        AR_ROUND(0, AR_F, 0, 1, 7, 12, 17, 22)
-        AR_ROUND(16, AR_G, 1, 5, 5, 9, 14, 20)
-        AR_ROUND(32, AR_H, 5, 3, 4, 11, 16, 23)
-        AR_ROUND(48, AR_I, 0, 7, 6, 10, 15, 21)
-        state[0].all += a;
-        state[1].all += b;
-        state[2].all += c;
-        state[3].all += d;
+    /* Mixes a block of 64 bytes a lane into the state of MD5; compiled once more for wider vectors. */
+    #define AR_MIX(mix, wide) \
+        wide static void mix(ar_lanes *state, const ar_lanes *words, const ar_lanes *sines) { \
+            ar_vector a = state[0].all, b = state[1].all, c = state[2].all, d = state[3].all; \
+            int i; \
+            AR_ROUND(0, AR_F, 0, 1, 7, 12, 17, 22) \
+            AR_ROUND(16, AR_G, 1, 5, 5, 9, 14, 20) \
+            AR_ROUND(32, AR_H, 5, 3, 4, 11, 16, 23) \
+            AR_ROUND(48, AR_I, 0, 7, 6, 10, 15, 21) \
+            state[0].all += a; \
+            state[1].all += b; \
+            state[2].all += c; \
+            state[3].all += d; \
+        }
+    AR_MIX(ar_mix, )
+    #if defined(__x86_64__) && AR_LANES > 1
+    AR_MIX(ar_mix_256, __attribute__((target("avx2"))))
+    AR_MIX(ar_mix_512, __attribute__((target("avx512f"))))
+    #endif
+    static void ar_choose(ar_arcs *arcs, int bits) {
+        arcs->mix = ar_mix;
+    #if defined(__x86_64__) && AR_LANES > 1
+        if (bits >= 256 && __builtin_cpu_supports("avx2")) arcs->mix = ar_mix_256;
+        if (bits >= 512 && __builtin_cpu_supports("avx512f")) arcs->mix = ar_mix_512;
+    #endif
+        (void)bits;
     }
 
     /* The first two bytes of the MD5 of up to AR_LANES names. */
-    static void ar_md5(const mt_wanted *w, uint32_t *hashes, int n, const ar_lanes *sines) {
+    static void ar_md5(const ar_arcs *arcs, const mt_wanted *w, uint32_t *hashes, int n) {
         static const uint32_t begin[4] = {0x67452301u, 0xEFCDAB89u, 0x98BADCFEu, 0x10325476u};
+        unsigned char rooms[AR_LANES][64];
+        const unsigned char *blocks[AR_LANES];
         ar_lanes state[4], words[16];
-        uint32_t at = 0, longest = 0;
+        uint32_t at = 0, longest = 0, first;
         int lane, i;
         for (i = 0; i < 4; i++)
             for (lane = 0; lane < AR_LANES; lane++) state[i].lane[lane] = begin[i];
         for (lane = 0; lane < n; lane++) longest = w[lane].length > longest ? w[lane].length : longest;
-        if (n < AR_LANES) memset(words, 0, sizeof words);
         for (; at < longest + 9; at += 64) {
-            for (lane = 0; lane < n; lane++) ar_block(words, lane, w[lane].name, w[lane].length, at);
-            ar_mix(state, words, sines);
+            for (lane = 0; lane < n; lane++) blocks[lane] = ar_block(rooms[lane], &w[lane], at);
+            for (; lane < AR_LANES; lane++) blocks[lane] = blocks[0];
+            ar_spread(words, blocks);
+            arcs->mix(state, words, arcs->sines);
             for (lane = 0; lane < n; lane++) {
-                uint32_t first = state[0].lane[lane];
-                if (w[lane].length + 9 <= at + 64 && w[lane].length + 9 > at)
-                    hashes[lane] = (first & 0xFF) << 8 | (first >> 8 & 0xFF);
+                if (w[lane].length + 9 > at + 64 || w[lane].length + 9 <= at) continue;
+                first = state[0].lane[lane];
+                hashes[lane] = (first & 0xFF) << 8 | (first >> 8 & 0xFF);
             }
         }
     }
@@ -152,7 +209,7 @@ cdef extern from *:
             memset(hashes, 0, sizeof *hashes * (size_t)n);
         } else if (arcs->hash == AR_CARBON_CH) {
             for (i = 0; i < n; i += AR_LANES)
-                ar_md5(w + i, hashes + i, n - i < AR_LANES ? n - i : AR_LANES, arcs->sines);
+                ar_md5(arcs, w + i, hashes + i, n - i < AR_LANES ? n - i : AR_LANES);
         } else {
             for (i = 0; i + 4 <= n; i += 4) ar_fnv1a_four(w + i, hashes + i);
             for (; i < n; i++) hashes[i] = ar_fnv1a(0x811C9DC5u, w[i].name, w[i].name + w[i].length);
@@ -215,6 +272,7 @@ cdef extern from *:
         uint32_t* ids
         uint32_t names
     bint ar_plain(const char* p, size_t n)
+    void ar_choose(ar_arcs* arcs, int bits)
     void ar_set_sine(ar_arcs* arcs, int i, uint32_t sine)
     void ar_hash(const ar_arcs* arcs, const mt_wanted* w, uint32_t* hashes, int n)
     uint32_t ar_arc(const ar_arcs* arcs, uint32_t hash)

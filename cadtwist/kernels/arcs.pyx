@@ -5,7 +5,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 
-from cadtwist.kernels.arccore cimport ar_arc, ar_arcs, ar_hash, ar_intern, ar_plain, ar_set_sine
+from cadtwist.kernels.arccore cimport ar_arc, ar_arcs, ar_choose, ar_hash, ar_intern, ar_plain, ar_set_sine
 from cadtwist.kernels.table cimport MetricTable, seconds_of
 from cadtwist.kernels.tablecore cimport MT_MAX_NAME, MT_NONE, mt_core, mt_want, mt_wanted
 
@@ -24,11 +24,12 @@ cdef class Arcs:
     `hash_number` is one of `ringhash`; `edges` ascend (0 to 2**32 - 1 each).  Arc i ends at edge i, which is part of it
     unless `after`; behind the last edge there is one more.  With `parts` the hash modulo `parts` is the arc.
     `table` gives the ids: to each name its own while fewer than `names` live, and ever to those that are not plain.
-    Who retires ids tells `forget`.  Raises ValueError for what does not fit.  Reactor thread.
+    Who retires ids tells `forget`.  Hashing takes vectors of at most `vector_bits`, where the processor has them.
+    Raises ValueError for what does not fit.  Reactor thread.
     """
 
     def __cinit__(self, MetricTable table not None, int hash_number, edges=(), bint after=False, parts=0,
-                  names=0):
+                  names=0, int vector_bits=512):
         cdef uint32_t i, arcs
         check_arcs(hash_number, edges, parts)
         self.table = table
@@ -47,6 +48,7 @@ cdef class Arcs:
             self.core.edges[i] = edge
         for i in range(arcs):
             self.core.ids[i] = MT_NONE
+        ar_choose(self.core, vector_bits)
         for i in range(64):
             ar_set_sine(self.core, i, <uint32_t>int(abs(math.sin(i + 1)) * 2**32))
 

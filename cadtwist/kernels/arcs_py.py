@@ -31,7 +31,8 @@ class Arcs:
     `hash_number` is one of `ringhash`; `edges` ascend (0 to 2**32 - 1 each).  Arc i ends at edge i, which is part of it
     unless `after`; behind the last edge there is one more.  With `parts` the hash modulo `parts` is the arc.
     `table` gives the ids: to each name its own while fewer than `names` live, and ever to those that are not plain.
-    Who retires ids tells `forget`.  Raises ValueError for what does not fit.  Reactor thread.
+    Who retires ids tells `forget`.  Hashing takes vectors of at most `vector_bits`, where the processor has them.
+    Raises ValueError for what does not fit.  Reactor thread.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Arcs:
         after: bool = False,
         parts: int = 0,
         names: int = 0,
+        vector_bits: int = 512,  # noqa: ARG002 - of no use here
     ) -> None:
         check_arcs(hash_number, edges, parts)
         self.table = table

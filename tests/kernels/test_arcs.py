@@ -65,13 +65,14 @@ class ArcsContract:
         self.assertEqual(self.arcs(FNV1A_32, edges, True).arc(b"name"), 2)
 
     def test_md5_of_every_length(self) -> None:
-        arcs = self.arcs(CARBON_CH, range(65536))
         text = PLAIN * 4
-        for length in (*range(200), 255, 256):
-            name = text[:length]
-            self.assertEqual(arcs.arc(name), int(md5(name).hexdigest()[:4], 16))
-        self.assertEqual(arcs.arc(b"a" * MAX_NAME_BYTES), int(md5(b"a" * MAX_NAME_BYTES).hexdigest()[:4], 16))
-        self.assertEqual(arcs.arc(b"a" * (MAX_NAME_BYTES + 1)), -1)
+        for bits in (0, 256, 512):
+            arcs = self.arcs(CARBON_CH, range(65536), vector_bits=bits)
+            for length in (*range(200), 255, 256):
+                name = text[:length]
+                self.assertEqual(arcs.arc(name), int(md5(name).hexdigest()[:4], 16))
+            self.assertEqual(arcs.arc(b"a" * MAX_NAME_BYTES), int(md5(b"a" * MAX_NAME_BYTES).hexdigest()[:4], 16))
+            self.assertEqual(arcs.arc(b"a" * (MAX_NAME_BYTES + 1)), -1)
 
     def test_the_first_names_have_ids_of_their_own(self) -> None:
         arcs = self.arcs(NONE, names=2)
@@ -128,11 +129,12 @@ class ArcsContract:
             st.sampled_from([NONE, CARBON_CH, FNV1A_CH, FNV1A_32]),
             st.integers(0, 20),
             st.lists(PLAIN_NAMES | st.sampled_from([b"a;b=c", b"{", b"\xc3\xa4"]), max_size=100),
+            st.sampled_from([0, 256, 512]),
         )
-        def check(number: int, remembered: int, names: list[bytes]) -> None:
+        def check(number: int, remembered: int, names: list[bytes], bits: int) -> None:
             names = [b"n" + name for name in names]
             self.table = self.tables.MetricTable(5)
-            arcs = self.arcs(number, EDGES, names=remembered)
+            arcs = self.arcs(number, EDGES, names=remembered, vector_bits=bits)
             for _ in range(2):
                 ids = self.read(b"".join(name + b" 1 1\n" for name in names), arcs)
                 for name, known_as in zip(names, self.table.names(ids), strict=True):
