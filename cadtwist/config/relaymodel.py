@@ -221,7 +221,7 @@ class QueueConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """
 
     max_points: float = inf
-    max_bytes: int = 64 << 20
+    max_bytes: int = 8 << 20
     policy: QueuePolicy = "drop_new"
     low_watermark: float = 0.8
     hard_share: float = 1.25

@@ -58,7 +58,7 @@ class QueueLimits:
     """The bounds of a queue; see the module for what happens there.  `spool_bytes` 0 = memory only."""
 
     max_points: float = inf
-    max_bytes: int = 64 << 20
+    max_bytes: int = 8 << 20
     policy: Literal["block", "drop_oldest", "drop_new"] = "drop_new"
     low_watermark: float = 0.8
     hard_share: float = 1.25

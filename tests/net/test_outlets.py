@@ -171,7 +171,7 @@ class TcpTests(OutletCase):
     @inlineCallbacks
     def test_what_a_lost_peer_did_not_get_goes_to_the_next(self) -> Any:
         port = self.tcp_port()
-        d = self.made(port=port, window_s=0.2)
+        d = self.made(port=port, max_bytes=1 << 30, window_s=0.2)
         sent = 0
         for turn in range(20):
             for _ in range(10):

@@ -101,7 +101,7 @@ class StatsTests(OpsCase):
             self.assertEqual((one["listening"], two["listening"]), (f"unix://{self.door}", "BACKEND-ONLY"))
             self.assertEqual(len(one["servers_up"]), 2)
             self.assertEqual((one["servers_down"], one["servers_checking"], one["shards"]), (None, [], []))
-            self.assertEqual(one["max_read_buffer_size"], 2 * (64 << 20))
+            self.assertEqual(one["max_read_buffer_size"], 2 * (8 << 20))
             self.assertEqual((await self.get("/readyz"))[1], "ready\n")
             self.assertIn('cadtwist_points_out_total{part="router front"} 300.0', (await self.get("/metrics"))[1])
             names = [each["name"] for each in (await self.json("/ledger"))["accounts"]]
