@@ -25,7 +25,7 @@ __all__ = ["REMEMBERED_NAMES", "Likeness", "alike", "arcs_of"]
 REMEMBERED_NAMES = 1 << 14
 """So many names are remembered all the same: they are found faster than hashed."""
 
-_MOST_ARCS = 1 << 20
+_MOST_ARCS = 1 << 16
 _HASHES: dict[Hash, int] = {
     carbon_ch: ringhash.CARBON_CH,
     fnv1a_ch: ringhash.FNV1A_CH,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.parse
 
+from cadtwist.routing.alike import REMEMBERED_NAMES
 from tests.seeds import chance_of
 from tests.system.cadtwistd import ROOT
 from tests.system.case import SystemTestCase
@@ -31,28 +32,39 @@ class ExplainedTests(SystemTestCase):
 
     def test_where_names_go(self) -> None:
         """Two groups: a ring with two replicas, and a jump hash."""
+        group = {"members": ["d0", "d1", "d2"], "replication": 2, "diverse_replicas": False}
+        more = [{"method": "c_relay", "hash": "jump_fnv1a_ch", "members": ["d2", "d3", "d4"]}]
+        self.look(3, group, more, 0)
+
+    def test_where_names_go_that_are_not_remembered(self) -> None:
+        """A ring alone, which has seen more names than a relay remembers."""
+        for method, hash_type in (("carbon", "carbon_ch"), ("c_relay", "fnv1a_ch")):
+            self.look(2, {"method": method, "hash": hash_type, "replication": 2}, [], REMEMBERED_NAMES)
+
+    def look(self, copies: int, group: dict[str, object], more: list[dict[str, object]], before: int) -> None:
+        """Send names, `before` others before them, and compare where they went with what is said of them."""
         sinks = [LineSink() for _ in range(5)]
         for sink in sinks:
             self.addCleanup(sink.close)
         (ops,) = free_ports(1)
-        relay = Relayd(
-            self.folder / "relay",
-            [sink.port for sink in sinks],
-            group={"members": ["d0", "d1", "d2"], "replication": 2, "diverse_replicas": False},
-            more=[{"method": "c_relay", "hash": "jump_fnv1a_ch", "members": ["d2", "d3", "d4"]}],
-            text=f'[[listeners]]\nprotocol = "ops"\ninterface = "127.0.0.1"\nport = {ops}\n',
-        )
+        doors = f'[[listeners]]\nprotocol = "ops"\ninterface = "127.0.0.1"\nport = {ops}\n'
+        folder = self.folder / f"relay {ops}"
+        relay = Relayd(folder, [sink.port for sink in sinks], group=group, more=more, text=doors)
         self.started(relay)
         names = self.names(self.number("CADTWIST_SYSTEM_EXPLAINED", 10_000))
+        others = [f"seen.before.{number}" for number in range(before)]
         with socket.create_connection(("127.0.0.1", relay.line), 10) as wire:
-            wire.sendall("".join(f"{name} 1 1700000000\n" for name in names).encode())
-        relay.until("all arrived", lambda: sum(sink.total for sink in sinks) >= 3 * len(names))
-        went: dict[str, list[str]] = {name: [] for name in names}
+            wire.sendall("".join(f"{name} 1 1700000000\n" for name in others + names).encode())
+        wanted = copies * (len(others) + len(names))
+        relay.until("all arrived", lambda: sum(sink.total for sink in sinks) >= wanted)
+        went: dict[str, list[str]] = {name: [] for name in others + names}
         for sink in sinks:
-            for line, count in sink.take().items():
-                went[line.split()[0].decode()] += [f"tcp://127.0.0.1:{sink.port}"] * count
-        self.assertEqual(self.explained(relay, names), {name: sorted(found) for name, found in went.items()})
-        self.assertEqual(self.checked(ops, names), {name: sorted(found) for name, found in went.items()})
+            for text, count in sink.take().items():
+                went[text.split()[0].decode()] += [f"tcp://127.0.0.1:{sink.port}"] * count
+        found = {name: sorted(went[name]) for name in names}
+        self.assertEqual({len(each) for each in found.values()}, {copies})
+        self.assertEqual(self.explained(relay, names), found)
+        self.assertEqual(self.checked(ops, names), found)
 
     def explained(self, relay: Relayd, names: list[str]) -> dict[str, list[str]]:
         """Return what the command says."""
