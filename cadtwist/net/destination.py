@@ -21,8 +21,10 @@ from zope.interface import implementer
 from cadtwist.flow import Gate, Listeners
 from cadtwist.interfaces import IDestination
 from cadtwist.journal.backlog import Backlog, SpoolBudget
+from cadtwist.journal.flight import Flight
 from cadtwist.journal.keptwindow import WindowFolder
-from cadtwist.journal.spool import Flight, QueueLimits, Spool
+from cadtwist.journal.queuelimits import QueueLimits
+from cadtwist.journal.spool import Spool
 from cadtwist.net.client import Link, Retry, retry_delays, stream_endpoint
 from cadtwist.net.outlets import BufferedOutlet, DatagramOutlet, Outlet, SocketOptions, SocketOutlet
 from cadtwist.telemetry import Account

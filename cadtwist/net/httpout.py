@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 
-from cadtwist.journal.spool import Flight
+from cadtwist.journal.flight import Flight
 from cadtwist.net.client import Delays
 from cadtwist.net.httpask import status_of
 from cadtwist.net.outlets import Owner

@@ -23,7 +23,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from cadtwist.journal.spool import Flight
+from cadtwist.journal.flight import Flight
 from cadtwist.kernels import active
 from cadtwist.net.keepalive import KeepAlive
 from cadtwist.net.peerwindow import PeerWindow, offered_window, silence_s

@@ -32,8 +32,8 @@ from cadtwist.flow import Gate
 from cadtwist.interfaces import IHolder, ISummarySink
 from cadtwist.journal.backlog import Backlog
 from cadtwist.journal.counterlog import CounterLog, Recovery
+from cadtwist.journal.queuelimits import QueueLimits
 from cadtwist.journal.segments import SegmentLog
-from cadtwist.journal.spool import QueueLimits
 from cadtwist.model.statjob import Shift
 from cadtwist.model.statretention import parse_stat_retentions
 from cadtwist.model.summary import SummaryBatch, SummaryColumns

@@ -25,8 +25,8 @@ from cadtwist.errors import StorageError
 from cadtwist.flow import Gate
 from cadtwist.interfaces import ISummarySink
 from cadtwist.journal.backlog import Backlog
+from cadtwist.journal.queuelimits import QueueLimits
 from cadtwist.journal.seen import Seen
-from cadtwist.journal.spool import QueueLimits
 from cadtwist.model.shard import Shard, parse_shard
 from cadtwist.model.summary import SummaryBatch
 from cadtwist.net.clusterhttp import Ask, HttpAsk

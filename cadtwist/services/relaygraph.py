@@ -23,7 +23,7 @@ from cadtwist.config.model import Config
 from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, RelayConfig
 from cadtwist.flow import Gate
 from cadtwist.journal.backlog import Backlog, SpoolBudget
-from cadtwist.journal.spool import QueueLimits
+from cadtwist.journal.queuelimits import QueueLimits
 from cadtwist.net.client import Retry
 from cadtwist.net.destination import STOPPED, Destination, DestinationOptions, RatioReset
 from cadtwist.net.handover import Inheritance, Passed

@@ -28,7 +28,7 @@ from cadtwist.codec.statsdoutput import StatsdEncoder
 from cadtwist.config.statsdmodel import StatsdConfig, StatsdServer
 from cadtwist.interfaces import ISink
 from cadtwist.journal.backlog import Backlog
-from cadtwist.journal.spool import QueueLimits
+from cadtwist.journal.queuelimits import QueueLimits
 from cadtwist.kernels.statsdline import DOG, SANITISE
 from cadtwist.model.batch import NO_ID, Batch
 from cadtwist.net.destination import Destination, DestinationOptions

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from cadtwist.codec.statsdlines import Reading, Sampled, StatsdLines
 from cadtwist.config.relaychecks import host_and_port
 from cadtwist.config.relaymodel import RelayConfig, StatsdEmissionConfig
-from cadtwist.journal.spool import QueueLimits
+from cadtwist.journal.queuelimits import QueueLimits
 from cadtwist.net.destination import Destination, DestinationOptions
 from cadtwist.services.relaygraph import RelayGraph
 from cadtwist.services.sections import Sections, bad_lines

@@ -18,8 +18,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from cadtwist.flow import Gate
 from cadtwist.journal.backlog import Backlog, Chunk
 from cadtwist.journal.disk import Disk
+from cadtwist.journal.flight import Flight
 from cadtwist.journal.keptwindow import KEEP_BYTES, RETRY_S, KeptWindow, WindowFolder
-from cadtwist.journal.spool import Flight, QueueLimits, Spool
+from cadtwist.journal.queuelimits import QueueLimits
+from cadtwist.journal.spool import Spool
 from cadtwist.telemetry import Account
 
 QUICK = settings(max_examples=200, deadline=None, database=None)

@@ -13,7 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from cadtwist.flow import Gate
 from cadtwist.journal.backlog import Backlog, SpoolBudget
 from cadtwist.journal.disk import Disk
-from cadtwist.journal.spool import LATE_S, Flight, QueueLimits, Spool
+from cadtwist.journal.flight import Flight
+from cadtwist.journal.queuelimits import QueueLimits
+from cadtwist.journal.spool import LATE_S, Spool
 from cadtwist.telemetry import Account
 
 QUICK = settings(max_examples=150, deadline=None, database=None)

@@ -16,7 +16,7 @@ from zope.interface.verify import verifyObject
 from cadtwist.flow import Gate
 from cadtwist.interfaces import IDestination
 from cadtwist.journal.backlog import Backlog
-from cadtwist.journal.spool import QueueLimits
+from cadtwist.journal.queuelimits import QueueLimits
 from cadtwist.net.client import Retry
 from cadtwist.net.destination import POLL_S, Destination, DestinationOptions, RatioReset
 from cadtwist.telemetry import Account

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from cadtwist.journal.spool import QueueLimits
+from cadtwist.journal.queuelimits import QueueLimits
 from cadtwist.net.client import Retry
 from cadtwist.net.destination import Destination, DestinationOptions
 from cadtwist.net.httpout import BODY_BYTES, HttpPost

@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest, TestCase
 
 from cadtwist.errors import ConfigError
-from cadtwist.journal.spool import QueueLimits
+from cadtwist.journal.queuelimits import QueueLimits
 from cadtwist.net.client import Retry
 from cadtwist.net.destination import Destination, DestinationOptions
 from cadtwist.net.outlets import unconfirmed_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.relaymodel import DestinationConfig, QueueConfig, WindowPlace
-from cadtwist.journal.spool import QueueLimits
+from cadtwist.journal.queuelimits import QueueLimits
 from cadtwist.services.relaygraph import limits_of
 
 
