@@ -67,8 +67,11 @@ class Arcs:
 
     def intern(self, name: bytes, now: int) -> int:
         """Return the id of `name`, or the one that serves for its arc; NO_ID when the table refuses it."""
-        table, arc = self.table, self.arc(name)
-        if arc < 0 or len(table) < self._names or table.lookup(name) != NO_ID:
+        table = self.table
+        if len(table) < self._names or table.lookup(name) != NO_ID:
+            return table.intern(name, now)
+        arc = self.arc(name)
+        if arc < 0:
             return table.intern(name, now)
         known = self._ids[arc]
         found = self._ids[arc] = table.intern(name if known == NO_ID else table.name(known), now)
