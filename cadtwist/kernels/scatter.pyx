@@ -6,7 +6,7 @@ Two passes over the rows: what each destination gets is measured, then copied, n
 
 cimport numpy as cnp
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int16_t, int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
@@ -42,7 +42,8 @@ ctypedef struct work_t:
     size_t prefix_size
     size_t suffix_size
     size_t ending_size
-    mt_core* names                  # NULL: the names stand in the text
+    mt_core* names
+    const uint8_t* renamed          # by row: its name is that of its id; NULL: all names stand in the text
     int32_t* route                  # by row; below 0 = dropped
     out_t* out
     Py_ssize_t n
@@ -80,7 +81,7 @@ cdef Py_ssize_t _measure(work_t* w, const void* numbers, bint wide, uint32_t kno
             w.plain = w.whole = False
         if found > 0:
             key_size = s[1] - s[0]
-            if w.names is not NULL:
+            if w.renamed is not NULL and w.renamed[i]:
                 if w.ids[i] >= w.names.high or w.names.entries[w.ids[i]].state == MT_FREE:
                     return 2 * w.n + i
                 key_size = w.names.entries[w.ids[i]].length
@@ -134,7 +135,7 @@ cdef void _copy_written(work_t* w) noexcept:
         s = w.spans + i * 3
         name = w.base + s[0]
         name_size = s[1] - s[0]
-        if w.names is not NULL:
+        if w.renamed is not NULL and w.renamed[i]:
             name = mt_name(w.names, w.ids[i])
             name_size = w.names.entries[w.ids[i]].length
         for c in range(w.offsets[w.route[i]], w.offsets[w.route[i] + 1]):
@@ -231,7 +232,7 @@ cdef class _Call:
         self.destinations = destinations
         w.prefix, w.prefix_size = PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix)
         w.suffix, w.suffix_size = PyBytes_AS_STRING(suffix), PyBytes_GET_SIZE(suffix)
-        w.names = NULL if names is None else <mt_core*>names.core
+        w.names, w.renamed = NULL if names is None else <mt_core*>names.core, NULL
         w.route = <int32_t*>malloc((w.n + 1) * sizeof(int32_t))
         w.out = <out_t*>calloc(destinations + 1, sizeof(out_t))
         if w.route is NULL or w.out is NULL:
@@ -252,26 +253,30 @@ cdef class _Call:
 
 
 def scatter(bytes data not None, spans, ids, numbers, offsets, cells, Py_ssize_t destinations, routed, dropped,
-            bytes prefix not None, bytes suffix not None, bytes ending not None, MetricTable names):
+            bytes prefix not None, bytes suffix not None, bytes ending not None, MetricTable names not None,
+            renamed):
     """Return (texts, lines, unrouted), or None, with nothing counted, where a row's id is undecided.
 
     Row i is the line `spans[i]` = (start, key end, end) of `data`.  `numbers` (int16 or int32 by id) has what is
     decided: 0 and 1 nothing, below 0 to drop for the reason -1 - number, else the route number - 2, which goes to the
     destinations `cells[offsets[route]:offsets[route + 1]]` (uint16; offsets uint32, one more than routes).  A line
-    leaves as `prefix`, its key, `suffix`, the rest, `ending`; its key is that of the text, or where `names` is a
-    table, the name of its id.  `texts` and `lines` are by destination, None and 0 where nothing goes.
+    leaves as `prefix`, its key, `suffix`, the rest, `ending`; its key is that of the text, or where the row is
+    `renamed` (bool by row; None: no row is), that of its id in `names`.  `texts` and `lines` are by destination, None
+    and 0 where nothing goes.
     `routed` (uint64 by route) and `dropped` (int64 by reason) are added to; `unrouted` rows had no destination.
     """
     cdef _Call call = _Call()
     cdef work_t* w = &call.w
-    cdef Py_ssize_t rows
+    cdef Py_ssize_t rows, flags = len(ids)
     call.open(ids, numbers, offsets, cells, destinations, routed, dropped, prefix, suffix, names)
     w.base, w.data_size = PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
     w.spans = <uint32_t*>column(spans, cnp.NPY_UINT32, 3, False, &rows)
-    if rows != w.n or w.data_size > <Py_ssize_t>0x7FFFFFFF:
+    if renamed is not None:
+        w.renamed = <uint8_t*>column(renamed, cnp.NPY_BOOL, 1, False, &flags)
+    if rows != w.n or flags != w.n or w.data_size > <Py_ssize_t>0x7FFFFFFF:
         raise ValueError("the columns differ in length")
     w.ending, w.ending_size = PyBytes_AS_STRING(ending), PyBytes_GET_SIZE(ending)
-    w.plain = w.whole = names is None and not prefix and not suffix and ending == b"\n"
+    w.plain = w.whole = renamed is None and not prefix and not suffix and ending == b"\n"
     if not call.fits(_measure(w, call.decided, call.wide, call.known, call.routes)):
         return None
     unrouted = _count(w, call.by_route, call.by_reason, call.reasons)

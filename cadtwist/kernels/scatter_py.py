@@ -33,23 +33,25 @@ def scatter(
     prefix: bytes,
     suffix: bytes,
     ending: bytes,
-    names: MetricTable | None,
+    names: MetricTable,
+    renamed: npt.NDArray[np.bool_] | None,
 ) -> tuple[list[bytes | None], list[int], int] | None:
     """Return (texts, lines, unrouted), or None, with nothing counted, where a row's id is undecided.
 
     Row i is the line `spans[i]` = (start, key end, end) of `data`.  `numbers` (int16 or int32 by id) has what is
     decided: 0 and 1 nothing, below 0 to drop for the reason -1 - number, else the route number - 2, which goes to the
     destinations `cells[offsets[route]:offsets[route + 1]]` (uint16; offsets uint32, one more than routes).  A line
-    leaves as `prefix`, its key, `suffix`, the rest, `ending`; its key is that of the text, or where `names` is a
-    table, the name of its id.  `texts` and `lines` are by destination, None and 0 where nothing goes.
+    leaves as `prefix`, its key, `suffix`, the rest, `ending`; its key is that of the text, or where the row is
+    `renamed` (bool by row; None: no row is), that of its id in `names`.  `texts` and `lines` are by destination, None
+    and 0 where nothing goes.
     `routed` (uint64 by route) and `dropped` (int64 by reason) are added to; `unrouted` rows had no destination.
     """
-    if len(spans) != len(ids):
+    if len(spans) != len(ids) or (renamed is not None and len(renamed) != len(ids)):
         raise ValueError("the columns differ in length")
 
     def written(row: int, number: int) -> bytes:
         start, key_end, end = spans[row].tolist()
-        key = data[start:key_end] if names is None else names.name(number)
+        key = data[start:key_end] if renamed is None or not renamed[row] else names.name(number)
         return prefix + key + suffix + data[key_end:end] + ending
 
     starts, key_ends, ends = spans[:, 0], spans[:, 1], spans[:, 2]

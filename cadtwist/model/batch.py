@@ -18,18 +18,24 @@ NO_ID = 0xFFFFFFFF
 Ids = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float64]
 SpanTable = npt.NDArray[np.uint32]
+Rows = npt.NDArray[np.bool_] | npt.NDArray[np.intp]
 
 
 @dataclass(slots=True)
 class Spans:
     """Where the raw lines of a Batch stand: `table[i]` is (line start, name end, line end) within `data`.
 
-    `renamed`: the ids have other names than the lines; where a line goes on, its id's name takes the old one's place.
+    `renamed`: which ids have other names than their lines (None: none has); where such a line goes on, its id's name
+    takes the old one's place.  Of other lines the name is in the text alone: an id may serve for many that are alike.
     """
 
     data: bytes
     table: SpanTable
-    renamed: bool = False
+    renamed: npt.NDArray[np.bool_] | None = None
+
+    def select(self, rows: Rows) -> Spans:
+        """Return the chosen rows, copied."""
+        return Spans(self.data, self.table[rows], None if self.renamed is None else self.renamed[rows])
 
 
 @dataclass(slots=True)
@@ -49,14 +55,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def select(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Batch:
+    def select(self, rows: Rows) -> Batch:
         """Return a Batch of the chosen rows (a mask or positions), copied."""
         return Batch(
             self.ids[rows],
             self.timestamps[rows],
             self.values[rows],
             None if self.weights is None else self.weights[rows],
-            None if self.spans is None else Spans(self.spans.data, self.spans.table[rows], self.spans.renamed),
+            None if self.spans is None else self.spans.select(rows),
         )
 
 

@@ -103,7 +103,7 @@ class _Bundle:
         spans = batch.spans
         made = active.scatter.scatter(
             spans.data, spans.table, batch.ids, numbers, self.offsets, self.cells, len(self.keys), routed, dropped,
-            self._prefix, self._suffix, self._ending, self._table if spans.renamed else None,
+            self._prefix, self._suffix, self._ending, self._table, spans.renamed,
         )  # fmt: skip
         if made is None:
             return None

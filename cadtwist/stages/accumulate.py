@@ -102,7 +102,7 @@ class RawLines:
             self._numbers = np.full(int(batch.ids.max()) * 5 // 4 + 1024, FIRST_ROW, np.int16)
         made = active.scatter.scatter(
             spans.data, spans.table, batch.ids, self._numbers, _ALL, _FIRST, 1, *self._counted, b"", b"", b"\n",
-            self._table if spans.renamed else None,
+            self._table, spans.renamed,
         )  # fmt: skip
         self._read = 0
         if made is not None and made[0][0] is not None:

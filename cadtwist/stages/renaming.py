@@ -92,12 +92,15 @@ class Renaming(Generic[Some]):
 
     def _fan_out(self, batch: Some, decided: Numbers) -> None:
         positions, ids = self._fans.spread(batch.ids, decided - FIRST_ROW)
+        moved = decided >= FIRST_ROW
         self._account.made += len(ids) - len(batch)
         for start in range(0, len(ids), BATCH_POINTS):
-            part = batch.select(positions[start : start + BATCH_POINTS])
+            rows = positions[start : start + BATCH_POINTS]
+            part = batch.select(rows)
             part.ids = ids[start : start + BATCH_POINTS]
             if isinstance(part, Batch) and part.spans is not None:
-                part.spans.renamed = True
+                before = part.spans.renamed
+                part.spans.renamed = moved[rows] if before is None else before | moved[rows]
             self._pass_on(part)
 
     def _pass_on(self, batch: Some) -> None:

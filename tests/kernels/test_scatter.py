@@ -46,12 +46,14 @@ class ScatterContract:
     def scatter(
         self, text: Text, ids: list[int], numbers: list[int], routes: tuple[tuple[int, ...], ...] = ROUTES,
         wide: bool = False, prefix: bytes = b"", suffix: bytes = b"", ending: bytes = b"\n", names: Any = None,
+        renamed: tuple[bool, ...] | None = None,
     ) -> Any:  # fmt: skip
         offsets, cells = table_of(routes)
         self.routed, self.dropped = np.zeros(len(routes), np.uint64), np.zeros(4, np.int64)
         return self.kernel.scatter(
             text.data, text.spans, np.array(ids, np.uint32), np.array(numbers, np.int32 if wide else np.int16), offsets,
-            cells, 3, self.routed, self.dropped, prefix, suffix, ending, names,
+            cells, 3, self.routed, self.dropped, prefix, suffix, ending,
+            self.tables.MetricTable(1) if names is None else names, None if renamed is None else np.array(renamed),
         )  # fmt: skip
 
     def test_gives_each_destination_its_lines_in_order(self) -> None:
@@ -85,10 +87,16 @@ class ScatterContract:
         table = self.tables.MetricTable(3)
         ids = [table.intern(name, 1) for name in (b"new.name", b"n")]
         text = Text([(b"old", b" 1 2"), (b"older", b" 3 4")])
-        found = self.scatter(text, ids, [2, 2], names=table, prefix=b"x.")
-        self.assertEqual(found[0][0], b"x.new.name 1 2\nx.n 3 4\n")
+        for renamed, wanted in (
+            ((True, True), b"x.new.name 1 2\nx.n 3 4\n"), ((False, True), b"x.old 1 2\nx.n 3 4\n"),
+            ((True, False), b"x.new.name 1 2\nx.older 3 4\n"), (None, b"x.old 1 2\nx.older 3 4\n"),
+        ):  # fmt: skip
+            found = self.scatter(text, ids, [2, 2], names=table, prefix=b"x.", renamed=renamed)
+            self.assertEqual(found[0][0], wanted)
         with self.assertRaises(KeyError):
-            self.scatter(text, [0, 2], [2, 2, 2], names=table)
+            self.scatter(text, [0, 2], [2, 2, 2], names=table, renamed=(False, True))
+        with self.assertRaises(ValueError):
+            self.scatter(text, ids, [2, 2], names=table, renamed=(True,))
 
     def test_puts_an_end_to_lines_without_one(self) -> None:
         text = Text([(b"a", b" 1"), (b"b", b" 2")], b"\r\n")

@@ -166,6 +166,18 @@ class RelayTests(RelayCase):
 
         return ensureDeferred(run())
 
+    def test_names_with_tags_in_another_order_leave_those_beside_them_alone(self) -> Any:
+        async def run() -> None:
+            daemon = await self.start(self.relay(RelayConfig(groups=(self.group(method="constant", members=("d0",)),))))
+            some = [b"some.%d 1 1" % number for number in range(REMEMBERED_NAMES)]
+            many = [b"many.%d%s 1 1" % (number, b";t=1;s=2" if number % 3 == 1 else b"") for number in range(300)]
+            await self.send(b"\n".join([*some, *many, b""]))
+            await until(lambda: self.total() == len(some) + len(many))
+            self.assertEqual(self.sinks["d0"].lines, [*some, *(line.replace(b"t=1;s=2", b"s=2;t=1") for line in many)])
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
     def test_names_that_somebody_looks_at_are_remembered(self) -> Any:
         async def run() -> None:
             stages, look = StagesConfig(blacklist=("secret",)), FilterRule(kind="prefix", pattern="x", action="reject")

@@ -73,10 +73,11 @@ class RawLinesTests(SynchronousTestCase):
 
         return RawLines(codec, self.names, self.taken, self.account, lambda: START, plain)
 
-    def batch(self, data: bytes, *spans: tuple[int, int, int], renamed: bool = False) -> Batch:
+    def batch(self, data: bytes, *spans: tuple[int, int, int], renamed: tuple[bool, ...] | None = None) -> Batch:
         ids = np.array([self.names.intern(b"n%d" % n, 0) for n in range(len(spans))], np.uint32)
         table = np.array(spans, np.uint32).reshape(len(spans), 3)
-        return Batch(ids, np.zeros(len(ids)), np.zeros(len(ids)), None, Spans(data, table, renamed))
+        moved = None if renamed is None else np.array(renamed)
+        return Batch(ids, np.zeros(len(ids)), np.zeros(len(ids)), None, Spans(data, table, moved))
 
     def test_reads_the_lines_that_are_there(self) -> None:
         places = ((0, 1, 5), (6, 7, 11), (12, 13, 17), (18, 18, 18))
@@ -85,8 +86,8 @@ class RawLinesTests(SynchronousTestCase):
         self.assertEqual((self.account.dropped, self.account.balance()), ({"bad.value": 1, "blank": 1}, 0))
 
     def test_reads_renamed_lines_under_their_new_names(self) -> None:
-        self.reader().accept(self.batch(b"a:1|c", (0, 1, 5), renamed=True))
-        self.assertEqual(self.series.name(0), b"n0|c")
+        self.reader().accept(self.batch(b"a:1|c\nb:2|c", (0, 1, 5), (6, 7, 11), renamed=(True, False)))
+        self.assertEqual([self.series.name(0), self.series.name(1)], [b"n0|c", b"b|c"])
 
     def test_what_has_no_line(self) -> None:
         batch = Batch(np.zeros(2, np.uint32), np.zeros(2), np.array([1.0, 2.0]))
