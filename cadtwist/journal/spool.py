@@ -21,8 +21,9 @@ A chunk is whole lines, or one frame that is never cut.  It goes through::
 * **Where the window is** (`window_in_file`): what was confirmed goes to an unnamed file, much at once, and comes back
   when the connection is lost (`cadtwist.journal.keptwindow`); else, and where the disk refuses, it stays in memory.
 * **At the bound** (memory, and the disk where there is one): `drop_new`, `drop_oldest`, or `block`, which shuts the
-  gate by a reason of its own and drops only beyond `hard_share` times the bound.  Drops are counted: `queue_full`,
-  `queue_full_oldest`, `stopped`, and `window_unreadable`, where that file fails.
+  gate by a reason of its own and drops only beyond `hard_share` times the bound.  `drop_new` and `block` do not count
+  what a lost connection gave back.  Drops are counted: `queue_full`, `queue_full_oldest`, `stopped`, and
+  `window_unreadable`, where that file fails.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ class Spool:
         self._live: deque[Chunk] = deque()
         self._back: deque[Chunk] = deque()
         self._held = 0
+        self._returned_bytes = 0
+        self._returned_points = 0
         self._shut = False
         self._outage = False
         self._disk_full = False
@@ -182,10 +185,25 @@ class Spool:
         self.waiting_bytes += size
         self.waiting_points += points
 
+    def _take_first(self) -> Chunk:
+        """Take the first chunk of those that wait in memory: what was given back stands before all others."""
+        chunk = self._live.popleft()
+        self._count(-len(chunk.data), -chunk.points)
+        self._returned_bytes = max(0, self._returned_bytes - len(chunk.data))
+        self._returned_points = max(0, self._returned_points - chunk.points)
+        return chunk
+
+    def _clear_live(self) -> None:
+        self._live.clear()
+        self.waiting_bytes = self.waiting_points = self._returned_bytes = self._returned_points = 0
+
     def _within(self, data: bytes, points: int, share: float) -> tuple[bytes, int]:
-        """Return what of a chunk is taken when each item is while the queue before it is below `share` of the bound."""
-        room_bytes = self.limits.max_bytes * share - self.waiting_bytes
-        room_points = self.limits.max_points * share - self.waiting_points
+        """Return what of a chunk is taken when each item is while the queue before it is below `share` of the bound.
+
+        Not counting what was given back: one lost connection would leave no room for what comes.
+        """
+        room_bytes = self.limits.max_bytes * share - self.waiting_bytes + self._returned_bytes
+        room_points = self.limits.max_points * share - self.waiting_points + self._returned_points
         if room_bytes <= 0 or room_points <= 0:
             return b"", 0
         if not self.divisible or (len(data) <= room_bytes and points <= room_points):
@@ -199,8 +217,7 @@ class Spool:
     def _drop_oldest(self) -> None:
         """Let the oldest chunks go until the memory is within its bound, the newest one excepted."""
         while len(self._live) > 1 and self._over():
-            chunk = self._live.popleft()
-            self._count(-len(chunk.data), -chunk.points)
+            chunk = self._take_first()
             self._held -= chunk.points
             self.account.drop(FULL_OLDEST, chunk.points)
 
@@ -228,9 +245,8 @@ class Spool:
         """Move the first chunks of what waits to the disk."""
         if not self._to_disk(chunks):
             return False
-        for chunk in chunks:
-            self._live.popleft()
-            self._count(-len(chunk.data), -chunk.points)
+        for _ in chunks:
+            self._take_first()
         return True
 
     def _to_disk(self, chunks: list[Chunk]) -> bool:
@@ -289,9 +305,7 @@ class Spool:
     def take(self, now: float) -> Chunk | None:
         """Return the next chunk to send, or None: live ones first, then the backlog as fast as it may go."""
         if self._live:
-            chunk = self._live.popleft()
-            self._count(-len(chunk.data), -chunk.points)
-            return chunk
+            return self._take_first()
         if self.backlog is None or self._tokens < 0:
             return None
         taken = self._back.popleft() if self._back else self._from_disk(now)
@@ -358,6 +372,8 @@ class Spool:
                 chunk.since = now
                 self._live.appendleft(chunk)
                 self._count(len(chunk.data), chunk.points)
+                self._returned_bytes += len(chunk.data)
+                self._returned_points += chunk.points
 
     def taken(self) -> None:
         """Tell that a connection took what it could."""
@@ -373,10 +389,9 @@ class Spool:
     def surrender(self) -> list[tuple[bytes, int]]:
         """Give all that waits in memory to somebody else: (bytes, datapoints), counted `out`."""
         given = [(chunk.data, chunk.points) for chunk in self._live]
-        self._live.clear()
         self._held -= self.waiting_points
         self.account.out += self.waiting_points
-        self.waiting_bytes = self.waiting_points = 0
+        self._clear_live()
         self._relax()
         return given
 
@@ -388,8 +403,7 @@ class Spool:
         if self._live:
             self._held -= self.waiting_points
             self.account.drop(STOPPED, self.waiting_points)
-            self._live.clear()
-            self.waiting_bytes = self.waiting_points = 0
+            self._clear_live()
         if self._shut and self._gate is not None:
             self._shut = False
             self._gate.resume(self._reason)

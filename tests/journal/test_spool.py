@@ -254,6 +254,29 @@ class MemoryTests(SpoolCase):
         self.assertEqual(self.gate.reasons, {"another"})
         self.balanced()
 
+    def test_what_was_given_back_takes_no_room_from_what_comes(self) -> None:
+        """A lost connection that had more than the bound must not make `block` drop."""
+        for policy in ("block", "drop_new"):
+            self.account, self.gate = Account("destination"), Gate()
+            spool = self.spool(max_bytes=100, policy=policy, hard_share=1.2, low_watermark=0.5)
+            flight = spool.flight()
+            for first in range(0, 40, 5):
+                spool.push(lines(first, 5), 5, 0.0)
+                written(flight, 100)
+            flight.lost(0.0)
+            self.assertEqual(spool.waiting_points, 40)
+            taken = [spool.push(lines(number), 1, 0.0) for number in range(40, 47)]
+            self.assertEqual(sum(taken), 6 if policy == "block" else 5)
+            self.assertEqual(self.gate.open, policy != "block")
+            again = spool.flight()
+            self.assertEqual(numbers(written(again, 400)), list(range(20)))
+            again.lost(0.0)
+            self.assertEqual(spool.push(lines(47), 1, 0.0), 0)
+            self.assertEqual(self.drained(spool), list(range(40 + sum(taken))))
+            self.assertTrue(self.gate.open)
+            self.assertEqual(spool.push(lines(48, 7), 7, 0.0), 6 if policy == "block" else 5)
+            self.balanced()
+
     def test_closing_counts_what_is_lost(self) -> None:
         spool = self.spool(policy="block", max_points=2, hard_share=1.0)
         flight = spool.flight()
