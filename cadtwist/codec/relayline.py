@@ -195,7 +195,7 @@ class RelayCodec(Lines[Tail]):
 
     Their timestamps and values are zeros, unless `numbers` asks for those of Graphite lines (-1 means now,
     `resolution` in seconds rounds down); a regex line has its timestamp alone.  With `arcs`, names that are routed
-    alike may share an id; replace them when nothing is pending.  It is an IHolder of `table`'s ids.
+    alike may share an id.  It is an IHolder of `table`'s ids.
     Each text of a Batch is at most one read longer than GATHER_BYTES.  Reactor thread; never raises for data.
     """
 
@@ -214,9 +214,6 @@ class RelayCodec(Lines[Tail]):
         super().__init__(max_line)
         if columns.spans is None:
             raise ValueError("a relay needs the spans of lines")
-        if arcs is not None and dialect.refuses is not None:
-            raise ValueError("a dialect that refuses keys has to know each of them")
-        self.arcs = arcs
         self.dialect = dialect
         self._table = table
         self._columns = columns
@@ -224,7 +221,7 @@ class RelayCodec(Lines[Tail]):
         self._emit = emit
         self._kernel = kernel
         self._resolution = resolution
-        self._numbers = (columns.timestamps, columns.values) if numbers and dialect.shape >= GRAPHITE else ()
+        self.serve(numbers, arcs)
         self._limit = 1 if dialect.strict else BAD_LIMIT
         self._tagged = None if dialect.refuses is None else Decisions(self._decide_tags)
         self._parts: list[bytes] = []
@@ -238,6 +235,16 @@ class RelayCodec(Lines[Tail]):
     def pending(self) -> int:
         """Rows that wait for `flush`."""
         return self._columns.n
+
+    def serve(self, numbers: bool, arcs: active.arcs.Arcs | None) -> None:
+        """Read what other stages want from now on: `numbers` and `arcs` as at first.  Nothing may be pending."""
+        if arcs is not None and self.dialect.refuses is not None:
+            raise ValueError("a dialect that refuses keys has to know each of them")
+        columns = self._columns
+        self.arcs = arcs
+        self._numbers = (columns.timestamps, columns.values) if numbers and self.dialect.shape >= GRAPHITE else ()
+        for column in () if self._numbers else (columns.timestamps, columns.values):
+            column.fill(0.0)
 
     def feed(self, tail: Tail, data: bytes, now: float, bad: BadSink) -> None:
         """Read what a connection sent; `tail` is its RelayTail.  `now` is epoch seconds."""

@@ -465,8 +465,10 @@ class Daemon:
 
     def _replace_chains(self, new: Config) -> None:
         """Let another set of stages decide about every living name, in slices, then let the doors deliver into it."""
-        if self._priming is not None:
-            self._priming.stop()
+        self.stop_changing()
+        if not self.receivers.suits(new):
+            self._log.error("the old rules for names stay: how a listener reads its lines needs a restart")
+            return
         fresh = self._made_chains(new, self.chains)
         fresh.hold()
         cooperator = Cooperator(scheduler=lambda work: self.reactor.callLater(0, work))

@@ -57,6 +57,7 @@ __all__ = [
     "Chains",
     "group_label",
     "name_rules",
+    "reading_of",
     "space_of",
     "spaces_of",
     "targets_of",
@@ -103,6 +104,19 @@ def told_to(config: Config, to: tuple[str, ...]) -> tuple[str, ...]:
     if to:
         return to
     return (CACHE,) if config.cache is not None else tuple(relay.name for relay in config.relays[:1])
+
+
+def reading_of(config: Config, targets: tuple[str, ...]) -> tuple[str, LineConfig | None]:
+    """Return whose key space the names are in that come in for `targets`, and how lines are read for them.
+
+    None: they are read as datapoints, and nobody relays them as they came.
+    """
+    relays = [relay for relay in config.relays if relay.name in targets]
+    if not relays:
+        return GRAPHITE, None
+    lines = relays[0].lines
+    anew = config.stages.min_resolution_s and all(map(_may_be_written_anew, relays))
+    return space_of(lines), None if anew else lines
 
 
 def spaces_of(config: Config) -> list[str]:
@@ -256,10 +270,8 @@ class Chains:
 
     def _made(self, targets: tuple[str, ...]) -> Chain:
         relays = [relay for relay in self.config.relays if relay.name in targets]
-        lines = relays[0].lines if relays else None
-        space = self._spaces[space_of(lines)]
-        if self.config.stages.min_resolution_s and all(map(_may_be_written_anew, relays)):
-            lines = None
+        kind, lines = reading_of(self.config, targets)
+        space = self._spaces[kind]
         sinks = [self._cache if target == CACHE else self._entries[target] for target in targets]
         present = [sink for sink in sinks if sink is not None]
         label = " " + " ".join(targets) if self._chains else ""

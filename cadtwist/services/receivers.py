@@ -21,7 +21,7 @@ from cadtwist.protocols.line import LineConnection
 from cadtwist.protocols.protobuf import ProtobufConnection
 from cadtwist.protocols.relayline import RelayConnection
 from cadtwist.protocols.udp import DatagramIntake
-from cadtwist.services.chains import Chain, Chains, targets_of
+from cadtwist.services.chains import Chain, Chains, reading_of, targets_of
 from cadtwist.services.routers import dialect_of
 from cadtwist.services.turn import Turn
 from cadtwist.telemetry import Telemetry
@@ -75,14 +75,23 @@ class Receivers:
         if self._statsd is not None:
             self._statsd.flush_intakes()
 
+    def suits(self, config: Config) -> bool:
+        """Return whether what our doors read is of use to the stages of that configuration: how they read stays."""
+        for door, _ in self._intakes:
+            present = self._chain(door)
+            space, lines = reading_of(config, targets_of(config, door))
+            if space != present.space.name or (lines is None) != (present.lines is None):
+                return False
+        return True
+
     def replace_chains(self, chains: Chains) -> None:
-        """Deliver to the stages of another set from now on; how lines are read stays."""
+        """Deliver to the stages of another set from now on, whose configuration `suits` us."""
         self._chains = chains
         for door, intake in self._intakes:
             chain = self._chain(door)
             intake.replace_sink(chain.first)
             if isinstance(intake.codec, RelayCodec):
-                intake.codec.arcs = chain.arcs
+                intake.codec.serve(chain.numbers, chain.arcs)
 
     def factory(self, door: Listener, limit: ConnectionLimit) -> Any:
         """Return the factory for the connections of a door of streams."""
@@ -139,7 +148,7 @@ class Receivers:
         return made
 
     def _chain(self, door: Listener) -> Chain:
-        return self._chains.chain(targets_of(self._config, door))
+        return self._chains.chain(targets_of(self._chains.config, door))
 
     def _codec(self, door: Listener, chain: Chain) -> Callable[[Emit], Codec]:
         config, table, lines = self._config, chain.space.table, chain.lines

@@ -25,6 +25,7 @@ from cadtwist.codec.relayline import (
     regex_lines,
     statsd_lines,
 )
+from cadtwist.kernels.ringhash import NONE
 from cadtwist.model.badinput import BadInput
 from cadtwist.model.batch import Batch, Columns
 from tests.twins import native_twin, python_twin
@@ -80,6 +81,7 @@ class Reader:
 
 class RelayCodecContract:
     twins: tuple[ModuleType, ModuleType]
+    arcs: ModuleType
     assertEqual: Any
     assertRaises: Any
     assertIs: Any
@@ -186,6 +188,18 @@ class RelayCodecContract:
         self.assertEqual(reader.numbers, [(1_700_000_500.0, 1.5), (10.0, 20.0), (20.0, 3.0)])
         reader = self.reader(graphite_lines()).feed(b"a 1.5 17\n")
         self.assertEqual(reader.numbers, [(0.0, 0.0)])
+
+    def test_serves_other_stages(self) -> None:
+        reader = self.reader(graphite_lines()).feed(b"a 1 2\n")
+        reader.codec.serve(True, None)
+        reader.feed(b"a 3 4\n")
+        reader.codec.serve(False, self.arcs.Arcs(reader.table, NONE))
+        reader.feed(b"b 5 6\nc 7 8\n")
+        self.assertEqual(reader.numbers, [(0.0, 0.0), (4.0, 3.0), (0.0, 0.0), (0.0, 0.0)])
+        self.assertEqual(reader.keys, [b"a", b"a", b"b", b"b"])
+        self.assertEqual(reader.lines, [b"a 1 2", b"a 3 4", b"b 5 6", b"c 7 8"])
+        with self.assertRaises(ValueError):
+            self.reader(statsd_lines(), arcs=self.arcs.Arcs(reader.table, NONE))
 
     def test_lines_that_mean_now_get_the_time(self) -> None:
         lines = b"a-b 1 2\nc  1\t-1\r\nd 1 -1.5\ne -1 -2\nf x -1\n\xc2\xa0g\xc2\xa01 -1e0 \nh -1 3\ni 1 -1\n"
@@ -318,6 +332,7 @@ class PythonRelayCodecTests(RelayCodecContract, unittest.SynchronousTestCase):
     """On the readable twins."""
 
     twins = (python_twin("table"), python_twin("relaylines"))
+    arcs = python_twin("arcs")
 
 
 class NativeRelayCodecTests(RelayCodecContract, unittest.SynchronousTestCase):
@@ -327,3 +342,4 @@ class NativeRelayCodecTests(RelayCodecContract, unittest.SynchronousTestCase):
         skip = "the native kernel is not built"
     else:
         twins = (native_twin("table"), native_twin("relaylines"))  # type: ignore[assignment]
+        arcs = native_twin("arcs")  # type: ignore[assignment]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pickle import loads
 from typing import Any
 
 from msgspec.structs import replace
 from twisted.internet.defer import ensureDeferred
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.basic import LineOnlyReceiver
 
 from cadtwist.config.model import Config, Listener, StagesConfig
@@ -45,6 +46,14 @@ class _Lines(LineOnlyReceiver):
 
     def lineReceived(self, line: bytes) -> None:
         self.factory.lines.append(line)
+
+
+class _Bytes(Protocol):
+    def connectionMade(self) -> None:
+        self.factory.connections.append(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.factory.lines.append(data)
 
 
 class Sink(Factory):
@@ -189,7 +198,6 @@ class RelayTests(RelayCase):
                 (False, {"relays": (RelayConfig(groups=two),)}),
                 (False, {"relays": (RelayConfig(groups=(self.group(input_filter="a"),)),)}),
                 (False, {"relays": (RelayConfig(sample_share=0.5, groups=(self.group(),)),)}),
-                (False, {"relays": (RelayConfig(lines=LineConfig(format="statsd"), groups=(self.group(),)),)}),
                 (False, {"relays": (RelayConfig(lines=by_regex, groups=two[:1]),)}),
             ]
             config = self.relay()
@@ -390,6 +398,62 @@ class _Unprepared:
 
 class ChangeTests(RelayCase):
     """Reloads, ends and heirs."""
+
+    def test_numbers_are_read_as_soon_as_somebody_wants_them(self) -> Any:
+        async def run() -> None:
+            only = RelayConfig(groups=(self.group(members=("d0",)),))
+            config = self.relay(only)
+            as_pickles = tuple(replace(each, protocol="pickle") for each in config.destinations)
+            daemon = await self.start(config)
+            await self.send(b"a 1.5 100\n")
+            await until(lambda: self.total() == 1)
+            self.sinks["d0"].protocol = _Bytes
+            await self.change(daemon, replace(config, destinations=as_pickles))
+            await self.send(b"a 2.5 200\nb 3.5 300\n")
+            await until(lambda: self.total() == 2)
+            self.assertEqual(loads(self.sinks["d0"].lines[1][4:]), [("a", (200.0, 2.5)), ("b", (300.0, 3.5))])
+            self.balanced(daemon)
+            self.sinks["d0"].protocol = _Lines
+            await self.change(daemon, config)
+            await self.send(b"c 4.5 400\n")
+            await until(lambda: self.total() == 3)
+            self.assertEqual(self.sinks["d0"].lines[2], b"c 4.5 400")
+
+        return ensureDeferred(run())
+
+    def test_a_relay_may_get_another_name(self) -> Any:
+        async def run() -> None:
+            daemon = await self.start(self.relay(RelayConfig(groups=(self.group(members=("d0",)),))))
+            await self.send(b"a 1 1\n")
+            await until(lambda: self.total() == 1)
+            await self.change(daemon, self.relay(RelayConfig(name="other", groups=(self.group(members=("d1",)),))))
+            await self.send(b"a 2 2\n")
+            await until(lambda: self.total() == 2)
+            self.assertEqual(self.sinks["d1"].lines, [b"a 2 2"])
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
+    def test_lines_of_another_kind_need_a_restart(self) -> Any:
+        async def run() -> None:
+            graphite, statsd = RelayConfig(groups=(self.group(),)), LineConfig(format="statsd")
+            for first, second, line in (
+                (graphite, replace(graphite, lines=statsd), b"a 1 1"),
+                (replace(graphite, lines=statsd), graphite, b"a:1|c"),
+            ):
+                daemon = await self.start(self.relay(first))
+                before, sent = daemon.chains, self.total()
+                daemon.change(self.relay(second))
+                await self.send(line + b"\n")
+                await until(lambda: self.total() == sent + 1)  # noqa: B023 (called before the next turn of the loop)
+                self.assertIs(daemon.chains, before)
+                await self.change(daemon, self.relay(replace(first, groups=(self.group(members=("d2",)),))))
+                await self.send(line + b"\n")
+                await until(lambda: self.sinks["d2"].lines[-1:] == [line])  # noqa: B023
+                self.balanced(daemon)
+                await self.stop_all()
+
+        return ensureDeferred(run())
 
     def test_a_reload_that_changes_the_ring_keeps_what_waits(self) -> Any:
         async def run() -> None:
