@@ -140,8 +140,6 @@ class Outlet(TwistedProtocol):
         self.begin()
         if self.tcp is not None:
             self.options.apply(self.tcp)
-            if self.flight.window_bytes:
-                self.peer = PeerWindow(self.flight.window_bytes // 2)
         self.owner.opened(self)
 
     def begin(self) -> None:
@@ -222,18 +220,25 @@ class Outlet(TwistedProtocol):
         """Learn how much the peer has confirmed, and how much of it waits there to be read."""
         if self._gone:
             return
-        flight, peer, unread = self.flight, self.peer, 0
+        flight = self.flight
         confirmed = self.confirmed()
-        if peer is not None and self.tcp is not None:
-            window = offered_window(self.tcp)
-            if window is None:
-                self.peer = None
-            else:
-                peer.look(window, confirmed >= flight.written, now)
-                unread = peer.unread
+        unread = self._unread(confirmed >= flight.written, now)
         flight.acknowledged(confirmed, now, not (self._was_blocked or self.holding), unread)
         self._was_blocked = self.blocked
         self._looked_at = flight.written
+
+    def _unread(self, all_confirmed: bool, now: float) -> int:
+        """Return how many confirmed bytes wait at the peer, as far as is known; 0 where nothing is sent again."""
+        most = self.flight.window_bytes // 2  # a reload may change it
+        window = offered_window(self.tcp) if most and self.tcp is not None else None
+        if window is None:
+            self.peer = None
+            return 0
+        if self.peer is None:
+            self.peer = PeerWindow(most)
+        self.peer.most = most
+        self.peer.look(window, all_confirmed, now)
+        return self.peer.unread
 
     def silence_s(self) -> float:
         """Return for how many seconds a TCP peer has confirmed nothing, though it is asked again and again."""

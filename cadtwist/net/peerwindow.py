@@ -58,9 +58,9 @@ class PeerWindow:
     """
 
     def __init__(self, most: int) -> None:
+        self.most = most
         self.unread = 0
         self.held = False
-        self._most = most
         self._widest = 0
         self._window = 0
         self._steady_since = 0.0
@@ -75,7 +75,7 @@ class PeerWindow:
             self._widest = window
         self._widest = max(self._widest, window)
         self.unread = self._widest - window
-        self.held = self.unread > self._most
+        self.held = self.unread > self.most
 
     def probed(self) -> None:
         """Tell that a little was written."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,30 @@ class TcpTests(OutletCase):
         yield d.close()
         self.assertEqual((self.account.out, self.account.dropped), (55_000, {}))
         self.assertEqual(self.account.counters.get("resent", 0), 0)
+
+    @inlineCallbacks
+    def test_a_window_that_comes_or_goes_at_a_reload_counts_at_once(self) -> Any:
+        """What a peer has not read matters only with one."""
+        d = self.made(port=self.tcp_port(), max_bytes=1 << 30, window_bytes=0)
+        line = lines(0, 1, 1000)
+        d.send(line * 500, 500)
+        yield self.until(lambda: self.peer.size == 500_000)
+        [outlet] = d._outlets
+        self.assertIs(outlet.peer, None)
+        limits = d.options.limits
+        d.update(replace(d.options, limits=replace(limits, window_bytes=64 << 10)))
+        self.peer.connections[0].transport.pauseProducing()
+        for _ in range(40):
+            d.send(line * 500, 500)
+            yield deferLater(reactor, 0, lambda: None)
+        yield self.until(lambda: outlet.holding or outlet.blocked)
+        yield self.until(lambda: outlet.peer is not None and outlet.peer.held)
+        d.update(replace(d.options, limits=limits))
+        yield self.until(lambda: outlet.peer is None and not outlet.holding)
+        self.peer.connections[0].transport.resumeProducing()
+        yield self.until(lambda: self.peer.size == 20_500_000)
+        yield d.close()
+        self.assertEqual((self.account.out, self.account.dropped), (20_500, {}))
 
     @inlineCallbacks
     def test_what_a_lost_peer_did_not_get_goes_to_the_next(self) -> Any:
