@@ -25,7 +25,7 @@ def _lines(prefix: str) -> Iterator[Option]:
         ("strict", "a bad line closes its connection, or ends its datagram"),
         ("status_commands", "over TCP answer the lines `status` and `shards`"),
     ):
-        yield Option(f"{prefix}{name}", doc, reloadable=True)
+        yield Option(f"{prefix}{name}", doc)
 
 
 def _flood(prefix: str, what: str) -> Iterator[Option]:

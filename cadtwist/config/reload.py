@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cadtwist.config.assemble import assembled, value_at
 from cadtwist.config.checks import faults
 from cadtwist.config.model import Config
 from cadtwist.config.options import OPTIONS
+from cadtwist.config.relaymodel import RelayConfig
 
 __all__ = ["LISTS", "SCHEMAS", "Change", "Difference", "clashes", "difference", "merged", "rules_of"]
 
@@ -58,8 +60,29 @@ def difference(old: Config, new: Config) -> Difference:
         appears = path != group and None in (getattr(old, group), getattr(new, group))
         appears |= path == "relays" and () in (before, after)
         takes = reloadable and not appears
+        if path == "relays" and takes:
+            after, as_read = _read_as(before, after)
+            refused += as_read
+            if after == before:
+                continue
         (changes if takes else refused).append(Change(path, before, after))
     return Difference(tuple(changes), tuple(refused))
+
+
+def _read_as(
+    old: tuple[RelayConfig, ...], new: tuple[RelayConfig, ...]
+) -> tuple[tuple[RelayConfig, ...], list[Change]]:
+    """Return the new relays, each with the lines of the old one of its name, and what they would have read otherwise.
+
+    Listeners read lines, and these are not made anew.
+    """
+    present = {relay.name: relay.lines for relay in old}
+    kept = tuple(replace(relay, lines=present.get(relay.name, relay.lines)) for relay in new)
+    return kept, [
+        Change(f"relays.{relay.name}.lines", stays.lines, relay.lines)
+        for relay, stays in zip(new, kept, strict=True)
+        if relay.lines != stays.lines
+    ]
 
 
 def merged(old: Config, new: Config) -> Config:
@@ -80,10 +103,10 @@ def rules_of(old: Config, new: Config, paths: tuple[str, ...] = SCHEMAS + LISTS)
 
 
 def _rows() -> dict[str, bool]:
-    """Return reloadable by path; what stands in lists, and in what may be None, counts as a whole."""
+    """Return reloadable by path; what stands in lists, and in what may be None, counts as a whole if any of it is."""
     rows: dict[str, bool] = {}
     for row in OPTIONS:
         first, *within = row.path.split(".")
         path = ".".join([first, *([] if first in _WHOLE else within[:1])])
-        rows[path] = row.reloadable
+        rows[path] = row.reloadable or rows.get(path, False)
     return rows

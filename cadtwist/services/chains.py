@@ -289,7 +289,10 @@ class Chains:
         return Chain(space, first, lines, numbers, arcs)
 
     def _arcs(self, relay: RelayConfig, space: Space) -> active.arcs.Arcs | None:
-        """Return what spares a relay remembering names; None where somebody on the way has to know each of them."""
+        """Return what spares a relay remembering names; None where somebody on the way has to know each of them.
+
+        Who normalises tags need not: names that may have some stand for themselves.
+        """
         entry, stages = self._entries[relay.name], self.config.stages
         if relay.lines.format != "graphite" or stages.blacklist or stages.whitelist or stages.rewrite:
             return None

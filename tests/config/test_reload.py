@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.model import CacheConfig, Config, Listener, StagesConfig, WriterConfig
-from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, RelayConfig
+from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, LineConfig, RelayConfig
 from cadtwist.config.reload import clashes, difference, merged, rules_of
 from cadtwist.config.rules import schema_rule
 from tests.config.generated import configs
@@ -67,6 +67,20 @@ class DifferenceTests(SynchronousTestCase):
         for before, after in ((old, Config()), (Config(), old)):
             self.assertEqual([change.path for change in difference(before, after).refused], ["relays"])
         self.assertEqual(clashes(old, Config()), ("relays.0.groups.0.members: there is no destination 'a'",))
+
+    def test_how_a_relay_reads_lines_is_refused_and_the_rest_of_it_taken(self) -> None:
+        group, statsd = GroupConfig(members=("a",)), LineConfig(format="statsd")
+        old = Config(
+            relays=(RelayConfig(name="r", groups=(group,)), RelayConfig(name="s", groups=(group,), lines=statsd)),
+            destinations=(DestinationConfig(name="a", host="h", port=1),),
+        )
+        found = difference(old, replace(old, relays=(replace(old.relays[0], lines=statsd), old.relays[1])))
+        self.assertEqual(found.changes, ())
+        self.assertEqual([str(change) for change in found.refused], ["relays.r.lines: changed"])
+        two = replace(old.relays[0], lines=statsd, sample_share=0.5), RelayConfig(name="t", groups=(group,))
+        self.assertEqual(
+            merged(old, replace(old, relays=two)).relays, (replace(old.relays[0], sample_share=0.5), two[1])
+        )
 
     @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(configs(), configs())
