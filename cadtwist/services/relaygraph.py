@@ -172,19 +172,29 @@ class RelayGraph:
         if config.tls is not None:
             given = config.tls
             tls = client_context(config.host, given.authority, given.certificate, given.key, given.verify)
-        former = any(name == config.name for name, *_ in self._replaced)
-        account = self.telemetry.account(f"destination {config.name}" + (f" at {config.address}" if former else ""))
+        account = self.telemetry.account(self._label(config))
         options = destination_options(config, self.config.self_metrics.interval_s or 60.0)
         made = Destination(self.reactor, config.name, options, account, self._gate, backlog, self._budget, tls)
         made.listen(self._changed)
         return made
+
+    def _label(self, config: DestinationConfig) -> str:
+        """Return the name of a destination's account: not that of a former one, which still has what it will send."""
+        going = {old.account.name for old in self._going()}
+        label, at = f"destination {config.name}", f"destination {config.name} at {config.address}"
+        labels = (label, at, *(f"{at} ({number})" for number in range(2, len(going) + 2)))
+        return next(each for each in labels if each not in going)
+
+    def _going(self) -> list[Destination]:
+        """Return the destinations that are on their way out, or will be once nobody sends to them."""
+        return [*self._ending, *(old for _, old, _ in self._replaced)]
 
     def _backlog(self, config: DestinationConfig) -> Backlog | None:
         if not config.queue.spool_bytes:
             return None
         spool = self.config.spool
         own = spool_folder(config.name)
-        leaving = [old.spool.backlog for old in (*self._ending, *(replaced for _, replaced, _ in self._replaced))]
+        leaving = [old.spool.backlog for old in self._going()]
         if own in {os.path.basename(each.folder) for each in leaving if each is not None}:
             self._generation += 1
             own = f"{own}~{self._generation}"

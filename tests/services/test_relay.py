@@ -418,6 +418,7 @@ class ChangeTests(RelayCase):
             await self.send(b"c 4.5 400\n")
             await until(lambda: self.total() == 3)
             self.assertEqual(self.sinks["d0"].lines[2], b"c 4.5 400")
+            self.balanced(daemon)
 
         return ensureDeferred(run())
 
