@@ -207,6 +207,9 @@ class RelayTests(RelayCase):
                     await self.change(daemon, replace(config, **changes))
                 chain = daemon.chains.chain(targets_of(daemon.config, daemon.config.listeners[0]))
                 self.assertEqual(chain.arcs is not None, shared, changes)
+            await self.stop_all()
+            daemon = await self.start(self.relay(RelayConfig(lines=LineConfig(format="statsd"), groups=two[:1])))
+            self.assertIs(daemon.chains.chain(("relay",)).arcs, None)
 
         return ensureDeferred(run())
 
