@@ -26,13 +26,21 @@ def form_faults(config: Config) -> Iterator[tuple[Place, str]]:
             for name in framed[:1]:
                 if relay.lines.format != "graphite":
                     yield (*where, "members"), f"{name!r} takes datapoints, not {relay.lines.format} lines"
+                elif _unread(relay):
+                    yield (*where, "members"), f"{name!r} takes datapoints, and of these lines the names alone are read"
                 elif group.prefix or group.suffix:
                     text = f"goes around names in lines, and {name!r} takes none; rewrite names instead"
                     yield (*where, "prefix" if group.prefix else "suffix"), text
 
 
+def _unread(relay: RelayConfig) -> bool:
+    """Return whether anything may stand behind the names of a relay's lines: nobody reads it."""
+    return not relay.lines.validate or relay.lines.cleaning == "c_relay"
+
+
 def _listeners(config: Config, formats: Mapping[str, str]) -> Iterator[tuple[Place, str]]:
     first = next(iter(formats), "")
+    unread = {relay.name for relay in config.relays if _unread(relay)}
     for number, door in enumerate(config.listeners):
         if door.protocol not in ("line", "pickle", "protobuf"):
             continue
@@ -40,6 +48,8 @@ def _listeners(config: Config, formats: Mapping[str, str]) -> Iterator[tuple[Pla
         kinds = {formats.get(name, "graphite") for name in targets if name in formats or name == _CACHE}
         if len(kinds) > 1:
             yield ("listeners", number, "to"), f"lines are of one kind, not of several: {', '.join(sorted(kinds))}"
+        elif _CACHE in targets and unread.intersection(targets):
+            yield ("listeners", number, "to"), "the cache takes datapoints, and of these lines the names alone are read"
         elif door.protocol != "line" and kinds - {"graphite"}:
             yield ("listeners", number, "to"), f"{door.protocol} brings datapoints, not {kinds.pop()} lines"
 

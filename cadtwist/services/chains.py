@@ -283,7 +283,9 @@ class Chains:
             names = NameMap(name_rules(self.config), space.table, first, account)
             self._stages.append((space, names))
             first = names
-        numbers = CACHE in targets or targets in self.windows or any(self._wants_numbers(relay) for relay in relays)
+        redirected = any(relay.filters or relay.default_relay for relay in relays)
+        reached = self.config.relays if redirected else relays
+        numbers = CACHE in targets or targets in self.windows or any(self._wants_numbers(relay) for relay in reached)
         numbers = numbers or (self._accumulation is not None and self._accumulation.wants_numbers)
         arcs = self._arcs(relays[0], space) if relays and len(targets) == 1 and not numbers else None
         return Chain(space, first, lines, numbers, arcs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from cadtwist.config.model import CacheConfig, Config, Listener
@@ -50,6 +51,14 @@ class FormTests(SynchronousTestCase):
             self.assertEqual(self.places(relays=(found,)), [f"relays.0.groups.0.{place}"])
         statsd = RelayConfig(lines=LineConfig(format="statsd"), groups=(GroupConfig(members=("p",)),))
         self.assertEqual(self.places(relays=(statsd,)), ["relays.0.groups.0.members"])
+
+    def test_lines_of_which_nobody_reads_the_numbers(self) -> None:
+        door = Listener(protocol="line", port=1, to=("cache", "a"))
+        for lines in (LineConfig(validate=False), LineConfig(cleaning="c_relay"), LineConfig(cleaning="cadent")):
+            found = RelayConfig(name="a", lines=lines, groups=(GroupConfig(members=("l", "p")),))
+            wanted = [] if lines.cleaning == "cadent" else ["listeners.0.to", "relays.0.groups.0.members"]
+            self.assertEqual(self.places(cache=CacheConfig(), listeners=(door,), relays=(found,)), wanted)
+            self.assertEqual(self.places(listeners=(LINE,), relays=(replace(found, groups=()),)), [])
 
     def test_redirections(self) -> None:
         rule = FilterRule(kind="noop", action="redirect", relay="s")

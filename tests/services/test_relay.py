@@ -245,6 +245,22 @@ class RelayTests(RelayCase):
 
         return ensureDeferred(run())
 
+    def test_redirected_lines_have_numbers_where_these_are_wanted(self) -> Any:
+        async def run() -> None:
+            self.sinks["d1"].protocol = _Bytes
+            look = FilterRule(kind="prefix", pattern="x", action="redirect", relay="other")
+            first = RelayConfig(filters=(look,), groups=(self.group(members=("d0",)),))
+            config = self.relay(first, RelayConfig(name="other", groups=(self.group(members=("d1",)),)))
+            d0, d1, d2 = config.destinations
+            daemon = await self.start(replace(config, destinations=(d0, replace(d1, protocol="pickle"), d2)))
+            await self.send(b"x 1.5 100\ny 2 200\n")
+            await until(lambda: self.total() == 2)
+            self.assertEqual(self.sinks["d0"].lines, [b"y 2 200"])
+            self.assertEqual(loads(self.sinks["d1"].lines[0][4:]), [("x", (100.0, 1.5))])
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
     def test_rewritten_names_keep_the_text_of_their_numbers(self) -> Any:
         async def run() -> None:
             stages = StagesConfig(rewrite=(RewriteRule("^old", "new"),), blacklist=("secret",))
