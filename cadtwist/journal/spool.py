@@ -21,14 +21,15 @@ A chunk is whole lines, or one frame that is never cut.  It goes through::
 * **Where the window is** (`window_in_file`): what was confirmed goes to an unnamed file, much at once, and comes back
   when the connection is lost (`cadtwist.journal.keptwindow`); else, and where the disk refuses, it stays in memory.
 * **At the bound** (memory, and the disk where there is one): `drop_new`, `drop_oldest`, or `block`, which shuts the
-  gate by a reason of its own and drops only beyond `hard_share` times the bound.  `drop_new` and `block` do not count
-  what a lost connection gave back.  Drops are counted: `queue_full`, `queue_full_oldest`, `stopped`, and
-  `window_unreadable`, where that file fails.
+  gate by a reason of its own and drops only beyond `hard_share` times the bound. `drop_new` and `block` do not count
+  what a lost connection gave back, nor what a predecessor had beyond it. Drops are counted: `queue_full`,
+  `queue_full_oldest`, `stopped`, and `window_unreadable`, where that file fails.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from math import inf
 
 import numpy as np
@@ -89,7 +90,7 @@ class Spool:
         self._back: deque[Chunk] = deque()
         self._held = 0
         self._returned_bytes = 0
-        self._returned_points = 0
+        self._returned_points: float = 0
         self._shut = False
         self._outage = False
         self._disk_full = False
@@ -181,6 +182,16 @@ class Spool:
             self._gate.pause(self._reason)
         return kept
 
+    def adopt(self, chunks: Sequence[tuple[bytes, int]], now: float) -> None:
+        """Queue, before all others, (bytes, datapoints) that a predecessor surrendered: all, though it be too much."""
+        points = sum(each for _, each in chunks)
+        self.account.received += points
+        self._held += points
+        self._live.extendleft(Chunk(data, each, now) for data, each in reversed(chunks))
+        self._count(sum(len(data) for data, _ in chunks), points)
+        self._returned_bytes = max(self._returned_bytes, self.waiting_bytes - self.limits.max_bytes)
+        self._returned_points = max(self._returned_points, self.waiting_points - self.limits.max_points)
+
     def _count(self, size: int, points: int) -> None:
         self.waiting_bytes += size
         self.waiting_points += points
@@ -195,7 +206,8 @@ class Spool:
 
     def _clear_live(self) -> None:
         self._live.clear()
-        self.waiting_bytes = self.waiting_points = self._returned_bytes = self._returned_points = 0
+        self.waiting_bytes = self.waiting_points = self._returned_bytes = 0
+        self._returned_points = 0
 
     def _within(self, data: bytes, points: int, share: float) -> tuple[bytes, int]:
         """Return what of a chunk is taken when each item is while the queue before it is below `share` of the bound.

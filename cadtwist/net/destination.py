@@ -6,7 +6,7 @@ one turn are written together, and at once when they are many.  A timer runs onl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
@@ -232,6 +232,12 @@ class Destination:
             self._flush_call = self._reactor.callLater(self.options.defer_s, self._flush)
         if self._timer is None:
             self._watch()
+
+    def adopt(self, left: Sequence[tuple[bytes, int]]) -> None:
+        """Queue, before all others, what a predecessor surrendered or left; none of it is dropped."""
+        self.account.count("bytes_queued", sum(len(chunk) for chunk, _ in left))
+        self.spool.adopt(left, self._reactor.seconds())
+        self._watch()
 
     def _must_reconnect(self) -> bool:
         """Tell whether the queue is so long that the connection is given up, or already was."""

@@ -226,8 +226,9 @@ class RelayGraph:
             self._begin(name, destination)
 
     def _begin(self, name: str, destination: Destination) -> None:
-        for chunk in self._inherited.take("chunk", name):
-            destination.send(chunk.data, chunk.points)
+        left = [(chunk.data, chunk.points) for chunk in self._inherited.take("chunk", name)]
+        if left:
+            destination.adopt(left)
         destination.start()
 
     def stop(self) -> Deferred[Any]:
@@ -404,8 +405,7 @@ class RelayGraph:
         if self._leaving:
             self._inherit(name, left)
         elif present is not None:
-            for chunk, points in left:
-                present.send(chunk, points)
+            present.adopt(left)
         else:
             lost = self.telemetry.account(f"destination {name}")
             lost.received += sum(points for _, points in left)

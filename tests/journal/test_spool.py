@@ -435,6 +435,17 @@ class DiskTests(SpoolCase):
         self.assertLessEqual(spool.backlog.used_bytes, 2000)
         self.balanced()
 
+    def test_what_a_predecessor_had_is_never_too_much(self) -> None:
+        spool = self.spool(max_bytes=100, policy="block", hard_share=1.2, low_watermark=0.5)
+        spool.push(lines(20, 2), 2, 0.0)
+        spool.adopt([(lines(0, 10), 10), (lines(10, 10), 10)], 0.0)
+        self.assertEqual([spool.push(lines(number), 1, 0.0) for number in (22, 23)], [1, 0])
+        self.assertFalse(self.gate.open)
+        self.assertEqual(self.drained(spool), list(range(23)))
+        self.assertTrue(self.gate.open)
+        self.assertEqual(self.account.received, 24)
+        self.balanced()
+
     def test_block_with_a_disk(self) -> None:
         spool = self.spool(on_disk=True, max_points=5, spool_bytes=1500, policy="block", replay_bytes_per_s=1e9)
         count = 0
