@@ -12,17 +12,28 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+from cadtwist.config.relaymodel import DestinationProtocol
 from cadtwist.errors import StorageError
 from cadtwist.journal.backlog import Backlog
 from cadtwist.net.destination import Destination
 from cadtwist.telemetry import Account
 
-__all__ = ["Orphans", "former_folders", "orphaned", "worker_folder"]
+__all__ = ["Orphans", "former_folders", "orphaned", "spool_folder", "worker_folder"]
 
 _WORKER = "worker-"
 _TICK_S = 0.1
 _TICK_BYTES = 1 << 20
 _HALF_FULL = 0.5
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def spool_folder(name: str, protocol: DestinationProtocol) -> str:
+    """Return the folder of a destination below the spool's: its name, other characters as their hexadecimal codes.
+
+    What is no lines stands apart: nothing is ever sent to who would not understand it.
+    """
+    plain = _UNSAFE.sub(lambda found: f"%{ord(found[0]):02x}", name).replace("..", "%2e%2e") or "%"
+    return plain if protocol == "line" else f"{plain}={protocol}"
 
 
 def worker_folder(directory: str, number: int) -> str:

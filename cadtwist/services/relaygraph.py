@@ -9,18 +9,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from cadtwist.config.model import Config
-from cadtwist.config.relaymodel import DestinationConfig, GroupConfig, RelayConfig
+from cadtwist.config.relaymodel import DestinationConfig, DestinationProtocol, GroupConfig, RelayConfig
 from cadtwist.flow import Gate
 from cadtwist.journal.backlog import Backlog, SpoolBudget
 from cadtwist.journal.queuelimits import QueueLimits
@@ -33,7 +32,7 @@ from cadtwist.routing.stage import RouterStage, Sent, Taker
 from cadtwist.services.chains import group_label
 from cadtwist.services.footprint import EBB_S, Ebb
 from cadtwist.services.health import RelayHealth
-from cadtwist.services.orphans import Orphans, former_folders
+from cadtwist.services.orphans import Orphans, former_folders, spool_folder
 from cadtwist.services.relaystatus import StatusAnswers
 from cadtwist.services.routers import refusal
 from cadtwist.services.sequence import Every
@@ -44,7 +43,6 @@ from cadtwist.telemetry import Account, Telemetry
 __all__ = ["DestinationFigures", "RelayGraph", "destination_options", "limits_of"]
 
 _LOADS_S = 0.25
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def limits_of(config: DestinationConfig) -> QueueLimits:
@@ -112,13 +110,27 @@ class DestinationFigures:
         }
 
 
+class _Former(NamedTuple):
+    """A destination that another one of its name replaces.
+
+    That one is its heir unless it takes another form: then the former one sends what it has by itself.
+    """
+
+    name: str
+    destination: Destination
+    backlog: Backlog | None
+    protocol: DestinationProtocol
+    has_heir: bool
+
+
 class RelayGraph:
     """Destinations by name, made of a Config.  Reactor thread.
 
     A reload keeps a destination with its queue as long as its address stays.  One whose address changes gets a
-    successor, which the next routers know; `chains_replaced` closes it then, and what it had goes to the successor.
-    Those that are wanted no more send what they have; a stop waits for them.  `inherited` has what waited in the
-    memory of a former process; `orphans` are folders of spools that nobody uses any more.
+    successor, which the next routers know; `chains_replaced` closes it then, and what it had goes to the successor,
+    unless that has another protocol.  Those that are wanted no more send what they have; a stop waits for them.
+    `inherited` has what waited in the memory of a former process; `orphans` are folders of spools that nobody uses any
+    more.
     """
 
     _log = Logger()
@@ -142,7 +154,7 @@ class RelayGraph:
         self._configs = {each.name: each for each in config.destinations}
         self._backlogs: dict[str, Backlog] = {}
         self._stages: list[tuple[GroupConfig, RouterStage, Account]] = []
-        self._replaced: list[tuple[str, Destination, Backlog | None]] = []
+        self._replaced: list[_Former] = []
         self._ending: list[Destination] = []
         self._moving: list[Orphans] = []
         self._down: set[str] = set()
@@ -158,7 +170,7 @@ class RelayGraph:
         self._former_folders = [
             (each.name, folder)
             for each in config.destinations
-            for folder in former_folders(config.spool.directory, spool_folder(each.name))
+            for folder in former_folders(config.spool.directory, spool_folder(each.name, each.protocol))
         ]
         self._generation = max((int(folder.rpartition("~")[2]) for _, folder in self._former_folders), default=0)
         for each in config.destinations:
@@ -187,19 +199,28 @@ class RelayGraph:
 
     def _going(self) -> list[Destination]:
         """Return the destinations that are on their way out, or will be once nobody sends to them."""
-        return [*self._ending, *(old for _, old, _ in self._replaced)]
+        return [*self._ending, *(former.destination for former in self._replaced)]
 
     def _backlog(self, config: DestinationConfig) -> Backlog | None:
         if not config.queue.spool_bytes:
             return None
         spool = self.config.spool
-        own = spool_folder(config.name)
+        own = spool_folder(config.name, config.protocol)
+        self._look_for_other_forms(config)
         leaving = [old.spool.backlog for old in self._going()]
         if own in {os.path.basename(each.folder) for each in leaving if each is not None}:
             self._generation += 1
             own = f"{own}~{self._generation}"
         found = self._backlogs[config.name] = Backlog(os.path.join(spool.directory, own), spool.segment_bytes)
         return found
+
+    def _look_for_other_forms(self, config: DestinationConfig) -> None:
+        """Tell of spools that hold what a destination took when it had another protocol: it would not understand it."""
+        for protocol in get_args(DestinationProtocol):
+            folder = os.path.join(self.config.spool.directory, spool_folder(config.name, protocol))
+            if protocol != config.protocol and os.path.isdir(folder):
+                text = "{folder} may hold {protocol} for {name}, which stays there until it takes such again"
+                self._log.warn(text, folder=folder, protocol=protocol, name=config.name)
 
     def services(self) -> list[IService]:
         """Return what runs before the doors open: destinations, the sync of their spools, who is alive."""
@@ -208,7 +229,7 @@ class RelayGraph:
             account = self.telemetry.account("spool sync")
             found.append(Syncer(self.reactor, self._sync, self.config.spool.sync_s, account))
         if self._orphans:
-            folders = {name: spool_folder(name) for name in self.destinations}
+            folders = {name: spool_folder(name, self._configs[name].protocol) for name in self.destinations}
             account = self.telemetry.account("orphaned spools")
             found.append(Orphans(self.reactor, self._orphans, folders, self.destinations, account, all_former=True))
         for name, folder in self._former_folders:
@@ -226,7 +247,8 @@ class RelayGraph:
             self._begin(name, destination)
 
     def _begin(self, name: str, destination: Destination) -> None:
-        left = [(chunk.data, chunk.points) for chunk in self._inherited.take("chunk", name)]
+        key = spool_folder(name, self._configs[name].protocol)
+        left = [(chunk.data, chunk.points) for chunk in self._inherited.take("chunk", key)]
         if left:
             destination.adopt(left)
         destination.start()
@@ -237,19 +259,22 @@ class RelayGraph:
         for mover in self._moving:
             mover.stopService()
         ended: list[Deferred[Any]] = [old.close() for old in list(self._ending)]
-        for name, old, _ in self._replaced:
-            ended.append(old.leave().addCallback(partial(self._inherit, name)) if self._leaving else old.close(0.0))
+        for name, old, _, protocol, has_heir in self._replaced:
+            leaves = self._leaving and has_heir
+            ended.append(old.leave().addCallback(partial(self._inherit, name, protocol)) if leaves else old.close(0.0))
         patience_s = self.config.processes.handover_drain_s
         for name, destination in self.destinations.items():
             if self._leaving:
                 leaving = destination.leave(patience_s if destination.connected else 0.0)
-                ended.append(leaving.addCallback(partial(self._inherit, name)))
+                protocol = self._configs[name].protocol
+                ended.append(leaving.addCallback(partial(self._inherit, name, protocol)))
             else:
                 ended.append(destination.close())
         return DeferredList(ended)
 
-    def _inherit(self, name: str, left: list[tuple[bytes, int]]) -> None:
-        self._left += [Passed(kind="chunk", key=name, data=chunk, points=points) for chunk, points in left]
+    def _inherit(self, name: str, protocol: DestinationProtocol, left: list[tuple[bytes, int]]) -> None:
+        key = spool_folder(name, protocol)
+        self._left += [Passed(kind="chunk", key=key, data=chunk, points=points) for chunk, points in left]
 
     def leave(self) -> None:
         """Do not wait for destinations when stopping: what waits stays in the spools, or is passed on."""
@@ -355,10 +380,12 @@ class RelayGraph:
             old, self._configs[config.name] = self._configs.get(config.name), config
             present = self.destinations.get(config.name)
             options = destination_options(config, new.self_metrics.interval_s or 60.0)
-            if present is not None and old is not None and old.tls == config.tls and present.update(options):
-                continue
-            if present is not None:
-                self._replaced.append((config.name, present, self._backlogs.pop(config.name, None)))
+            if present is not None and old is not None:
+                same_form = old.protocol == config.protocol
+                if same_form and old.tls == config.tls and present.update(options):
+                    continue
+                backlog = self._backlogs.pop(config.name, None)
+                self._replaced.append(_Former(config.name, present, backlog, old.protocol, same_form))
             made = self.destinations[config.name] = self._made(config)
             if self._running:
                 self._begin(config.name, made)
@@ -375,9 +402,12 @@ class RelayGraph:
         self._stages = [held for held in self._stages if held[1] in stages]
         replaced, self._replaced = self._replaced, []
         patience_s = self.config.processes.handover_drain_s
-        for name, old, backlog in replaced:
+        for name, old, backlog, protocol, has_heir in replaced:
+            if not has_heir:
+                self._wait_for(old, old.close())
+                continue
             leaving = old.leave(patience_s if old.connected else 0.0)
-            leaving.addCallback(partial(self._succeed, name, backlog))
+            leaving.addCallback(partial(self._succeed, name, protocol, backlog))
             self._wait_for(old, leaving)
         wanted = {config.name for config in self.config.destinations}
         self._down &= wanted
@@ -396,14 +426,16 @@ class RelayGraph:
             shards = self._former_shards.setdefault(account.name, Counter())
             shards.update(stage.lines_by_label())
 
-    def _succeed(self, name: str, backlog: Backlog | None, left: list[tuple[bytes, int]]) -> None:
+    def _succeed(
+        self, name: str, protocol: DestinationProtocol, backlog: Backlog | None, left: list[tuple[bytes, int]]
+    ) -> None:
         """Give what a destination of a former address had to the present one of that name, or to the next process.
 
         What is on the disk stays there if nobody is to have it now: the next start finds it.
         """
         present = self.destinations.get(name)
         if self._leaving:
-            self._inherit(name, left)
+            self._inherit(name, protocol, left)
         elif present is not None:
             present.adopt(left)
         else:
@@ -517,8 +549,3 @@ class _Running(Service):
         """Drain and close."""
         super().stopService()
         return self._graph.stop()
-
-
-def spool_folder(name: str) -> str:
-    """Return the folder of a destination below the spool's: its name, other characters as their hexadecimal codes."""
-    return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02x}", name).replace("..", "%2e%2e") or "%"

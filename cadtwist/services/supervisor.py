@@ -30,7 +30,7 @@ from cadtwist.services.balance import Balance
 from cadtwist.services.doors import SHARED, listener_for
 from cadtwist.services.handover import Watch
 from cadtwist.services.logs import CarbonLogs
-from cadtwist.services.orphans import orphaned
+from cadtwist.services.orphans import orphaned, spool_folder
 from cadtwist.services.passing import is_drained, within
 from cadtwist.services.processfacts import process_facts
 from cadtwist.services.receivers import door_name
@@ -368,8 +368,8 @@ class Supervisor(Service):
         """Bind the datagram sockets and start every worker; raises OSError."""
         super().startService()
         self._datagram_sockets()
-        for config in self.config.destinations:
-            self._places[0].chunks += self.inherited.take("chunk", config.name)
+        for each in self.config.destinations:
+            self._places[0].chunks += self.inherited.take("chunk", spool_folder(each.name, each.protocol))
         for place in self._places:
             if self._loaded:
                 place.begin()

@@ -30,8 +30,9 @@ from cadtwist.net.handover import Inheritance
 from cadtwist.routing.alike import REMEMBERED_NAMES
 from cadtwist.services.build import Daemon
 from cadtwist.services.chains import GRAPHITE, KEYS, group_label, targets_of
-from cadtwist.services.relaygraph import spool_folder
+from cadtwist.services.orphans import spool_folder
 from cadtwist.services.routers import router_of
+from cadtwist.telemetry import Account
 from tests.services.daemons import DaemonCase, reactor, until
 
 QUICK = ReconnectConfig(initial_s=0.02, max_s=0.05, jitter=0.0)
@@ -548,6 +549,35 @@ class ChangeTests(RelayCase):
 
         return ensureDeferred(run())
 
+    def test_what_waits_in_another_form_is_not_for_the_new_protocol(self) -> Any:
+        """Lines wait while a destination is away; it comes to take pickles, and later lines again."""
+
+        async def run() -> None:
+            queue = QueueConfig(resend_window_s=0.0, spool_bytes=1 << 20, drain_s=0.1)
+            lines = self.relay(RelayConfig(groups=(self.group(members=("d0",)),)), queue=queue)
+            await self.sinks["d0"].close()
+            daemon = await self.start(lines)
+            await self.send(LINES)
+            await until(lambda: daemon.telemetry.account("destination d0").held() == 300)
+            first, *others = lines.destinations
+            pickles = replace(lines, destinations=(replace(first, protocol="pickle"), *others))
+            await self.change(daemon, pickles)
+            await self.send(b"new.pickled 1 1\n")
+            self.sinks["d0"].open()
+            await until(lambda: sum(account.out for account in self.books(daemon)) == 1)
+            self.balanced(daemon)
+            await self.stop_all()
+            self.assertNotIn(LINES.splitlines()[0], self.sinks["d0"].lines)
+            self.assertLessEqual({"d0", "d0=pickle"}, set(os.listdir(lines.spool.directory)))
+            again = await self.start(lines)
+            await until(lambda: self.sinks["d0"].lines[-300:] == LINES.splitlines())
+            self.balanced(again)
+
+        return ensureDeferred(run())
+
+    def books(self, daemon: Daemon) -> list[Account]:
+        return [each for each in daemon.telemetry.accounts.values() if each.name.startswith("destination d0")]
+
     def test_what_a_replaced_or_unwanted_destination_has_is_waited_for_or_passed_on(self) -> Any:
         """A hand-over may begin while new rules are being prepared, or while the old address still drains."""
 
@@ -729,9 +759,9 @@ class NameTests(RelayCase):
     """Small functions of the composition."""
 
     def test_spool_folders_stay_below_the_spool(self) -> None:
-        self.assertEqual(spool_folder("10.0.0.1:2004:a"), "10.0.0.1%3a2004%3aa")
-        self.assertEqual(spool_folder("../../etc"), "%2e%2e%2f%2e%2e%2fetc")
-        self.assertEqual(spool_folder(""), "%")
+        self.assertEqual(spool_folder("10.0.0.1:2004:a", "line"), "10.0.0.1%3a2004%3aa")
+        self.assertEqual(spool_folder("../../etc", "line"), "%2e%2e%2f%2e%2e%2fetc")
+        self.assertEqual((spool_folder("", "line"), spool_folder("a=b", "pickle")), ("%", "a%3db=pickle"))
 
     def test_labels_and_targets(self) -> None:
         relay = RelayConfig(name="r", groups=(self.group(), self.group(name="x")))
