@@ -228,7 +228,7 @@ class QueueConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     reconnect_share: float = inf
     spool_bytes: int = 0
     resend_window_s: float = 1.0
-    resend_window_bytes: int = 4 << 20
+    resend_window_bytes: int = 8 << 20
     resend_window_in: WindowPlace = "file"
     replay_bytes_per_s: float = 8 << 20
     message_points: int = 500

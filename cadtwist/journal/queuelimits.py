@@ -20,6 +20,6 @@ class QueueLimits:
     hard_share: float = 1.25
     spool_bytes: int = 0
     window_s: float = 1.0
-    window_bytes: int = 4 << 20
+    window_bytes: int = 8 << 20
     replay_bytes_per_s: float = 8 << 20
     window_in_file: bool = True

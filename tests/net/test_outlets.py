@@ -162,7 +162,7 @@ class TcpTests(OutletCase):
             d.send(line * 500, 500)
             yield deferLater(reactor, 0, lambda: None)
         yield self.until(lambda: outlet.holding or outlet.blocked)
-        self.assertLessEqual(self.account.out * 1000, outlet.confirmed() - (4 << 20))
+        self.assertLessEqual(self.account.out * 1000, outlet.confirmed() - d.options.limits.window_bytes)
         self.peer.connections[0].transport.resumeProducing()
         yield self.until(lambda: self.peer.size == 55_000_000)
         yield d.close()
