@@ -22,7 +22,8 @@ from tests.system.cadtwistd import Cadtwistd, get
 from tests.system.case import SystemTestCase
 from tests.system.process import free_ports
 
-MORE_MEMORY = 64 << 20
+MORE_MEMORY = 128 << 20
+"""Two processes give pages of program files back when they have started: with buffers 40 to 90 MiB return."""
 NAMES = (
     b"../../x", b"/etc/x", b"a..b", b".", b"..", b"...", b".a", b"a.", b"a./b", b"/", b"//", b"a.../../../b",
     b"~root.x", b"c" * 300 + b".x", b"x." + b"c" * 255, b"x." + b"c" * 251, b".".join([b"d"] * 4000),
