@@ -111,16 +111,11 @@ class DestinationFigures:
 
 
 class _Former(NamedTuple):
-    """A destination that another one of its name replaces.
-
-    That one is its heir unless it takes another form: then the former one sends what it has by itself.
-    """
+    """A destination that another one of its name replaces, and the form of what it has."""
 
     name: str
     destination: Destination
-    backlog: Backlog | None
     protocol: DestinationProtocol
-    has_heir: bool
 
 
 class RelayGraph:
@@ -259,8 +254,8 @@ class RelayGraph:
         for mover in self._moving:
             mover.stopService()
         ended: list[Deferred[Any]] = [old.close() for old in list(self._ending)]
-        for name, old, _, protocol, has_heir in self._replaced:
-            leaves = self._leaving and has_heir
+        for name, old, protocol in self._replaced:
+            leaves = self._leaving and self._heir(name, protocol) is not None
             ended.append(old.leave().addCallback(partial(self._inherit, name, protocol)) if leaves else old.close(0.0))
         patience_s = self.config.processes.handover_drain_s
         for name, destination in self.destinations.items():
@@ -381,11 +376,10 @@ class RelayGraph:
             present = self.destinations.get(config.name)
             options = destination_options(config, new.self_metrics.interval_s or 60.0)
             if present is not None and old is not None:
-                same_form = old.protocol == config.protocol
-                if same_form and old.tls == config.tls and present.update(options):
+                if (old.protocol, old.tls) == (config.protocol, config.tls) and present.update(options):
                     continue
-                backlog = self._backlogs.pop(config.name, None)
-                self._replaced.append(_Former(config.name, present, backlog, old.protocol, same_form))
+                self._backlogs.pop(config.name, None)
+                self._replaced.append(_Former(config.name, present, old.protocol))
             made = self.destinations[config.name] = self._made(config)
             if self._running:
                 self._begin(config.name, made)
@@ -402,12 +396,13 @@ class RelayGraph:
         self._stages = [held for held in self._stages if held[1] in stages]
         replaced, self._replaced = self._replaced, []
         patience_s = self.config.processes.handover_drain_s
-        for name, old, backlog, protocol, has_heir in replaced:
-            if not has_heir:
+        for former in replaced:
+            old = former.destination
+            if self._heir(former.name, former.protocol) is None:
                 self._wait_for(old, old.close())
                 continue
             leaving = old.leave(patience_s if old.connected else 0.0)
-            leaving.addCallback(partial(self._succeed, name, protocol, backlog))
+            leaving.addCallback(partial(self._succeed, former))
             self._wait_for(old, leaving)
         wanted = {config.name for config in self.config.destinations}
         self._down &= wanted
@@ -426,14 +421,18 @@ class RelayGraph:
             shards = self._former_shards.setdefault(account.name, Counter())
             shards.update(stage.lines_by_label())
 
-    def _succeed(
-        self, name: str, protocol: DestinationProtocol, backlog: Backlog | None, left: list[tuple[bytes, int]]
-    ) -> None:
+    def _heir(self, name: str, protocol: DestinationProtocol) -> Destination | None:
+        """Return who goes on with what a former destination had: nobody that takes another form."""
+        config = self._configs.get(name)
+        return self.destinations.get(name) if config is not None and config.protocol == protocol else None
+
+    def _succeed(self, former: _Former, left: list[tuple[bytes, int]]) -> None:
         """Give what a destination of a former address had to the present one of that name, or to the next process.
 
         What is on the disk stays there if nobody is to have it now: the next start finds it.
         """
-        present = self.destinations.get(name)
+        name, old, protocol = former
+        present, backlog = self._heir(name, protocol), old.spool.backlog
         if self._leaving:
             self._inherit(name, protocol, left)
         elif present is not None:

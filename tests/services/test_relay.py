@@ -575,6 +575,28 @@ class ChangeTests(RelayCase):
 
         return ensureDeferred(run())
 
+    def test_an_heir_by_address_is_none_once_its_protocol_changes(self) -> Any:
+        """The second reload comes before the first one's rules are in force."""
+
+        async def run() -> None:
+            queue = QueueConfig(resend_window_s=0.0, spool_bytes=1 << 20, drain_s=0.1)
+            old = self.relay(RelayConfig(groups=(self.group(members=("d0",)),)), queue=queue)
+            await self.sinks["d0"].close()
+            daemon = await self.start(old)
+            await self.send(LINES)
+            await until(lambda: daemon.telemetry.account("destination d0").held() == 300)
+            first, *others = old.destinations
+            moved = replace(first, path=self.sinks["d1"].path)
+            daemon.change(replace(old, destinations=(moved, *others)))
+            await self.change(daemon, replace(old, destinations=(replace(moved, protocol="pickle"), *others)))
+            await self.send(b"new.pickled 1 1\n")
+            await until(lambda: sum(account.out for account in self.books(daemon)) == 1)
+            await self.stop_all()
+            self.assertNotIn(LINES.splitlines()[0], self.sinks["d1"].lines)
+            self.balanced(daemon)
+
+        return ensureDeferred(run())
+
     def books(self, daemon: Daemon) -> list[Account]:
         return [each for each in daemon.telemetry.accounts.values() if each.name.startswith("destination d0")]
 
