@@ -53,7 +53,7 @@ class WindowFolder:
         self.keep_bytes = keep_bytes
         self.slack_bytes = slack_bytes
         self.failures = 0
-        self._tell = tell or (lambda _: None)
+        self.tell = tell or (lambda _: None)
         self._told = False
         self._failed_at: float | None = None
 
@@ -68,7 +68,7 @@ class WindowFolder:
         self._failed_at = now
         if not self._told:
             self._told = True
-            self._tell(f"the resend window stays in memory: {error}")
+            self.tell(f"the resend window stays in memory: {error}")
 
     def worked(self) -> None:
         """Take note that the disk took something."""
@@ -77,7 +77,7 @@ class WindowFolder:
     def unreadable(self, size: int, error: OSError) -> None:
         """Take note that `size` bytes are gone, which would have been sent again."""
         self.failures += 1
-        self._tell(f"{size} bytes of the resend window cannot be read, and are not sent again: {error}")
+        self.tell(f"{size} bytes of the resend window cannot be read, and are not sent again: {error}")
 
 
 class KeptWindow:

@@ -13,6 +13,8 @@ __all__ = [
     "CARBON_CH",
     "FNV1A_32",
     "FNV1A_CH",
+    "FNV_OFFSET_32",
+    "FNV_PRIME_32",
     "HASHES",
     "NONE",
     "carbon_ch",
@@ -27,7 +29,8 @@ NONE, CARBON_CH, FNV1A_CH, FNV1A_32 = range(4)
 
 _MAX_ARCS = 1 << 24
 
-_OFFSET_32, _PRIME_32, _MASK_32 = 0x811C9DC5, 0x01000193, 0xFFFFFFFF
+FNV_OFFSET_32, FNV_PRIME_32 = 0x811C9DC5, 0x01000193
+_MASK_32 = 0xFFFFFFFF
 
 
 def carbon_ch(key: bytes) -> int:
@@ -38,9 +41,9 @@ def carbon_ch(key: bytes) -> int:
 
 def fnv1a_32(key: bytes) -> int:
     """Return FNV-1a of 32 bits: mixed first, then multiplied."""
-    digest = _OFFSET_32
+    digest = FNV_OFFSET_32
     for byte in key:
-        digest = (digest ^ byte) * _PRIME_32 & _MASK_32
+        digest = (digest ^ byte) * FNV_PRIME_32 & _MASK_32
     return digest
 
 

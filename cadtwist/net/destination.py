@@ -22,7 +22,6 @@ from cadtwist.flow import Gate, Listeners
 from cadtwist.interfaces import IDestination
 from cadtwist.journal.backlog import Backlog, SpoolBudget
 from cadtwist.journal.flight import Flight
-from cadtwist.journal.keptwindow import WindowFolder
 from cadtwist.journal.queuelimits import QueueLimits
 from cadtwist.journal.spool import Spool
 from cadtwist.net.client import Link, Retry, retry_delays, stream_endpoint
@@ -134,8 +133,8 @@ class Destination:
         self.options = options
         self.account = account
         reason = f"queue of {account.name.removeprefix('destination ')}"  # a successor has the same key
-        window = WindowFolder(None if backlog is None else backlog.folder, self._warn)
-        self.spool = Spool(account, _limits(options), options.divisible, backlog, budget, gate, reason, window)
+        self.spool = Spool(account, _limits(options), options.divisible, backlog, budget, gate, reason)
+        self.spool.window.tell = self._warn
         self.failing = False
         self.failed_attempts = 0
         self.most_queued_until_ready = 0

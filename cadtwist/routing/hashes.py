@@ -13,7 +13,7 @@ from zlib import crc32
 
 import mmh3
 
-from cadtwist.kernels.ringhash import carbon_ch, fnv1a_32, fnv1a_ch, fold16
+from cadtwist.kernels.ringhash import FNV_OFFSET_32, FNV_PRIME_32, carbon_ch, fnv1a_32, fnv1a_ch, fold16
 
 __all__ = [
     "CADENT_HASHES",
@@ -46,7 +46,7 @@ Hash = Callable[[bytes], int]
 STATSRELAY_SEED = 0xACCD3D34
 """The seed of statsrelay's MurmurHash3."""
 
-_OFFSET_32, _PRIME_32, _MASK_32 = 0x811C9DC5, 0x01000193, 0xFFFFFFFF
+_MASK_32 = 0xFFFFFFFF
 _OFFSET_64, _PRIME_64, _MASK_64 = 0xCBF29CE484222325, 0x100000001B3, 0xFFFFFFFFFFFFFFFF
 _XORSHIFT_FACTOR = 2685821657736338717
 _SIGN_32, _SIGN_64 = 0xFFFFFF00, 0xFFFFFFFFFFFFFF00
@@ -70,9 +70,9 @@ def ketama(key: bytes) -> int:
 
 def fnv1_32(key: bytes) -> int:
     """Return FNV-1 of 32 bits: multiplied first, then mixed."""
-    digest = _OFFSET_32
+    digest = FNV_OFFSET_32
     for byte in key:
-        digest = digest * _PRIME_32 & _MASK_32 ^ byte
+        digest = digest * FNV_PRIME_32 & _MASK_32 ^ byte
     return digest
 
 
@@ -88,9 +88,9 @@ def relay_fnv1a_32(key: bytes) -> int:
     """Return FNV-1a of 32 bits as carbon-c-relay has it: its characters are signed, so bytes from 0x80 differ."""
     if key.isascii():
         return fnv1a_32(key)
-    digest = _OFFSET_32
+    digest = FNV_OFFSET_32
     for byte in key:
-        digest = (digest ^ (byte | _SIGN_32 if byte > 0x7F else byte)) * _PRIME_32 & _MASK_32
+        digest = (digest ^ (byte | _SIGN_32 if byte > 0x7F else byte)) * FNV_PRIME_32 & _MASK_32
     return digest
 
 
